@@ -1,0 +1,149 @@
+"""`hyperparameters` and `replace`: read and change numbers by name."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import GetAttrKey, tree_leaves_with_path
+
+from jopt._chain import Chain
+from jopt._core import GradientTransformation
+from jopt._pytree import PyTree
+from jopt.schedules import Schedule
+
+Tx = TypeVar("Tx")
+Path = tuple[str, ...]
+
+
+def hyperparameters(tx: GradientTransformation, state: PyTree) -> dict[str, Any]:
+    """Return every current number of `tx` by name, schedules at the state's step.
+
+        tx = jopt.adamw(jopt.linear_schedule(1e-3, 0.0, 100))
+        jopt.hyperparameters(tx, tx.init(params))["learning_rate"]  # 1e-3
+
+    A name that stands in several parts is given with as much of its path as tells them
+    apart: `0.b1` and `1.b1`, or `slow.b1` and `fast.b1` in a named chain. A schedule is
+    one number: the value that the next update will use. Numbers that are off (None) are
+    left out. Works on arrays and on tracers.
+    """
+    found = dict(_numbers(tx, state, ()))
+    return {_name(path, list(found)): value for path, value in found.items()}
+
+
+def replace(tx: Tx, **changes: Any) -> Tx:
+    """Return `tx` with the named numbers, schedules or static fields changed.
+
+        jopt.replace(tx, learning_rate=1e-4)
+        jopt.replace(tx, **{"0.b1": 0.8})
+
+    A name is a field's, at any depth: a schedule's `peak_value` too. Where several
+    parts have it, give more of the path. A state stays valid as long as numbers replace
+    numbers. What is made is checked like what a factory makes.
+
+    Raises a ValueError that lists the paths if a name is unknown or ambiguous.
+    """
+    paths = list(_paths(tx))
+    chosen = {_find(name, paths): value for name, value in changes.items()}
+    return _rebuilt(tx, (), chosen)
+
+
+def _numbers(node: Any, state: PyTree, path: Path) -> Iterator[tuple[Path, Any]]:
+    parts = node.parts(state) if isinstance(node, GradientTransformation) else {}
+    for label, child in _children(node):
+        here = (*path, label)
+        if label in parts:
+            yield from _numbers(*parts[label], here)
+        elif isinstance(child, Schedule):
+            yield here, child(_count(state))
+        elif _children(child):
+            yield from _numbers(child, state, here)
+        elif _is_number(child):
+            yield here, child
+
+
+def _children(node: Any) -> list[tuple[str, Any]]:
+    """What is inside a node of a transformation, each with its word of the path."""
+    if isinstance(node, Chain):
+        return list(zip(node.labels, node.transforms, strict=True))
+    if isinstance(node, dict):
+        return list(node.items())
+    if type(node) is tuple:
+        return [(str(i), child) for i, child in enumerate(node)]
+    if isinstance(node, (GradientTransformation, Schedule)):
+        return [(f.name, getattr(node, f.name)) for f in dataclasses.fields(node)]  # pyright: ignore[reportArgumentType]
+    return []
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, (jax.Array, np.ndarray, np.number)):
+        return bool(jnp.issubdtype(value.dtype, jnp.number))
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _count(state: PyTree) -> Any:
+    """The count in a part's state: optax's parts nest it, ours have it on top."""
+    for path, leaf in tree_leaves_with_path(state):
+        if path[-1:] == (GetAttrKey("count"),):
+            return leaf
+    raise ValueError(
+        "hyperparameters: a schedule needs the count of its state, but the state has "
+        "none; give the state that this transformation's own init and update made."
+    )
+
+
+def _name(path: Path, paths: list[Path]) -> str:
+    """The shortest end of `path` that no other path has."""
+    for length in range(1, len(path)):
+        if sum(other[-length:] == path[-length:] for other in paths) == 1:
+            return ".".join(path[-length:])
+    return ".".join(path)
+
+
+def _paths(node: Any, path: Path = ()) -> Iterator[Path]:
+    for label, child in _children(node):
+        if not isinstance(child, (GradientTransformation, dict, tuple)):
+            yield (*path, label)
+        yield from _paths(child, (*path, label))
+
+
+def _find(name: str, paths: list[Path]) -> Path:
+    words = tuple(name.split("."))
+    found = [path for path in paths if path[-len(words) :] == words]
+    if words in found:  # a whole path is its own meaning, whatever ends like it
+        return words
+    if len(found) == 1:
+        return found[0]
+    dotted = [".".join(path) for path in found or paths]
+    if found:
+        raise ValueError(
+            f"replace: {name} is ambiguous, it stands at {', '.join(dotted)}; "
+            "give the path, as in replace(tx, **{path: value})."
+        )
+    close = difflib.get_close_matches(name, [path[-1] for path in paths], n=1)
+    raise ValueError(
+        f"replace: there is no {name} here"
+        + (f" (did you mean {close[0]}?)" if close else "")
+        + f"; there is {', '.join(dotted)}."
+    )
+
+
+def _rebuilt(node: Any, path: Path, changes: dict[Path, Any]) -> Any:
+    if path in changes:
+        return changes[path]
+    if not any(changed[: len(path)] == path for changed in changes):
+        return node
+    children = {
+        label: _rebuilt(child, (*path, label), changes)
+        for label, child in _children(node)
+    }
+    if isinstance(node, Chain):
+        return dataclasses.replace(node, transforms=tuple(children.values()))
+    if isinstance(node, tuple):
+        return tuple(children.values())
+    if isinstance(node, dict):
+        return children
+    return dataclasses.replace(node, **children)

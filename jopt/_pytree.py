@@ -1,0 +1,134 @@
+"""`@pytree`: a frozen dataclass whose fields are leaves unless static."""
+
+import dataclasses
+import functools
+import reprlib
+from typing import Any, TypeAlias, TypeVar, cast, dataclass_transform
+
+import jax
+import numpy as np
+
+PyTree: TypeAlias = Any
+Number: TypeAlias = jax.Array | float
+
+T = TypeVar("T")
+
+
+def static(**kwargs: Any) -> Any:
+    """Declare a field that changes the program: hashable, compared by value, no leaf.
+
+    Arguments are those of `dataclasses.field`.
+    """
+    return dataclasses.field(metadata={"static": True}, **kwargs)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(static, dataclasses.field))
+def pytree(cls: type[T]) -> type[T]:
+    """Make `cls` a frozen dataclass and a pytree: fields are leaves, unless static.
+
+    Python integers in leaf fields become floats, so that `1` and `1.0` are one program
+    and every number has a gradient. Two objects are equal, and hash alike, when their
+    structure and numbers are; arrays count as equal when they are the same object, so
+    that comparing never waits for a device.
+
+    Checks belong in `__post_init__` (see `check`): JAX rebuilds objects around tracers
+    and placeholders without calling it.
+    """
+    made = cast(Any, dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls))
+    fields = dataclasses.fields(made)
+    leaves = tuple(f.name for f in fields if not f.metadata.get("static"))
+    fixed = tuple(f.name for f in fields if f.metadata.get("static"))
+    keys = tuple(jax.tree_util.GetAttrKey(name) for name in leaves)
+    dataclass_init = made.__init__
+
+    @functools.wraps(dataclass_init)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        dataclass_init(self, *args, **kwargs)
+        for name in leaves:
+            if type(value := self.__dict__[name]) is int:
+                self.__dict__[name] = float(value)
+
+    def flatten(self: Any):
+        held = self.__dict__
+        return [held[name] for name in leaves], tuple(held[name] for name in fixed)
+
+    def flatten_with_keys(self: Any):
+        children, aux = flatten(self)
+        return list(zip(keys, children, strict=True)), aux
+
+    def unflatten(aux: tuple[Any, ...], children: Any) -> Any:
+        # Not made(...): JAX rebuilds objects around None, 0 and tracers, and those must
+        # not meet the checks that __post_init__ makes of a user's numbers.
+        self = object.__new__(made)
+        self.__dict__.update(zip(leaves, children, strict=True))
+        self.__dict__.update(zip(fixed, aux, strict=True))
+        return self
+
+    made.__init__ = __init__
+    made.__eq__ = lambda self, other: (
+        type(self) is type(other) and _identity(self) == _identity(other)
+    )
+    made.__hash__ = lambda self: hash(_identity(self))
+    if "__repr__" not in cls.__dict__:
+        made.__repr__ = _represent
+    jax.tree_util.register_pytree_with_keys(made, flatten_with_keys, unflatten, flatten)
+    return made
+
+
+def check(
+    self: object,
+    field: str,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    hint: str = "",
+) -> None:
+    """Raise a ValueError that names class, field, rule and value, if a rule is broken.
+
+    Looks at concrete numbers only: tracers, arrays, schedules and None pass. NaN breaks
+    every rule. `hint` is a sentence that says what to do instead.
+    """
+    value = getattr(self, field)
+    if isinstance(value, str):
+        raise TypeError(
+            f"{type(self).__name__}: {field} must be a number, got {value!r}."
+        )
+    if not isinstance(value, (int, float, np.number)):
+        return
+    rules: list[tuple[str, bool]] = []
+    if least is not None:
+        rules.append((f"at least {least:g}", bool(value >= least)))
+    if above is not None:
+        rules.append((f"above {above:g}", bool(value > above)))
+    if below is not None:
+        rules.append((f"below {below:g}", bool(value < below)))
+    if broken := [rule for rule, kept in rules if not kept]:
+        sentence = f"{field} must be {' and '.join(broken)}, got {value}."
+        raise ValueError(f"{type(self).__name__}: {sentence} {hint}".rstrip())
+
+
+def _identity(self: Any) -> tuple[Any, ...]:
+    leaves, structure = jax.tree.flatten(self)
+    arrays = (jax.Array, np.ndarray)
+    return structure, tuple(id(x) if isinstance(x, arrays) else x for x in leaves)
+
+
+@reprlib.recursive_repr()
+def _represent(self: Any) -> str:
+    shown = ", ".join(
+        f"{f.name}={_short(self.__dict__[f.name])}" for f in dataclasses.fields(self)
+    )
+    return f"{type(self).__name__}({shown})"
+
+
+def _short(value: Any) -> str:
+    """Arrays of more than one number by dtype and shape, everything else in full."""
+    if isinstance(value, (jax.Array, np.ndarray)):
+        if isinstance(value, jax.core.Tracer) or value.size != 1:
+            return f"{value.dtype}{list(value.shape)}"
+        return f"{value.item():g}" if value.ndim == 0 else repr(value.tolist())
+    if isinstance(value, tuple):
+        inner = ", ".join(_short(v) for v in value)
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    return repr(value)

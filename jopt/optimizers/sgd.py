@@ -1,0 +1,34 @@
+"""Stochastic gradient descent."""
+
+from typing import Any
+
+from jopt._chain import Chain, chain
+from jopt._pytree import Number
+from jopt.schedules import ScalarOrSchedule
+from jopt.transforms import identity, scale_by_learning_rate, trace
+
+
+def sgd(
+    learning_rate: ScalarOrSchedule,
+    momentum: Number | None = None,
+    nesterov: bool = False,
+    accumulator_dtype: Any = None,
+) -> Chain:
+    """Step along the negative gradient, or along its decaying sum.
+
+        t <- g + momentum t        p <- p - learning_rate t
+                                   p <- p - learning_rate (g + momentum t), Nesterov
+
+    learning_rate: at least 0, in units of params squared per unit of loss; a number or
+    a schedule. momentum: in [0, 1); None keeps no state. nesterov, accumulator_dtype:
+    see `trace`.
+
+        tx = jopt.sgd(0.1, momentum=0.9)
+
+    Robbins & Monro 1951; Polyak 1964; Sutskever et al. 2013,
+    http://proceedings.mlr.press/v28/sutskever13.html.
+    """
+    if momentum is None:
+        return chain(identity(), scale_by_learning_rate(learning_rate))
+    sums = trace(momentum, nesterov, accumulator_dtype)
+    return chain(sums, scale_by_learning_rate(learning_rate))

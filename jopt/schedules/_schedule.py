@@ -1,0 +1,61 @@
+"""What a schedule is: a pytree of numbers, called with the step."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from jopt._core import wide, wide_numbers
+from jopt._pytree import Number, pytree, static
+
+
+class Schedule:
+    """A number that depends on the step.
+
+    Called with the count of updates already made (0 at the first), a number or an array
+    of any shape, it returns the value for the next update: a float32 array of that
+    shape. Every field is a leaf, step counts included.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        call = cls.__call__
+
+        @jax.jit
+        def program(self: Any, count: Any) -> jax.Array:
+            return call(wide_numbers(self), wide(count))
+
+        cls.__call__ = functools.wraps(call)(lambda self, count: program(self, count))
+
+    def __call__(self, count: Any) -> jax.Array:
+        raise NotImplementedError
+
+
+ScalarOrSchedule: TypeAlias = Number | Schedule | Callable[[Any], Any]
+
+
+@pytree
+class FunctionSchedule(Schedule):
+    """A Python function of the int32 step, optax's schedules for one.
+
+    The function's own numbers stay constants of the program.
+    """
+
+    function: Callable[[Any], Any] = static()
+
+    def __call__(self, count):
+        return wide(self.function(count.astype(jnp.int32)))
+
+
+def as_schedule(value: Any) -> Any:
+    """Return numbers and schedules as they are, and a bare function as a schedule."""
+    if callable(value) and not isinstance(value, Schedule):
+        return FunctionSchedule(value)
+    return value
+
+
+def value_at(value: Any, count: jax.Array) -> jax.Array:
+    """Return the number itself, or the schedule's value at `count`."""
+    return value(count) if isinstance(value, Schedule) else wide(value)

@@ -1,0 +1,59 @@
+"""Limits on the size of the updates: by value, by global norm."""
+
+import jax.numpy as jnp
+
+from jopt._core import EmptyState, GradientTransformation, global_norm, map_leaves
+from jopt._pytree import Number, check, pytree
+
+
+@pytree
+class Clip(GradientTransformation):
+    """Limit each coordinate.
+
+        u = clip(g, -max_delta, max_delta)
+
+    max_delta: at least 0, in units of the updates.
+    """
+
+    max_delta: Number
+
+    def __post_init__(self):
+        check(self, "max_delta", least=0)
+
+    def init(self, params):
+        return EmptyState()
+
+    def update(self, updates, state, params=None, **extra):
+        limit = self.max_delta
+        return map_leaves(lambda g: jnp.clip(g, -limit, limit), updates), state
+
+
+@pytree
+class ClipByGlobalNorm(GradientTransformation):
+    """Shrink all updates together until their norm is at most `max_norm`.
+
+        u = g min(1, max_norm / |g|),  |g| = root of the sum of all squares
+
+    max_norm: at least 0, in units of the updates; infinity is off. The norm is summed
+    in float32 over all leaves, whatever their dtypes.
+
+    Pascanu et al. 2012, https://arxiv.org/abs/1211.5063, Algorithm 1.
+    """
+
+    max_norm: Number
+
+    def __post_init__(self):
+        check(self, "max_norm", least=0)
+
+    def init(self, params):
+        return EmptyState()
+
+    def update(self, updates, state, params=None, **extra):
+        norm = global_norm(updates)
+        within = norm <= self.max_norm
+        factor = jnp.where(within, 1, self.max_norm / jnp.where(within, 1, norm))
+        return map_leaves(lambda g: factor * g, updates), state
+
+
+clip = Clip
+clip_by_global_norm = ClipByGlobalNorm

@@ -1,0 +1,74 @@
+"""Weight decay."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jopt._core import EmptyState, GradientTransformation, increment, map_leaves
+from jopt._mask import Mask
+from jopt._pytree import PyTree, check, pytree, static
+from jopt.schedules import Schedule, ScalarOrSchedule, as_schedule, value_at
+
+
+class WeightDecaySchedule(NamedTuple):
+    """How far the schedule of the decay is."""
+
+    count: jax.Array  # int32[], updates made
+
+
+@pytree
+class AddDecayedWeights(GradientTransformation):
+    """Add a multiple of the parameters to the updates.
+
+        u = g + weight_decay(t) p,  t = updates made before this one
+
+    weight_decay: at least 0; a number or a schedule. Before an adaptive scaling this is
+    L2 regularization, after it decoupled decay; before `scale_by_learning_rate` it is
+    multiplied by the learning rate too. mask: which leaves decay: a tree of bools like
+    the params (or a prefix), or a function that makes one of them; None is all.
+
+    With a number the state is empty, with a schedule it holds the count. `update` needs
+    `params`: it raises a ValueError without.
+
+    Loshchilov & Hutter 2017, https://arxiv.org/abs/1711.05101, Algorithm 2, line 12.
+    """
+
+    weight_decay: ScalarOrSchedule = 0.0
+    mask: PyTree | Callable[[PyTree], PyTree] | None = static(default=None)
+
+    def __post_init__(self):
+        self.__dict__["weight_decay"] = as_schedule(self.weight_decay)
+        check(self, "weight_decay", least=0)
+        if self.mask is not None and not isinstance(self.mask, Mask):
+            self.__dict__["mask"] = Mask(self.mask)
+
+    def init(self, params):
+        if isinstance(self.weight_decay, Schedule):
+            return WeightDecaySchedule(count=jnp.zeros((), jnp.int32))
+        return EmptyState()
+
+    def update(self, updates, state, params=None, **extra):
+        if params is None:
+            raise ValueError(
+                "AddDecayedWeights: update needs the parameters that decay, got none; "
+                "call tx.update(updates, state, params)."
+            )
+        if not isinstance(self.weight_decay, Schedule):
+            return self._decayed(self.weight_decay, updates, params), state
+        rate = value_at(self.weight_decay, state.count)
+        state = WeightDecaySchedule(count=increment(state.count))
+        return self._decayed(rate, updates, params), state
+
+    def _decayed(self, rate, updates, params):
+        decayed = map_leaves(lambda g, p: g + rate * p, updates, params)
+        if self.mask is None:
+            return decayed
+        before, structure = jax.tree.flatten(updates)
+        after, chosen = jax.tree.leaves(decayed), self.mask.leaves(params)
+        picked = zip(chosen, after, before, strict=True)
+        return structure.unflatten(a if yes else b for yes, a, b in picked)
+
+
+add_decayed_weights = AddDecayedWeights

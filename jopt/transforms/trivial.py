@@ -1,0 +1,39 @@
+"""Transformations that do nothing, or nothing else: identity, set_to_zero."""
+
+import jax
+import jax.numpy as jnp
+
+from jopt._core import EmptyState, GradientTransformation
+from jopt._pytree import pytree
+
+
+@pytree
+class Identity(GradientTransformation):
+    """Return the updates as they are.
+
+    u = g
+    """
+
+    def init(self, params):
+        return EmptyState()
+
+    def update(self, updates, state, params=None, **extra):
+        return updates, state
+
+
+@pytree
+class SetToZero(GradientTransformation):
+    """Return zeros, which freezes the parameters.
+
+    u = 0
+    """
+
+    def init(self, params):
+        return EmptyState()
+
+    def update(self, updates, state, params=None, **extra):
+        return jax.tree.map(jnp.zeros_like, updates), state
+
+
+identity = Identity
+set_to_zero = SetToZero

@@ -1,0 +1,103 @@
+"""The bridge to optax: `lift` brings a factory in, `to_optax` hands one over."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import numpy as np
+
+from jopt._core import GradientTransformation, update_foreign
+from jopt._pytree import pytree, static
+from jopt.schedules import Schedule
+
+
+@pytree
+class Lifted(GradientTransformation):
+    """What an optax factory makes, made anew from traced numbers at each update.
+
+    The state is optax's own. Make it by `lift`.
+    """
+
+    factory: Callable[..., Any] = static()
+    numbers: dict[str, Any]
+    settings: tuple[tuple[str, Any], ...] = static()
+
+    def init(self, params):
+        return self._made().init(params)
+
+    def update(self, updates, state, params=None, **extra):
+        return update_foreign(self._made(), updates, state, params, extra)
+
+    def _made(self) -> Any:
+        return self.factory(**self.numbers, **dict(self.settings))
+
+
+def lift(factory: Callable[..., Any], static: Iterable[str] = ()) -> Callable[..., Any]:
+    """Return optax's `factory` with its numbers as leaves.
+
+        tx = jopt.lift(optax.adan)(learning_rate=1e-3)
+
+    What the returned factory makes can be swept, differentiated, compared, pickled and
+    stepped with new numbers without a recompile, like jopt's own. It works by calling
+    `factory` anew inside each compiled update.
+
+    factory: a module's function that returns optax's `(init, update)`. Its floats,
+    arrays and jopt's schedules become leaves, its own defaults too. Integers do unless
+    the factory's default or annotation is an integer: those are structure (a rank, a
+    number of steps), as are bools, strings, dtypes and functions. static: names of
+    numbers that stay constants, for a factory that decides on them in Python (as
+    `optax.scale_by_sm3` does on `b2`).
+
+    Calling the result raises a TypeError if the arguments do not fit `factory`.
+    """
+    signature = inspect.signature(factory)
+    fixed = frozenset(static)
+
+    @functools.wraps(factory)
+    def lifted(*args: Any, **kwargs: Any) -> Lifted:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        numbers, settings = {}, {}
+        for name, value in _flat(bound):
+            data = name not in fixed and _is_data(value, signature.parameters.get(name))
+            (numbers if data else settings)[name] = (
+                float(value) if data and type(value) is int else value
+            )
+        return Lifted(factory, numbers, tuple(settings.items()))
+
+    return lifted
+
+
+def to_optax(tx: GradientTransformation) -> Any:
+    """Return `tx` as optax's own named tuple, `GradientTransformationExtraArgs`.
+
+        optax.chain(optax.clip(1.0), jopt.to_optax(tx))
+
+    Most of optax takes jopt's objects as they are; `optax.chain` passes extra arguments
+    (`value=`) on only to what is an instance of its own class.
+    """
+    # Here and not above: `import jopt` loads jax and nothing heavier.
+    import optax
+
+    return optax.GradientTransformationExtraArgs(tx.init, tx.update)
+
+
+def _flat(bound: inspect.BoundArguments) -> Iterable[tuple[str, Any]]:
+    for name, value in bound.arguments.items():
+        kind = bound.signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_KEYWORD:
+            yield from value.items()
+        else:
+            yield name, value
+
+
+def _is_data(value: Any, parameter: inspect.Parameter | None) -> bool:
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, int) and parameter is not None:
+        whole = type(parameter.default) is int or parameter.annotation in (int, "int")
+        return not whole
+    numbers = (int, float, np.ndarray, np.number, jax.Array)
+    return isinstance(value, (*numbers, Schedule))
