@@ -28,11 +28,11 @@ from jopt.optimizers.lion import (
     scale_by_lion as scale_by_lion,
 )
 from jopt.optimizers.rmsprop import (
-    ScaleByRStdDevState as ScaleByRStdDevState,
-    ScaleByRStdDevWithCountState as ScaleByRStdDevWithCountState,
     ScaleByRms as ScaleByRms,
     ScaleByRmsState as ScaleByRmsState,
     ScaleByRmsWithCountState as ScaleByRmsWithCountState,
+    ScaleByRStdDevState as ScaleByRStdDevState,
+    ScaleByRStdDevWithCountState as ScaleByRStdDevWithCountState,
     ScaleByStddev as ScaleByStddev,
     rmsprop as rmsprop,
     scale_by_rms as scale_by_rms,

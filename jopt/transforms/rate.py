@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jopt._core import EmptyState, GradientTransformation, increment, map_leaves
 from jopt._pytree import Number, check, pytree, static
-from jopt.schedules import Schedule, ScalarOrSchedule, as_schedule, value_at
+from jopt.schedules import ScalarOrSchedule, Schedule, as_schedule, value_at
 
 
 class ScaleByScheduleState(NamedTuple):
