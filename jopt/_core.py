@@ -70,9 +70,9 @@ def _checked(init: Callable[..., PyTree]) -> Callable[..., PyTree]:
         for path, leaf in tree_leaves_with_path(params):
             if not jnp.issubdtype(dtype_of(leaf), jnp.inexact):
                 raise TypeError(
-                    f"{type(self).__name__}: params{keystr(path)} is {dtype_of(leaf)}, but only "
-                    "float and complex parameters have gradients; keep it out of "
-                    "params (in Flax, in another collection), or mask it."
+                    f"{type(self).__name__}: params{keystr(path)} is {dtype_of(leaf)}, "
+                    "but only float and complex parameters have gradients; keep it "
+                    "out of params (in Flax, in another collection), or mask it."
                 )
         return init(self, params)
 
@@ -231,8 +231,9 @@ def leaves_like(reference: PyTree, tree: PyTree) -> list[Any]:
     where = [f"{only_ours} is only in the gradients"] if only_ours is not None else []
     where += [f"{only_theirs} is only in the params"] if only_theirs is not None else []
     raise ValueError(
-        "The gradients must be a tree like the params (and the state made of them), but "
-        f"{' and '.join(where)}; differentiate with respect to the params given to init."
+        "The gradients must be a tree like the params (and the state made of them), "
+        f"but {' and '.join(where)}; differentiate with respect to the params that "
+        "init was given."
     )
 
 

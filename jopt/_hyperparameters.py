@@ -56,7 +56,8 @@ def _numbers(node: Any, state: PyTree, path: Path) -> Iterator[tuple[Path, Any]]
     for label, child in _children(node):
         here = (*path, label)
         if label in parts:
-            yield from _numbers(*parts[label], here)
+            part, part_state = parts[label]
+            yield from _numbers(part, part_state, here)
         elif isinstance(child, Schedule):
             yield here, child(_count(state))
         elif _children(child):

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias, TypeVar, cast, dataclass_transform
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 PyTree: TypeAlias = Any
 Number: TypeAlias = jax.Array | float
@@ -125,7 +126,7 @@ def _represent(self: Any) -> str:
 def _short(value: Any) -> str:
     """Arrays of more than one number by dtype and shape, everything else in full."""
     if isinstance(value, (jax.Array, np.ndarray)):
-        if isinstance(value, jax.core.Tracer) or value.size != 1:
+        if isinstance(value, Tracer) or value.size != 1:
             return f"{value.dtype}{list(value.shape)}"
         return f"{value.item():g}" if value.ndim == 0 else repr(value.tolist())
     if isinstance(value, tuple):

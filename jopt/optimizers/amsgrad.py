@@ -35,12 +35,14 @@ class ScaleByAmsgrad(GradientTransformation):
     """Adam, divided by the root of the greatest mean square so far.
 
         m <- b1 m + (1 - b1) g            v <- b2 v + (1 - b2) |g|^2
-        w <- max(w, v / (1 - b2^t))       u = m / (1 - b1^t) / (sqrt(w + eps_root) + eps)
+        w <- max(w, v / (1 - b2^t))       u = m' / (sqrt(w + eps_root) + eps)
+        m' = m / (1 - b1^t)
 
     b1, b2: in [0, 1). eps, eps_root, mu_dtype: as in `scale_by_adam`.
     bias_correction_mu, bias_correction_nu: False leaves out the division of m, of v.
 
-    The greatest is taken after the bias correction, as in optax; PyTorch takes it before.
+    The greatest is taken after the bias correction, as in optax; PyTorch takes it
+    before.
 
     Reddi et al. 2018, https://openreview.net/forum?id=ryQu7f-RZ, Algorithm 2.
     """

@@ -48,8 +48,9 @@ class ScaleByLion(GradientTransformation):
         check(self, "b2", least=0, below=1)
         check(self, "smooth_beta", above=0)
         if self.mode not in _SIGNS:
+            known = ", ".join(_SIGNS)
             raise ValueError(
-                f"ScaleByLion: mode must be one of {', '.join(_SIGNS)}, got {self.mode!r}."
+                f"ScaleByLion: mode must be one of {known}, got {self.mode!r}."
             )
 
     def init(self, params):

@@ -56,6 +56,6 @@ def as_schedule(value: Any) -> Any:
     return value
 
 
-def value_at(value: Any, count: jax.Array) -> jax.Array:
+def value_at(value: Any, count: Any) -> jax.Array:
     """Return the number itself, or the schedule's value at `count`."""
     return value(count) if isinstance(value, Schedule) else wide(value)

@@ -28,9 +28,9 @@ class LinearSchedule(Schedule):
         s(t) = init_value + (end_value - init_value) f
         f = clip((t - transition_begin) / transition_steps, 0, 1)
 
-    init_value, end_value: any numbers. transition_steps: in steps; where it is not above
-    0, the value stays `init_value`, as in optax. transition_begin: in steps, negative
-    counts as 0.
+    init_value, end_value: any numbers. transition_steps: in steps; where it is not
+    above 0, the value stays `init_value`, as in optax. transition_begin: in steps,
+    negative counts as 0.
     """
 
     init_value: Number
@@ -72,7 +72,8 @@ class PolynomialSchedule(Schedule):
 class ExponentialDecay(Schedule):
     """Multiply by `decay_rate` every `transition_steps`.
 
-        s(t) = init_value decay_rate ** p,  p = (t - transition_begin) / transition_steps
+        s(t) = init_value decay_rate ** p
+        p = (t - transition_begin) / transition_steps
 
     and `init_value` until `transition_begin`.
 

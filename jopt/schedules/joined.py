@@ -41,7 +41,7 @@ def piecewise_constant_schedule(
         s(t) = init_value * product of all scales whose boundary is at most t
 
     init_value: any number. boundaries_and_scales: scale by boundary in steps, as in
-    optax, or pairs of the two, in which both are leaves: a dict's keys cannot be traced.
+    optax, or pairs of the two, which may be tracers: a dict's keys cannot.
 
     Raises a ValueError if a scale is negative or NaN.
     """
@@ -60,7 +60,7 @@ def piecewise_constant_schedule(
 class WarmupCosineDecaySchedule(Schedule):
     """Rise on a line, then fall on half a cosine.
 
-        s(t) = init_value + (peak_value - init_value) t / warmup_steps   t < warmup_steps
+        s(t) = init_value + (peak_value - init_value) t / warmup_steps   in the warmup
         s(t) = end_value + (peak_value - end_value) c ** exponent        from there on
         c = (1 + cos(pi min((t - warmup_steps) / (decay_steps - warmup_steps), 1))) / 2
 

@@ -55,20 +55,14 @@ class AddDecayedWeights(GradientTransformation):
                 "AddDecayedWeights: update needs the parameters that decay, got none; "
                 "call tx.update(updates, state, params)."
             )
-        if not isinstance(self.weight_decay, Schedule):
-            return self._decayed(self.weight_decay, updates, params), state
-        rate = value_at(self.weight_decay, state.count)
-        state = WeightDecaySchedule(count=increment(state.count))
-        return self._decayed(rate, updates, params), state
-
-    def _decayed(self, rate, updates, params):
+        scheduled = isinstance(self.weight_decay, Schedule)
+        rate = value_at(self.weight_decay, state.count if scheduled else None)
+        if scheduled:
+            state = WeightDecaySchedule(count=increment(state.count))
         decayed = map_leaves(lambda g, p: g + rate * p, updates, params)
-        if self.mask is None:
-            return decayed
-        before, structure = jax.tree.flatten(updates)
-        after, chosen = jax.tree.leaves(decayed), self.mask.leaves(params)
-        picked = zip(chosen, after, before, strict=True)
-        return structure.unflatten(a if yes else b for yes, a, b in picked)
+        if isinstance(self.mask, Mask):
+            decayed = self.mask.choose(params, decayed, updates)
+        return decayed, state
 
 
 add_decayed_weights = AddDecayedWeights

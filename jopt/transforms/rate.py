@@ -83,13 +83,12 @@ class ScaleByLearningRate(GradientTransformation):
         return EmptyState()
 
     def update(self, updates, state, params=None, **extra):
-        sign = -1 if self.flip_sign else 1
-        if not isinstance(self.learning_rate, Schedule):
-            rate = sign * self.learning_rate
-            return map_leaves(lambda g: rate * g, updates), state
-        rate = sign * value_at(self.learning_rate, state.count)
-        updates = map_leaves(lambda g: rate * g, updates)
-        return updates, ScaleByScheduleState(count=increment(state.count))
+        scheduled = isinstance(self.learning_rate, Schedule)
+        size = value_at(self.learning_rate, state.count if scheduled else None)
+        rate = -size if self.flip_sign else size
+        if scheduled:
+            state = ScaleByScheduleState(count=increment(state.count))
+        return map_leaves(lambda g: rate * g, updates), state
 
 
 scale = Scale
