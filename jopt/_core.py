@@ -130,10 +130,19 @@ def as_transformation(tx: Any) -> GradientTransformation:
 def update_foreign(
     tx: Any, updates: PyTree, state: PyTree, params: PyTree, extra: Mapping[str, Any]
 ) -> tuple[PyTree, PyTree]:
-    """Call another library's update, with the extra arguments if it takes any."""
+    """Call another library's update, with the extra arguments if it takes any.
+
+    Its updates come back in the dtypes they came in, its state in the state's own: wide
+    numbers or updates would make other libraries' low-precision states grow.
+    """
     parameters = inspect.signature(tx.update).parameters.values()
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    return tx.update(updates, state, params, **(extra if takes_any else {}))
+    # Others count on JAX's own promotion, whatever the user's is.
+    with jax.numpy_dtype_promotion("standard"):
+        made = tx.update(updates, state, params, **(extra if takes_any else {}))
+    return jax.tree.map(
+        lambda new, old: jnp.asarray(new, dtype_of(old)), made, (updates, state)
+    )
 
 
 def dtype_of(x: Any) -> Any:
@@ -199,7 +208,10 @@ def map_leaves(rule: Callable[..., Any], *trees: PyTree) -> Any:
 
     @jax.jit
     def successors(*old: Any) -> tuple[jax.Array, ...]:
-        new = rule(*map(wide, old))
+        # All is wide by now; what is left to promote is a real number to a complex
+        # leaf, or float32 to float64, and neither loses anything.
+        with jax.numpy_dtype_promotion("standard"):
+            new = rule(*map(wide, old))
         new = new if isinstance(new, tuple) else (new,)
         return tuple(
             jnp.asarray(n, dtype_of(o)) for n, o in zip(new, old, strict=False)

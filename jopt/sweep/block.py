@@ -1,0 +1,133 @@
+"""The compiled program of a sweep: a block of trials, trained for a segment of steps.
+
+    segment(block, batches) -> block, reports
+
+It is `vmap` over trials of a `scan` over steps. What all trials have in common (the
+data, its order, the counters of the optimizer) has no trial axis: a branch on a counter
+stays a branch, and a first layer sees one wide product.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jopt._pytree import PyTree
+from jopt.sweep.task import Task, examples
+from jopt.training import descend
+
+EVALUATION_CHUNK = 256  # examples at a time: bounds the activations of a block
+
+
+class Lane(NamedTuple):
+    """One trial on the device; in a block every leaf but the counters is stacked."""
+
+    tx: PyTree
+    params: PyTree
+    model_state: PyTree
+    opt_state: PyTree
+    key: jax.Array
+    alive: jax.Array  # bool[]
+
+
+class Data(NamedTuple):
+    """What all trials see; on the device."""
+
+    train: PyTree
+    valid: PyTree  # (chunks, examples a chunk, ...), the last one filled up
+    counted: jax.Array  # bool[chunks, examples a chunk], false where filled up
+
+
+class Batches(NamedTuple):
+    """A segment's steps."""
+
+    steps: jax.Array  # int32[K], their numbers
+    rows: jax.Array  # int32[K, batch], of the training set
+    end: jax.Array  # int32[], steps in all; later ones change no parameter
+
+
+class Report(NamedTuple):
+    """What a segment saw of a trial."""
+
+    losses: jax.Array  # float32[K], before each step
+    alive: jax.Array  # bool[K], false from the step on that diverged
+    valid: dict[str, jax.Array]  # means over the validation set after the last step
+
+
+def place(task: Task) -> Data:
+    """Put the task's training and validation sets on the device."""
+    return Data(jax.tree.map(jnp.asarray, task.train), *chunked(task.valid))
+
+
+def chunked(data: PyTree) -> tuple[PyTree, jax.Array]:
+    """Cut examples into chunks of one size: (chunks, size, ...), and which count.
+
+    The last chunk is filled up with the last example, which counts once.
+    """
+    size = examples(data)
+    chunks = math.ceil(size / EVALUATION_CHUNK)
+    places = np.arange(chunks * math.ceil(size / chunks)).reshape(chunks, -1)
+    rows = np.minimum(places, size - 1)
+    cut = jax.tree.map(lambda array: jnp.asarray(np.asarray(array)[rows]), data)
+    return cut, jnp.asarray(places < size)
+
+
+def start(task: Task, tx: PyTree, key: jax.Array) -> Lane:
+    """Return a trial before its first step."""
+    init_key, key = jax.random.split(key)
+    params, model_state = task.init(init_key)
+    return Lane(tx, params, model_state, tx.init(params), key, jnp.array(True))
+
+
+def train(task: Task, lane: Lane, data: Data, batches: Batches) -> tuple[Lane, Report]:
+    """Train one trial for a segment and evaluate it."""
+
+    def step(carry: tuple[PyTree, ...], now: tuple[jax.Array, jax.Array]):
+        params, model_state, opt_state, alive = carry
+        number, rows = now
+        new_params, new_state, opt_state, loss, _, _ = descend(
+            task.loss,
+            lane.tx,
+            params,
+            model_state,
+            opt_state,
+            jax.tree.map(lambda array: array[rows], data.train),
+            jax.random.fold_in(lane.key, number),
+        )
+        alive = alive & jnp.isfinite(loss) & (loss <= task.diverged_above)
+        # Frozen by `where`, for 0 * nan is nan; and not the optimizer's state, whose
+        # counters would get a trial axis, and every branch on them would run both ways.
+        kept = alive & (number < batches.end)
+        params, model_state = jax.tree.map(
+            lambda new, old: jnp.where(kept, new, old),
+            (new_params, new_state),
+            (params, model_state),
+        )
+        seen = loss.astype(jnp.float32), alive
+        return (params, model_state, opt_state, alive), seen
+
+    carry = (lane.params, lane.model_state, lane.opt_state, lane.alive)
+    steps = (batches.steps, batches.rows)
+    (params, model_state, opt_state, alive), seen = jax.lax.scan(step, carry, steps)
+    valid = evaluate(task, params, model_state, data.valid, data.counted)
+    lane = Lane(lane.tx, params, model_state, opt_state, lane.key, alive)
+    return lane, Report(*seen, valid)
+
+
+def evaluate(
+    task: Task, params: PyTree, model_state: PyTree, chunks: PyTree, counted: jax.Array
+) -> dict[str, jax.Array]:
+    """Return the means of the task's values over the counted examples."""
+
+    def chunk(part: tuple[PyTree, jax.Array]) -> dict[str, jax.Array]:
+        batch, mask = part
+        values = task.evaluate(params, model_state, batch)
+        return {
+            name: jnp.sum(jnp.where(mask, value.astype(jnp.float32), 0))
+            for name, value in values.items()
+        }
+
+    sums = jax.lax.map(chunk, (chunks, counted))
+    return {name: jnp.sum(value) / jnp.sum(counted) for name, value in sums.items()}

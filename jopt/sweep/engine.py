@@ -1,0 +1,312 @@
+"""`run`: train the trials of a sweep, block by block, segment by segment."""
+
+import dataclasses
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jopt.sweep.block import Batches, chunked, evaluate, place
+from jopt.sweep.block_size import pick
+from jopt.sweep.lanes import Lanes
+from jopt.sweep.program import Pool, Program
+from jopt.sweep.result import Best, History, SweepResult, table_of, winner
+from jopt.sweep.surroundings import surroundings
+from jopt.sweep.task import Task, examples
+from jopt.sweep.trial import Trial, groups, space, stack, with_seeds
+
+PROBE_STEPS = 8  # to time a block: enough to see the cost of a step past a call's
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where a sweep is, after each block."""
+
+    segment: int  # under way, counted from 1
+    segments: int
+    alive: int  # trials
+    trials: int
+    best: dict[str, Any] | None  # row of the table: the best so far
+    trial_steps: int  # made so far
+    trial_steps_left: int  # to be made, if nothing more diverges
+    seconds: float  # since training began, without compiling
+
+
+def run(
+    task: Task,
+    trials: Sequence[Trial],
+    *,
+    steps: int | None = None,
+    seeds: int = 1,
+    batch_size: int | None = None,
+    block: int | None = None,
+    segments: int = 10,
+    seed: int | jax.Array = 0,
+    progress: Callable[[Progress], None] | None = None,
+) -> SweepResult:
+    """Train all trials, in blocks, and return what came of each.
+
+        trials = sweep.grid(jopt.adamw, learning_rate=np.logspace(-5, 0, 64))
+        result = sweep.run(tasks.digits(), trials, steps=500, seeds=3)
+
+    task: model, loss and data. trials: of `grid`. steps: of each trial; by default the
+    task's epochs. seeds: keys with which each setting is trained. batch_size: examples
+    a step; by default the task's. block: trials trained together in one compiled call;
+    by default picked by timing. segments: times that all trials are evaluated on the
+    validation set, and that diverged ones are dropped. seed: of everything random, an
+    integer or a key. progress: called after each block.
+
+    A trial diverges when its loss is not finite: its parameters stay as they are from
+    that step on, and it is left out from the next segment on. For the same block, its
+    numbers are bitwise the same whatever trials are beside it.
+
+    An interrupt (Ctrl-C) ends the sweep at the block under way: what was trained is
+    returned, with the rest marked `interrupted`.
+
+    Raises a ValueError in a sentence where an argument does not fit.
+    """
+    if not trials:
+        raise ValueError("A sweep needs at least one trial, got none.")
+    task.check()
+    batch = _batch(task, task.batch_size if batch_size is None else batch_size)
+    trials = with_seeds(trials, seeds)
+    steps = task.epochs * (examples(task.train) // batch) if steps is None else steps
+    for name, value in (("steps", steps), ("segments", segments), ("block", block)):
+        if value is not None and value < 1:
+            raise ValueError(f"A sweep needs {name} of at least 1, got {value}.")
+    plan = Plan(task, batch, steps, min(segments, steps), _key(seed))
+    engine = _Engine(plan, trials, block, progress)
+    return engine.run()
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is done to every trial, and how the steps are cut."""
+
+    task: Task
+    batch_size: int
+    steps: int
+    segments: int
+    key: jax.Array
+
+    @property
+    def length(self) -> int:
+        """The steps of a segment; the last may go beyond the end, changing nothing."""
+        return math.ceil(self.steps / self.segments)
+
+    def keys(self, trials: Sequence[Trial]) -> jax.Array:
+        """A key a trial, made of its seed alone: its place in the sweep is no matter."""
+        seeds = jnp.asarray([trial.seed for trial in trials], jnp.uint32)
+        return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(self.key, seeds)
+
+    def batches(self, segment: int, length: int | None = None) -> Batches:
+        """The batches of a segment: an epoch is a permutation, less its remainder.
+
+        The order depends on the key and the step alone; all trials see the same.
+        """
+        length = self.length if length is None else length
+        size = examples(self.task.train)
+        each = size // self.batch_size
+        first = segment * self.length
+        steps = np.arange(first, first + length)
+        entropy = np.asarray(jax.random.key_data(self.key)).tolist()
+        orders = {
+            epoch: np.random.default_rng([*entropy, epoch]).permutation(size)
+            for epoch in set((steps // each).tolist())
+        }
+        within = (steps % each)[:, None] * self.batch_size + np.arange(self.batch_size)
+        rows = [
+            orders[s // each][w] for s, w in zip(steps.tolist(), within, strict=True)
+        ]
+        return Batches(
+            steps=jnp.asarray(steps, jnp.int32),
+            rows=jnp.asarray(np.stack(rows), jnp.int32),
+            end=jnp.asarray(self.steps, jnp.int32),
+        )
+
+
+class _Group(NamedTuple):
+    """Trials of one structure."""
+
+    positions: np.ndarray  # int[trials], in the sweep
+    pool: Pool
+    alive: np.ndarray  # bool[trials], kept up to date in place
+
+
+class _Engine:
+    def __init__(
+        self,
+        plan: Plan,
+        trials: Sequence[Trial],
+        block: int | None,
+        progress: Callable[[Progress], None] | None,
+    ):
+        self.plan, self.trials, self.progress = plan, trials, progress
+        self.history = History(len(trials), plan.steps, plan.segments)
+        self.data = place(plan.task)
+        self.search: list[dict[str, Any]] = []
+        self.programs: list[Program] = []
+        self.groups = [self._group(p, block) for p in groups(trials)]
+
+    def _group(self, positions: list[int], block: int | None) -> _Group:
+        trials = [self.trials[i] for i in positions]
+        txs, keys = stack([t.tx for t in trials]), self.plan.keys(trials)
+        probe = self.plan.batches(0, PROBE_STEPS)
+        lanes = Lanes(self.plan.task, txs, keys, self.data, probe)
+        if block is None:
+            block, timings = pick(lanes, probe)
+            self.search.append(timings)
+        program = Program(lanes, block, self.plan.batches(0))
+        self.programs.append(program)
+        return _Group(np.asarray(positions), Pool(program), np.ones(len(trials), bool))
+
+    def run(self) -> SweepResult:
+        self.began = time.perf_counter()
+        with Interrupts() as self.interrupts:
+            for segment in range(self.plan.segments):
+                batches = self.plan.batches(segment)
+                for group in self.groups:
+                    self._train(group, segment, batches)
+        return self._result()
+
+    def _train(self, group: _Group, segment: int, batches: Batches) -> None:
+        rows, shared = np.flatnonzero(group.alive), group.pool.shared
+        block = group.pool.program.block
+        for first in range(0, len(rows), block):
+            if self.interrupts.asked:
+                return
+            taken = rows[first : first + block]
+            report = group.pool.train(taken, shared, batches)
+            trials = group.positions[taken]
+            group.alive[taken] = self.history.record(trials, segment, report)
+            self._tell(segment)
+
+    def _tell(self, segment: int) -> None:
+        if self.progress is None:
+            return
+        alive = sum(int(group.alive.sum()) for group in self.groups)
+        made = int(self.history.steps.sum())
+        table = table_of(self.trials, self.history)
+        best = winner(self.trials, table)
+        self.progress(
+            Progress(
+                segment=segment + 1,
+                segments=self.plan.segments,
+                alive=alive,
+                trials=len(self.trials),
+                best=None if best is None else {k: v[best] for k, v in table.items()},
+                trial_steps=made,
+                trial_steps_left=self._left(),
+                seconds=time.perf_counter() - self.began,
+            )
+        )
+
+    def _left(self) -> int:
+        going = np.concatenate([group.positions[group.alive] for group in self.groups])
+        return int((self.plan.steps - self.history.steps[going]).sum())
+
+    def _result(self) -> SweepResult:
+        seconds = time.perf_counter() - self.began
+        table = table_of(self.trials, self.history)
+        stacked = [(g.positions, *g.pool.models()) for g in self.groups]
+        result = SweepResult(
+            trials=tuple(self.trials),
+            table=table,
+            curves=self.history.losses,
+            valid=self.history.valid,
+            valid_steps=self.history.ends(),
+            best=None,
+            info=self._info(seconds),
+            _stacked=stacked,
+        )
+        best = winner(self.trials, table)
+        if best is None or self.interrupts.asked:
+            return result
+        return dataclasses.replace(result, best=self._best(result, best))
+
+    def _best(self, result: SweepResult, trial: int) -> Best:
+        task, test = self.plan.task, {}
+        if task.test is not None:
+            means = jax.jit(lambda *seen: evaluate(task, *seen))
+            model = result.params(trial), result.model_state(trial)
+            values = means(*model, *chunked(task.test))
+            test = {name: float(value) for name, value in values.items()}
+        valid = {
+            name: float(result.table[f"valid_{name}"][trial]) for name in result.valid
+        }
+        chosen = self.trials[trial]
+        return Best(trial, chosen.hyperparameters, chosen.seed, valid, test)
+
+    def _info(self, seconds: float) -> dict[str, Any]:
+        plan, programs = self.plan, self.programs
+        made = int(self.history.steps.sum())
+        return {
+            "task": plan.task.name,
+            "space": space(self.trials),
+            "trials": len(self.trials),
+            "steps": plan.steps,
+            "batch_size": plan.batch_size,
+            "segments": plan.segments,
+            "block": [program.block for program in programs],
+            "groups": len(self.groups),
+            "segment_compiles": len(programs),
+            "compile_seconds": sum(program.compile_seconds for program in programs),
+            "block_search": self.search,
+            "train_seconds": seconds,
+            "trial_steps": made,
+            "trial_steps_per_second": made / seconds,
+            "interrupted": self.interrupts.asked,
+            **surroundings(),
+        }
+
+
+def _batch(task: Task, size: int) -> int:
+    if not 1 <= size <= examples(task.train):
+        raise ValueError(
+            f"The batch size must be between 1 and the {examples(task.train)} training "
+            f"examples of {task.name}, got {size}."
+        )
+    return size
+
+
+def _key(seed: int | jax.Array) -> jax.Array:
+    key = jax.random.key(seed) if isinstance(seed, (int, np.integer)) else seed
+    name = str(jax.random.key_impl(key))
+    if "rbg" in name:
+        raise ValueError(
+            f"A sweep needs keys whose bits differ by trial, got {name}: under vmap it "
+            "gives all trials the bits of one; use jax.random.key(seed, impl='threefry2x32')"
+            " or set jax_default_prng_impl to threefry2x32."
+        )
+    return key
+
+
+class Interrupts:
+    """Holds Ctrl-C back until a block is done: nothing on the device is half written.
+
+    A second one is not held back.
+    """
+
+    def __init__(self):
+        self.asked = False
+
+    def __enter__(self) -> "Interrupts":
+        # Python gives signals to the main thread alone.
+        self._main = threading.current_thread() is threading.main_thread()
+        if self._main:
+            self._before = signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._main:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _ask(self, number: int, frame: Any) -> None:
+        self.asked = True
+        signal.signal(signal.SIGINT, self._before)

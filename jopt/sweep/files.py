@@ -1,0 +1,71 @@
+"""A sweep's files: the table, the curves, how it ran, the winner, pictures."""
+
+import csv
+import importlib.util
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jopt.sweep.result import SweepResult
+
+
+def save(result: "SweepResult", directory: Path) -> list[Path]:
+    """Write everything into `directory`, made if it is not there; return the files."""
+    directory.mkdir(parents=True, exist_ok=True)
+    written = [
+        _table(result, directory / "trials.csv"),
+        _curves(result, directory / "curves.npz"),
+        _json(result.info, directory / "sweep.json"),
+        _json(_best(result), directory / "best.json"),
+    ]
+    if importlib.util.find_spec("matplotlib") is not None:
+        from jopt.sweep import plots  # matplotlib is an extra, and slow to load
+
+        written += plots.save(result, directory)
+    return written
+
+
+def _table(result: "SweepResult", path: Path) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(result.table)
+        writer.writerows(zip(*result.table.values(), strict=True))
+    return path
+
+
+def _curves(result: "SweepResult", path: Path) -> Path:
+    valid = {f"valid_{name}": values for name, values in result.valid.items()}
+    np.savez_compressed(
+        path,
+        trial=result.table["trial"],
+        train_loss=result.curves,
+        valid_steps=result.valid_steps,
+        **valid,
+    )
+    return path
+
+
+def _best(result: "SweepResult") -> dict[str, Any]:
+    if result.best is None:
+        return {"trial": None}
+    best = result.best
+    return {
+        "trial": best.trial,
+        "hyperparameters": best.hyperparameters,
+        "seed": best.seed,
+        "valid": best.valid,
+        "test": best.test,
+    }
+
+
+def _json(value: Any, path: Path) -> Path:
+    path.write_text(json.dumps(value, indent=2, default=_plain) + "\n")
+    return path
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's and JAX's numbers as Python's, other objects by what they print."""
+    return value.item() if hasattr(value, "item") else repr(value)

@@ -1,0 +1,110 @@
+"""Trials of one structure as lanes of a block: what differs by trial, what is shared."""
+
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from jopt._pytree import PyTree
+from jopt.sweep.block import Batches, Data, Lane, Report, start, train
+from jopt.sweep.task import Task
+
+Leaves: TypeAlias = list[jax.Array]
+
+
+class Lanes:
+    """Starts and trains blocks of lanes, given as leaves with and without a trial axis.
+
+    Leaves of its own a trial has in `own`, each (trials, ...). In `shared` are the
+    counters of the optimizer's state: all trials of a block are at the same step, and a
+    counter with a trial axis would turn every `lax.cond` on it into a `select`.
+    """
+
+    def __init__(
+        self, task: Task, txs: PyTree, keys: jax.Array, data: Data, batches: Batches
+    ):
+        """txs: stacked transformations of one structure; keys: one a trial."""
+        self.task, self.data = task, data
+        self.txs, self.keys, self.count = txs, keys, len(keys)
+        lane = jax.eval_shape(
+            lambda: start(task, *jax.tree.map(lambda x: x[0], (txs, keys)))
+        )
+        self._structure = jax.tree.structure(lane)
+        self._is_shared = _counters(lane)
+        self._unshare(batches)
+
+    def start(self, txs: PyTree, keys: jax.Array) -> tuple[Leaves, Leaves]:
+        """Return a block of trials before their first step."""
+        starts = jax.vmap(
+            lambda tx, key: self._split(start(self.task, tx, key)), out_axes=(0, None)
+        )
+        return starts(txs, keys)
+
+    def train(
+        self, own: Leaves, shared: Leaves, data: Data, batches: Batches
+    ) -> tuple[Leaves, Leaves, Report]:
+        """Return a block after a segment, and what was seen of each trial."""
+
+        def one(own: Leaves, shared: Leaves) -> tuple[Leaves, Leaves, Report]:
+            lane, report = train(self.task, self.join(own, shared), data, batches)
+            return *self._split(lane), report
+
+        return jax.vmap(one, in_axes=(0, None), out_axes=(0, None, 0))(own, shared)
+
+    def join(self, own: Leaves, shared: Leaves) -> Lane:
+        """Return the lane, or the stacked lanes, of these leaves."""
+        owns, shares = iter(own), iter(shared)
+        leaves = [next(shares) if s else next(owns) for s in self._is_shared]
+        return self._structure.unflatten(leaves)
+
+    def _split(self, lane: Lane) -> tuple[Leaves, Leaves]:
+        leaves = list(zip(self._is_shared, jax.tree.leaves(lane), strict=True))
+        return [x for s, x in leaves if not s], [x for s, x in leaves if s]
+
+    def _unshare(self, batches: Batches) -> None:
+        """Give a trial axis to the counters that a segment makes differ by trial.
+
+        A skip of non-finite gradients, for one, counts by trial.
+        """
+        own, shared = jax.eval_shape(self.start, *_two(self.txs, self.keys))
+        batched: list[list[bool]] = []
+        probe = _probe(batched)
+
+        def trained(own: Leaves, shared: Leaves, batches: Batches) -> Any:
+            lane, _ = train(self.task, self.join(own, shared), self.data, batches)
+            return probe(jax.tree.leaves(lane))
+
+        jax.eval_shape(jax.vmap(trained, in_axes=(0, None, None)), own, shared, batches)
+        still = [s and not b for s, b in zip(self._is_shared, batched[0], strict=True)]
+        if still != self._is_shared:
+            self._is_shared = still
+            self._unshare(batches)  # what hangs on these may differ by trial as well
+
+
+def _two(txs: PyTree, keys: jax.Array) -> tuple[PyTree, jax.Array]:
+    return jax.tree.map(lambda leaf: jnp.stack([leaf[0], leaf[0]]), (txs, keys))
+
+
+def _counters(lane: Lane) -> list[bool]:
+    """For each leaf of a lane: is it an integer scalar of the optimizer's state?"""
+    none = Lane(*(jax.tree.map(lambda _: False, part) for part in lane))
+    counters = jax.tree.map(
+        lambda leaf: leaf.ndim == 0 and jnp.issubdtype(leaf.dtype, jnp.integer),
+        lane.opt_state,
+    )
+    return jax.tree.leaves(none._replace(opt_state=counters))
+
+
+def _probe(batched: list[Any]) -> Any:
+    """Return an identity that notes which of its leaves vmap has given an axis."""
+
+    @jax.custom_batching.custom_vmap
+    def probe(leaves: Leaves) -> Leaves:
+        return leaves
+
+    @probe.def_vmap
+    def rule(axis_size: int, in_batched: list[Any], leaves: Leaves):
+        batched.append(in_batched[0])
+        return leaves, in_batched[0]
+
+    return probe

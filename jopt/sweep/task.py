@@ -1,0 +1,119 @@
+"""What is trained in a sweep: pure functions and data."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jopt._pytree import PyTree
+from jopt.training import form_of, pure_loss
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A model, its loss and its data, as pure functions and arrays.
+
+    name: what reports call it.
+    init: key -> (params, model_state).
+    loss: (params, model_state, batch, key) -> (scalar loss, model_state), training.
+    evaluate: (params, model_state, batch) -> dict of arrays, one value an example,
+        `loss` among them; `accuracy`, if it is there, is shown everywhere.
+    train, valid, test: trees of arrays whose first axis is the example. `test` is
+        touched once, by the winner.
+    batch_size: examples a step, unless a sweep says otherwise.
+    epochs: passes over `train`, unless a sweep says otherwise.
+    diverged_above: training loss above which a trial counts as diverged, as one that is
+        not finite always does.
+    """
+
+    name: str
+    init: Callable[[Any], tuple[PyTree, PyTree]]
+    loss: Callable[[PyTree, PyTree, PyTree, Any], tuple[Any, PyTree]]
+    evaluate: Callable[[PyTree, PyTree, PyTree], dict[str, Any]]
+    train: PyTree
+    valid: PyTree
+    test: PyTree | None = None
+    batch_size: int = 64
+    epochs: int = 10
+    diverged_above: float = math.inf
+
+    @classmethod
+    def from_model(
+        cls,
+        name: str,
+        make: Callable[[Any], Any],
+        loss_fn: Callable[..., Any],
+        evaluate: Callable[[Any, PyTree], dict[str, Any]],
+        **data: Any,
+    ) -> "Task":
+        """Return the task of a Flax model.
+
+        make: key -> nnx module, linen's variables, or a tree of parameters.
+        loss_fn: (model, batch, key) -> loss, as `train_step` takes it.
+        evaluate: (model, batch) -> dict of arrays, one value an example; an nnx module
+            comes in `eval()` mode.
+        data: `train`, `valid` and the other fields.
+        """
+        forms: list[Any] = []
+
+        def trace(key: Any) -> Any:
+            forms.append(form_of(model := make(key)))
+            return forms[0].split(model)
+
+        jax.eval_shape(trace, jax.random.key(0))
+        form = forms[0]
+
+        def init(key: Any) -> tuple[PyTree, PyTree]:
+            return form.split(make(key))
+
+        def evaluated(params: PyTree, model_state: PyTree, batch: PyTree):
+            model = form.join(params, model_state)
+            if hasattr(model, "eval"):
+                model.eval()
+            return evaluate(model, batch)
+
+        return cls(name, init, pure_loss(loss_fn, form), evaluated, **data)
+
+    def check(self) -> None:
+        """Raise a sentence if the functions and the data do not fit together."""
+        params, model_state = jax.eval_shape(self.init, jax.random.key(0))
+        if not jax.tree.leaves(params):
+            raise ValueError(
+                f"Task {self.name}: init made params with no leaves; it must return "
+                "(params, model_state) with at least one array of parameters."
+            )
+        for split in ("train", "valid", "test"):
+            sizes = {
+                np.shape(leaf)[:1] for leaf in jax.tree.leaves(getattr(self, split))
+            }
+            if len(sizes) > 1 or () in sizes or (0,) in sizes:
+                raise ValueError(
+                    f"Task {self.name}: the arrays of {split} must have the same number "
+                    f"of examples, at least one, on their first axis, got {sizes}."
+                )
+        batch = jax.tree.map(lambda a: jnp.asarray(a[:2]), self.train)
+        loss, _ = jax.eval_shape(
+            self.loss, params, model_state, batch, jax.random.key(0)
+        )
+        if loss.shape != ():
+            raise ValueError(
+                f"Task {self.name}: loss must be a scalar, got shape {loss.shape}; "
+                "take the mean over the batch."
+            )
+        values = jax.eval_shape(self.evaluate, params, model_state, batch)
+        shapes = {name: value.shape for name, value in values.items()}
+        size = len(jax.tree.leaves(batch)[0])
+        if "loss" not in shapes or any(s != (size,) for s in shapes.values()):
+            raise ValueError(
+                f"Task {self.name}: evaluate must return a dict of one value an example "
+                f"(shape ({size},) for {size} examples), loss among them, got {shapes}."
+            )
+
+
+def examples(data: PyTree) -> int:
+    """The number of examples in a tree of arrays."""
+    return len(jax.tree.leaves(data)[0])

@@ -1,0 +1,69 @@
+"""Tasks of telling classes apart: a model's logits, cross entropy, accuracy."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen, nnx
+
+from jopt.sweep import Task
+
+
+def nnx_classifier(name: str, make: Callable[[nnx.Rngs], Any], **data: Any) -> Task:
+    """Return the task of an nnx module that maps inputs to logits.
+
+    make: rngs -> module. data: `train`, `valid`, `test` as (inputs, labels), and other
+    fields of `Task`.
+    """
+
+    def loss(model: Any, batch: Any, key: Any) -> jax.Array:
+        inputs, labels = batch
+        return jnp.mean(_cross_entropy(model(inputs), labels))
+
+    def evaluate(model: Any, batch: Any) -> dict[str, jax.Array]:
+        inputs, labels = batch
+        return _scores(model(inputs), labels)
+
+    data = {"diverged_above": _blown_up(data["train"]), **data}
+    return Task.from_model(
+        name, lambda key: make(nnx.Rngs(key)), loss, evaluate, **data
+    )
+
+
+def linen_classifier(name: str, module: linen.Module, **data: Any) -> Task:
+    """Return the task of a linen module that maps inputs to logits.
+
+    Arguments as in `nnx_classifier`. The module has no collection but `params`.
+    """
+    first = data["train"][0][:1]
+
+    def loss(variables: Any, batch: Any, key: Any) -> jax.Array:
+        inputs, labels = batch
+        return jnp.mean(_cross_entropy(module.apply(variables, inputs), labels))
+
+    def evaluate(variables: Any, batch: Any) -> dict[str, jax.Array]:
+        inputs, labels = batch
+        return _scores(module.apply(variables, inputs), labels)
+
+    data = {"diverged_above": _blown_up(data["train"]), **data}
+    return Task.from_model(
+        name, lambda key: module.init(key, first), loss, evaluate, **data
+    )
+
+
+def _blown_up(train: Any) -> float:
+    """Ten times the loss of guessing all classes alike: no way back from there."""
+    return 10 * math.log(len(np.unique(train[1])))
+
+
+def _cross_entropy(logits: Any, labels: jax.Array) -> jax.Array:
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+
+def _scores(logits: Any, labels: jax.Array) -> dict[str, jax.Array]:
+    correct = jnp.argmax(logits, axis=-1) == labels
+    return {"loss": _cross_entropy(logits, labels), "accuracy": correct}
