@@ -98,7 +98,7 @@ def _compiled(update: Callable[..., Any]) -> Callable[..., Any]:
 
 @pytree
 class Foreign(GradientTransformation):
-    """Someone else's `(init, update)` pair, optax's for one, as it is.
+    """Someone else's `(init, update)` pair, optax's for one, given wide arrays.
 
     Its numbers stay constants of the program; `jopt.lift` makes them leaves.
     """
@@ -106,7 +106,7 @@ class Foreign(GradientTransformation):
     tx: Any = static()
 
     def init(self, params):
-        return self.tx.init(params)
+        return init_foreign(self.tx, params)
 
     def update(self, updates, state, params=None, **extra):
         return update_foreign(self.tx, updates, state, params, extra)
@@ -127,19 +127,25 @@ def as_transformation(tx: Any) -> GradientTransformation:
     )
 
 
+def init_foreign(tx: Any, params: PyTree) -> PyTree:
+    """Return another library's state, of params in at least float32."""
+    return tx.init(jax.tree.map(wide, params))
+
+
 def update_foreign(
     tx: Any, updates: PyTree, state: PyTree, params: PyTree, extra: Mapping[str, Any]
 ) -> tuple[PyTree, PyTree]:
     """Call another library's update, with the extra arguments if it takes any.
 
-    Its updates come back in the dtypes they came in, its state in the state's own: wide
-    numbers or updates would make other libraries' low-precision states grow.
+    It computes in at least float32, and what it returns keeps the dtypes that updates
+    and state came in, so that traced numbers do not promote them.
     """
     parameters = inspect.signature(tx.update).parameters.values()
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    wide_updates, params = jax.tree.map(wide, (updates, params))
     # Others count on JAX's own promotion, whatever the user's is.
     with jax.numpy_dtype_promotion("standard"):
-        made = tx.update(updates, state, params, **(extra if takes_any else {}))
+        made = tx.update(wide_updates, state, params, **(extra if takes_any else {}))
     return jax.tree.map(
         lambda new, old: jnp.asarray(new, dtype_of(old)), made, (updates, state)
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import itertools
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -44,11 +45,18 @@ def replace(tx: Tx, **changes: Any) -> Tx:
     parts have it, give more of the path. A state stays valid as long as numbers replace
     numbers. What is made is checked like what a factory makes.
 
-    Raises a ValueError that lists the paths if a name is unknown or ambiguous.
+    Raises a ValueError that lists the paths if a name is unknown or ambiguous, or if
+    two changes meet: a schedule and a number inside the one it replaces.
     """
     paths = list(_paths(tx))
-    chosen = {_find(name, paths): value for name, value in changes.items()}
-    return _rebuilt(tx, (), chosen)
+    found = {name: _find(name, paths) for name in changes}
+    for outer, inner in itertools.permutations(found, 2):
+        if found[inner][: len(found[outer])] == found[outer]:
+            raise ValueError(
+                f"replace: {outer} and {inner} change the same place, "
+                f"{'.'.join(found[inner])}; give one of them."
+            )
+    return _rebuilt(tx, (), {found[name]: value for name, value in changes.items()})
 
 
 def _numbers(node: Any, state: PyTree, path: Path) -> Iterator[tuple[Path, Any]]:
@@ -97,39 +105,51 @@ def _count(state: PyTree) -> Any:
 
 
 def _name(path: Path, paths: list[Path]) -> str:
-    """The shortest end of `path` that no other path has."""
-    for length in range(1, len(path)):
-        if sum(other[-length:] == path[-length:] for other in paths) == 1:
-            return ".".join(path[-length:])
+    """The last word of `path`, after as much of its start as no other path has."""
+    for length in range(len(path)):
+        short = (*path[:length], path[-1])
+        if sum(_starts(short, other) for other in paths) == 1:
+            return ".".join(short)
     return ".".join(path)
+
+
+def _starts(words: Path, path: Path) -> bool:
+    """Whether `words` are the start of `path` and its last word."""
+    return path[: len(words) - 1] == words[:-1] and path[-1] == words[-1]
 
 
 def _paths(node: Any, path: Path = ()) -> Iterator[Path]:
     for label, child in _children(node):
-        if not isinstance(child, (GradientTransformation, dict, tuple)):
+        if not isinstance(child, (GradientTransformation, dict)):
             yield (*path, label)
         yield from _paths(child, (*path, label))
 
 
 def _find(name: str, paths: list[Path]) -> Path:
     words = tuple(name.split("."))
-    found = [path for path in paths if path[-len(words) :] == words]
-    if words in found:  # a whole path is its own meaning, whatever ends like it
+    if words in paths:  # a whole path is its own meaning, whatever is like it
         return words
-    if len(found) == 1:
-        return found[0]
-    dotted = [".".join(path) for path in found or paths]
-    if found:
+    # What `hyperparameters` calls it comes first.
+    starts = [path for path in paths if _starts(words, path)]
+    ends = [path for path in paths if path[-len(words) :] == words]
+    for found in (starts, ends):
+        if len(found) == 1:
+            return found[0]
+    if found := list(dict.fromkeys(starts + ends)):
         raise ValueError(
-            f"replace: {name} is ambiguous, it stands at {', '.join(dotted)}; "
+            f"replace: {name} is ambiguous, it stands at {_listed(found)}; "
             "give the path, as in replace(tx, **{path: value})."
         )
-    close = difflib.get_close_matches(name, [path[-1] for path in paths], n=1)
+    close = difflib.get_close_matches(words[-1], [path[-1] for path in paths], n=1)
     raise ValueError(
         f"replace: there is no {name} here"
         + (f" (did you mean {close[0]}?)" if close else "")
-        + f"; there is {', '.join(dotted)}."
+        + f"; there is {_listed(paths) or 'nothing to replace'}."
     )
+
+
+def _listed(paths: list[Path]) -> str:
+    return ", ".join(map(".".join, paths))
 
 
 def _rebuilt(node: Any, path: Path, changes: dict[Path, Any]) -> Any:
@@ -146,5 +166,5 @@ def _rebuilt(node: Any, path: Path, changes: dict[Path, Any]) -> Any:
     if isinstance(node, tuple):
         return tuple(children.values())
     if isinstance(node, dict):
-        return children
+        return type(node)(children)
     return dataclasses.replace(node, **children)

@@ -19,7 +19,7 @@ class Mask:
         self._leaves, self._structure = jax.tree.flatten(tree)
 
     def choose(self, params: PyTree, chosen: PyTree, others: PyTree) -> PyTree:
-        """Return the leaves of `chosen` where the mask is true, and of `others` else."""
+        """Return the leaves of `chosen` where the mask is true, else of `others`."""
         leaves, structure = jax.tree.flatten(chosen)
         rows = zip(self.leaves(params), leaves, jax.tree.leaves(others), strict=True)
         return structure.unflatten(a if yes else b for yes, a, b in rows)

@@ -25,7 +25,9 @@ class Schedule:
 
         @jax.jit
         def program(self: Any, count: Any) -> jax.Array:
-            return call(wide_numbers(self), wide(count))
+            value = call(wide_numbers(self), wide(count))
+            # To its own dtype: what Python numbers make is else weakly typed.
+            return value.astype(value.dtype)
 
         cls.__call__ = functools.wraps(call)(lambda self, count: program(self, count))
 
@@ -46,7 +48,9 @@ class FunctionSchedule(Schedule):
     function: Callable[[Any], Any] = static()
 
     def __call__(self, count):
-        return wide(self.function(count.astype(jnp.int32)))
+        # Others count on JAX's own promotion, whatever the user's is.
+        with jax.numpy_dtype_promotion("standard"):
+            return wide(self.function(count.astype(jnp.int32)))
 
 
 def as_schedule(value: Any) -> Any:

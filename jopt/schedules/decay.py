@@ -65,7 +65,8 @@ class PolynomialSchedule(Schedule):
 
     def __call__(self, count):
         left = 1 - _fraction(count, self.transition_steps, self.transition_begin)
-        return (self.init_value - self.end_value) * left**self.power + self.end_value
+        way = self.init_value - self.end_value
+        return way * power(left, self.power) + self.end_value
 
 
 @pytree
@@ -133,13 +134,22 @@ class CosineDecaySchedule(Schedule):
         check(self, "exponent", above=0)
 
     def __call__(self, count):
-        cosine = half_cosine(count / self.decay_steps) ** self.exponent
+        cosine = power(half_cosine(count / self.decay_steps), self.exponent)
         return self.init_value * ((1 - self.alpha) * cosine + self.alpha)
 
 
 def half_cosine(fraction):
     """Return a cosine that falls from 1 at fraction 0 to 0 at 1, and stays."""
     return 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(fraction, 0, 1)))
+
+
+def power(base, exponent):
+    """Return `base ** exponent` for a base of at least 0, of no gradient at 0.
+
+    Below an exponent of 1 that gradient is infinite, and a schedule ends at 0.
+    """
+    positive = base > 0
+    return jnp.where(positive, jnp.where(positive, base, 1) ** exponent, 0)
 
 
 def _fraction(count, steps, begin):

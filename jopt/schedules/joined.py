@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jopt._pytree import Number, check, pytree
 from jopt.schedules._schedule import Schedule, as_schedule
-from jopt.schedules.decay import half_cosine
+from jopt.schedules.decay import half_cosine, power
 
 
 @pytree
@@ -17,11 +17,28 @@ class PiecewiseConstantSchedule(Schedule):
         s(t) = init_value * product of scales[i] over all i with t >= boundaries[i]
 
     init_value: any number. boundaries: in steps. scales: at least 0, one a boundary.
+
+    Raises a ValueError if a scale is negative or NaN, or the lengths differ.
     """
 
     init_value: Number
     boundaries: tuple[Number, ...] = ()
     scales: tuple[Number, ...] = ()
+
+    def __post_init__(self):
+        self.__dict__["boundaries"] = _floats(self.boundaries)
+        self.__dict__["scales"] = _floats(self.scales)
+        if len(self.boundaries) != len(self.scales):
+            raise ValueError(
+                "PiecewiseConstantSchedule: boundaries and scales must be as many, "
+                f"got {len(self.boundaries)} and {len(self.scales)}."
+            )
+        for scale in self.scales:
+            if isinstance(scale, (int, float)) and not scale >= 0:
+                raise ValueError(
+                    "PiecewiseConstantSchedule: scales must be at least 0, "
+                    f"got {scale:g}."
+                )
 
     def __call__(self, count):
         value = jnp.broadcast_to(self.init_value, count.shape)
@@ -47,13 +64,8 @@ def piecewise_constant_schedule(
     """
     given = boundaries_and_scales or ()
     pairs = given.items() if isinstance(given, Mapping) else given
-    for _, scale in pairs:
-        if isinstance(scale, (int, float)) and not scale >= 0:
-            raise ValueError(
-                f"piecewise_constant_schedule: scales must be at least 0, got {scale}."
-            )
     boundaries, scales = zip(*pairs, strict=True) if pairs else ((), ())
-    return PiecewiseConstantSchedule(init_value, _floats(boundaries), _floats(scales))
+    return PiecewiseConstantSchedule(init_value, boundaries, scales)
 
 
 @pytree
@@ -94,7 +106,7 @@ class WarmupCosineDecaySchedule(Schedule):
         warmup = jnp.maximum(self.warmup_steps, 1)
         rising = self.init_value + (self.peak_value - self.init_value) * count / warmup
         past = (count - self.warmup_steps) / (self.decay_steps - self.warmup_steps)
-        cosine = half_cosine(past) ** self.exponent
+        cosine = power(half_cosine(past), self.exponent)
         falling = self.end_value + (self.peak_value - self.end_value) * cosine
         return jnp.where(count < self.warmup_steps, rising, falling)
 
@@ -108,10 +120,21 @@ class JoinedSchedules(Schedule):
     for the last i whose boundary is at most t, and `schedules[0](t)` before them all.
 
     schedules: jopt's, or functions of the step. boundaries: in steps, one fewer.
+
+    Raises a ValueError if the lengths do not fit.
     """
 
-    schedules: tuple[Schedule, ...]
-    boundaries: tuple[Number, ...]
+    schedules: Sequence[Any]
+    boundaries: Sequence[Number]
+
+    def __post_init__(self):
+        self.__dict__["schedules"] = tuple(map(as_schedule, self.schedules))
+        self.__dict__["boundaries"] = _floats(self.boundaries)
+        if len(self.schedules) != len(self.boundaries) + 1:
+            raise ValueError(
+                f"JoinedSchedules: {len(self.schedules)} schedules need "
+                f"{len(self.schedules) - 1} boundaries, got {len(self.boundaries)}."
+            )
 
     def __call__(self, count):
         value = self.schedules[0](count)
@@ -120,29 +143,9 @@ class JoinedSchedules(Schedule):
         return value
 
 
-def join_schedules(
-    schedules: Sequence[Any], boundaries: Sequence[Number]
-) -> JoinedSchedules:
-    """Follow schedules in turn, each counting from its own start.
-
-        s(t) = schedules[i](t - boundaries[i - 1])
-
-    for the last i whose boundary is at most t, and `schedules[0](t)` before them all.
-
-    schedules: jopt's, or functions of the step. boundaries: in steps, one fewer.
-
-    Raises a ValueError if the lengths do not fit.
-    """
-    if len(schedules) != len(boundaries) + 1:
-        raise ValueError(
-            f"join_schedules: {len(schedules)} schedules need {len(schedules) - 1} "
-            f"boundaries, got {len(boundaries)}."
-        )
-    return JoinedSchedules(tuple(map(as_schedule, schedules)), _floats(boundaries))
-
-
 def _floats(numbers: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(float(x) if type(x) is int else x for x in numbers)
 
 
 warmup_cosine_decay_schedule = WarmupCosineDecaySchedule
+join_schedules = JoinedSchedules

@@ -8,7 +8,7 @@ stays a branch, and a first layer sees one wide product.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,11 +49,11 @@ class Batches(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a segment saw of a trial."""
+    """What a segment saw of a trial; on the host, in NumPy, of a block of them."""
 
-    losses: jax.Array  # float32[K], before each step
-    alive: jax.Array  # bool[K], false from the step on that diverged
-    valid: dict[str, jax.Array]  # means over the validation set after the last step
+    losses: Any  # float32[K], before each step
+    alive: Any  # bool[K], false from the step on that diverged
+    valid: dict[str, Any]  # means over the validation set after the last step
 
 
 def place(task: Task) -> Data:
@@ -74,10 +74,9 @@ def chunked(data: PyTree) -> tuple[PyTree, jax.Array]:
     return cut, jnp.asarray(places < size)
 
 
-def start(task: Task, tx: PyTree, key: jax.Array) -> Lane:
-    """Return a trial before its first step."""
-    init_key, key = jax.random.split(key)
-    params, model_state = task.init(init_key)
+def start(tx: PyTree, model: tuple[PyTree, PyTree], key: jax.Array) -> Lane:
+    """Return a trial before its first step; `model` is params and model state."""
+    params, model_state = model
     return Lane(tx, params, model_state, tx.init(params), key, jnp.array(True))
 
 

@@ -1,20 +1,18 @@
 """`run`: train the trials of a sweep, block by block, segment by segment."""
 
 import dataclasses
-import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jopt.sweep.block import Batches, chunked, evaluate, place
 from jopt.sweep.block_size import pick
+from jopt.sweep.interrupts import Interrupts
 from jopt.sweep.lanes import Lanes
+from jopt.sweep.plan import Plan, base_key
 from jopt.sweep.program import Pool, Program
 from jopt.sweep.result import Best, History, SweepResult, table_of, winner
 from jopt.sweep.surroundings import surroundings
@@ -36,6 +34,7 @@ class Progress:
     trial_steps: int  # made so far
     trial_steps_left: int  # to be made, if nothing more diverges
     seconds: float  # since training began, without compiling
+    last_block: bool  # of the segment
 
 
 def run(
@@ -43,6 +42,7 @@ def run(
     trials: Sequence[Trial],
     *,
     steps: int | None = None,
+    epochs: int | None = None,
     seeds: int = 1,
     batch_size: int | None = None,
     block: int | None = None,
@@ -55,16 +55,18 @@ def run(
         trials = sweep.grid(jopt.adamw, learning_rate=np.logspace(-5, 0, 64))
         result = sweep.run(tasks.digits(), trials, steps=500, seeds=3)
 
-    task: model, loss and data. trials: of `grid`. steps: of each trial; by default the
-    task's epochs. seeds: keys with which each setting is trained. batch_size: examples
-    a step; by default the task's. block: trials trained together in one compiled call;
-    by default picked by timing. segments: times that all trials are evaluated on the
-    validation set, and that diverged ones are dropped. seed: of everything random, an
-    integer or a key. progress: called after each block.
+    task: model, loss and data. trials: of `grid`. steps: of each trial, or epochs:
+    passes over the training set; by default the task's epochs. seeds: keys with which
+    each setting is trained. batch_size: examples a step; by default the task's. block:
+    trials trained together in one compiled call; by default picked by timing.
+    segments: times that all trials are evaluated on the validation set, and that
+    diverged ones are dropped. seed: of everything random, an integer or a key.
+    progress: called after each block.
 
-    A trial diverges when its loss is not finite: its parameters stay as they are from
-    that step on, and it is left out from the next segment on. For the same block, its
-    numbers are bitwise the same whatever trials are beside it.
+    A trial diverges when its loss is not finite, or above what the task says: its
+    parameters stay as they are from that step on, and it is left out from the next
+    segment on. For the same block, a trial's numbers are bitwise the same whatever
+    trials are beside it.
 
     An interrupt (Ctrl-C) ends the sweep at the block under way: what was trained is
     returned, with the rest marked `interrupted`.
@@ -76,59 +78,16 @@ def run(
     task.check()
     batch = _batch(task, task.batch_size if batch_size is None else batch_size)
     trials = with_seeds(trials, seeds)
-    steps = task.epochs * (examples(task.train) // batch) if steps is None else steps
-    for name, value in (("steps", steps), ("segments", segments), ("block", block)):
+    sizes = {"steps": steps, "epochs": epochs, "segments": segments, "block": block}
+    for name, value in sizes.items():
         if value is not None and value < 1:
             raise ValueError(f"A sweep needs {name} of at least 1, got {value}.")
-    plan = Plan(task, batch, steps, min(segments, steps), _key(seed))
+    if steps is None:
+        passes = task.epochs if epochs is None else epochs
+        steps = passes * (examples(task.train) // batch)
+    plan = Plan(task, batch, steps, min(segments, steps), base_key(seed))
     engine = _Engine(plan, trials, block, progress)
     return engine.run()
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What is done to every trial, and how the steps are cut."""
-
-    task: Task
-    batch_size: int
-    steps: int
-    segments: int
-    key: jax.Array
-
-    @property
-    def length(self) -> int:
-        """The steps of a segment; the last may go beyond the end, changing nothing."""
-        return math.ceil(self.steps / self.segments)
-
-    def keys(self, trials: Sequence[Trial]) -> jax.Array:
-        """A key a trial, made of its seed alone: its place in the sweep is no matter."""
-        seeds = jnp.asarray([trial.seed for trial in trials], jnp.uint32)
-        return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(self.key, seeds)
-
-    def batches(self, segment: int, length: int | None = None) -> Batches:
-        """The batches of a segment: an epoch is a permutation, less its remainder.
-
-        The order depends on the key and the step alone; all trials see the same.
-        """
-        length = self.length if length is None else length
-        size = examples(self.task.train)
-        each = size // self.batch_size
-        first = segment * self.length
-        steps = np.arange(first, first + length)
-        entropy = np.asarray(jax.random.key_data(self.key)).tolist()
-        orders = {
-            epoch: np.random.default_rng([*entropy, epoch]).permutation(size)
-            for epoch in set((steps // each).tolist())
-        }
-        within = (steps % each)[:, None] * self.batch_size + np.arange(self.batch_size)
-        rows = [
-            orders[s // each][w] for s, w in zip(steps.tolist(), within, strict=True)
-        ]
-        return Batches(
-            steps=jnp.asarray(steps, jnp.int32),
-            rows=jnp.asarray(np.stack(rows), jnp.int32),
-            end=jnp.asarray(self.steps, jnp.int32),
-        )
 
 
 class _Group(NamedTuple):
@@ -156,9 +115,10 @@ class _Engine:
 
     def _group(self, positions: list[int], block: int | None) -> _Group:
         trials = [self.trials[i] for i in positions]
-        txs, keys = stack([t.tx for t in trials]), self.plan.keys(trials)
+        txs = stack([trial.tx for trial in trials])
         probe = self.plan.batches(0, PROBE_STEPS)
-        lanes = Lanes(self.plan.task, txs, keys, self.data, probe)
+        seeded = self.plan.seeded(trials)
+        lanes = Lanes(self.plan.task, txs, seeded, self.data, probe)
         if block is None:
             block, timings = pick(lanes, probe)
             self.search.append(timings)
@@ -185,9 +145,9 @@ class _Engine:
             report = group.pool.train(taken, shared, batches)
             trials = group.positions[taken]
             group.alive[taken] = self.history.record(trials, segment, report)
-            self._tell(segment)
+            self._tell(segment, first + block >= len(rows) and group is self.groups[-1])
 
-    def _tell(self, segment: int) -> None:
+    def _tell(self, segment: int, last_block: bool) -> None:
         if self.progress is None:
             return
         alive = sum(int(group.alive.sum()) for group in self.groups)
@@ -204,6 +164,7 @@ class _Engine:
                 trial_steps=made,
                 trial_steps_left=self._left(),
                 seconds=time.perf_counter() - self.began,
+                last_block=last_block,
             )
         )
 
@@ -273,40 +234,3 @@ def _batch(task: Task, size: int) -> int:
             f"examples of {task.name}, got {size}."
         )
     return size
-
-
-def _key(seed: int | jax.Array) -> jax.Array:
-    key = jax.random.key(seed) if isinstance(seed, (int, np.integer)) else seed
-    name = str(jax.random.key_impl(key))
-    if "rbg" in name:
-        raise ValueError(
-            f"A sweep needs keys whose bits differ by trial, got {name}: under vmap it "
-            "gives all trials the bits of one; use jax.random.key(seed, impl='threefry2x32')"
-            " or set jax_default_prng_impl to threefry2x32."
-        )
-    return key
-
-
-class Interrupts:
-    """Holds Ctrl-C back until a block is done: nothing on the device is half written.
-
-    A second one is not held back.
-    """
-
-    def __init__(self):
-        self.asked = False
-
-    def __enter__(self) -> "Interrupts":
-        # Python gives signals to the main thread alone.
-        self._main = threading.current_thread() is threading.main_thread()
-        if self._main:
-            self._before = signal.signal(signal.SIGINT, self._ask)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._main:
-            signal.signal(signal.SIGINT, self._before)
-
-    def _ask(self, number: int, frame: Any) -> None:
-        self.asked = True
-        signal.signal(signal.SIGINT, self._before)

@@ -37,14 +37,13 @@ def _table(result: "SweepResult", path: Path) -> Path:
 
 
 def _curves(result: "SweepResult", path: Path) -> Path:
-    valid = {f"valid_{name}": values for name, values in result.valid.items()}
-    np.savez_compressed(
-        path,
-        trial=result.table["trial"],
-        train_loss=result.curves,
-        valid_steps=result.valid_steps,
-        **valid,
-    )
+    arrays = {
+        "trial": result.table["trial"],
+        "train_loss": result.curves,
+        "valid_steps": result.valid_steps,
+        **{f"valid_{name}": values for name, values in result.valid.items()},
+    }
+    np.savez_compressed(path, allow_pickle=False, **arrays)
     return path
 
 

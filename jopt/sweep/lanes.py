@@ -1,6 +1,6 @@
-"""Trials of one structure as lanes of a block: what differs by trial, what is shared."""
+"""Trials of one structure as lanes of a block: what is a trial's own, what shared."""
 
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,14 @@ from jopt.sweep.task import Task
 Leaves: TypeAlias = list[jax.Array]
 
 
+class Seeded(NamedTuple):
+    """What trials start from: a seed's is the same whatever else is in the sweep."""
+
+    models: tuple[PyTree, PyTree]  # params and model states, stacked by seed
+    keys: jax.Array  # [seeds], for what is random in training
+    rows: jax.Array  # int32[trials], each trial's place among the seeds
+
+
 class Lanes:
     """Starts and trains blocks of lanes, given as leaves with and without a trial axis.
 
@@ -21,24 +29,25 @@ class Lanes:
     """
 
     def __init__(
-        self, task: Task, txs: PyTree, keys: jax.Array, data: Data, batches: Batches
+        self, task: Task, txs: PyTree, seeded: Seeded, data: Data, batches: Batches
     ):
-        """txs: stacked transformations of one structure; keys: one a trial."""
+        """txs: stacked transformations of one structure. batches: any, for shapes."""
         self.task, self.data = task, data
-        self.txs, self.keys, self.count = txs, keys, len(keys)
-        lane = jax.eval_shape(
-            lambda: start(task, *jax.tree.map(lambda x: x[0], (txs, keys)))
-        )
+        self.txs, self.seeded, self.count = txs, seeded, len(seeded.rows)
+        first = jax.tree.map(lambda leaf: leaf[0], (txs, seeded.models, seeded.keys))
+        lane = jax.eval_shape(lambda: start(*first))
         self._structure = jax.tree.structure(lane)
         self._is_shared = _counters(lane)
         self._unshare(batches)
 
-    def start(self, txs: PyTree, keys: jax.Array) -> tuple[Leaves, Leaves]:
+    def start(self, txs: PyTree, seeded: Seeded) -> tuple[Leaves, Leaves]:
         """Return a block of trials before their first step."""
-        starts = jax.vmap(
-            lambda tx, key: self._split(start(self.task, tx, key)), out_axes=(0, None)
-        )
-        return starts(txs, keys)
+
+        def one(tx: PyTree, row: jax.Array) -> tuple[Leaves, Leaves]:
+            model, key = jax.tree.map(lambda x: x[row], (seeded.models, seeded.keys))
+            return self._split(start(tx, model, key))
+
+        return jax.vmap(one, out_axes=(0, None))(txs, seeded.rows)
 
     def train(
         self, own: Leaves, shared: Leaves, data: Data, batches: Batches
@@ -66,7 +75,7 @@ class Lanes:
 
         A skip of non-finite gradients, for one, counts by trial.
         """
-        own, shared = jax.eval_shape(self.start, *_two(self.txs, self.keys))
+        own, shared = jax.eval_shape(self.start, self.txs, self.seeded)
         batched: list[list[bool]] = []
         probe = _probe(batched)
 
@@ -79,10 +88,6 @@ class Lanes:
         if still != self._is_shared:
             self._is_shared = still
             self._unshare(batches)  # what hangs on these may differ by trial as well
-
-
-def _two(txs: PyTree, keys: jax.Array) -> tuple[PyTree, jax.Array]:
-    return jax.tree.map(lambda leaf: jnp.stack([leaf[0], leaf[0]]), (txs, keys))
 
 
 def _counters(lane: Lane) -> list[bool]:

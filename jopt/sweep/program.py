@@ -8,7 +8,7 @@ import numpy as np
 
 from jopt._pytree import PyTree
 from jopt.sweep.block import Batches, Report
-from jopt.sweep.lanes import Lanes, Leaves
+from jopt.sweep.lanes import Lanes, Leaves, Seeded
 
 
 class Program:
@@ -17,26 +17,25 @@ class Program:
     def __init__(self, lanes: Lanes, block: int, batches: Batches):
         began = time.perf_counter()
         self.lanes, self.block = lanes, block
-        start = jax.jit(lanes.start).lower(*self.starting(np.arange(block)))
-        own, shared = start.out_info
+        self.shapes = jax.eval_shape(lanes.start, *self._starting(np.arange(block)))
         segment = jax.jit(lanes.train, donate_argnums=0)
-        self._start = start.compile()
-        self._train = segment.lower(own, shared, lanes.data, batches).compile()
+        self._train = segment.lower(*self.shapes, lanes.data, batches).compile()
         self.compile_seconds = time.perf_counter() - began
-
-    def starting(self, rows: np.ndarray) -> tuple[PyTree, jax.Array]:
-        """What the trials of `rows` start from; past the end, the last trial."""
-        return _take((self.lanes.txs, self.lanes.keys), rows)
+        self._start = jax.jit(lanes.start)
 
     def start(self, rows: np.ndarray) -> tuple[Leaves, Leaves]:
-        """Return the block of `rows` before its first step."""
-        return self._start(*self.starting(rows))
+        """Return the block of `rows` before its first step; past the end, the last."""
+        return self._start(*self._starting(rows))
 
     def train(
         self, own: Leaves, shared: Leaves, batches: Batches
     ) -> tuple[Leaves, Leaves, Report]:
         """Return the block after a segment; `own` is donated."""
         return self._train(own, shared, self.lanes.data, batches)
+
+    def _starting(self, rows: np.ndarray) -> tuple[PyTree, Seeded]:
+        txs, seeds = _take((self.lanes.txs, self.lanes.seeded.rows), rows)
+        return txs, self.lanes.seeded._replace(rows=seeds)
 
 
 class Pool:

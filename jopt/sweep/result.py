@@ -1,6 +1,7 @@
 """What came of a sweep: a table, curves, the winner, and all parameters."""
 
 import dataclasses
+import operator
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +41,9 @@ class History:
         shown = np.where(going | (np.cumsum(~going, axis=1) == 1), losses, np.nan)
         self.losses[trials, first : first + losses.shape[1]] = shown
         self.steps[trials] = first + made
-        for name, values in report.valid.items():
+        # The loss before the others, wherever they are listed.
+        for name in sorted(report.valid, key=lambda name: (name != "loss", name)):
+            values = report.valid[name]
             kept = self.valid.setdefault(
                 name, np.full((len(self.steps), self.segments), np.nan, np.float32)
             )
@@ -121,20 +124,20 @@ class SweepResult:
         """Return the table with a row a setting: means and spreads over its seeds.
 
         Each metric's column is followed by `..._std`, the standard deviation over the
-        seeds. A setting of which one seed diverged counts as diverged: its metrics are
-        NaN. `trial` is its best seed's; `trials` counts its seeds.
+        seeds, `..._min` and `..._max`. A setting of which one seed diverged counts as
+        diverged: its metrics are NaN. `trial` is its best seed's; `trials` counts its
+        seeds.
         """
         table: dict[str, list[Any]] = {}
         for rows in settings_of(self.trials):
             best = rows[int(np.argmin(_worst_last(self.table["valid_loss"][rows])))]
             row: dict[str, Any] = {"trial": best, "trials": len(rows)}
-            row |= {
-                name: self.table[name][best] for name in self.trials[0].hyperparameters
-            }
+            row |= {name: self.table[name][best] for name in self.info["space"]}
             row["status"] = max(self.table["status"][rows], key=_STATUSES.index)
             for name in ("train_loss", *(f"valid_{key}" for key in self.valid)):
                 values = self.table[name][rows].astype(float)
                 row |= {name: values.mean(), f"{name}_std": values.std()}
+                row |= {f"{name}_min": values.min(), f"{name}_max": values.max()}
             for name, value in row.items():
                 table.setdefault(name, []).append(value)
         return {name: np.asarray(column) for name, column in table.items()}
@@ -165,12 +168,11 @@ class SweepResult:
 
     def _row(self, trial: int) -> tuple[PyTree, PyTree]:
         for positions, params, model_state in self._stacked:
-            if (rows := np.flatnonzero(positions == trial)).size:
-                row = int(rows[0])
-                return jax.tree.map(lambda leaf: leaf[row], (params, model_state))
-        raise KeyError(
-            f"There is no trial {trial}; they are 0 to {len(self.trials) - 1}."
-        )
+            if trial in positions:
+                take = operator.itemgetter(int(np.flatnonzero(positions == trial)[0]))
+                return jax.tree.map(take, (params, model_state))
+        last = len(self.trials) - 1
+        raise KeyError(f"There is no trial {trial}; they are 0 to {last}.")
 
 
 _STATUSES = ("complete", "interrupted", "diverged")

@@ -87,13 +87,12 @@ class Task:
                 "(params, model_state) with at least one array of parameters."
             )
         for split in ("train", "valid", "test"):
-            sizes = {
-                np.shape(leaf)[:1] for leaf in jax.tree.leaves(getattr(self, split))
-            }
+            leaves = jax.tree.leaves(getattr(self, split))
+            sizes = {np.shape(leaf)[:1] for leaf in leaves}
             if len(sizes) > 1 or () in sizes or (0,) in sizes:
                 raise ValueError(
-                    f"Task {self.name}: the arrays of {split} must have the same number "
-                    f"of examples, at least one, on their first axis, got {sizes}."
+                    f"Task {self.name}: the arrays of {split} must have one number of "
+                    f"examples, at least 1, on their first axis, got {sizes}."
                 )
         batch = jax.tree.map(lambda a: jnp.asarray(a[:2]), self.train)
         loss, _ = jax.eval_shape(
@@ -109,8 +108,9 @@ class Task:
         size = len(jax.tree.leaves(batch)[0])
         if "loss" not in shapes or any(s != (size,) for s in shapes.values()):
             raise ValueError(
-                f"Task {self.name}: evaluate must return a dict of one value an example "
-                f"(shape ({size},) for {size} examples), loss among them, got {shapes}."
+                f"Task {self.name}: evaluate must return a dict of one value an "
+                f"example, loss among them (shape ({size},) for {size} examples), got "
+                f"{shapes}."
             )
 
 

@@ -22,9 +22,10 @@ def convolve(
     """
     if any(stride != 1 for stride in strides) or padding != "SAME":
         raise ValueError(
-            f"convolve: strides must be 1 and padding 'SAME', got {strides} and {padding}."
+            "convolve: strides must be 1 and padding 'SAME', got "
+            f"{strides} and {padding!r}."
         )
-    rows, columns, channels, out = kernel.shape
+    rows, columns, _, out = kernel.shape
     height, width = inputs.shape[1:3]
     around = [(0, 0), _around(rows), _around(columns), (0, 0)]
     padded = jnp.pad(inputs, around)
@@ -37,9 +38,11 @@ def convolve(
 
 
 def max_pool(inputs: jax.Array) -> jax.Array:
-    """Return the greatest of each 2 by 2 window: (batch, height / 2, width / 2, channels).
+    """Return the greatest of each 2 by 2 window.
 
-    A reshape in place of a window reduction, whose gradient is slow on a CPU.
+    inputs: (batch, height, width, channels). Returns (batch, height / 2, width / 2,
+    channels). A reshape in place of a window reduction, whose gradient is slow on a
+    CPU.
     """
     batch, height, width, channels = inputs.shape
     windows = inputs.reshape(batch, height // 2, 2, width // 2, 2, channels)

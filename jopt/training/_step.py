@@ -115,9 +115,9 @@ def train_step(
     """Return a compiled step: `state, metrics = step(state, batch)`.
 
     loss_fn: called with (model, batch, key), returns a scalar loss. The model is what
-    `TrainState.create` was given: an nnx module, which it may change (batch statistics),
-    linen's variables, whose changed collections it returns beside the loss, or a tree
-    of parameters. The key is new at every step.
+    `TrainState.create` was given: an nnx module, which it may change (its batch
+    statistics), linen's variables, whose changed collections it returns beside the
+    loss, or a tree of parameters. The key is new at every step.
 
     The state is donated: the one passed in is gone, its memory is the new one's. A new
     number in `state.tx` is no new program.

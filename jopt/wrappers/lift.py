@@ -8,30 +8,43 @@ from typing import Any
 import jax
 import numpy as np
 
-from jopt._core import GradientTransformation, update_foreign
+from jopt._core import GradientTransformation, init_foreign, update_foreign
 from jopt._pytree import pytree, static
 from jopt.schedules import Schedule
+
+
+class Settings(dict[str, Any]):
+    """A factory's arguments that are no data, by name: a dict with a hash."""
+
+    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return hash(frozenset(self))
 
 
 @pytree
 class Lifted(GradientTransformation):
     """What an optax factory makes, made anew from traced numbers at each update.
 
-    The state is optax's own. Make it by `lift`.
+    The state is optax's own, of params in at least float32. Make it by `lift`.
     """
 
     factory: Callable[..., Any] = static()
     numbers: dict[str, Any]
-    settings: tuple[tuple[str, Any], ...] = static()
+    settings: Settings = static()
+
+    def __post_init__(self):
+        self.__dict__["numbers"] = {
+            name: float(value) if type(value) is int else value
+            for name, value in self.numbers.items()
+        }
 
     def init(self, params):
-        return self._made().init(params)
+        return init_foreign(self._made(), params)
 
     def update(self, updates, state, params=None, **extra):
         return update_foreign(self._made(), updates, state, params, extra)
 
     def _made(self) -> Any:
-        return self.factory(**self.numbers, **dict(self.settings))
+        return self.factory(**self.numbers, **self.settings)
 
 
 def lift(factory: Callable[..., Any], static: Iterable[str] = ()) -> Callable[..., Any]:
@@ -62,10 +75,8 @@ def lift(factory: Callable[..., Any], static: Iterable[str] = ()) -> Callable[..
         numbers, settings = {}, {}
         for name, value in _flat(bound):
             data = name not in fixed and _is_data(value, signature.parameters.get(name))
-            (numbers if data else settings)[name] = (
-                float(value) if data and type(value) is int else value
-            )
-        return Lifted(factory, numbers, tuple(settings.items()))
+            (numbers if data else settings)[name] = value
+        return Lifted(factory, numbers, Settings(settings))
 
     return lifted
 

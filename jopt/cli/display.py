@@ -1,0 +1,154 @@
+"""What a person sees of a sweep: progress while it runs, tables at its end."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress as Bar,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from jopt.sweep import Progress, SweepResult
+
+METRICS = {
+    "valid_loss": "valid loss",
+    "valid_accuracy": "accuracy",
+    "train_loss": "train loss",
+}
+
+
+class Display:
+    """A live bar on a terminal, a line a segment elsewhere. A context manager."""
+
+    def __init__(self, console: Console, names: list[str]):
+        self.console, self.names, self.segment = console, names, 0
+        self.bar = Bar(
+            TextColumn("segment {task.fields[segment]}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[text]}"),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.row = self.bar.add_task("", total=None, segment="0", text="compiling")
+
+    def __enter__(self) -> "Display":
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.bar.stop()
+
+    def __call__(self, now: Progress) -> None:
+        """Show where the sweep is."""
+        text = self._text(now)
+        total = now.trial_steps + now.trial_steps_left
+        segment = f"{now.segment}/{now.segments}"
+        self.bar.update(
+            self.row, total=total, completed=now.trial_steps, segment=segment, text=text
+        )
+        if not self.console.is_terminal and now.last_block:
+            left = now.trial_steps_left * now.seconds / max(now.trial_steps, 1)
+            self.console.print(f"segment {segment}: {text}, {left:.0f} s left")
+
+    def _text(self, now: Progress) -> str:
+        rate = now.trial_steps / max(now.seconds, 1e-9)
+        best = "none yet" if now.best is None else _short(now.best, self.names)
+        alive = f"{now.alive} of {now.trials} alive"
+        return f"{alive}, best {best}, {rate:,.0f} trial-steps/s"
+
+
+def summary(console: Console, result: SweepResult, directory: Path, files: list[Path]):
+    """Print the best settings, those that diverged, the winner, and the files."""
+    names = list(result.trials[0].hyperparameters)
+    console.print(_best(result, names))
+    diverged = result.table["status"] == "diverged"
+    if diverged.any():
+        console.print(_diverged(result, names, np.flatnonzero(diverged)))
+    info = result.info
+    console.print(
+        f"{info['trial_steps']:,} trial-steps in {info['train_seconds']:.1f} s "
+        f"({info['trial_steps_per_second']:,.0f} a second), blocks of "
+        f"{', '.join(map(str, info['block']))}, the segment compiled "
+        f"{_times(info['segment_compiles'])} in {info['compile_seconds']:.1f} s."
+    )
+    if result.best is not None:
+        test = ", ".join(
+            f"{name} {value:.4g}" for name, value in result.best.test.items()
+        )
+        setting = _settings(result.best.hyperparameters, names)
+        console.print(
+            f"Best on validation: {setting}; on the test set: {test or 'none'}."
+        )
+    elif not info["interrupted"]:
+        console.print("Every trial diverged: try smaller values.")
+    console.print(f"Files in {directory}: {', '.join(file.name for file in files)}")
+
+
+def _best(result: SweepResult, names: list[str], most: int = 5) -> Table:
+    settings = result.settings()
+    seeds = int(settings["trials"].max())
+    table = Table(
+        title="best settings" + (f", means of {seeds} seeds" if seeds > 1 else "")
+    )
+    metrics = [name for name in METRICS if name in settings]
+    for title in ("trial", *names, *(METRICS[name] for name in metrics)):
+        table.add_column(title, justify="right")
+    losses = settings["valid_loss"]
+    for row in np.argsort(losses)[:most]:
+        if np.isfinite(losses[row]):
+            table.add_row(
+                str(settings["trial"][row]),
+                *(_number(settings[name][row]) for name in names),
+                *(_spread(settings, name, row, seeds) for name in metrics),
+            )
+    return table
+
+
+def _diverged(
+    result: SweepResult, names: list[str], rows: np.ndarray, most: int = 5
+) -> Table:
+    table = Table(title=f"diverged: {len(rows)} of {len(result.trials)} trials")
+    for title in ("trial", *names, "seed", "at step"):
+        table.add_column(title, justify="right")
+    for row in rows[:most]:
+        columns = ("trial", *names, "seed", "steps")
+        table.add_row(*(_number(result.table[name][row]) for name in columns))
+    if len(rows) > most:
+        table.caption = f"and {len(rows) - most} more, see trials.csv"
+    return table
+
+
+def _spread(settings: dict[str, Any], name: str, row: int, seeds: int) -> str:
+    spread = f" ± {settings[f'{name}_std'][row]:.2g}" if seeds > 1 else ""
+    return f"{settings[name][row]:.4g}{spread}"
+
+
+def _short(row: dict[str, Any], names: list[str]) -> str:
+    return f"{_settings(row, names)} (valid loss {row['valid_loss']:.4g})"
+
+
+def _settings(row: dict[str, Any], names: list[str]) -> str:
+    return ", ".join(f"{name}={_number(row[name])}" for name in names)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

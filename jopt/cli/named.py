@@ -1,0 +1,113 @@
+"""Tasks and optimizers by the names that the command line takes."""
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from jopt import optimizers
+from jopt.sweep import Task
+from jopt.wrappers import lift
+
+BUILT_IN = {
+    "digits": ("jopt.tasks.digits", "digits"),
+    "mnist": ("jopt.tasks.mnist", "mnist"),
+    "mnist-nnx": ("jopt.tasks.mnist", "mnist_nnx"),
+}
+
+
+def task(name: str) -> Task:
+    """Return a built-in task, or the one that FILE.py:NAME names.
+
+    NAME is a `Task`, or a function without arguments that returns one. Raises an error
+    in a sentence if there is no such thing.
+    """
+    if name in BUILT_IN:
+        module, attribute = BUILT_IN[name]
+        try:
+            return getattr(importlib.import_module(module), attribute)()
+        except ModuleNotFoundError as error:
+            raise ImportError(
+                f"The task {name} needs the package {error.name}, which is not "
+                "installed; pip install 'jopt[tasks]'."
+            ) from error
+    file, colon, attribute = name.rpartition(":")
+    if not colon or not file.endswith(".py"):
+        raise ValueError(
+            f"There is no task {name}{_close(name, BUILT_IN)}; "
+            f"there is {', '.join(BUILT_IN)}, or give your own as FILE.py:NAME."
+        )
+    found = _attribute(_load(Path(file)), attribute, file)
+    made = found() if callable(found) else found
+    if not isinstance(made, Task):
+        raise TypeError(
+            f"{name} is {type(made).__name__}, but a task must be a jopt.sweep.Task, "
+            "or a function without arguments that returns one."
+        )
+    return made
+
+
+def optimizer(name: str) -> Callable[..., Any]:
+    """Return the factory of this name: jopt's, or optax's as `optax.NAME`, lifted."""
+    source, _, attribute = name.rpartition(".")
+    module = importlib.import_module("optax") if source == "optax" else optimizers
+    factories = _factories(module)
+    if source not in ("", "jopt", "optax") or attribute not in factories:
+        raise ValueError(
+            f"There is no optimizer {name}{_close(attribute, factories)}; there is "
+            f"{', '.join(_factories(optimizers))}, and optax.NAME for optax's."
+        )
+    factory = getattr(module, attribute)
+    return lift(factory) if source == "optax" else factory
+
+
+def _factories(module: ModuleType) -> list[str]:
+    """The functions of a module that take a learning rate first."""
+    return [
+        name
+        for name, value in vars(module).items()
+        if inspect.isfunction(value)
+        and next(iter(inspect.signature(value).parameters), "") == "learning_rate"
+    ]
+
+
+def _load(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no file {path}; give a task of your own as FILE.py:NAME."
+        )
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None  # the name ends in .py
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(
+        0, str(path.parent.resolve())
+    )  # for what the file imports beside it
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _attribute(module: ModuleType, name: str, file: str) -> Any:
+    if hasattr(module, name):
+        return getattr(module, name)
+    defined = [
+        key
+        for key, value in vars(module).items()
+        if isinstance(value, Task)
+        or getattr(value, "__module__", None) == module.__name__
+    ]
+    raise ValueError(
+        f"{file} has no {name!r}{_close(name, defined)}; it defines "
+        f"{', '.join(defined) or 'nothing'}."
+    )
+
+
+def _close(name: str, known: Iterable[str]) -> str:
+    match = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {match[0]}?)" if match else ""
