@@ -270,7 +270,8 @@ def bias(decay: Number, count: jax.Array) -> jax.Array:
 
     Near `decay = 1` the difference cancels, so it is formed by logarithms there.
     """
-    decay, count = wide(decay), wide(count)
+    decay = wide(decay)
+    count = count.astype(decay.dtype)
     near = decay > 0.5
     by_logs = -jnp.expm1(count * jnp.log1p(jnp.where(near, decay, 0.75) - 1))
     return jnp.where(near, by_logs, 1 - jnp.where(near, 0.25, decay) ** count)

@@ -129,4 +129,5 @@ def evaluate(
         }
 
     sums = jax.lax.map(chunk, (chunks, counted))
-    return {name: jnp.sum(value) / jnp.sum(counted) for name, value in sums.items()}
+    number = jnp.sum(counted, dtype=jnp.float32)
+    return {name: jnp.sum(value) / number for name, value in sums.items()}

@@ -1,0 +1,185 @@
+"""How much faster is a sweep in one program than one training after another?
+
+Three ways to train the same model with the same learning rates on the same batches,
+each evaluated once at its end, in one run, in turn:
+
+    script   what people write: for each rate a fresh `optax.adamw(rate)` and a jitted,
+             donating step, called in a Python loop; compiles once a rate
+    serial   the best serial way: the whole training as one jitted scan with the rate
+             traced, compiled once, called rate after rate
+    jopt     `jopt.sweep.run`
+
+`total` is from nothing to all results, compiling and (for jopt) picking the block
+included; `train` is without compiling, the median over rounds. The script is run in the
+first round only: it is slow, and its compiling is part of it.
+
+    python bench/sweep.py --task digits
+    python bench/sweep.py --task mnist --steps 40
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jopt
+from jopt import sweep
+from jopt.cli import named
+from jopt.sweep.block import chunked, evaluate
+from jopt.sweep.plan import Plan
+from jopt.sweep.surroundings import surroundings
+
+HERE = Path(__file__).parent
+
+
+class Work:
+    """What all three ways do: a start, batches, a step, an evaluation."""
+
+    def __init__(self, task, rates, steps):
+        self.task, self.rates, self.steps = task, rates, steps
+        self.plan = Plan(task, task.batch_size, steps, 1, jax.random.key(0))
+        init_key, self.key = jax.random.split(jax.random.fold_in(self.plan.key, 0))
+        self.start = jax.jit(task.init)(init_key)
+        self.data = jax.tree.map(jnp.asarray, task.train)
+        self.rows = self.plan.batches(0).rows
+        self.valid = chunked(task.valid)
+        self.evaluate = jax.jit(lambda model: evaluate(task, *model, *self.valid))
+
+    def advance(self, tx, model, opt_state, data, rows, number):
+        """One step, as plain optax."""
+        params, model_state = model
+        batch = jax.tree.map(lambda array: array[rows], data)
+        key = jax.random.fold_in(self.key, number)
+        loss = jax.value_and_grad(self.task.loss, has_aux=True)
+        (value, model_state), grads = loss(params, model_state, batch, key)
+        updates, opt_state = tx.update(grads, opt_state, params)
+        return (optax.apply_updates(params, updates), model_state), opt_state, value
+
+
+def script(work):
+    """Return each rate's final validation loss, and the seconds in all."""
+    began, found = time.perf_counter(), []
+    for rate in work.rates:
+        tx = optax.adamw(rate)
+
+        @jax.jit
+        def step(model, opt_state, data, rows, number, tx=tx):
+            return work.advance(tx, model, opt_state, data, rows, number)
+
+        step = jax.jit(step, donate_argnums=(0, 1))
+        model = jax.tree.map(jnp.copy, work.start)
+        opt_state = tx.init(model[0])
+        for number in range(work.steps):
+            model, opt_state, _ = step(
+                model, opt_state, work.data, work.rows[number], number
+            )
+        found.append(float(work.evaluate(model)["loss"]))
+    return found, time.perf_counter() - began
+
+
+def serial(work):
+    """Return a function like `script`, and the seconds its compiling took."""
+
+    def train(rate, model, data, rows):
+        tx = optax.adamw(rate)
+
+        def step(carry, now):
+            *carry, loss = work.advance(tx, *carry, data, *now)
+            return tuple(carry), loss
+
+        steps = (rows, jnp.arange(work.steps))
+        (model, _), losses = jax.lax.scan(step, (model, tx.init(model[0])), steps)
+        return evaluate(work.task, *model, *work.valid)["loss"], losses
+
+    began = time.perf_counter()
+    arguments = (work.start, work.data, work.rows)
+    program = jax.jit(train).lower(work.rates[0], *arguments).compile()
+    compiling = time.perf_counter() - began
+
+    def run():
+        began = time.perf_counter()
+        found = [program(rate, *arguments)[0] for rate in work.rates]
+        return [float(loss) for loss in found], time.perf_counter() - began
+
+    return run, compiling
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--task", default="digits", choices=list(named.BUILT_IN))
+    parser.add_argument("--rates", type=int, default=64)
+    parser.add_argument("--steps", type=int, help="default: the task's epochs")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--block", type=int, help="default: picked by timing")
+    parser.add_argument("--no-script", action="store_true", help="leave out the script")
+    options = parser.parse_args()
+
+    task = named.task(options.task)
+    steps = options.steps
+    steps = steps or task.epochs * (len(task.train[1]) // task.batch_size)
+    rates = np.geomspace(1e-4, 1e-2, options.rates).tolist()
+    work = Work(task, rates, steps)
+    trials = sweep.grid(jopt.adamw, learning_rate=rates)
+
+    began = time.perf_counter()
+    first = sweep.run(task, trials, steps=steps, segments=1, block=options.block)
+    jopt_total = time.perf_counter() - began
+    block = first.info["block"][0]
+    run_serial, compiling = serial(work)
+
+    times = {"script": [], "serial": [], "jopt": []}
+    losses = {"jopt": first.table["valid_loss"].tolist()}
+    for round_ in range(options.rounds):
+        if round_ == 0 and not options.no_script:
+            losses["script"], seconds = script(work)
+            times["script"].append(seconds)
+        losses["serial"], seconds = run_serial()
+        times["serial"].append(seconds)
+        result = sweep.run(task, trials, steps=steps, segments=1, block=block)
+        times["jopt"].append(result.info["train_seconds"])
+
+    # The three are one computation, to rounding and what training makes of it.
+    for name, values in losses.items():
+        difference = np.median(np.abs(np.log(values) - np.log(losses["serial"])))
+        assert difference < 0.05, f"{name} trained something else: {difference}"
+
+    train = {name: statistics.median(t) for name, t in times.items() if t}
+    total = {
+        "serial": compiling + train["serial"],
+        "jopt": jopt_total,
+        **({"script": train["script"]} if "script" in train else {}),
+    }
+    report = {
+        "question": __doc__.splitlines()[0],
+        "task": options.task,
+        "rates": options.rates,
+        "steps": steps,
+        "block": block,
+        "rounds": times,
+        "train_seconds": train,
+        "total_seconds": total,
+        "jopt_train_speed_over_serial": train["serial"] / train["jopt"],
+        "jopt_total_speed_over": {n: t / total["jopt"] for n, t in total.items()},
+        **surroundings(),
+    }
+    print(f"{options.task}, {options.rates} rates, {steps} steps, blocks of {block}")
+    print(f"{'':8}{'total s':>10}{'train s':>10}{'total/jopt':>12}{'train/jopt':>12}")
+    for name in total:
+        apart = f"{train[name]:10.2f}" if name != "script" else f"{'':10}"
+        ratio = f"{train[name] / train['jopt']:12.2f}" if name != "script" else ""
+        print(f"{name:8}{total[name]:10.2f}{apart}{total[name] / jopt_total:12.2f}{ratio}")
+    device = report["device"]["kind"].replace(" ", "-").lower()
+    path = HERE / "results" / f"sweep-{options.task}-{options.rates}-{device}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(report, indent=2) + "\n")
+    print(f"written to {path.relative_to(HERE.parent)}")
+
+
+if __name__ == "__main__":
+    main()
