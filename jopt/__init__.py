@@ -1,5 +1,6 @@
 """jopt: optimizers as data, and sweeps of many trainings in one compiled program."""
 
+from jopt import sweep as sweep
 from jopt._chain import (
     Chain as Chain,
     chain as chain,
@@ -70,6 +71,11 @@ from jopt.schedules import (
     piecewise_constant_schedule as piecewise_constant_schedule,
     polynomial_schedule as polynomial_schedule,
     warmup_cosine_decay_schedule as warmup_cosine_decay_schedule,
+)
+from jopt.training import (
+    Metrics as Metrics,
+    TrainState as TrainState,
+    train_step as train_step,
 )
 from jopt.transforms import (
     AddDecayedWeights as AddDecayedWeights,

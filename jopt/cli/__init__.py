@@ -3,9 +3,9 @@
 import argparse
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Sequence
-from typing import Any
 
 import jopt
 from jopt.cli import sweep
@@ -23,22 +23,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return options.run(options)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        if os.environ.get("JOPT_TRACEBACK"):
+    except Exception as error:
+        place = _place_in_users_file(error)
+        known = isinstance(error, (ValueError, TypeError, OSError, ImportError))
+        if os.environ.get("JOPT_TRACEBACK") or not (known or place):
             raise
-        print(f"jopt: {_sentence(error)}", file=sys.stderr)
+        print(f"jopt: {_sentence(error, place)}", file=sys.stderr)
         return 2
 
 
-def _sentence(error: Exception) -> str:
-    """The error's first paragraph, and where a file of the user's raised it."""
-    text = " ".join(str(error).split("\n\n")[0].split()) or type(error).__name__
-    frames: Any = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "site-packages" not in f.filename]
-    users = [
-        f for f in own if not f.filename.startswith(os.path.dirname(jopt.__file__))
-    ]
-    users = [f for f in users if f.filename.endswith(".py")]
-    if users and not isinstance(error, OSError):
-        return f"{text} ({users[-1].filename}, line {users[-1].lineno})"
-    return text
+def _sentence(error: Exception, place: str | None) -> str:
+    """The first paragraph, and the place if a file of the user's raised it."""
+    text = " ".join(str(error).split("\n\n")[0].split("\n---")[0].split())
+    if place is None:
+        return text or type(error).__name__
+    hint = "JOPT_TRACEBACK=1 shows the traceback"
+    return f"{type(error).__name__} at {place}: {text} ({hint})"
+
+
+def _place_in_users_file(error: Exception) -> str | None:
+    """The line of the user's own code that raised the error, if there is one."""
+    ours = (os.path.dirname(jopt.__file__), sysconfig.get_path("stdlib"), "<")
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = frame.filename
+        if not file.startswith(ours) and "site-packages" not in file:
+            return f"{file}, line {frame.lineno}"
+    return None

@@ -178,8 +178,6 @@ def rescue(result: Any) -> Path:
 
 
 def _free(parent: Path, stem: str) -> Path:
-    return next(
-        path
-        for n in itertools.count(1)
-        if not (path := parent / f"{stem}-{n}").exists()
-    )
+    """The first of STEM-1, STEM-2, ... that has no files."""
+    paths = (parent / f"{stem}-{number}" for number in itertools.count(1))
+    return next(p for p in paths if not p.exists() or not any(p.iterdir()))

@@ -52,6 +52,9 @@ class Pool:
         blocks = [program.start(np.arange(first, first + block)) for first in firsts]
         self._own: Leaves = _rows([own for own, _ in blocks], count)
         self.shared = blocks[0][1]
+        # Compiles both, before the clock of the training runs; writes nothing.
+        nowhere = np.full(block, count)
+        self._own = _put(self._own, nowhere, _take(self._own, nowhere))
 
     def train(self, rows: np.ndarray, shared: Leaves, batches: Batches) -> Report:
         """Train the trials of `rows`, at most a block, from the counters `shared`."""

@@ -1,0 +1,248 @@
+"""Promises of the `jopt` command."""
+
+import csv
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from jopt.cli import main
+from jopt.cli.values import numbers, values
+
+COLUMNS = "trial,learning_rate,seed,status,steps,train_loss,valid_loss,valid_accuracy"
+SHORT = ["--steps", "20", "--block", "4", "--learning-rate", "1e-4:1e-2:4"]
+
+
+def jopt(*arguments):
+    """The command as a user runs it, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "jopt.cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys):
+    """Run the command on bad input; return the one sentence that it ends in."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        assert main(["sweep", *arguments]) == 2
+        captured = capsys.readouterr()
+        assert captured.err.startswith("jopt: ")
+        assert captured.err.count("\n") == 1
+        assert "Traceback" not in captured.err
+        return captured.err
+
+    return run
+
+
+def test_a_sweep_prints_tables_and_writes_files(tmp_path):
+    done = jopt("sweep", *SHORT, "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "segment 10/10: 4 of 4 alive, best learning_rate=" in done.stdout
+    assert "best settings" in done.stdout
+    assert "the segment compiled once" in done.stdout
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "trials.csv",
+        "curves.npz",
+        "sweep.json",
+        "best.json",
+        "learning_rate.png",
+        "curves.png",
+    }
+    with (tmp_path / "out" / "trials.csv").open() as file:
+        assert file.readline().strip() == COLUMNS
+        assert len(file.readlines()) == 4
+    info = json.loads((tmp_path / "out" / "sweep.json").read_text())
+    assert info["segment_compiles"] == 1
+    assert info["block"] == [4]
+    rates = np.asarray(info["space"]["learning_rate"])
+    np.testing.assert_allclose(rates, np.geomspace(1e-4, 1e-2, 4))
+
+
+def test_a_terminal_shows_a_live_bar(tmp_path):
+    shown, child = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "jopt.cli", "sweep", *SHORT, "--out", tmp_path / "out"],
+        stdout=child,
+        stderr=child,
+        env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "120"},
+    ) as process:
+        os.close(child)
+        text = b""
+        while process.poll() is None or text[-1:] != b"\n":
+            try:
+                text += os.read(shown, 65536)
+            except OSError:  # Linux's word for the end of a terminal
+                break
+    os.close(shown)
+    assert process.returncode == 0
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.decode())
+    assert "segment 10/10" in plain
+    assert "100%" in plain
+    assert "trial-steps/s" in plain
+
+
+def test_seeds_and_other_hyperparameters_are_columns(tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = [*SHORT, "--optimizer", "sgd", "--set", "momentum=0.5,0.9"]
+    arguments += ["--set", "nesterov=true,false", "--seeds", "2", "--out", str(out)]
+    assert main(["sweep", *arguments]) == 0
+    with (out / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4 * 2 * 2 * 2
+    assert {row["momentum"] for row in rows} == {"0.5", "0.9"}
+    assert {row["nesterov"] for row in rows} == {"True", "False"}
+    assert {row["seed"] for row in rows} == {"0", "1"}
+    assert "means of 2 seeds" in capsys.readouterr().out
+
+
+def test_a_diverged_trial_is_listed_with_its_step(tmp_path, capsys):
+    arguments = ["--learning-rate", "0.01,1e6", "--steps", "20", "--block", "2"]
+    assert main(["sweep", *arguments, "--out", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert "diverged: 1 of 2 trials" in shown
+    with (tmp_path / "out" / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["complete", "diverged"]
+    assert 0 < int(rows[1]["steps"]) < 20
+
+
+def test_optaxs_optimizers_are_swept_by_their_names(tmp_path):
+    arguments = [*SHORT, "--optimizer", "optax.adan", "--set", "b1=0.9,0.98"]
+    assert main(["sweep", *arguments, "--out", str(tmp_path / "out")]) == 0
+
+
+TASK = """
+import small
+
+task = small.task()
+
+def made():
+    return small.task(name="made")
+
+number = 3
+
+def broken():
+    return small.task(loss=lambda params, state, batch, key: params["nothing"])
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(textwrap.dedent(TASK))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["task", "made"])
+def test_a_task_of_the_users_own_comes_from_a_file(file, tmp_path, name):
+    arguments = [f"{file}:{name}", *SHORT, "--out", str(tmp_path / "out")]
+    assert main(["sweep", *arguments]) == 0
+
+
+def test_a_mistake_in_the_users_file_is_given_with_its_line(file, tmp_path, refused):
+    error = refused(f"{file}:broken", *SHORT)
+    assert "KeyError at" in error
+    assert "mine.py, line 12: 'nothing'" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["digit"], "There is no task digit (did you mean digits?)"),
+        (["missing.py:task"], "There is no file missing.py"),
+        (["--optimizer", "lyon"], "There is no optimizer lyon (did you mean lion?)"),
+        (["--optimizer", "optax.nothing"], "There is no optimizer optax.nothing"),
+        (["--learning-rate", "1e-5:1"], "'1e-5:1', a malformed range; write LOW:HIGH"),
+        (["--learning-rate", "1:1e-5:3"], "a range needs 0 < LOW <= HIGH"),
+        (["--learning-rate", "0:1:3"], "a range needs 0 < LOW <= HIGH"),
+        (["--learning-rate", "1e-5:1:2.5"], "a whole COUNT"),
+        (["--learning-rate", "fast"], "--learning-rate got 'fast', not numbers"),
+        (["--learning-rate", "1e-3,,1"], "which has an empty value"),
+        (["--learning-rate", "-0.1"], "learning_rate must be at least 0, got -0.1"),
+        (["--learning-rate", "nan"], "learning_rate must be at least 0, got nan"),
+        (["--set", "lr=0.1"], "adamw has no hyperparameter lr"),
+        (["--set", "b1"], "--set got 'b1'; write NAME=VALUES"),
+        (["--set", "b1=0.9,1.0"], "b1 must be below 1, got 1.0"),
+        (["--set", "learning_rate=0.1"], "learning_rate a second time"),
+        (["--batch-size", "99999"], "between 1 and the 1258 training examples"),
+        (["--steps", "0"], "steps of at least 1, got 0"),
+        (["--seeds", "0"], "seeds of at least 1, got 0"),
+        (["--block", "0"], "block of at least 1, got 0"),
+        (["--out", "/proc/none/here"], "/proc/none/here cannot be written"),
+    ],
+)
+def test_bad_input_ends_in_one_sentence(refused, arguments, sentence):
+    assert sentence in refused(*arguments)
+
+
+def test_a_name_that_a_file_lacks_is_given_with_those_it_has(file, refused):
+    error = refused(f"{file}:tusk")
+    assert "has no 'tusk' (did you mean task?); it defines task, made, broken" in error
+
+
+def test_what_is_no_task_is_named(file, refused):
+    assert "number is int, but a task must be a jopt.sweep.Task" in refused(
+        f"{file}:number"
+    )
+
+
+def test_a_directory_with_files_is_kept(refused, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    error = refused(*SHORT, "--out", "out")
+    assert "out is not empty" in error
+    assert "--overwrite" in error
+    assert main(["sweep", *SHORT, "--out", "out", "--overwrite"]) == 0
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "out" / "trials.csv").exists()
+
+
+def test_what_was_computed_survives_a_full_disk(tmp_path, monkeypatch, capsys):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    save = "jopt.sweep.result.SweepResult.save"
+    monkeypatch.setattr(save, full)
+    assert main(["sweep", *SHORT, "--out", str(tmp_path / "out")]) == 2
+    captured = capsys.readouterr()
+    assert "could not be written: [Errno 28] No space left on device" in captured.err
+    lines = captured.out.splitlines()
+    start = lines.index(COLUMNS)
+    assert [line.split(",")[0] for line in lines[start + 1 : start + 5]] == list("0123")
+
+
+def test_the_default_directory_is_a_new_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in (1, 2):
+        assert main(["sweep", *SHORT]) == 0
+        assert (tmp_path / "sweeps" / f"digits-{number}" / "trials.csv").exists()
+
+
+def test_help_shows_examples_values_tasks_and_files():
+    done = jopt("sweep", "--help")
+    assert done.returncode == 0
+    for word in ("examples:", "LOW:HIGH:COUNT", "mnist", "trials.csv", "exit status"):
+        assert word in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_values_are_ranges_lists_and_words():
+    np.testing.assert_allclose(numbers("1e-5:1:6", ""), np.logspace(-5, 0, 6))
+    assert numbers("3e-4:3e-4:1", "") == [pytest.approx(3e-4)]
+    assert values("0, 1e-4,2", "") == [0.0, 1e-4, 2.0]
+    assert values("true,False", "") == [True, False]
+    assert values("bfloat16", "") == ["bfloat16"]
+    with pytest.raises(ValueError, match="numbers and words mixed"):
+        values("1,two", "--set x")
