@@ -47,7 +47,7 @@ class Work:
         init_key, self.key = jax.random.split(jax.random.fold_in(self.plan.key, 0))
         self.start = jax.jit(task.init)(init_key)
         self.data = jax.tree.map(jnp.asarray, task.train)
-        self.rows = self.plan.batches(0).rows
+        self.rows = jnp.concatenate([b.rows for b in self.plan.batches(0)])[:steps]
         self.valid = chunked(task.valid)
         self.evaluate = jax.jit(lambda model: evaluate(task, *model, *self.valid))
 

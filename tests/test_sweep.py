@@ -15,7 +15,6 @@ import jopt
 from jopt import sweep
 from jopt.sweep.block import chunked, evaluate, place
 from jopt.sweep.block_size import pick
-from jopt.sweep.engine import PROBE_STEPS
 from jopt.sweep.lanes import Lanes
 from jopt.sweep.plan import Plan
 from jopt.sweep.trial import stack
@@ -104,7 +103,7 @@ def test_a_sweep_equals_plain_optax(whole):
     tx = optax.adamw(RATES[trial])
     with jax.numpy_dtype_promotion("standard"):
         opt_state, losses = tx.init(params), []
-        for rows_ in np.concatenate([plan.batches(s).rows for s in range(3)]):
+        for rows_ in np.concatenate([plan.batches(s)[0].rows for s in range(3)]):
             batch = jax.tree.map(
                 lambda array, r=rows_: jnp.asarray(array[r]), task.train
             )
@@ -138,6 +137,16 @@ def test_steps_that_segments_do_not_divide_are_made_exactly():
         cut.params(1),
     )
     np.testing.assert_array_equal(cut.table["steps"], 11)
+
+
+@pytest.mark.parametrize(("steps", "segments"), [(1, 10), (11, 10), (7, 3), (200, 2)])
+def test_any_number_of_steps_is_cut_into_segments(steps, segments):
+    result = run(RATES[:2], steps=steps, segments=segments)
+    assert result.curves.shape == (2, steps)
+    assert np.isfinite(result.curves).all()
+    assert result.valid_steps[-1] == steps
+    assert len(result.valid_steps) <= segments
+    assert np.isfinite(result.valid["loss"]).all()
 
 
 def test_the_segment_is_compiled_once(whole):
@@ -190,7 +199,7 @@ def test_a_key_may_be_given_for_the_seed():
 
 def test_every_epoch_shows_every_example_once_in_a_new_order():
     plan = Plan(small.task(), 16, 12, 2, jax.random.key(0))  # 96 examples: 6 steps
-    first, second = (np.asarray(plan.batches(s).rows).ravel() for s in range(2))
+    first, second = (np.asarray(plan.batches(s)[0].rows).ravel() for s in range(2))
     assert sorted(first) == sorted(second) == list(range(96))
     assert first.tolist() != second.tolist()
 
@@ -248,7 +257,7 @@ def test_counters_have_no_trial_axis_and_branches_stay_branches():
     own, shared = jax.eval_shape(lanes.start, lanes.txs, lanes.seeded)
     assert len(shared) == 3  # Adam's count, the schedule's, the branch's
     assert all(leaf.shape == () for leaf in shared)
-    program = str(jax.make_jaxpr(lanes.train)(own, shared, lanes.data, batches))
+    program = str(jax.make_jaxpr(lanes.train)(own, shared, lanes.data.train, batches))
     assert "cond[" in program
 
 
@@ -267,7 +276,7 @@ def test_counters_that_differ_by_trial_get_an_axis():
 def lanes_of(trials):
     task = small.task()
     plan = Plan(task, 16, 12, 3, jax.random.key(0))
-    batches = plan.batches(0, PROBE_STEPS)
+    batches = plan.batches(0)[0]
     txs = stack([trial.tx for trial in trials])
     return Lanes(task, txs, plan.seeded(trials), place(task), batches), batches
 
@@ -288,10 +297,10 @@ class _EveryOther(jopt.GradientTransformation):
 @pytest.mark.parametrize("trials", [1, 5, 65])
 def test_the_block_is_picked_by_timing(trials):
     lanes, batches = lanes_of(sweep.grid(jopt.sgd, learning_rate=RATES[:trials]))
-    block, search = pick(lanes, batches)
+    program, search = pick(lanes, batches)
     seconds = search["seconds_per_trial_step"]
-    assert block == min(seconds, key=seconds.get)
-    assert 1 <= block <= trials
+    assert program.block == min(seconds, key=seconds.get)
+    assert 1 <= program.block <= trials
 
 
 def test_chunks_count_every_example_once():

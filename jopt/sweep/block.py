@@ -1,14 +1,15 @@
-"""The compiled program of a sweep: a block of trials, trained for a segment of steps.
+"""What is compiled of a sweep: some steps of a trial, and its evaluation.
 
-    segment(block, batches) -> block, reports
+    train(trial, batches) -> trial, what was seen
+    evaluate(trial) -> means over the validation set
 
-It is `vmap` over trials of a `scan` over steps. What all trials have in common (the
-data, its order, the counters of the optimizer) has no trial axis: a branch on a counter
-stays a branch, and a first layer sees one wide product.
+`Lanes` maps both over the trials of a block. What all trials have in common (the data,
+its order, the counters of the optimizer) has no trial axis: a branch on a counter stays
+a branch, and a first layer sees one wide product.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,19 +42,18 @@ class Data(NamedTuple):
 
 
 class Batches(NamedTuple):
-    """A segment's steps."""
+    """The K steps of a call."""
 
     steps: jax.Array  # int32[K], their numbers
     rows: jax.Array  # int32[K, batch], of the training set
     end: jax.Array  # int32[], steps in all; later ones change no parameter
 
 
-class Report(NamedTuple):
-    """What a segment saw of a trial; on the host, in NumPy, of a block of them."""
+class Seen(NamedTuple):
+    """What the steps of a call saw of a trial."""
 
-    losses: Any  # float32[K], before each step
-    alive: Any  # bool[K], false from the step on that diverged
-    valid: dict[str, Any]  # means over the validation set after the last step
+    losses: jax.Array  # float32[K], before each step
+    alive: jax.Array  # bool[K], false from the step on that diverged
 
 
 def place(task: Task) -> Data:
@@ -80,8 +80,8 @@ def start(tx: PyTree, model: tuple[PyTree, PyTree], key: jax.Array) -> Lane:
     return Lane(tx, params, model_state, tx.init(params), key, jnp.array(True))
 
 
-def train(task: Task, lane: Lane, data: Data, batches: Batches) -> tuple[Lane, Report]:
-    """Train one trial for a segment and evaluate it."""
+def train(task: Task, lane: Lane, data: PyTree, batches: Batches) -> tuple[Lane, Seen]:
+    """Train one trial for the steps of `batches`, rows of the training set `data`."""
 
     def step(carry: tuple[PyTree, ...], now: tuple[jax.Array, jax.Array]):
         params, model_state, opt_state, alive = carry
@@ -92,7 +92,7 @@ def train(task: Task, lane: Lane, data: Data, batches: Batches) -> tuple[Lane, R
             params,
             model_state,
             opt_state,
-            jax.tree.map(lambda array: array[rows], data.train),
+            jax.tree.map(lambda array: array[rows], data),
             jax.random.fold_in(lane.key, number),
         )
         alive = alive & jnp.isfinite(loss) & (loss <= task.diverged_above)
@@ -104,15 +104,13 @@ def train(task: Task, lane: Lane, data: Data, batches: Batches) -> tuple[Lane, R
             (new_params, new_state),
             (params, model_state),
         )
-        seen = loss.astype(jnp.float32), alive
+        seen = Seen(loss.astype(jnp.float32), alive)
         return (params, model_state, opt_state, alive), seen
 
     carry = (lane.params, lane.model_state, lane.opt_state, lane.alive)
     steps = (batches.steps, batches.rows)
     (params, model_state, opt_state, alive), seen = jax.lax.scan(step, carry, steps)
-    valid = evaluate(task, params, model_state, data.valid, data.counted)
-    lane = Lane(lane.tx, params, model_state, opt_state, lane.key, alive)
-    return lane, Report(*seen, valid)
+    return Lane(lane.tx, params, model_state, opt_state, lane.key, alive), seen
 
 
 def evaluate(

@@ -19,8 +19,6 @@ from jopt.sweep.surroundings import surroundings
 from jopt.sweep.task import Task, examples
 from jopt.sweep.trial import Trial, groups, space, stack, with_seeds
 
-PROBE_STEPS = 8  # to time a block: enough to see the cost of a step past a call's
-
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
@@ -30,7 +28,7 @@ class Progress:
     segments: int
     alive: int  # trials
     trials: int
-    best: dict[str, Any] | None  # row of the table: the best so far
+    best: dict[str, Any] | None  # row of the table: the best when a segment last ended
     trial_steps: int  # made so far
     trial_steps_left: int  # to be made, if nothing more diverges
     seconds: float  # since training began, without compiling
@@ -85,7 +83,7 @@ def run(
     if steps is None:
         passes = task.epochs if epochs is None else epochs
         steps = passes * (examples(task.train) // batch)
-    plan = Plan(task, batch, steps, min(segments, steps), base_key(seed))
+    plan = Plan(task, batch, steps, segments, base_key(seed))
     engine = _Engine(plan, trials, block, progress)
     return engine.run()
 
@@ -107,8 +105,9 @@ class _Engine:
         progress: Callable[[Progress], None] | None,
     ):
         self.plan, self.trials, self.progress = plan, trials, progress
-        self.history = History(len(trials), plan.steps, plan.segments)
+        self.history = History(len(trials), plan.steps, plan.segments, plan.length)
         self.data = place(plan.task)
+        self.best: dict[str, Any] | None = None
         self.search: list[dict[str, Any]] = []
         self.programs: list[Program] = []
         self.groups = [self._group(p, block) for p in groups(trials)]
@@ -116,13 +115,13 @@ class _Engine:
     def _group(self, positions: list[int], block: int | None) -> _Group:
         trials = [self.trials[i] for i in positions]
         txs = stack([trial.tx for trial in trials])
-        probe = self.plan.batches(0, PROBE_STEPS)
-        seeded = self.plan.seeded(trials)
-        lanes = Lanes(self.plan.task, txs, seeded, self.data, probe)
+        call, seeded = self.plan.batches(0)[0], self.plan.seeded(trials)
+        lanes = Lanes(self.plan.task, txs, seeded, self.data, call)
         if block is None:
-            block, timings = pick(lanes, probe)
+            program, timings = pick(lanes, call)
             self.search.append(timings)
-        program = Program(lanes, block, self.plan.batches(0))
+        else:
+            program = Program(lanes, block, call)
         self.programs.append(program)
         return _Group(np.asarray(positions), Pool(program), np.ones(len(trials), bool))
 
@@ -135,7 +134,7 @@ class _Engine:
                     self._train(group, segment, batches)
         return self._result()
 
-    def _train(self, group: _Group, segment: int, batches: Batches) -> None:
+    def _train(self, group: _Group, segment: int, batches: list[Batches]) -> None:
         rows, shared = np.flatnonzero(group.alive), group.pool.shared
         block = group.pool.program.block
         for first in range(0, len(rows), block):
@@ -150,18 +149,18 @@ class _Engine:
     def _tell(self, segment: int, last_block: bool) -> None:
         if self.progress is None:
             return
-        alive = sum(int(group.alive.sum()) for group in self.groups)
-        made = int(self.history.steps.sum())
-        table = table_of(self.trials, self.history)
-        best = winner(self.trials, table)
+        if last_block:
+            table = table_of(self.trials, self.history)
+            best = winner(self.trials, table)
+            self.best = None if best is None else {k: v[best] for k, v in table.items()}
         self.progress(
             Progress(
                 segment=segment + 1,
                 segments=self.plan.segments,
-                alive=alive,
+                alive=sum(int(group.alive.sum()) for group in self.groups),
                 trials=len(self.trials),
-                best=None if best is None else {k: v[best] for k, v in table.items()},
-                trial_steps=made,
+                best=self.best,
+                trial_steps=int(self.history.steps.sum()),
                 trial_steps_left=self._left(),
                 seconds=time.perf_counter() - self.began,
                 last_block=last_block,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt._pytree import PyTree
-from jopt.sweep.block import Batches, Data, Lane, Report, start, train
+from jopt.sweep.block import Batches, Data, Lane, Seen, evaluate, start, train
 from jopt.sweep.task import Task
 
 Leaves: TypeAlias = list[jax.Array]
@@ -50,15 +50,25 @@ class Lanes:
         return jax.vmap(one, out_axes=(0, None))(txs, seeded.rows)
 
     def train(
-        self, own: Leaves, shared: Leaves, data: Data, batches: Batches
-    ) -> tuple[Leaves, Leaves, Report]:
-        """Return a block after a segment, and what was seen of each trial."""
+        self, own: Leaves, shared: Leaves, data: PyTree, batches: Batches
+    ) -> tuple[Leaves, Leaves, Seen]:
+        """Return a block after the steps of `batches`, and what was seen by trial."""
 
-        def one(own: Leaves, shared: Leaves) -> tuple[Leaves, Leaves, Report]:
-            lane, report = train(self.task, self.join(own, shared), data, batches)
-            return *self._split(lane), report
+        def one(own: Leaves, shared: Leaves) -> tuple[Leaves, Leaves, Seen]:
+            lane, seen = train(self.task, self.join(own, shared), data, batches)
+            return *self._split(lane), seen
 
         return jax.vmap(one, in_axes=(0, None), out_axes=(0, None, 0))(own, shared)
+
+    def evaluate(self, own: Leaves, shared: Leaves, data: Data) -> dict[str, jax.Array]:
+        """Return the means over the validation set, each (trials,)."""
+
+        def one(own: Leaves, shared: Leaves) -> dict[str, jax.Array]:
+            lane = self.join(own, shared)
+            model = lane.params, lane.model_state
+            return evaluate(self.task, *model, data.valid, data.counted)
+
+        return jax.vmap(one, in_axes=(0, None))(own, shared)
 
     def join(self, own: Leaves, shared: Leaves) -> Lane:
         """Return the lane, or the stacked lanes, of these leaves."""
@@ -79,11 +89,12 @@ class Lanes:
         batched: list[list[bool]] = []
         probe = _probe(batched)
 
-        def trained(own: Leaves, shared: Leaves, batches: Batches) -> Any:
-            lane, _ = train(self.task, self.join(own, shared), self.data, batches)
+        def trained(own: Leaves, shared: Leaves, data: PyTree, batches: Batches) -> Any:
+            lane, _ = train(self.task, self.join(own, shared), data, batches)
             return probe(jax.tree.leaves(lane))
 
-        jax.eval_shape(jax.vmap(trained, in_axes=(0, None, None)), own, shared, batches)
+        trials = jax.vmap(trained, in_axes=(0, None, None, None))
+        jax.eval_shape(trials, own, shared, self.data.train, batches)
         still = [s and not b for s, b in zip(self._is_shared, batched[0], strict=True)]
         if still != self._is_shared:
             self._is_shared = still

@@ -15,6 +15,8 @@ from jopt.sweep.lanes import Seeded
 from jopt.sweep.task import Task, examples
 from jopt.sweep.trial import Trial
 
+CALL = 64  # steps of a compiled call at most: much more than a call itself costs
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -23,13 +25,23 @@ class Plan:
     task: Task
     batch_size: int
     steps: int
-    segments: int
+    looks: int  # segments asked for
     key: jax.Array
+
+    @property
+    def calls(self) -> int:
+        """The compiled calls of a segment, so that each is short enough to be timed."""
+        return math.ceil(math.ceil(self.steps / self.looks) / CALL)
 
     @property
     def length(self) -> int:
         """The steps of a segment; the last may go beyond the end, changing nothing."""
-        return math.ceil(self.steps / self.segments)
+        return math.ceil(self.steps / self.looks / self.calls) * self.calls
+
+    @property
+    def segments(self) -> int:
+        """The segments that are needed: fewer than asked for, if steps are few."""
+        return math.ceil(self.steps / self.length)
 
     def seeded(self, trials: Sequence[Trial]) -> Seeded:
         """What the trials start from, made of their seeds alone, one by one.
@@ -50,16 +62,16 @@ class Plan:
     def init(self) -> Any:
         return jax.jit(self.task.init)
 
-    def batches(self, segment: int, length: int | None = None) -> Batches:
-        """The batches of a segment: an epoch is a permutation, less its remainder.
+    def batches(self, segment: int) -> list[Batches]:
+        """The batches of a segment, call by call; all trials see the same.
 
-        The order depends on the key and the step alone; all trials see the same.
+        An epoch is a permutation, less its remainder; the order depends on the key and
+        the step alone.
         """
-        length = self.length if length is None else length
         size = examples(self.task.train)
         each = size // self.batch_size
         first = segment * self.length
-        steps = np.arange(first, first + length)
+        steps = np.arange(first, first + self.length)
         entropy = np.asarray(jax.random.key_data(self.key)).tolist()
         orders = {
             epoch: np.random.default_rng([*entropy, epoch]).permutation(size)
@@ -69,11 +81,10 @@ class Plan:
         rows = [
             orders[s // each][w] for s, w in zip(steps.tolist(), within, strict=True)
         ]
-        return Batches(
-            steps=jnp.asarray(steps, jnp.int32),
-            rows=jnp.asarray(np.stack(rows), jnp.int32),
-            end=jnp.asarray(self.steps, jnp.int32),
-        )
+        steps, rows = steps.astype(np.int32), np.stack(rows).astype(np.int32)
+        end = jnp.asarray(self.steps, jnp.int32)
+        cut = zip(np.split(steps, self.calls), np.split(rows, self.calls), strict=True)
+        return [Batches(jnp.asarray(s), jnp.asarray(r), end) for s, r in cut]
 
 
 def base_key(seed: int | jax.Array) -> jax.Array:

@@ -1,27 +1,46 @@
-"""The compiled segment of a group of trials, and the pool its blocks are taken from."""
+"""The compiled steps of a group of trials, and the pool its blocks are taken from."""
 
+import functools
 import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jopt._pytree import PyTree
-from jopt.sweep.block import Batches, Report
+from jopt.sweep.block import Batches, Seen
 from jopt.sweep.lanes import Lanes, Leaves, Seeded
 
 
+class Report(NamedTuple):
+    """What a segment saw of the trials of a block; on the host."""
+
+    losses: np.ndarray  # float32[trials, K], before each step
+    alive: np.ndarray  # bool[trials, K], false from the step on that diverged
+    valid: dict[str, np.ndarray]  # each float32[trials], after the last step
+
+
 class Program:
-    """Lanes' segment, compiled once for `block` trials."""
+    """Lanes' steps, compiled once for `block` trials."""
 
     def __init__(self, lanes: Lanes, block: int, batches: Batches):
         began = time.perf_counter()
         self.lanes, self.block = lanes, block
         self.shapes = jax.eval_shape(lanes.start, *self._starting(np.arange(block)))
-        segment = jax.jit(lanes.train, donate_argnums=0)
-        self._train = segment.lower(*self.shapes, lanes.data, batches).compile()
+        steps = jax.jit(lanes.train, donate_argnums=0)
+        lowered = steps.lower(*self.shapes, lanes.data.train, batches)
+        self._train = lowered.compile()
         self.compile_seconds = time.perf_counter() - began
-        self._start = jax.jit(lanes.start)
+
+    @functools.cached_property
+    def _start(self) -> Any:
+        return jax.jit(self.lanes.start)
+
+    @functools.cached_property
+    def _evaluate(self) -> Any:
+        return jax.jit(self.lanes.evaluate)
 
     def start(self, rows: np.ndarray) -> tuple[Leaves, Leaves]:
         """Return the block of `rows` before its first step; past the end, the last."""
@@ -29,9 +48,13 @@ class Program:
 
     def train(
         self, own: Leaves, shared: Leaves, batches: Batches
-    ) -> tuple[Leaves, Leaves, Report]:
-        """Return the block after a segment; `own` is donated."""
-        return self._train(own, shared, self.lanes.data, batches)
+    ) -> tuple[Leaves, Leaves, Seen]:
+        """Return the block after the steps of `batches`; `own` is donated."""
+        return self._train(own, shared, self.lanes.data.train, batches)
+
+    def evaluate(self, own: Leaves, shared: Leaves) -> dict[str, jax.Array]:
+        """Return the means over the validation set, each (block,)."""
+        return self._evaluate(own, shared, self.lanes.data)
 
     def _starting(self, rows: np.ndarray) -> tuple[PyTree, Seeded]:
         txs, seeds = _take((self.lanes.txs, self.lanes.seeded.rows), rows)
@@ -56,16 +79,24 @@ class Pool:
         nowhere = np.full(block, count)
         self._own = _put(self._own, nowhere, _take(self._own, nowhere))
 
-    def train(self, rows: np.ndarray, shared: Leaves, batches: Batches) -> Report:
+    def train(
+        self, rows: np.ndarray, shared: Leaves, segment: Sequence[Batches]
+    ) -> Report:
         """Train the trials of `rows`, at most a block, from the counters `shared`."""
         count, block = self.program.lanes.count, self.program.block
         padded = np.full(block, count)  # past the end: read as the last row,
         padded[: len(rows)] = rows  # written nowhere
-        own, self.shared, report = self.program.train(
-            _take(self._own, padded), shared, batches
+        own, calls = _take(self._own, padded), []
+        for batches in segment:
+            own, shared, seen = self.program.train(own, shared, batches)
+            calls.append(seen)
+        valid = self.program.evaluate(own, shared)
+        self._own, self.shared = _put(self._own, padded, own), shared
+        losses, alive = (
+            np.concatenate(parts, axis=1) for parts in zip(*calls, strict=True)
         )
-        self._own = _put(self._own, padded, own)
-        return jax.tree.map(lambda leaf: np.asarray(leaf)[: len(rows)], report)
+        report = Report(losses, alive, jax.device_get(valid))
+        return jax.tree.map(lambda leaf: leaf[: len(rows)], report)
 
     def models(self) -> tuple[PyTree, PyTree]:
         """Return all trials' parameters and model states, stacked."""

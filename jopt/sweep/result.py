@@ -12,7 +12,7 @@ import numpy as np
 
 from jopt._pytree import PyTree
 from jopt.sweep import files
-from jopt.sweep.block import Report
+from jopt.sweep.program import Report
 from jopt.sweep.trial import Trial
 
 if TYPE_CHECKING:
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 class History:
     """What was seen of each trial while it trained."""
 
-    def __init__(self, trials: int, steps: int, segments: int):
+    def __init__(self, trials: int, steps: int, segments: int, length: int):
         self.losses = np.full((trials, steps), np.nan, np.float32)
         self.valid: dict[str, np.ndarray] = {}  # each (trials, segments)
         self.steps = np.zeros(trials, int)  # made, or until the one that diverged
         self.diverged = np.zeros(trials, bool)
         self.segments = segments
-        self.length = -(-steps // segments)
+        self.length = length  # of a segment, in steps
 
     def record(self, trials: np.ndarray, segment: int, report: Report) -> np.ndarray:
         """Note a segment of these trials; return which are still alive."""
