@@ -1,0 +1,278 @@
+"""What every transformation keeps, over the whole table."""
+
+import contextlib
+import functools
+import pickle
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from flax.core import FrozenDict
+from jax.tree_util import GetAttrKey, tree_map_with_path
+from table import (
+    IDLE,
+    REAL_ONLY,
+    TRANSFORMATIONS,
+    assert_close,
+    counted,
+    numbers,
+    relaxed,
+    stack,
+    values,
+    variations,
+)
+
+import jopt
+
+every_transformation = pytest.mark.parametrize("name", TRANSFORMATIONS)
+
+MIXED = {
+    "float32": jnp.ones((2, 3), jnp.float32),
+    "bfloat16": jnp.ones((3,), jnp.bfloat16),
+    "float16": jnp.ones((), jnp.float16),
+}
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any
+
+
+@jopt.pytree
+class Module:
+    kernel: Any
+    name: str = jopt.static(default="dense")
+
+
+ONE = jnp.ones((2, 3), jnp.float32)
+TREES = {
+    "array": ONE,
+    "dict": {"b": ONE, "a": {"c": ONE}},
+    "list": [ONE, [ONE]],
+    "nested tuple": (ONE, (ONE, ())),
+    "named tuple": Pair(ONE, ONE),
+    "None": {"a": None, "b": ONE},
+    "zero size": {"a": jnp.ones((0, 3), jnp.float32), "b": ONE},
+    "complex": {"a": jnp.ones((2,), jnp.complex64), "b": ONE},
+    "no leaves": {},
+    "module": Module([ONE]),
+    "FrozenDict": FrozenDict({"a": {"b": ONE}}),
+    "nnx.State": nnx.state(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), nnx.Param),
+}
+
+
+def make(name: str) -> Any:
+    return TRANSFORMATIONS[name](jopt)
+
+
+def types(tree: Any) -> Any:
+    return jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), tree)
+
+
+def first_step(tx: Any, params: Any) -> Any:
+    state = tx.init(params)
+    return params, state, *tx.update(params, state, params)
+
+
+@every_transformation
+@pytest.mark.parametrize("kind", [float, jnp.float32, jnp.bfloat16, jnp.int32])
+def test_updates_and_state_keep_their_types(name, kind):
+    tx = jax.tree.map(kind, make(name))
+
+    given, before, updates, after = jax.eval_shape(first_step, tx, MIXED)
+
+    assert types(updates) == types(given)
+    assert types(after) == types(before)
+
+
+@every_transformation
+def test_state_is_arrays_and_known_without_computing(name):
+    tx = make(name)
+
+    state = tx.init(MIXED)
+
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(state))
+    assert types(jax.eval_shape(tx.init, MIXED)) == types(state)
+
+
+@every_transformation
+def test_moments_of_low_precision_params_are_float32(name):
+    state = make(name).init({"a": MIXED["bfloat16"], "b": MIXED["float16"]})
+
+    assert {leaf.dtype for leaf in jax.tree.leaves(state)} <= {
+        jnp.dtype(jnp.float32),
+        jnp.dtype(jnp.int32),
+    }
+
+
+@every_transformation
+def test_zero_gradients_in_float16_give_finite_updates(name):
+    tx, zeros = make(name), {"w": jnp.zeros((2, 2), jnp.float16)}
+
+    updates, state = tx.update(zeros, tx.init(zeros), zeros)
+
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((updates, state)))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (name, kind)
+        for name in TRANSFORMATIONS
+        for kind in TREES
+        if not (kind == "complex" and name in REAL_ONLY)
+    ],
+)
+def test_any_tree_will_do(name, kind):
+    given, before, updates, after = jax.eval_shape(first_step, make(name), TREES[kind])
+
+    assert jax.tree.structure(updates) == jax.tree.structure(given)
+    assert types(updates) == types(given)
+    assert types(after) == types(before)
+
+
+@every_transformation
+def test_unpacks_as_optax_does(name):
+    tx = make(name)
+
+    init, update = tx
+
+    assert (init, update) == (tx.init, tx.update)
+
+
+@every_transformation
+def test_pickles_and_compares_by_value(name):
+    tx, again, back = make(name), make(name), pickle.loads(pickle.dumps(make(name)))
+
+    assert tx == again == back
+    assert hash(tx) == hash(again) == hash(back)
+    assert jax.tree.structure(tx) == jax.tree.structure(back)
+
+
+@every_transformation
+def test_another_number_makes_another_object(name):
+    tx, others = make(name), variations(make(name))
+
+    for number, (same, half, third) in zip(
+        numbers(tx).values(), zip(*[iter(others)] * 3, strict=True), strict=True
+    ):
+        assert (same == tx, half == tx) == (True, number == 0)
+        assert third != tx
+
+
+@every_transformation
+def test_repr_shows_every_number(name):
+    tx = make(name)
+
+    for path, number in numbers(tx).items():
+        field = path.rpartition(".")[2].partition("[")[0]
+        assert field in repr(tx)
+        assert repr(number) in repr(tx)
+
+
+# Training with noise, so that signs change, and a coordinate without gradients.
+PARAMS = jnp.full((4, 4), 0.5, jnp.float32)
+LIVE = jnp.ones((4, 4), jnp.float32).at[0, 0].set(0)
+NOISE = jnp.asarray(np.random.default_rng(0).normal(0, 8, (4, 4, 4)), jnp.float32)
+
+
+def trained(tx: Any) -> Any:
+    def loss(params: Any, noise: Any) -> Any:
+        return jnp.sum(LIVE * (params**2 + params * noise))
+
+    def step(carry: Any, noise: Any) -> Any:
+        params, state = carry
+        updates, state = tx.update(jax.grad(loss)(params, noise), state, params)
+        return (jopt.apply_updates(params, updates), state), None
+
+    return jax.lax.scan(step, (PARAMS, tx.init(PARAMS)), NOISE)[0][0]
+
+
+@functools.cache
+def trained_one_by_one(name: str) -> tuple[Any, int]:
+    """The params for each variation, by a loop, and how many programs that took."""
+    program, traces = counted(trained)
+    runs = [program(tx) for tx in variations(make(name))]
+    return np.stack(runs), len(traces)
+
+
+with_numbers = pytest.mark.parametrize(
+    "name", [name for name in TRANSFORMATIONS if numbers(make(name))]
+)
+
+
+@with_numbers
+def test_a_new_number_is_not_a_new_program(name):
+    _, programs = trained_one_by_one(name)
+
+    assert programs == 1
+
+
+@with_numbers
+def test_every_number_matters(name):
+    params, _ = trained_one_by_one(name)
+    paths = numbers(make(name))
+
+    idle = {
+        path
+        for i, path in enumerate(paths)
+        if (params[3 * i : 3 * i + 3] == params[3 * i]).all()
+    }
+
+    assert idle == IDLE.get(name, set())
+
+
+@with_numbers
+def test_vmap_over_every_number_equals_a_loop(name):
+    wanted, _ = trained_one_by_one(name)
+
+    got = jax.jit(jax.vmap(trained))(stack(variations(make(name))))
+
+    assert_close(got, wanted, rtol=2e-6)
+
+
+@with_numbers
+def test_each_number_can_be_mapped_alone(name):
+    leaves, structure = jax.tree.flatten(make(name))
+
+    for i, number in enumerate(leaves):
+        three = jnp.asarray(values(number), jnp.float32)
+        tx = structure.unflatten([*leaves[:i], three, *leaves[i + 1 :]])
+        axes = structure.unflatten([0 if j == i else None for j in range(len(leaves))])
+        params = jax.eval_shape(jax.vmap(trained, in_axes=(axes,)), tx)
+        assert params.shape == (3, *PARAMS.shape)
+
+
+@with_numbers
+def test_gradients_through_every_number_are_finite(name):
+    # JAX differentiates optax's code outside of jopt's call of it.
+    with relaxed() if name.startswith("lift") else contextlib.nullcontext():
+        gradients = jax.jit(jax.grad(lambda tx: trained(tx).sum()))(make(name))
+
+    assert all(np.isfinite(g) for g in numbers(gradients).values())
+
+
+@every_transformation
+def test_counters_are_shared_by_a_block_of_trials(name):
+    block = stack([make(name)] * 3)
+    axes = tree_map_with_path(
+        lambda path, _: None if path[-1] == GetAttrKey("count") else 0,
+        make(name).init(PARAMS),
+    )
+
+    # vmap refuses to give back as shared (None) what the mapped numbers have touched.
+    init = jax.vmap(lambda tx: tx.init(PARAMS), out_axes=axes, axis_size=3)
+    update = jax.vmap(
+        lambda tx, state: tx.update(PARAMS, state, PARAMS)[1],
+        in_axes=(0, axes),
+        out_axes=axes,
+        axis_size=3,
+    )
+    before, after = jax.eval_shape(
+        lambda block: (init(block), update(block, init(block))), block
+    )
+
+    assert types(after) == types(before)

@@ -1,0 +1,131 @@
+"""What low precision loses elsewhere, jopt keeps: each beside optax, as measured."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from table import relaxed
+
+import jopt
+
+
+def test_the_norm_of_many_bfloat16_leaves_is_right():
+    leaves = [jnp.ones(16, jnp.bfloat16)] * 600
+    exact = np.sqrt(9600)
+
+    with relaxed():
+        theirs = float(optax.tree.norm(leaves))
+
+    np.testing.assert_allclose(jopt.global_norm(leaves), exact, rtol=1e-6)
+    assert theirs < 0.66 * exact  # its sum stops at 4096
+
+
+def test_the_second_moment_of_bfloat16_decays():
+    grads = jnp.repeat(jnp.array([1, 0], jnp.bfloat16), 2000)
+    decayed = np.float64(np.float32(0.999)) ** 2000
+
+    def end(tx):
+        def step(state, g):
+            return tx.update(g, state)[1], None
+
+        return jax.lax.scan(step, tx.init(jnp.bfloat16(0)), grads)[0].nu
+
+    with relaxed():
+        theirs = jax.jit(lambda: end(optax.scale_by_adam()))()
+    ours = jax.jit(end)(jopt.scale_by_adam())
+
+    np.testing.assert_allclose(ours, (1 - decayed) * decayed, rtol=1e-4)
+    assert theirs > 0.4  # 0.999 is 1 in bfloat16
+
+
+def test_float16_gradients_whose_squares_overflow_are_clipped():
+    grads = {"w": jnp.full(4, 300, jnp.float16)}
+
+    updates, _ = jopt.clip_by_global_norm(1.0).update(grads, jopt.EmptyState())
+    with relaxed():
+        clipped, _ = optax.clip_by_global_norm(1.0).update(grads, optax.EmptyState())
+
+    np.testing.assert_array_equal(updates["w"], np.full(4, 0.5, np.float16))
+    assert not any(map(jnp.any, jax.tree.leaves(clipped)))  # its norm is infinite
+
+
+def test_an_infinite_limit_is_no_limit():
+    grads = {"w": jnp.array([3.0, 4e30])}
+
+    updates, _ = jopt.clip_by_global_norm(float("inf")).update(grads, ())
+
+    np.testing.assert_array_equal(updates["w"], grads["w"])
+
+
+def test_a_limit_of_zero_is_zero():
+    tx = jopt.clip_by_global_norm(0.0)
+
+    for grads in (jnp.zeros(2), jnp.ones(2)):
+        np.testing.assert_array_equal(tx.update(grads, ())[0], [0.0, 0.0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        jopt.adam,
+        jopt.nadam,
+        jopt.amsgrad,
+        jopt.adagrad,
+        jopt.rmsprop,
+        lambda rate: jopt.rmsprop(rate, centered=True),
+        lambda rate: jopt.rmsprop(rate, eps_in_sqrt=False),
+        lambda rate: jopt.adagrad(rate, 0.0, 0.0),
+        lambda rate: jopt.chain(jopt.clip_by_global_norm(1.0), jopt.sgd(rate)),
+    ],
+    ids=lambda make: getattr(make, "__name__", ""),
+)
+def test_zero_gradients_have_finite_hypergradients(make, dtype):
+    zeros = jnp.zeros(3, dtype)
+
+    def moved(tx, grads):
+        updates, state = tx.update(grads, tx.init(zeros))
+        updates, _ = tx.update(grads, state)
+        return jnp.sum(updates).astype(jnp.float32)
+
+    slopes = jax.jit(jax.grad(moved, argnums=(0, 1)))(make(0.1), zeros)
+
+    assert all(np.isfinite(s).all() for s in jax.tree.leaves(slopes))
+
+
+def test_a_decay_next_to_one_is_kept():
+    tx = jopt.scale_by_adam(b2=0.9999999)
+
+    updates, state = tx.update(jnp.float32(2), tx.init(jnp.float32(0)))
+
+    np.testing.assert_allclose(updates, 1.0, rtol=1e-6)
+    np.testing.assert_allclose(state.nu, 4 * (1 - np.float64(np.float32(0.9999999))))
+
+
+def test_a_moment_dtype_is_kept():
+    params = jnp.ones(3)
+    makers = [
+        lambda: jopt.scale_by_adam(mu_dtype=jnp.bfloat16),
+        lambda: jopt.scale_by_amsgrad(mu_dtype=jnp.bfloat16),
+        lambda: jopt.scale_by_lion(mu_dtype=jnp.bfloat16),
+    ]
+
+    for make in makers:
+        updates, state = make().update(params, make().init(params))
+        assert (state.mu.dtype, updates.dtype) == (jnp.bfloat16, jnp.float32)
+    for tx in (
+        jopt.trace(0.9, accumulator_dtype="bfloat16"),
+        jopt.ema(0.9, accumulator_dtype="bfloat16"),
+    ):
+        _, state = tx.update(params, tx.init(params))
+        assert state[-1].dtype == jnp.bfloat16
+
+
+def test_float64_is_computed_in_float64():
+    with jax.enable_x64(True):
+        params = jnp.ones(3, jnp.float64)
+        for tx in (jopt.adamw(0.1), jax.tree.map(jnp.float32, jopt.adamw(0.1))):
+            updates, state = tx.update(params, tx.init(params), params)
+            mu = optax.tree.get(state, "mu")
+            assert updates.dtype == mu.dtype == jnp.float64
