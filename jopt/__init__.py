@@ -1,6 +1,5 @@
 """jopt: optimizers as data, and sweeps of many trainings in one compiled program."""
 
-from jopt import sweep as sweep
 from jopt._chain import (
     Chain as Chain,
     chain as chain,

@@ -149,18 +149,13 @@ def test_any_number_of_steps_is_cut_into_segments(steps, segments):
     assert np.isfinite(result.valid["loss"]).all()
 
 
-def test_the_segment_is_compiled_once(whole):
-    assert whole.info["segment_compiles"] == 1
-    with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
-        compiled = []
-        lower = jax.stages.Lowered.compile
-        patch.setattr(
-            jax.stages.Lowered,
-            "compile",
-            lambda self, *a, **k: compiled.append(self) or lower(self, *a, **k),
-        )
-        run([*RATES[:20], 1e38], factory=jopt.sgd)
-    assert len(compiled) == 1
+def test_the_segment_is_compiled_once_however_many_are_left(caplog):
+    with jax.log_compiles():
+        result = run([*RATES[:20], 1e38], factory=jopt.sgd)
+    compiled = [record for record in caplog.records if "jit(train)" in record.message]
+    assert sum("Finished XLA compilation" in r.message for r in compiled) == 1
+    assert result.info["segment_compiles"] == 1
+    assert "diverged" in result.table["status"]
 
 
 def test_structures_are_groups_with_a_program_each():

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jopt.sweep.block import Batches
 from jopt.sweep.lanes import Lanes
@@ -52,7 +51,7 @@ def _sizes(trials: int) -> list[int]:
 
 def _seconds(program: Program, batches: Batches) -> float:
     """The least time of a call, of three or of what is enough."""
-    own, shared = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), program.shapes)
+    own, shared = program.zeros()
     seconds: list[float] = []
     while len(seconds) < 3 and sum(seconds) < ENOUGH:
         began = time.perf_counter()

@@ -110,7 +110,10 @@ class _Engine:
         self.best: dict[str, Any] | None = None
         self.search: list[dict[str, Any]] = []
         self.programs: list[Program] = []
+        began = time.perf_counter()
         self.groups = [self._group(p, block) for p in groups(trials)]
+        searching = sum(search["seconds"] for search in self.search)
+        self.compile_seconds = time.perf_counter() - began - searching
 
     def _group(self, positions: list[int], block: int | None) -> _Group:
         trials = [self.trials[i] for i in positions]
@@ -215,8 +218,8 @@ class _Engine:
             "segments": plan.segments,
             "block": [program.block for program in programs],
             "groups": len(self.groups),
-            "segment_compiles": len(programs),
-            "compile_seconds": sum(program.compile_seconds for program in programs),
+            "segment_compiles": sum(program.compiles for program in programs),
+            "compile_seconds": self.compile_seconds,
             "block_search": self.search,
             "train_seconds": seconds,
             "trial_steps": made,

@@ -15,7 +15,7 @@ from jopt.sweep.lanes import Seeded
 from jopt.sweep.task import Task, examples
 from jopt.sweep.trial import Trial
 
-CALL = 64  # steps of a compiled call at most: much more than a call itself costs
+CALL = 128  # steps of a compiled call at most: much more than a call itself costs
 
 
 @dataclasses.dataclass(frozen=True)

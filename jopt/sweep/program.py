@@ -1,9 +1,7 @@
 """The compiled steps of a group of trials, and the pool its blocks are taken from."""
 
-import functools
-import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +9,7 @@ import numpy as np
 
 from jopt._pytree import PyTree
 from jopt.sweep.block import Batches, Seen
-from jopt.sweep.lanes import Lanes, Leaves, Seeded
+from jopt.sweep.lanes import Lanes, Leaves
 
 
 class Report(NamedTuple):
@@ -26,25 +24,23 @@ class Program:
     """Lanes' steps, compiled once for `block` trials."""
 
     def __init__(self, lanes: Lanes, block: int, batches: Batches):
-        began = time.perf_counter()
         self.lanes, self.block = lanes, block
-        self.shapes = jax.eval_shape(lanes.start, *self._starting(np.arange(block)))
-        steps = jax.jit(lanes.train, donate_argnums=0)
-        lowered = steps.lower(*self.shapes, lanes.data.train, batches)
-        self._train = lowered.compile()
-        self.compile_seconds = time.perf_counter() - began
+        self._train = jax.jit(lanes.train, donate_argnums=0)
+        self._evaluate = jax.jit(lanes.evaluate)
+        self.train(*self.zeros(), batches)  # compiles it
 
-    @functools.cached_property
-    def _start(self) -> Any:
-        return jax.jit(self.lanes.start)
+    @property
+    def compiles(self) -> int:
+        """How often the steps have been compiled."""
+        return self._train._cache_size()  # pyright: ignore
 
-    @functools.cached_property
-    def _evaluate(self) -> Any:
-        return jax.jit(self.lanes.evaluate)
-
-    def start(self, rows: np.ndarray) -> tuple[Leaves, Leaves]:
-        """Return the block of `rows` before its first step; past the end, the last."""
-        return self._start(*self._starting(rows))
+    def zeros(self) -> tuple[Leaves, Leaves]:
+        """Return a block of no meaning, to compile and to time with."""
+        own, shared = jax.eval_shape(
+            self.lanes.start, self.lanes.txs, self.lanes.seeded
+        )
+        own = [jnp.zeros((self.block, *leaf.shape[1:]), leaf.dtype) for leaf in own]
+        return own, [jnp.zeros(leaf.shape, leaf.dtype) for leaf in shared]
 
     def train(
         self, own: Leaves, shared: Leaves, batches: Batches
@@ -56,10 +52,6 @@ class Program:
         """Return the means over the validation set, each (block,)."""
         return self._evaluate(own, shared, self.lanes.data)
 
-    def _starting(self, rows: np.ndarray) -> tuple[PyTree, Seeded]:
-        txs, seeds = _take((self.lanes.txs, self.lanes.seeded.rows), rows)
-        return txs, self.lanes.seeded._replace(rows=seeds)
-
 
 class Pool:
     """All trials of a group on the device, a row each.
@@ -70,14 +62,13 @@ class Pool:
 
     def __init__(self, program: Program):
         self.program = program
-        count, block = program.lanes.count, program.block
-        firsts = range(0, count, block)
-        blocks = [program.start(np.arange(first, first + block)) for first in firsts]
-        self._own: Leaves = _rows([own for own, _ in blocks], count)
-        self.shared = blocks[0][1]
-        # Compiles both, before the clock of the training runs; writes nothing.
-        nowhere = np.full(block, count)
-        self._own = _put(self._own, nowhere, _take(self._own, nowhere))
+        lanes, block = program.lanes, program.block
+        self._own, self.shared = jax.jit(lanes.start)(lanes.txs, lanes.seeded)
+        # Compiles the three, before the clock of the training runs; changes nothing.
+        nowhere = np.full(block, lanes.count)
+        own = _take(self._own, nowhere)
+        jax.block_until_ready(program.evaluate(own, self.shared))
+        self._own = _put(self._own, nowhere, own)
 
     def train(
         self, rows: np.ndarray, shared: Leaves, segment: Sequence[Batches]
@@ -113,8 +104,3 @@ def _take(pool: PyTree, rows: np.ndarray) -> PyTree:
 def _put(pool: PyTree, rows: np.ndarray, block: PyTree) -> PyTree:
     put = lambda leaf, new: leaf.at[rows].set(new, mode="drop")  # noqa: E731
     return jax.tree.map(put, pool, block)
-
-
-@jax.jit(static_argnums=1)
-def _rows(blocks: list[Leaves], count: int) -> Leaves:
-    return [jnp.concatenate(leaves)[:count] for leaves in zip(*blocks, strict=True)]

@@ -11,12 +11,12 @@ from jopt.tasks.classification import nnx_classifier
 
 
 class MLP(nnx.Module):
-    """Two hidden layers of 128."""
+    """Two hidden layers of 64."""
 
     def __init__(self, rngs: nnx.Rngs):
-        self.first = nnx.Linear(64, 128, rngs=rngs)
-        self.second = nnx.Linear(128, 128, rngs=rngs)
-        self.last = nnx.Linear(128, 10, rngs=rngs)
+        self.first = nnx.Linear(64, 64, rngs=rngs)
+        self.second = nnx.Linear(64, 64, rngs=rngs)
+        self.last = nnx.Linear(64, 10, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Return the logits (batch, 10) of flat images (batch, 64)."""
@@ -26,4 +26,4 @@ class MLP(nnx.Module):
 def digits() -> Task:
     """Return the task: scikit-learn's digits, 70 % to train on, 15 % to test."""
     inputs, labels = map(np.asarray, load_digits(return_X_y=True))
-    return nnx_classifier("digits", MLP, **split(inputs, labels), epochs=30)
+    return nnx_classifier("digits", MLP, **split(inputs, labels), epochs=20)
