@@ -18,6 +18,7 @@ first round only: it is slow, and its compiling is part of it.
 """
 
 import argparse
+import functools
 import json
 import statistics
 import time
@@ -31,7 +32,7 @@ import optax
 import jopt
 from jopt import sweep
 from jopt.cli import named
-from jopt.sweep.block import chunked, evaluate
+from jopt.sweep.block import evaluate, place
 from jopt.sweep.plan import Plan
 from jopt.sweep.surroundings import surroundings
 
@@ -48,13 +49,12 @@ class Work:
         self.start = jax.jit(task.init)(init_key)
         self.data = jax.tree.map(jnp.asarray, task.train)
         self.rows = jnp.concatenate([b.rows for b in self.plan.batches(0)])[:steps]
-        self.valid = chunked(task.valid)
-        self.evaluate = jax.jit(lambda model: evaluate(task, *model, *self.valid))
+        self.valid = place(task).valid
+        self.evaluate = jax.jit(lambda model: evaluate(task, *model, self.valid))
 
-    def advance(self, tx, model, opt_state, data, rows, number):
+    def advance(self, tx, model, opt_state, batch, number):
         """One step, as plain optax."""
         params, model_state = model
-        batch = jax.tree.map(lambda array: array[rows], data)
         key = jax.random.fold_in(self.key, number)
         loss = jax.value_and_grad(self.task.loss, has_aux=True)
         (value, model_state), grads = loss(params, model_state, batch, key)
@@ -65,20 +65,21 @@ class Work:
 def script(work):
     """Return each rate's final validation loss, and the seconds in all."""
     began, found = time.perf_counter(), []
+    rows, examples = np.asarray(work.rows), work.task.train
     for rate in work.rates:
         tx = optax.adamw(rate)
 
-        @jax.jit
-        def step(model, opt_state, data, rows, number, tx=tx):
-            return work.advance(tx, model, opt_state, data, rows, number)
+        @functools.partial(jax.jit, donate_argnums=(0, 1))
+        def step(model, opt_state, batch, number, tx=tx):
+            return work.advance(tx, model, opt_state, batch, number)
 
-        step = jax.jit(step, donate_argnums=(0, 1))
         model = jax.tree.map(jnp.copy, work.start)
-        opt_state = tx.init(model[0])
+        opt_state, losses = tx.init(model[0]), []
         for number in range(work.steps):
-            model, opt_state, _ = step(
-                model, opt_state, work.data, work.rows[number], number
-            )
+            batch = jax.tree.map(lambda array, r=rows[number]: array[r], examples)
+            model, opt_state, loss = step(model, opt_state, batch, number)
+            losses.append(loss)
+        jax.device_get(losses)
         found.append(float(work.evaluate(model)["loss"]))
     return found, time.perf_counter() - began
 
@@ -90,12 +91,13 @@ def serial(work):
         tx = optax.adamw(rate)
 
         def step(carry, now):
-            *carry, loss = work.advance(tx, *carry, data, *now)
+            batch = jax.tree.map(lambda array: array[now[0]], data)
+            *carry, loss = work.advance(tx, *carry, batch, now[1])
             return tuple(carry), loss
 
         steps = (rows, jnp.arange(work.steps))
         (model, _), losses = jax.lax.scan(step, (model, tx.init(model[0])), steps)
-        return evaluate(work.task, *model, *work.valid)["loss"], losses
+        return evaluate(work.task, *model, work.valid)["loss"], losses
 
     began = time.perf_counter()
     arguments = (work.start, work.data, work.rows)
@@ -155,12 +157,14 @@ def main():
         "jopt": jopt_total,
         **({"script": train["script"]} if "script" in train else {}),
     }
+    search = first.info["block_search"]
     report = {
         "question": __doc__.splitlines()[0],
         "task": options.task,
         "rates": options.rates,
         "steps": steps,
         "block": block,
+        "block_search": search,
         "rounds": times,
         "train_seconds": train,
         "total_seconds": total,
@@ -173,7 +177,9 @@ def main():
     for name in total:
         apart = f"{train[name]:10.2f}" if name != "script" else f"{'':10}"
         ratio = f"{train[name] / train['jopt']:12.2f}" if name != "script" else ""
-        print(f"{name:8}{total[name]:10.2f}{apart}{total[name] / jopt_total:12.2f}{ratio}")
+        print(
+            f"{name:8}{total[name]:10.2f}{apart}{total[name] / jopt_total:12.2f}{ratio}"
+        )
     device = report["device"]["kind"].replace(" ", "-").lower()
     path = HERE / "results" / f"sweep-{options.task}-{options.rates}-{device}.json"
     path.parent.mkdir(exist_ok=True)

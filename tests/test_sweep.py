@@ -230,14 +230,17 @@ def test_nothing_wins_where_all_diverge():
 
 
 def test_an_interrupt_keeps_what_was_trained():
+    seen = []
+
     def interrupt(now):
-        if now.segment == 2:
+        seen.append(now)
+        if [past.segment for past in seen].count(2) == 1 and now.segment == 2:
             signal.raise_signal(signal.SIGINT)
 
-    result = run(RATES[:10], progress=interrupt, block=5)
+    result = run(RATES[:15], progress=interrupt, block=5)
     assert result.info["interrupted"]
-    assert result.table["status"].tolist() == ["interrupted"] * 10
-    assert result.table["steps"].tolist() == [8] * 5 + [4] * 5
+    assert result.table["status"].tolist() == ["interrupted"] * 15
+    assert result.table["steps"].tolist() == [8] * 10 + [4] * 5
     assert np.isfinite(result.table["valid_loss"]).all()
 
 
@@ -292,21 +295,27 @@ class _EveryOther(jopt.GradientTransformation):
 @pytest.mark.parametrize("trials", [1, 5, 65])
 def test_the_block_is_picked_by_timing(trials):
     lanes, batches = lanes_of(sweep.grid(jopt.sgd, learning_rate=RATES[:trials]))
-    program, search = pick(lanes, batches)
-    seconds = search["seconds_per_trial_step"]
+    program, search = pick(lanes, batches, steps=10**9)  # worth any compile
+    seconds = search["expected_train_seconds"]
+    assert len(seconds) > 1 or trials == 1
     assert program.block == min(seconds, key=seconds.get)
     assert 1 <= program.block <= trials
 
 
+def test_a_block_is_not_looked_for_where_that_costs_more_than_it_saves():
+    lanes, batches = lanes_of(sweep.grid(jopt.sgd, learning_rate=RATES))
+    _, search = pick(lanes, batches, steps=1)
+    assert list(search["expected_train_seconds"]) == [4]
+
+
 def test_chunks_count_every_example_once():
     data = np.arange(600.0, dtype=np.float32)
-    chunks, counted = chunked(data)
-    assert chunks.shape == counted.shape == (3, 200)
-    ragged, counted = chunked(np.arange(257.0, dtype=np.float32))
-    assert ragged.shape == (2, 129)
-    task = small.task(evaluate=lambda params, state, batch: {"loss": batch})
-    mean = evaluate(task, None, None, ragged, counted)["loss"]
-    np.testing.assert_allclose(mean, 128.0, rtol=1e-6)
+    task = small.task(valid=data, evaluate=lambda params, state, batch: {"loss": batch})
+    assert place(task).valid.counted.shape == (3, 200)
+    parts = chunked(data, (2, 129))
+    assert [int(part.counted.sum()) for part in parts] == [258, 258, 84]
+    means = [evaluate(task, None, None, part)["loss"] for part in parts]
+    np.testing.assert_allclose(means, [128.5, 386.5, 557.5], rtol=1e-6)
 
 
 def test_the_table_goes_to_pandas(whole):

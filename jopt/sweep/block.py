@@ -33,12 +33,18 @@ class Lane(NamedTuple):
     alive: jax.Array  # bool[]
 
 
+class Chunks(NamedTuple):
+    """Examples to evaluate on, in chunks that bound the activations."""
+
+    examples: PyTree  # (chunks, examples a chunk, ...), filled up at the end
+    counted: jax.Array  # bool[chunks, examples a chunk], false where filled up
+
+
 class Data(NamedTuple):
     """What all trials see; on the device."""
 
     train: PyTree
-    valid: PyTree  # (chunks, examples a chunk, ...), the last one filled up
-    counted: jax.Array  # bool[chunks, examples a chunk], false where filled up
+    valid: Chunks
 
 
 class Batches(NamedTuple):
@@ -58,20 +64,26 @@ class Seen(NamedTuple):
 
 def place(task: Task) -> Data:
     """Put the task's training and validation sets on the device."""
-    return Data(jax.tree.map(jnp.asarray, task.train), *chunked(task.valid))
+    size = examples(task.valid)
+    number = math.ceil(size / EVALUATION_CHUNK)
+    (valid,) = chunked(task.valid, (number, math.ceil(size / number)))
+    return Data(jax.tree.map(jnp.asarray, task.train), valid)
 
 
-def chunked(data: PyTree) -> tuple[PyTree, jax.Array]:
-    """Cut examples into chunks of one size: (chunks, size, ...), and which count.
+def chunked(data: PyTree, shape: tuple[int, ...]) -> list[Chunks]:
+    """Cut examples into as many chunks of one shape (chunks, examples) as it takes.
 
-    The last chunk is filled up with the last example, which counts once.
+    What is left at the end is filled up with the last example, which counts once.
     """
     size = examples(data)
-    chunks = math.ceil(size / EVALUATION_CHUNK)
-    places = np.arange(chunks * math.ceil(size / chunks)).reshape(chunks, -1)
-    rows = np.minimum(places, size - 1)
-    cut = jax.tree.map(lambda array: jnp.asarray(np.asarray(array)[rows]), data)
-    return cut, jnp.asarray(places < size)
+    places = np.arange(math.ceil(size / math.prod(shape)) * math.prod(shape))
+
+    def cut(places: np.ndarray) -> Chunks:
+        rows = np.minimum(places, size - 1)
+        taken = jax.tree.map(lambda array: jnp.asarray(np.asarray(array)[rows]), data)
+        return Chunks(taken, jnp.asarray(places < size))
+
+    return [cut(part) for part in places.reshape(-1, *shape)]
 
 
 def start(tx: PyTree, model: tuple[PyTree, PyTree], key: jax.Array) -> Lane:
@@ -114,18 +126,17 @@ def train(task: Task, lane: Lane, data: PyTree, batches: Batches) -> tuple[Lane,
 
 
 def evaluate(
-    task: Task, params: PyTree, model_state: PyTree, chunks: PyTree, counted: jax.Array
+    task: Task, params: PyTree, model_state: PyTree, chunks: Chunks
 ) -> dict[str, jax.Array]:
     """Return the means of the task's values over the counted examples."""
 
-    def chunk(part: tuple[PyTree, jax.Array]) -> dict[str, jax.Array]:
-        batch, mask = part
-        values = task.evaluate(params, model_state, batch)
-        return {
-            name: jnp.sum(jnp.where(mask, value.astype(jnp.float32), 0))
+    def sums(chunk: Chunks) -> dict[str, jax.Array]:
+        values = task.evaluate(params, model_state, chunk.examples)
+        counted = {
+            name: jnp.where(chunk.counted, value.astype(jnp.float32), 0)
             for name, value in values.items()
         }
+        return jax.tree.map(jnp.sum, counted)
 
-    sums = jax.lax.map(chunk, (chunks, counted))
-    number = jnp.sum(counted, dtype=jnp.float32)
-    return {name: jnp.sum(value) / number for name, value in sums.items()}
+    number = jnp.sum(chunks.counted, dtype=jnp.float32)
+    return jax.tree.map(lambda x: jnp.sum(x) / number, jax.lax.map(sums, chunks))

@@ -2,7 +2,6 @@
 
 import math
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -11,42 +10,41 @@ from jopt.sweep.block import Batches
 from jopt.sweep.lanes import Lanes
 from jopt.sweep.program import Program
 
-TOGETHER = 2  # sizes compiled at once, on two cores, before they are timed in turn
 ENOUGH = 0.1  # seconds of timing a size
+HOPED = 0.5  # of the time: what another size may save, if all goes well
 
 
-def pick(lanes: Lanes, batches: Batches) -> tuple[Program, dict[str, Any]]:
-    """Return the program of the size with the least time for all trials, and timings.
+def pick(lanes: Lanes, batches: Batches, steps: int) -> tuple[Program, dict[str, Any]]:
+    """Return the program of the size that trains all trials soonest, and the timings.
 
-    Sizes 1, 4, 16 ... are compiled and timed on zeros, two by two, until the larger of
-    two is no better than the best so far. A size is evened out, so that the last block
-    is about as full as the others.
+    Sizes 4, 1, 16, 64 ... are compiled and timed on zeros, each only if what it may
+    save of the whole training is more than a compile costs, and until one is no better.
+    A size is evened out, so that the last block is about as full as the others.
+
+    lanes: all trials of a group. batches: of a call. steps: of each trial, in all.
     """
     began = time.perf_counter()
     programs: dict[int, Program] = {}
-    times: dict[int, float] = {}
-    sizes = _sizes(lanes.count)
-    with ThreadPoolExecutor(TOGETHER) as threads:
-        for first in range(0, len(sizes), TOGETHER):
-            pair = sizes[first : first + TOGETHER]
-            made = threads.map(lambda size: Program(lanes, size, batches), pair)
-            for size, program in zip(pair, list(made), strict=True):
-                programs[size] = program
-                blocks = math.ceil(lanes.count / size)
-                times[size] = blocks * _seconds(program, batches)
-            if min(times, key=times.__getitem__) != pair[-1]:
-                break
+    times: dict[int, float] = {}  # of the whole training
+    for size in _sizes(lanes.count):
+        compiling = time.perf_counter()
+        programs[size] = Program(lanes, size, batches)
+        compiling = time.perf_counter() - compiling
+        calls = math.ceil(lanes.count / size) * steps / len(batches.steps)
+        times[size] = calls * _seconds(programs[size], batches)
+        best = min(times, key=times.__getitem__)
+        if HOPED * times[best] < compiling or best == 1 or size > best:
+            break
     best = min(times, key=times.__getitem__)
-    trial_steps = lanes.count * len(batches.steps)
-    return programs[best], {
-        "seconds": time.perf_counter() - began,
-        "seconds_per_trial_step": {s: t / trial_steps for s, t in times.items()},
-    }
+    seconds = time.perf_counter() - began
+    return programs[best], {"seconds": seconds, "expected_train_seconds": times}
 
 
 def _sizes(trials: int) -> list[int]:
-    powers = [4**k for k in range(math.ceil(math.log(trials, 4)) + 1)]
-    return sorted({math.ceil(trials / math.ceil(trials / p)) for p in powers})
+    powers = [4, 1, *(4**k for k in range(2, 2 + math.ceil(math.log(trials, 4))))]
+    return list(
+        dict.fromkeys(math.ceil(trials / math.ceil(trials / p)) for p in powers)
+    )
 
 
 def _seconds(program: Program, batches: Batches) -> float:

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jopt.sweep.block import Batches, chunked, evaluate, place
+from jopt.sweep.block import Batches, place
 from jopt.sweep.block_size import pick
 from jopt.sweep.interrupts import Interrupts
 from jopt.sweep.lanes import Lanes
 from jopt.sweep.plan import Plan, base_key
-from jopt.sweep.program import Pool, Program
+from jopt.sweep.program import Pool, Program, Report
 from jopt.sweep.result import Best, History, SweepResult, table_of, winner
 from jopt.sweep.surroundings import surroundings
 from jopt.sweep.task import Task, examples
@@ -121,7 +121,7 @@ class _Engine:
         call, seeded = self.plan.batches(0)[0], self.plan.seeded(trials)
         lanes = Lanes(self.plan.task, txs, seeded, self.data, call)
         if block is None:
-            program, timings = pick(lanes, call)
+            program, timings = pick(lanes, call, self.plan.steps)
             self.search.append(timings)
         else:
             program = Program(lanes, block, call)
@@ -140,16 +140,30 @@ class _Engine:
     def _train(self, group: _Group, segment: int, batches: list[Batches]) -> None:
         rows, shared = np.flatnonzero(group.alive), group.pool.shared
         block = group.pool.program.block
+        waiting: list[tuple[np.ndarray, Callable[[], Report]]] = []
         for first in range(0, len(rows), block):
             if self.interrupts.asked:
-                return
+                break
             taken = rows[first : first + block]
-            report = group.pool.train(taken, shared, batches)
-            trials = group.positions[taken]
-            group.alive[taken] = self.history.record(trials, segment, report)
-            self._tell(segment, first + block >= len(rows) and group is self.groups[-1])
+            waiting.append((taken, group.pool.train(taken, shared, batches)))
+            if len(waiting) > 1:  # the device has the next block while we look at this
+                self._record(group, segment, *waiting.pop(0))
+                self._tell(segment)
+        for taken, report in waiting:
+            self._record(group, segment, taken, report)
+        self._tell(segment, last_block=group is self.groups[-1])
 
-    def _tell(self, segment: int, last_block: bool) -> None:
+    def _record(
+        self,
+        group: _Group,
+        segment: int,
+        rows: np.ndarray,
+        report: Callable[[], Report],
+    ) -> None:
+        trials = group.positions[rows]
+        group.alive[rows] = self.history.record(trials, segment, report())
+
+    def _tell(self, segment: int, last_block: bool = False) -> None:
         if self.progress is None:
             return
         if last_block:
@@ -194,12 +208,11 @@ class _Engine:
         return dataclasses.replace(result, best=self._best(result, best))
 
     def _best(self, result: SweepResult, trial: int) -> Best:
-        task, test = self.plan.task, {}
-        if task.test is not None:
-            means = jax.jit(lambda *seen: evaluate(task, *seen))
-            model = result.params(trial), result.model_state(trial)
-            values = means(*model, *chunked(task.test))
-            test = {name: float(value) for name, value in values.items()}
+        test: dict[str, float] = {}
+        for group in self.groups:
+            if trial in group.positions and self.plan.task.test is not None:
+                row = int(np.flatnonzero(group.positions == trial)[0])
+                test = group.pool.evaluate(row, self.plan.task.test)
         valid = {
             name: float(result.table[f"valid_{name}"][trial]) for name in result.valid
         }

@@ -1,12 +1,13 @@
 """Trials of one structure as lanes of a block: what is a trial's own, what shared."""
 
+import functools
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from jopt._pytree import PyTree
-from jopt.sweep.block import Batches, Data, Lane, Seen, evaluate, start, train
+from jopt.sweep.block import Batches, Chunks, Data, Lane, Seen, evaluate, start, train
 from jopt.sweep.task import Task
 
 Leaves: TypeAlias = list[jax.Array]
@@ -32,7 +33,10 @@ class Lanes:
         self, task: Task, txs: PyTree, seeded: Seeded, data: Data, batches: Batches
     ):
         """txs: stacked transformations of one structure. batches: any, for shapes."""
-        self.task, self.data = task, data
+        # Traced once, whatever the size of the block that they are mapped over.
+        self._train_one = jax.jit(functools.partial(train, task))
+        self._evaluate_one = jax.jit(functools.partial(evaluate, task))
+        self.data = data
         self.txs, self.seeded, self.count = txs, seeded, len(seeded.rows)
         first = jax.tree.map(lambda leaf: leaf[0], (txs, seeded.models, seeded.keys))
         lane = jax.eval_shape(lambda: start(*first))
@@ -55,18 +59,19 @@ class Lanes:
         """Return a block after the steps of `batches`, and what was seen by trial."""
 
         def one(own: Leaves, shared: Leaves) -> tuple[Leaves, Leaves, Seen]:
-            lane, seen = train(self.task, self.join(own, shared), data, batches)
+            lane, seen = self._train_one(self.join(own, shared), data, batches)
             return *self._split(lane), seen
 
         return _over_trials(one, own, shared, out_axes=(0, None, 0))
 
-    def evaluate(self, own: Leaves, shared: Leaves, data: Data) -> dict[str, jax.Array]:
-        """Return the means over the validation set, each (trials,)."""
+    def evaluate(
+        self, own: Leaves, shared: Leaves, chunks: Chunks
+    ) -> dict[str, jax.Array]:
+        """Return the means over the examples, each (trials,)."""
 
         def one(own: Leaves, shared: Leaves) -> dict[str, jax.Array]:
             lane = self.join(own, shared)
-            model = lane.params, lane.model_state
-            return evaluate(self.task, *model, data.valid, data.counted)
+            return self._evaluate_one(lane.params, lane.model_state, chunks)
 
         return _over_trials(one, own, shared, out_axes=0)
 
@@ -90,7 +95,7 @@ class Lanes:
         probe = _probe(batched)
 
         def trained(own: Leaves, shared: Leaves, data: PyTree, batches: Batches) -> Any:
-            lane, _ = train(self.task, self.join(own, shared), data, batches)
+            lane, _ = self._train_one(self.join(own, shared), data, batches)
             return probe(jax.tree.leaves(lane))
 
         trials = jax.vmap(trained, in_axes=(0, None, None, None))

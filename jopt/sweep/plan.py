@@ -60,7 +60,9 @@ class Plan:
 
     @functools.cached_property
     def init(self) -> Any:
-        return jax.jit(self.task.init)
+        # It runs once a seed: to compile it fast is worth more than that it be fast.
+        fast = {"xla_backend_optimization_level": 0}
+        return jax.jit(self.task.init, compiler_options=fast)
 
     def batches(self, segment: int) -> list[Batches]:
         """The batches of a segment, call by call; all trials see the same.

@@ -1,6 +1,6 @@
 """The compiled steps of a group of trials, and the pool its blocks are taken from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt._pytree import PyTree
-from jopt.sweep.block import Batches, Seen
+from jopt.sweep.block import Batches, Chunks, Seen, chunked
 from jopt.sweep.lanes import Lanes, Leaves
 
 
@@ -48,9 +48,11 @@ class Program:
         """Return the block after the steps of `batches`; `own` is donated."""
         return self._train(own, shared, self.lanes.data.train, batches)
 
-    def evaluate(self, own: Leaves, shared: Leaves) -> dict[str, jax.Array]:
-        """Return the means over the validation set, each (block,)."""
-        return self._evaluate(own, shared, self.lanes.data)
+    def evaluate(
+        self, own: Leaves, shared: Leaves, chunks: Chunks
+    ) -> dict[str, jax.Array]:
+        """Return the means over the examples, each (block,)."""
+        return self._evaluate(own, shared, chunks)
 
 
 class Pool:
@@ -67,13 +69,16 @@ class Pool:
         # Compiles the three, before the clock of the training runs; changes nothing.
         nowhere = np.full(block, lanes.count)
         own = _take(self._own, nowhere)
-        jax.block_until_ready(program.evaluate(own, self.shared))
+        jax.block_until_ready(program.evaluate(own, self.shared, lanes.data.valid))
         self._own = _put(self._own, nowhere, own)
 
     def train(
         self, rows: np.ndarray, shared: Leaves, segment: Sequence[Batches]
-    ) -> Report:
-        """Train the trials of `rows`, at most a block, from the counters `shared`."""
+    ) -> Callable[[], Report]:
+        """Train the trials of `rows`, at most a block, from the counters `shared`.
+
+        Returns at once; what it returns waits for the device and gives the report.
+        """
         count, block = self.program.lanes.count, self.program.block
         padded = np.full(block, count)  # past the end: read as the last row,
         padded[: len(rows)] = rows  # written nowhere
@@ -81,13 +86,28 @@ class Pool:
         for batches in segment:
             own, shared, seen = self.program.train(own, shared, batches)
             calls.append(seen)
-        valid = self.program.evaluate(own, shared)
+        valid = self.program.evaluate(own, shared, self.program.lanes.data.valid)
         self._own, self.shared = _put(self._own, padded, own), shared
-        losses, alive = (
-            np.concatenate(parts, axis=1) for parts in zip(*calls, strict=True)
-        )
-        report = Report(losses, alive, jax.device_get(valid))
-        return jax.tree.map(lambda leaf: leaf[: len(rows)], report)
+
+        def report() -> Report:
+            losses, alive = (
+                np.concatenate(c, axis=1) for c in zip(*calls, strict=True)
+            )
+            whole = Report(losses, alive, jax.device_get(valid))
+            return jax.tree.map(lambda leaf: leaf[: len(rows)], whole)
+
+        return report
+
+    def evaluate(self, row: int, data: PyTree) -> dict[str, float]:
+        """Return the means of the trial of `row` over any examples."""
+        own = _take(self._own, np.full(self.program.block, row))
+        chunks = chunked(data, self.program.lanes.data.valid.counted.shape)
+        numbers = [float(jnp.sum(part.counted)) for part in chunks]
+        means = [self.program.evaluate(own, self.shared, part) for part in chunks]
+        return {
+            name: float(np.average([mean[name][0] for mean in means], weights=numbers))
+            for name in means[0]
+        }
 
     def models(self) -> tuple[PyTree, PyTree]:
         """Return all trials' parameters and model states, stacked."""

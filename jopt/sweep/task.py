@@ -67,6 +67,7 @@ class Task:
         jax.eval_shape(trace, jax.random.key(0))
         form = forms[0]
 
+        @jax.jit
         def init(key: Any) -> tuple[PyTree, PyTree]:
             return form.split(make(key))
 
