@@ -22,7 +22,7 @@ import jopt
 from jopt.sweep.surroundings import surroundings
 
 HERE = Path(__file__).parent
-IMPORT = "import time; began = time.perf_counter(); import {}; print(time.perf_counter() - began)"
+CODE = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
 
 
 def imports(rounds=15):
@@ -30,7 +30,7 @@ def imports(rounds=15):
     times = {"jax": [], "jopt": []}
     for _ in range(rounds):
         for name, found in times.items():
-            command = [sys.executable, "-c", IMPORT.format(name)]
+            command = [sys.executable, "-c", CODE.format(name)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             found.append(float(done.stdout))
     return times

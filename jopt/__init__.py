@@ -8,12 +8,14 @@ from jopt._chain import (
 from jopt._core import (
     EmptyState as EmptyState,
     GradientTransformation as GradientTransformation,
-    apply_updates as apply_updates,
-    global_norm as global_norm,
 )
 from jopt._hyperparameters import (
     hyperparameters as hyperparameters,
     replace as replace,
+)
+from jopt._leaves import (
+    apply_updates as apply_updates,
+    global_norm as global_norm,
 )
 from jopt._pytree import (
     check as check,

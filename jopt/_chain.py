@@ -4,7 +4,14 @@ from typing import Any
 
 import jax
 
-from jopt._core import GradientTransformation, as_transformation, dtype_of, wide
+from jopt._core import (
+    GradientTransformation,
+    as_transformation,
+)
+from jopt._numbers import (
+    dtype_of,
+    wide,
+)
 from jopt._pytree import PyTree, pytree, static
 
 
@@ -34,6 +41,12 @@ class Chain(GradientTransformation):
 
     def parts(self, state):
         states = state if self.names is None else [state[name] for name in self.names]
+        if len(states) != len(self.transforms):
+            raise ValueError(
+                f"Chain: the state must have {len(self.transforms)} parts, one a "
+                f"transformation, got {len(states)}; give the state that this chain's "
+                "own init and update made."
+            )
         pairs = zip(self.transforms, states, strict=True)
         return dict(zip(self.labels, pairs, strict=True))
 

@@ -12,7 +12,9 @@ import numpy as np
 from jax.tree_util import GetAttrKey, tree_leaves_with_path
 
 from jopt._chain import Chain
-from jopt._core import GradientTransformation
+from jopt._core import (
+    GradientTransformation,
+)
 from jopt._pytree import PyTree
 from jopt.schedules import Schedule
 

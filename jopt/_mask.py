@@ -41,7 +41,7 @@ class Mask:
         except ValueError as error:
             raise ValueError(
                 "The mask's tree must be the params' tree, or a prefix of it, with a "
-                f"bool at each leaf: {error}"
+                f"bool at each leaf; {str(error).splitlines()[0]}"
             ) from None
         return jax.tree.leaves(spread)
 

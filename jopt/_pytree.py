@@ -46,8 +46,13 @@ def pytree(cls: type[T]) -> type[T]:
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         dataclass_init(self, *args, **kwargs)
         for name in leaves:
-            if type(value := self.__dict__[name]) is int:
+            value = self.__dict__[name]
+            if type(value) is int:
                 self.__dict__[name] = float(value)
+            elif isinstance(value, str):
+                raise TypeError(
+                    f"{cls.__name__}: {name} must be a number, got {value!r}."
+                )
 
     def flatten(self: Any):
         held = self.__dict__
@@ -91,10 +96,6 @@ def check(
     every rule. `hint` is a sentence that says what to do instead.
     """
     value = getattr(self, field)
-    if isinstance(value, str):
-        raise TypeError(
-            f"{type(self).__name__}: {field} must be a number, got {value!r}."
-        )
     if not isinstance(value, (int, float, np.number)):
         return
     rules: list[tuple[str, bool]] = []

@@ -7,7 +7,13 @@ import pytest
 from table import counted
 
 import jopt
-from jopt._core import bias, map_leaves, root
+from jopt._leaves import (
+    map_leaves,
+)
+from jopt._numbers import (
+    bias,
+    root,
+)
 
 COMPILED = []
 jax.monitoring.register_event_duration_secs_listener(

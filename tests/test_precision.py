@@ -129,3 +129,8 @@ def test_float64_is_computed_in_float64():
             updates, state = tx.update(params, tx.init(params), params)
             mu = optax.tree.get(state, "mu")
             assert updates.dtype == mu.dtype == jnp.float64
+
+
+def test_a_norm_of_what_is_not_finite_is_not_finite():
+    for bad in (jnp.nan, jnp.inf):
+        assert not jnp.isfinite(jopt.global_norm({"a": jnp.ones(2), "b": bad}))

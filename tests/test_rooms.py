@@ -11,6 +11,8 @@ import jopt
 
 ROOMS = [
     {"_pytree"},
+    {"_numbers"},
+    {"_leaves"},
     {"_core"},
     {"_mask", "_chain"},
     {"schedules"},
@@ -68,11 +70,13 @@ def test_the_walk_over_imports_sees_them_all():
 import jopt
 import jopt.sweep as s
 from jopt import training, cli
-from jopt._core import wide
+from jopt._numbers import (
+    wide,
+)
 def late():
     from jopt.tasks.digits import digits
 """
-    rooms = {"", "sweep", "training", "cli", "_core", "tasks"}
+    rooms = {"", "sweep", "training", "cli", "_numbers", "tasks"}
 
     assert rooms_imported(source) == rooms
     with pytest.raises(AssertionError, match="absolute"):

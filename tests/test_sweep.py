@@ -3,6 +3,7 @@
 import csv
 import json
 import signal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -100,23 +101,24 @@ def test_a_sweep_equals_plain_optax(whole):
     plan = Plan(task, 16, 12, 3, jax.random.key(0))
     init_key, _ = jax.random.split(jax.random.fold_in(plan.key, 0))
     params, model_state = task.init(init_key)
+    updated: Any = params
     tx = optax.adamw(RATES[trial])
     with jax.numpy_dtype_promotion("standard"):
-        opt_state, losses = tx.init(params), []
+        opt_state, losses = tx.init(updated), []
         for rows_ in np.concatenate([plan.batches(s)[0].rows for s in range(3)]):
             batch = jax.tree.map(
                 lambda array, r=rows_: jnp.asarray(array[r]), task.train
             )
             loss = jax.value_and_grad(task.loss, has_aux=True)
-            (value, model_state), grads = loss(params, model_state, batch, None)
-            updates, opt_state = tx.update(grads, opt_state, params)
-            params = optax.apply_updates(params, updates)
+            (value, model_state), grads = loss(updated, model_state, batch, None)
+            updates, opt_state = tx.update(grads, opt_state, updated)
+            updated = optax.apply_updates(updated, updates)
             losses.append(value)
     np.testing.assert_allclose(whole.curves[trial], losses, rtol=1e-4)
     np.testing.assert_allclose(
-        whole.params(trial)["out"], params["out"], rtol=1e-4, atol=1e-6
+        whole.params(trial)["out"], updated["out"], rtol=1e-4, atol=1e-6
     )
-    correct = task.evaluate(params, model_state, task.valid)
+    correct = task.evaluate(updated, model_state, task.valid)
     np.testing.assert_allclose(
         whole.table["valid_loss"][trial], correct["loss"].mean(), rtol=1e-4
     )

@@ -1,6 +1,7 @@
 """Promises of `TrainState` and `train_step`."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -80,7 +81,8 @@ def kind(request):
 
 def test_steps_reduce_the_loss_in_one_program(kind):
     make, loss_fn = kind
-    state, step = TrainState.create(make(), jopt.adam(0.03)), train_step(loss_fn)
+    state = TrainState.create(make(), jopt.adam(0.03))
+    step: Any = train_step(loss_fn)
     losses = []
     for _ in range(20):
         state, metrics = step(state, BATCH)
@@ -91,7 +93,8 @@ def test_steps_reduce_the_loss_in_one_program(kind):
 
 
 def test_a_step_is_what_optax_does_by_hand():
-    params = plain_model()
+    params: Any = plain_model()
+    metrics, grads, updates = None, None, None
     tx = optax.chain(optax.clip_by_global_norm(0.1), optax.adamw(0.01))
     opt_state = tx.init(params)
     state = TrainState.create(
@@ -108,6 +111,7 @@ def test_a_step_is_what_optax_does_by_hand():
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), state.params, params
     )
+    assert metrics is not None
     np.testing.assert_allclose(metrics.grad_norm, jopt.global_norm(grads), rtol=1e-3)
     np.testing.assert_allclose(
         metrics.update_norm, jopt.global_norm(updates), rtol=1e-3
@@ -154,15 +158,13 @@ def test_metrics_show_the_numbers_that_the_update_used():
     for _ in range(3):
         state, metrics = step(state, BATCH)
         rates.append(float(metrics.hyperparameters["learning_rate"]))
+        assert float(metrics.hyperparameters["decay"]) == 0.5
     np.testing.assert_allclose(rates, [1.0, 0.9, 0.8], rtol=1e-6)
-    assert float(metrics.hyperparameters["decay"]) == 0.5
 
 
 def test_a_new_number_is_no_new_program():
-    state, step = (
-        TrainState.create(plain_model(), jopt.sgd(1.0)),
-        train_step(plain_loss),
-    )
+    state = TrainState.create(plain_model(), jopt.sgd(1.0))
+    step: Any = train_step(plain_loss)
     state, first = step(state, BATCH)
     new = jopt.replace(state.tx, learning_rate=0.0)
     state, _ = step(dataclasses.replace(state, tx=new), BATCH)

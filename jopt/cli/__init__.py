@@ -23,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return options.run(options)
+    except KeyboardInterrupt:
+        print("jopt: interrupted before anything was trained.", file=sys.stderr)
+        return 130
     except Exception as error:
         place = _place_in_users_file(error)
         known = isinstance(error, (ValueError, TypeError, OSError, ImportError))

@@ -8,7 +8,17 @@ import jax
 import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
-from jopt._core import GradientTransformation, full_like, increment, map_leaves, mix
+from jopt._core import (
+    GradientTransformation,
+)
+from jopt._leaves import (
+    full_like,
+    map_leaves,
+)
+from jopt._numbers import (
+    increment,
+    mix,
+)
 from jopt._pytree import Number, PyTree, check, pytree, static
 from jopt.schedules import ScalarOrSchedule
 from jopt.transforms import add_decayed_weights, scale_by_learning_rate

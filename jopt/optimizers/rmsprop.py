@@ -8,11 +8,15 @@ import jax.numpy as jnp
 from jopt._chain import Chain, chain
 from jopt._core import (
     GradientTransformation,
+)
+from jopt._leaves import (
+    full_like,
+    map_leaves,
+)
+from jopt._numbers import (
     abs_sq,
     bias,
-    full_like,
     increment,
-    map_leaves,
     mix,
     root,
 )

@@ -11,7 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt._core import GradientTransformation, as_transformation
+from jopt._core import (
+    GradientTransformation,
+    as_transformation,
+)
 from jopt._pytree import PyTree
 
 

@@ -8,13 +8,17 @@ import jax.numpy as jnp
 
 from jopt._core import (
     GradientTransformation,
-    apply_updates,
     as_transformation,
+)
+from jopt._hyperparameters import hyperparameters
+from jopt._leaves import (
+    apply_updates,
     global_norm,
+)
+from jopt._numbers import (
     increment,
     wide,
 )
-from jopt._hyperparameters import hyperparameters
 from jopt._pytree import PyTree, pytree, static
 from jopt.training._forms import Form, Loss, Plain, form_of, pure_loss
 

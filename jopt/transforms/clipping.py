@@ -2,7 +2,14 @@
 
 import jax.numpy as jnp
 
-from jopt._core import EmptyState, GradientTransformation, global_norm, map_leaves
+from jopt._core import (
+    EmptyState,
+    GradientTransformation,
+)
+from jopt._leaves import (
+    global_norm,
+    map_leaves,
+)
 from jopt._pytree import Number, check, pytree
 
 

@@ -7,10 +7,14 @@ import jax.numpy as jnp
 
 from jopt._core import (
     GradientTransformation,
-    bias,
+)
+from jopt._leaves import (
     full_like,
-    increment,
     map_leaves,
+)
+from jopt._numbers import (
+    bias,
+    increment,
     mix,
 )
 from jopt._pytree import Number, PyTree, check, pytree, static

@@ -8,7 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jopt._core import GradientTransformation, init_foreign, update_foreign
+from jopt._core import (
+    GradientTransformation,
+    init_foreign,
+    update_foreign,
+)
 from jopt._pytree import pytree, static
 from jopt.schedules import Schedule
 

@@ -1,0 +1,99 @@
+"""Work on the leaves of trees: a rule for each, a norm of all."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import keystr, tree_leaves_with_path
+
+from jopt._numbers import abs_sq, dtype_of, root, wide, wide_dtype
+from jopt._pytree import PyTree
+
+
+def full_like(
+    params: PyTree, fill: Any = 0, *, dtype: Any = None, real: bool = False
+) -> PyTree:
+    """Return a state like `params`, filled: in `dtype`, or else at least float32.
+
+    `real` gives complex leaves a real state.
+    """
+
+    def leaf(p: Any) -> jax.Array:
+        kind = wide_dtype(p) if dtype is None else jax.dtypes.canonicalize_dtype(dtype)
+        kind = jnp.finfo(kind).dtype if real else kind
+        return jnp.full_like(p, fill, dtype=kind)
+
+    return jax.tree.map(leaf, params)
+
+
+def map_leaves(rule: Callable[..., Any], *trees: PyTree) -> Any:
+    """Apply `rule` to the corresponding leaves of `trees`, computing wide.
+
+    `rule` gets each leaf in at least float32 and returns the successors of its first
+    arguments: one array, or a tuple of k. Each is stored in the dtype of the leaf that
+    it succeeds, in a tree like the first one; the answer is one tree, or k.
+
+    Leaves of one shape and dtype are traced once. Raises a ValueError that names the
+    first path where a tree differs from the first.
+    """
+    first, structure = jax.tree.flatten(trees[0])
+    columns = [first, *(leaves_like(trees[0], tree) for tree in trees[1:])]
+
+    @jax.jit
+    def successors(*old: Any) -> tuple[jax.Array, ...]:
+        # All is wide by now; what is left to promote is a real number to a complex
+        # leaf, or float32 to float64, and neither loses anything.
+        with jax.numpy_dtype_promotion("standard"):
+            new = rule(*map(wide, old))
+        new = new if isinstance(new, tuple) else (new,)
+        return tuple(
+            jnp.asarray(n, dtype_of(o)) for n, o in zip(new, old, strict=False)
+        )
+
+    # A tree without leaves has as many successors as any other.
+    width = len(jax.eval_shape(successors, *(c[0] if c else 0.0 for c in columns)))
+    rows = [successors(*row) for row in zip(*columns, strict=True)]
+    grown = [structure.unflatten(row[k] for row in rows) for k in range(width)]
+    return grown[0] if width == 1 else tuple(grown)
+
+
+def leaves_like(reference: PyTree, tree: PyTree) -> list[Any]:
+    """Return the leaves of `tree`, which must have the structure of `reference`.
+
+    Raises a ValueError that names the first path where they differ.
+    """
+    structure = jax.tree.structure(reference)
+    if structure == jax.tree.structure(tree):
+        return jax.tree.leaves(tree)
+    ours, theirs = (
+        [keystr(path) for path, _ in tree_leaves_with_path(t)]
+        for t in (reference, tree)
+    )
+    if ours == theirs:  # the nodes' types or metadata differ, as in copies of a module
+        return jax.tree.leaves(tree)
+    only_ours = next((path for path in ours if path not in theirs), None)
+    only_theirs = next((path for path in theirs if path not in ours), None)
+    where = [f"{only_ours} is only in the gradients"] if only_ours is not None else []
+    where += [f"{only_theirs} is only in the params"] if only_theirs is not None else []
+    raise ValueError(
+        "The gradients must be a tree like the params (and the state made of them), "
+        f"but {' and '.join(where)}; differentiate with respect to the params that "
+        "init was given."
+    )
+
+
+@jax.jit
+def global_norm(updates: PyTree) -> jax.Array:
+    """Return the root of the sum of the squares of all leaves, summed in float32.
+
+    The result is a scalar of at least float32, whatever the leaves' dtypes.
+    """
+    squares = [jnp.sum(abs_sq(wide(leaf))) for leaf in jax.tree.leaves(updates)]
+    return root(sum(squares, start=jnp.zeros((), jnp.float32)))
+
+
+@jax.jit
+def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
+    """Return `params + updates` in the params' dtypes, added in at least float32."""
+    return map_leaves(lambda p, u: p + u, params, updates)

@@ -1,0 +1,73 @@
+"""The arithmetic that transformations share: wide dtypes, means, roots."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jopt._pytree import Number, PyTree
+
+
+def dtype_of(x: Any) -> Any:
+    """The dtype of an array, a Python number or a `jax.ShapeDtypeStruct`."""
+    return x.dtype if hasattr(x, "dtype") else jnp.result_type(x)
+
+
+def wide_dtype(x: Any) -> Any:
+    """The dtype to compute in: the array's own, but at least float32."""
+    dtype = dtype_of(x)
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        return jnp.result_type(float)
+    return dtype if dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
+
+
+def wide(x: Any) -> jax.Array:
+    """Return `x` in at least float32; integers become floats."""
+    x = jnp.asarray(x)
+    return x if x.dtype == wide_dtype(x) else x.astype(wide_dtype(x))
+
+
+def wide_numbers(tree: PyTree) -> PyTree:
+    """Return `tree` with its numbers, signed integers too, in at least float32.
+
+    Keys and masks (unsigned, bool) are left as they are.
+    """
+    kinds = (jnp.inexact, jnp.signedinteger)
+
+    def leaf(x: Any) -> Any:
+        return wide(x) if any(jnp.issubdtype(dtype_of(x), k) for k in kinds) else x
+
+    return jax.tree.map(leaf, tree)
+
+
+def increment(count: jax.Array) -> jax.Array:
+    """Return `count + 1`, staying at the greatest integer rather than wrapping."""
+    return jnp.where(count < jnp.iinfo(count.dtype).max, count + 1, count)
+
+
+def mix(old: jax.Array, new: jax.Array, decay: Number) -> jax.Array:
+    """Return the running mean `decay old + (1 - decay) new`."""
+    return decay * old + (1 - decay) * new
+
+
+def bias(decay: Number, count: jax.Array) -> jax.Array:
+    """Return `1 - decay ** count`, the weight that `count` steps give a running mean.
+
+    Near `decay = 1` the difference cancels, so it is formed by logarithms there.
+    """
+    decay = wide(decay)
+    count = count.astype(decay.dtype)
+    near = decay > 0.5
+    by_logs = -jnp.expm1(count * jnp.log1p(jnp.where(near, decay, 0.75) - 1))
+    return jnp.where(near, by_logs, 1 - jnp.where(near, 0.25, decay) ** count)
+
+
+def root(x: jax.Array) -> jax.Array:
+    """Return the square root, whose gradient at zero is zero rather than infinite."""
+    zero = x == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
+
+
+def abs_sq(x: jax.Array) -> jax.Array:
+    """Return the square of the modulus: real, whatever `x` is."""
+    return jnp.square(x) if jnp.isrealobj(x) else x.real**2 + x.imag**2
