@@ -176,7 +176,7 @@ def test_a_mistake_in_the_users_file_is_given_with_its_line(file, tmp_path, refu
         (["--set", "b1"], "--set got 'b1'; write NAME=VALUES"),
         (["--set", "b1=0.9,1.0"], "b1 must be below 1, got 1.0"),
         (["--set", "learning_rate=0.1"], "learning_rate a second time"),
-        (["--batch-size", "99999"], "between 1 and the 1258 training examples"),
+        (["--batch-size", "99999"], "between 1 and the 1078 training examples"),
         (["--steps", "0"], "steps of at least 1, got 0"),
         (["--seeds", "0"], "seeds of at least 1, got 0"),
         (["--block", "0"], "block of at least 1, got 0"),

@@ -14,7 +14,7 @@ from jopt.tasks.convolution import convolve, max_pool
 from jopt.tasks.digits import digits
 from jopt.tasks.mnist import mnist, mnist_nnx
 
-SIZES = {"digits": (1258, 270, 269), "mnist": (3500, 750, 750)}
+SIZES = {"digits": (1078, 360, 359), "mnist": (3000, 1000, 1000)}
 
 
 @pytest.fixture(scope="module", params=[digits, mnist, mnist_nnx])

@@ -6,7 +6,7 @@ Examples = tuple[np.ndarray, np.ndarray]  # inputs, labels: int32
 
 
 def split(
-    inputs: np.ndarray, labels: np.ndarray, parts: tuple[float, float] = (0.7, 0.15)
+    inputs: np.ndarray, labels: np.ndarray, parts: tuple[float, float] = (0.6, 0.2)
 ) -> dict[str, Examples]:
     """Return `train`, `valid` and `test`: always the same, every class in proportion.
 

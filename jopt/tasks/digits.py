@@ -24,6 +24,6 @@ class MLP(nnx.Module):
 
 
 def digits() -> Task:
-    """Return the task: scikit-learn's digits, 70 % to train on, 15 % to test."""
+    """Return the task: scikit-learn's digits, 60 % to train on, 20 % to test."""
     inputs, labels = map(np.asarray, load_digits(return_X_y=True))
     return nnx_classifier("digits", MLP, **split(inputs, labels), epochs=20)

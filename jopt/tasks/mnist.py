@@ -45,7 +45,7 @@ class NnxCNN(nnx.Module):
 
 
 def mnist() -> Task:
-    """Return the task with the linen network: 3,500 images to train on, 750 and 750."""
+    """Return the task with the linen network: 3,000 images to train on, 1,000 and 1,000."""
     return linen_classifier("mnist", LinenCNN(), **_images(), epochs=5)
 
 
