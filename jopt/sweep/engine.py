@@ -10,11 +10,12 @@ import numpy as np
 
 from jopt.sweep.block import Batches, place
 from jopt.sweep.block_size import pick
+from jopt.sweep.history import History
 from jopt.sweep.interrupts import Interrupts
 from jopt.sweep.lanes import Lanes
 from jopt.sweep.plan import Plan, base_key
 from jopt.sweep.program import Pool, Program, Report
-from jopt.sweep.result import Best, History, SweepResult, table_of, winner
+from jopt.sweep.result import Best, SweepResult, table_of, winner
 from jopt.sweep.surroundings import surroundings
 from jopt.sweep.task import Task, examples
 from jopt.sweep.trial import Trial, groups, space, stack, with_seeds
@@ -109,7 +110,6 @@ class _Engine:
         self.data = place(plan.task)
         self.best: dict[str, Any] | None = None
         self.search: list[dict[str, Any]] = []
-        self.programs: list[Program] = []
         began = time.perf_counter()
         self.groups = [self._group(p, block) for p in groups(trials)]
         searching = sum(search["seconds"] for search in self.search)
@@ -125,13 +125,14 @@ class _Engine:
             self.search.append(timings)
         else:
             program = Program(lanes, block, call)
-        self.programs.append(program)
         return _Group(np.asarray(positions), Pool(program), np.ones(len(trials), bool))
 
     def run(self) -> SweepResult:
         self.began = time.perf_counter()
         with Interrupts() as self.interrupts:
             for segment in range(self.plan.segments):
+                if self.interrupts.asked:
+                    break
                 batches = self.plan.batches(segment)
                 for group in self.groups:
                     self._train(group, segment, batches)
@@ -220,7 +221,7 @@ class _Engine:
         return Best(trial, chosen.hyperparameters, chosen.seed, valid, test)
 
     def _info(self, seconds: float) -> dict[str, Any]:
-        plan, programs = self.plan, self.programs
+        plan, programs = self.plan, [group.pool.program for group in self.groups]
         made = int(self.history.steps.sum())
         return {
             "task": plan.task.name,
