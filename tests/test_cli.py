@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -221,6 +222,18 @@ def test_what_was_computed_survives_a_full_disk(tmp_path, monkeypatch, capsys):
     lines = captured.out.splitlines()
     start = lines.index(COLUMNS)
     assert [line.split(",")[0] for line in lines[start + 1 : start + 5]] == list("0123")
+
+
+def test_an_interrupt_saves_what_was_trained(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "jopt.cli.display.Display.__call__",
+        lambda self, now: signal.raise_signal(signal.SIGINT),
+    )
+    assert main(["sweep", *SHORT, "--out", str(tmp_path / "out")]) == 130
+    assert "Interrupted: the table and the curves end" in capsys.readouterr().out
+    with (tmp_path / "out" / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["status"], row["steps"]) for row in rows] == [("interrupted", "2")] * 4
 
 
 def test_the_default_directory_is_a_new_one(tmp_path, monkeypatch):

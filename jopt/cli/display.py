@@ -96,6 +96,8 @@ def summary(console: Console, result: SweepResult, directory: Path, files: list[
         )
     elif not info["interrupted"]:
         console.print("Every trial diverged: try smaller values.")
+    if info["interrupted"]:
+        console.print("Interrupted: the table and the curves end where training did.")
     console.print(f"Files in {directory}: {', '.join(file.name for file in files)}")
 
 

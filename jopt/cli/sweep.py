@@ -117,7 +117,8 @@ def run(options: argparse.Namespace) -> int:
         files = result.save(directory)
     except OSError as error:
         print(f"jopt: {directory} could not be written: {error}.", file=sys.stderr)
-        directory, files, status = rescue(result), [], 2
+        directory, files = rescue(result)
+        status = 2
     display.summary(console, result, directory, files)
     return status
 
@@ -164,17 +165,16 @@ def prepare(options: argparse.Namespace, task: str) -> Path:
     return directory
 
 
-def rescue(result: Any) -> Path:
+def rescue(result: Any) -> tuple[Path, list[Path]]:
     """Save what was computed somewhere else; at worst print the table."""
     try:
         directory = Path(tempfile.mkdtemp(prefix="jopt-"))
-        result.save(directory)
+        return directory, result.save(directory)
     except OSError:
         print(",".join(result.table))
         for row in zip(*result.table.values(), strict=True):
             print(",".join(map(str, row)))
-        return Path("nowhere: the table is printed above")
-    return directory
+        return Path("nowhere (the table is printed above)"), []
 
 
 def _free(parent: Path, stem: str) -> Path:
