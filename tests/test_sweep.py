@@ -18,7 +18,8 @@ from jopt.sweep.block import chunked, evaluate, place
 from jopt.sweep.block_size import pick
 from jopt.sweep.lanes import Lanes
 from jopt.sweep.plan import Plan
-from jopt.sweep.trial import stack
+from jopt.sweep.result import winner
+from jopt.sweep.trial import stack, with_seeds
 
 RATES = np.geomspace(1e-3, 0.3, 65).tolist()
 
@@ -229,6 +230,13 @@ def test_a_task_without_a_test_set_has_a_winner_all_the_same():
 def test_nothing_wins_where_all_diverge():
     result = run([1e38, 2e38], factory=jopt.sgd)
     assert result.best is None
+
+
+def test_a_trial_wins_even_where_every_setting_has_a_diverged_seed():
+    trials = with_seeds(sweep.grid(jopt.sgd, learning_rate=[0.1, 0.2]), 2)
+    losses = np.asarray([np.nan, np.nan, np.nan, 0.5], np.float32)
+    assert winner(trials, {"valid_loss": losses}) == 3
+    assert winner(trials, {"valid_loss": np.full(4, np.nan, np.float32)}) is None
 
 
 def test_an_interrupt_keeps_what_was_trained():

@@ -52,7 +52,7 @@ def run(
     """Train all trials, in blocks, and return what came of each.
 
         trials = sweep.grid(jopt.adamw, learning_rate=np.logspace(-5, 0, 64))
-        result = sweep.run(tasks.digits(), trials, steps=500, seeds=3)
+        result = sweep.run(digits(), trials, steps=500, seeds=3)
 
     task: model, loss and data. trials: of `grid`. steps: of each trial, or epochs:
     passes over the training set; by default the task's epochs. seeds: keys with which

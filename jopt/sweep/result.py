@@ -153,11 +153,12 @@ def winner(trials: Sequence[Trial], table: dict[str, np.ndarray]) -> int | None:
     """Return the trial that is best on validation, or None if all diverged.
 
     The setting with the least mean validation loss over its seeds wins, and of its
-    seeds the one with the least.
+    seeds the one with the least. Where every setting has a seed that diverged, the
+    setting with the best seed wins.
     """
     losses = _worst_last(table["valid_loss"])
     settings = settings_of(trials)
-    rows = settings[int(np.argmin([losses[rows].mean() for rows in settings]))]
+    rows = min(settings, key=lambda rows: (losses[rows].mean(), losses[rows].min()))
     best = int(rows[np.argmin(losses[rows])])
     return best if np.isfinite(losses[best]) else None
 
