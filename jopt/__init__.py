@@ -62,6 +62,7 @@ from jopt.schedules import (
     LinearSchedule as LinearSchedule,
     PiecewiseConstantSchedule as PiecewiseConstantSchedule,
     PolynomialSchedule as PolynomialSchedule,
+    ScalarOrSchedule as ScalarOrSchedule,
     Schedule as Schedule,
     WarmupCosineDecaySchedule as WarmupCosineDecaySchedule,
     constant_schedule as constant_schedule,

@@ -114,6 +114,19 @@ class Foreign(GradientTransformation):
         return update_foreign(self.tx, updates, state, params, extra)
 
 
+def needed(params: PyTree | None, self: object, purpose: str) -> PyTree:
+    """Return `params`, or raise a ValueError that says how to pass them.
+
+    purpose: what `self` needs them for, as in "the parameters that decay".
+    """
+    if params is None:
+        raise ValueError(
+            f"{type(self).__name__}: update needs {purpose}, got none; "
+            "call tx.update(updates, state, params)."
+        )
+    return params
+
+
 def as_transformation(tx: Any) -> GradientTransformation:
     """Return `tx` itself, or another library's `(init, update)` pair wrapped.
 

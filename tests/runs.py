@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import reference
-from table import REAL_ONLY, TRANSFORMATIONS, relaxed
+from table import TRANSFORMATIONS, relaxed
 
 import jopt
 
@@ -52,11 +52,11 @@ def rounded(tree: Any) -> Any:
     )
 
 
-def steps(tx: Any, grads: Any, params: Any) -> Any:
+def steps(tx: Any, grads: Any, params: Any, extra: Any = None) -> Any:
     """Every step's updates and states."""
 
     def step(state: Any, given: Any) -> Any:
-        updates, state = tx.update(given[0], state, given[1])
+        updates, state = tx.update(given[0], state, given[1], **(extra or {}))
         return state, (updates, state)
 
     first = jax.tree.map(lambda p: p[0], params)
@@ -67,21 +67,23 @@ compiled = jax.jit(steps)
 
 
 def given(name: str) -> tuple[Any, Any]:
-    real = name in REAL_ONLY
+    real = TRANSFORMATIONS[name].real
     return data(0, zeros=0.1, real=real), data(1, real=real)
 
 
 @functools.cache
 def with_jopt(name: str) -> Any:
     """jopt's run, the hyperparameters as data."""
-    return compiled(TRANSFORMATIONS[name](jopt), *given(name))
+    row = TRANSFORMATIONS[name]
+    return compiled(row(jopt), *given(name), dict(row.extra))
 
 
 def with_optax(name: str) -> Any:
     """optax's run, all of it in float32."""
     with relaxed():
-        run = jax.jit(functools.partial(steps, TRANSFORMATIONS[name](optax)))
-        return run(*map(widened, given(name)))
+        row = TRANSFORMATIONS[name]
+        run = jax.jit(functools.partial(steps, row(optax)))
+        return run(*map(widened, given(name)), dict(row.extra))
 
 
 def with_reference(name: str) -> Any:

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 
 from jopt._pytree import Number, check, pytree, static
 from jopt.schedules._schedule import Schedule
+from jopt.schedules._shapes import fraction, half_cosine, power
 
 
 @pytree
@@ -39,7 +40,7 @@ class LinearSchedule(Schedule):
     transition_begin: Number = 0
 
     def __call__(self, count):
-        left = 1 - _fraction(count, self.transition_steps, self.transition_begin)
+        left = 1 - fraction(count, self.transition_steps, self.transition_begin)
         return (self.init_value - self.end_value) * left + self.end_value
 
 
@@ -64,7 +65,7 @@ class PolynomialSchedule(Schedule):
         check(self, "power", above=0)
 
     def __call__(self, count):
-        left = 1 - _fraction(count, self.transition_steps, self.transition_begin)
+        left = 1 - fraction(count, self.transition_steps, self.transition_begin)
         way = self.init_value - self.end_value
         return way * power(left, self.power) + self.end_value
 
@@ -136,26 +137,6 @@ class CosineDecaySchedule(Schedule):
     def __call__(self, count):
         cosine = power(half_cosine(count / self.decay_steps), self.exponent)
         return self.init_value * ((1 - self.alpha) * cosine + self.alpha)
-
-
-def half_cosine(fraction):
-    """Return a cosine that falls from 1 at fraction 0 to 0 at 1, and stays."""
-    return 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(fraction, 0, 1)))
-
-
-def power(base, exponent):
-    """Return `base ** exponent` for a base of at least 0, of no gradient at 0.
-
-    Below an exponent of 1 that gradient is infinite, and a schedule ends at 0.
-    """
-    positive = base > 0
-    return jnp.where(positive, jnp.where(positive, base, 1) ** exponent, 0)
-
-
-def _fraction(count, steps, begin):
-    past = jnp.maximum(count - jnp.maximum(begin, 0), 0)
-    moving = steps > 0
-    return jnp.where(moving, jnp.minimum(past / jnp.where(moving, steps, 1), 1), 0)
 
 
 constant_schedule = ConstantSchedule

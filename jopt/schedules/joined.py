@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jopt._pytree import Number, check, pytree
 from jopt.schedules._schedule import Schedule, as_schedule
-from jopt.schedules.decay import half_cosine, power
+from jopt.schedules._shapes import half_cosine, power
 
 
 @pytree

@@ -6,10 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jopt._core import (
-    EmptyState,
-    GradientTransformation,
-)
+from jopt._core import EmptyState, GradientTransformation, needed
 from jopt._leaves import (
     map_leaves,
 )
@@ -59,11 +56,7 @@ class AddDecayedWeights(GradientTransformation):
         return EmptyState()
 
     def update(self, updates, state, params=None, **extra):
-        if params is None:
-            raise ValueError(
-                "AddDecayedWeights: update needs the parameters that decay, got none; "
-                "call tx.update(updates, state, params)."
-            )
+        params = needed(params, self, "the parameters that decay")
         scheduled = isinstance(self.weight_decay, Schedule)
         rate = value_at(self.weight_decay, state.count if scheduled else None)
         if scheduled:

@@ -17,7 +17,7 @@ from jopt._pytree import pytree, static
 from jopt.schedules import Schedule
 
 
-class Settings(dict[str, Any]):
+class _Settings(dict[str, Any]):
     """A factory's arguments that are no data, by name: a dict with a hash."""
 
     def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -33,7 +33,7 @@ class Lifted(GradientTransformation):
 
     factory: Callable[..., Any] = static()
     numbers: dict[str, Any]
-    settings: Settings = static()
+    settings: _Settings = static()
 
     def __post_init__(self):
         self.__dict__["numbers"] = {
@@ -80,7 +80,7 @@ def lift(factory: Callable[..., Any], static: Iterable[str] = ()) -> Callable[..
         for name, value in _flat(bound):
             data = name not in fixed and _is_data(value, signature.parameters.get(name))
             (numbers if data else settings)[name] = value
-        return Lifted(factory, numbers, Settings(settings))
+        return Lifted(factory, numbers, _Settings(settings))
 
     return lifted
 

@@ -1,0 +1,52 @@
+"""Schedules."""
+
+from row import rows
+
+ROWS = rows(
+    {
+        "constant": lambda lib: lib.constant_schedule(0.3),
+        "linear": lambda lib: lib.linear_schedule(0.1, 0.9, 40),
+        "linear, begin": lambda lib: lib.linear_schedule(0.9, 0.1, 40, 7),
+        "linear, no steps": lambda lib: lib.linear_schedule(0.1, 0.9, 0),
+        "linear, negative begin": lambda lib: lib.linear_schedule(0.1, 0.9, 40, -5),
+        "polynomial": lambda lib: lib.polynomial_schedule(0.1, 0.9, 2, 40),
+        "polynomial, root": lambda lib: lib.polynomial_schedule(0.9, 0.1, 0.5, 40, 7),
+        "polynomial, no steps": lambda lib: lib.polynomial_schedule(0.1, 0.9, 3, 0),
+        "exponential": lambda lib: lib.exponential_decay(0.5, 10, 0.7),
+        "exponential, begin": lambda lib: lib.exponential_decay(0.5, 10, 0.7, 7),
+        "exponential, stairs": lambda lib: lib.exponential_decay(
+            0.5, 10, 0.7, staircase=True
+        ),
+        "exponential, end": lambda lib: lib.exponential_decay(
+            0.5, 10, 0.7, end_value=0.1
+        ),
+        "exponential, growth": lambda lib: lib.exponential_decay(
+            0.5, 10, 1.2, 7, end_value=0.9
+        ),
+        "exponential, no steps": lambda lib: lib.exponential_decay(0.5, 0, 0.7),
+        "exponential, no rate": lambda lib: lib.exponential_decay(0.5, 10, 0.0),
+        "piecewise": lambda lib: lib.piecewise_constant_schedule(
+            0.5, {10: 0.5, 30: 0.1, 70: 3}
+        ),
+        "piecewise, no pieces": lambda lib: lib.piecewise_constant_schedule(0.5),
+        "cosine": lambda lib: lib.cosine_decay_schedule(0.5, 80),
+        "cosine, floor": lambda lib: lib.cosine_decay_schedule(0.5, 80, 0.1, 1.5),
+        "warmup cosine": lambda lib: lib.warmup_cosine_decay_schedule(
+            0.0, 0.5, 20, 100
+        ),
+        "warmup cosine, floor": lambda lib: lib.warmup_cosine_decay_schedule(
+            0.1, 0.5, 20, 100, 0.05, 2.0
+        ),
+        "warmup cosine, no warmup": lambda lib: lib.warmup_cosine_decay_schedule(
+            0.1, 0.5, 0, 100
+        ),
+        "join": lambda lib: lib.join_schedules(
+            [
+                lib.linear_schedule(0.0, 0.5, 20),
+                lib.constant_schedule(0.5),
+                lib.exponential_decay(0.5, 10, 0.7),
+            ],
+            [20, 50],
+        ),
+    }
+)
