@@ -1,6 +1,6 @@
 """`chain` and `named_chain`: transformations in turn."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 
@@ -25,6 +25,8 @@ class Chain(GradientTransformation):
 
     transforms: tuple[GradientTransformation, ...]
     names: tuple[str, ...] | None = static(default=None)
+
+    any_dtype: ClassVar[bool] = True  # its parts say what they cannot take
 
     def init(self, params):
         return self._state([tx.init(params) for tx in self.transforms])

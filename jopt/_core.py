@@ -3,10 +3,11 @@
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import keystr, tree_leaves_with_path
 
 from jopt._leaves import leaves_like
@@ -31,6 +32,9 @@ class GradientTransformation:
     `init, update = tx` works, so optax's combinators, Flax's `TrainState` and
     `nnx.Optimizer` take these objects where they take optax's.
     """
+
+    any_dtype: ClassVar[bool] = False
+    """Whether `init` takes leaves that have no gradients, integers for one."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -58,6 +62,9 @@ class GradientTransformation:
     def __iter__(self) -> Iterator[Any]:
         return iter((self.init, self.update))
 
+    def __getitem__(self, index: int) -> Any:
+        return (self.init, self.update)[index]
+
     def parts(self, state: PyTree) -> Mapping[str, tuple[Any, PyTree]]:
         """Return the transformations inside this one, each with its part of `state`.
 
@@ -69,33 +76,55 @@ class GradientTransformation:
 def _checked(init: Callable[..., PyTree]) -> Callable[..., PyTree]:
     @functools.wraps(init)
     def checked(self: GradientTransformation, params: PyTree) -> PyTree:
-        for path, leaf in tree_leaves_with_path(params):
+        for path, leaf in [] if self.any_dtype else tree_leaves_with_path(params):
             if not jnp.issubdtype(dtype_of(leaf), jnp.inexact):
                 raise TypeError(
                     f"{type(self).__name__}: params{keystr(path)} is {dtype_of(leaf)}, "
                     "but only float and complex parameters have gradients; keep it "
                     "out of params (in Flax, in another collection), or mask it."
                 )
-        return init(self, params)
+        return _own(init(self, params), (self, params))
 
     return checked
+
+
+def _own(state: PyTree, others: PyTree) -> PyTree:
+    """Return `state` with each array its own, so that all can be donated together.
+
+    Arrays are copied that stand in it twice, or in `others` too.
+    """
+    seen = {id(leaf) for leaf in jax.tree.leaves(others)}
+
+    def leaf(x: Any) -> Any:
+        if id(x) in seen and isinstance(x, jax.Array):
+            x = jnp.array(x, copy=True)
+        seen.add(id(x))
+        return x
+
+    return jax.tree.map(leaf, state)
 
 
 def _compiled(update: Callable[..., Any]) -> Callable[..., Any]:
     @jax.jit
     def program(self: Any, updates: PyTree, state: PyTree, params: PyTree, extra: Any):
         if params is not None:
-            leaves_like(updates, params)
+            # Lookahead's params are a pair, and gradients are like one of it.
+            leaves_like(updates, getattr(params, "differentiated", params))
         return update(wide_numbers(self), updates, state, params, **extra)
 
     @functools.wraps(update)
     def compiled(self, updates, state, params=None, **extra):
-        if any(callable(value) for value in extra.values()):
-            # Functions are no data: the caller's own jit, if any, compiles this one.
+        if not all(map(_is_data, jax.tree.leaves(extra))):
+            # Functions and strings: the caller's own jit, if any, compiles this one.
             return update(wide_numbers(self), updates, state, params, **extra)
         return program(self, updates, state, params, extra)
 
     return compiled
+
+
+def _is_data(leaf: Any) -> bool:
+    kinds = (jax.Array, np.ndarray, np.generic, bool, int, float, complex)
+    return isinstance(leaf, kinds)
 
 
 @pytree
@@ -107,6 +136,8 @@ class Foreign(GradientTransformation):
 
     tx: Any = static()
 
+    any_dtype: ClassVar[bool] = True
+
     def init(self, params):
         return init_foreign(self.tx, params)
 
@@ -114,17 +145,22 @@ class Foreign(GradientTransformation):
         return update_foreign(self.tx, updates, state, params, extra)
 
 
-def needed(params: PyTree | None, self: object, purpose: str) -> PyTree:
-    """Return `params`, or raise a ValueError that says how to pass them.
+def needed(
+    given: Any,
+    self: object,
+    purpose: str,
+    call: str = "tx.update(updates, state, params)",
+) -> Any:
+    """Return what was `given`, or raise a ValueError that says how to pass it.
 
-    purpose: what `self` needs them for, as in "the parameters that decay".
+    purpose: what `self` needs, as in "the parameters that decay". call: the call that
+    gives it.
     """
-    if params is None:
+    if given is None:
         raise ValueError(
-            f"{type(self).__name__}: update needs {purpose}, got none; "
-            "call tx.update(updates, state, params)."
+            f"{type(self).__name__}: update needs {purpose}, got none; call {call}."
         )
-    return params
+    return given
 
 
 def as_transformation(tx: Any) -> GradientTransformation:

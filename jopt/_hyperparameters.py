@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import GetAttrKey, tree_leaves_with_path
 
-from jopt._chain import Chain
 from jopt._core import (
     GradientTransformation,
 )
@@ -72,13 +71,13 @@ def _numbers(node: Any, state: PyTree, path: Path) -> Iterator[tuple[Path, Any]]
             yield here, child(_count(state))
         elif _children(child):
             yield from _numbers(child, state, here)
-        elif _is_number(child):
+        elif _is_number(child) and not _is_static(node, label):
             yield here, child
 
 
 def _children(node: Any) -> list[tuple[str, Any]]:
     """What is inside a node of a transformation, each with its word of the path."""
-    if isinstance(node, Chain):
+    if _is_labelled(node):
         return list(zip(node.labels, node.transforms, strict=True))
     if isinstance(node, dict):
         return list(node.items())
@@ -89,16 +88,30 @@ def _children(node: Any) -> list[tuple[str, Any]]:
     return []
 
 
+def _is_labelled(node: Any) -> bool:
+    """Whether it is a chain or a partition: parts with words of their own."""
+    return isinstance(node, GradientTransformation) and hasattr(node, "labels")
+
+
 def _is_number(value: Any) -> bool:
     if isinstance(value, (jax.Array, np.ndarray, np.number)):
         return bool(jnp.issubdtype(value.dtype, jnp.number))
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _is_static(node: Any, name: str) -> bool:
+    """Whether it is a field that changes the program: structure, though an integer."""
+    fields = dataclasses.fields(node) if dataclasses.is_dataclass(node) else ()
+    return any(f.name == name and f.metadata.get("static") for f in fields)
+
+
+_COUNTS = tuple(map(GetAttrKey, ("count", "step_count", "t", "gradient_step")))
+
+
 def _count(state: PyTree) -> Any:
     """The count in a part's state: optax's parts nest it, ours have it on top."""
     for path, leaf in tree_leaves_with_path(state):
-        if path[-1:] == (GetAttrKey("count"),):
+        if path and path[-1] in _COUNTS:
             return leaf
     raise ValueError(
         "hyperparameters: a schedule needs the count of its state, but the state has "
@@ -163,7 +176,7 @@ def _rebuilt(node: Any, path: Path, changes: dict[Path, Any]) -> Any:
         label: _rebuilt(child, (*path, label), changes)
         for label, child in _children(node)
     }
-    if isinstance(node, Chain):
+    if _is_labelled(node):
         return dataclasses.replace(node, transforms=tuple(children.values()))
     if isinstance(node, tuple):
         return tuple(children.values())

@@ -16,11 +16,11 @@ def full_like(
 ) -> PyTree:
     """Return a state like `params`, filled: in `dtype`, or else at least float32.
 
-    `real` gives complex leaves a real state.
+    Complex leaves have their own dtype, and a real state with `real`.
     """
 
     def leaf(p: Any) -> jax.Array:
-        kind = wide_dtype(p) if dtype is None else jax.dtypes.canonicalize_dtype(dtype)
+        kind = _state_dtype(p, dtype)
         kind = jnp.finfo(kind).dtype if real else kind
         return jnp.full_like(p, fill, dtype=kind)
 
@@ -83,17 +83,84 @@ def leaves_like(reference: PyTree, tree: PyTree) -> list[Any]:
     )
 
 
+def sum_leaves(rule: Callable[..., Any], *trees: PyTree) -> jax.Array:
+    """Return the sum of `rule` over all coordinates, in at least float32.
+
+    `rule` gets corresponding leaves of `trees`, each in at least float32, and returns a
+    real array. The result is a scalar, zero for trees without leaves.
+    """
+    first = jax.tree.leaves(trees[0])
+    columns = [first, *(leaves_like(trees[0], tree) for tree in trees[1:])]
+    sums = [jnp.sum(rule(*map(wide, row))) for row in zip(*columns, strict=True)]
+    return sum(sums, start=jnp.zeros((), jnp.float32))
+
+
+def normal_like(key: jax.Array, tree: PyTree) -> PyTree:
+    """Return a tree of Gaussian noise of variance 1 like `tree`, at least float32."""
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(key, len(leaves))
+    return structure.unflatten(
+        jax.random.normal(k, leaf.shape, wide_dtype(leaf))
+        for k, leaf in zip(keys, leaves, strict=True)
+    )
+
+
+@jax.jit
+def all_finite(tree: PyTree) -> jax.Array:
+    """Return whether no number of `tree` is NaN or infinite, a bool scalar.
+
+    By the greatest modulus: XLA's CPU backend reads a leaf once for it, but writes the
+    mask that `isfinite` makes of the leaf to memory.
+    """
+
+    def finite(x: Any) -> jax.Array:
+        parts = (x.real, x.imag) if jnp.iscomplexobj(x) else (x,)
+        greatest = [jnp.max(jnp.abs(part), initial=0) for part in parts]
+        return jnp.isfinite(jnp.stack(greatest)).all()
+
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    found = [finite(jax.lax.stop_gradient(x)) for x in leaves]
+    return jnp.stack(found).all() if found else jnp.array(True)
+
+
 @jax.jit
 def global_norm(updates: PyTree) -> jax.Array:
     """Return the root of the sum of the squares of all leaves, summed in float32.
 
     The result is a scalar of at least float32, whatever the leaves' dtypes.
     """
-    squares = [jnp.sum(abs_sq(wide(leaf))) for leaf in jax.tree.leaves(updates)]
-    return root(sum(squares, start=jnp.zeros((), jnp.float32)))
+    return root(sum_leaves(abs_sq, updates))
+
+
+@jax.jit
+def inner_product(a: PyTree, b: PyTree) -> jax.Array:
+    """Return the sum of the products of corresponding coordinates, a real scalar.
+
+    Complex coordinates count as two real ones. Summed in at least float32.
+    """
+    return sum_leaves(lambda x, y: (x.conj() * y).real, a, b)
+
+
+def copied(params: PyTree, *, dtype: Any = None) -> PyTree:
+    """Return `params` in at least float32, or real ones in `dtype`, in new arrays.
+
+    A state that shared the params' own arrays could not be donated along with them.
+    """
+
+    def leaf(p: Any) -> jax.Array:
+        return jnp.array(p, _state_dtype(p, dtype), copy=True)
+
+    return jax.tree.map(leaf, params)
 
 
 @jax.jit
 def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
     """Return `params + updates` in the params' dtypes, added in at least float32."""
     return map_leaves(lambda p, u: p + u, params, updates)
+
+
+def _state_dtype(p: Any, dtype: Any) -> Any:
+    # A real dtype is asked for to save memory, not to lose the imaginary part.
+    if dtype is None or jnp.issubdtype(dtype_of(p), jnp.complexfloating):
+        return wide_dtype(p)
+    return jax.dtypes.canonicalize_dtype(dtype)

@@ -1,62 +1,46 @@
 """`Mask`: which leaves a transformation applies to, as a static value."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
+from jax.core import Tracer
 
+from jopt._labels import Labels, Words, named
 from jopt._pytree import PyTree
 
 
-class Mask:
-    """A tree of bools, or a function of the params that makes one; hashable.
+class Mask(Labels):
+    """`Labels` that are bools: a tree of them, or a function that says them."""
 
-    A tree may be a prefix of the params: `True` stands for all below it.
-    """
+    noun, tree = "bool", "The mask's tree"
 
-    def __init__(self, tree: PyTree | Callable[[PyTree], PyTree]):
-        self._function = tree if callable(tree) else None
-        self._leaves, self._structure = jax.tree.flatten(tree)
+    def checked(self, words: Words, label: Any) -> bool:
+        kinds = (bool, np.bool_, np.ndarray, jax.Array)
+        if isinstance(label, kinds) and not isinstance(label, Tracer):
+            label = np.asarray(label)
+            if label.dtype == bool and label.ndim == 0:
+                return bool(label)
+        raise TypeError(
+            f"Mask: at {named(words)} there must be a bool, got {label!r}; make the "
+            "mask of paths, shapes and dtypes, True where a leaf is chosen."
+        )
 
     def choose(self, params: PyTree, chosen: PyTree, others: PyTree) -> PyTree:
-        """Return the leaves of `chosen` where the mask is true, else of `others`."""
-        leaves, structure = jax.tree.flatten(chosen)
-        rows = zip(self.leaves(params), leaves, jax.tree.leaves(others), strict=True)
-        return structure.unflatten(a if yes else b for yes, a, b in rows)
+        """Return the leaves of `chosen` where the mask is true, else of `others`.
 
-    def leaves(self, params: PyTree) -> list[bool]:
-        """Return a bool for each leaf of `params`.
-
-        Raises a ValueError if the mask's tree is no prefix of `params`.
+        Where it is false there may be anything in `chosen`, a masked node for one.
         """
-        if self._function is not None:
-            return Mask(self._function(params)).leaves(params)
-        mask = self._structure.unflatten(self._leaves)
-        try:
-            spread = jax.tree.map(
-                lambda chosen, part: jax.tree.map(lambda _: bool(chosen), part),
-                mask,
-                params,
-            )
-        except ValueError as error:
-            raise ValueError(
-                "The mask's tree must be the params' tree, or a prefix of it, with a "
-                f"bool at each leaf; {str(error).splitlines()[0]}"
-            ) from None
-        return jax.tree.leaves(spread)
+        mask = self.on(params)
+        ours, _ = mask.nodes(chosen)
+        theirs, structure = mask.nodes(others)
+        return structure.unflatten(
+            new if yes else old
+            for (yes, new), (_, old) in zip(ours, theirs, strict=True)
+        )
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Mask) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
-
-    def __repr__(self) -> str:
-        if self._function is not None:
-            return repr(self._function)
-        return repr(self._structure.unflatten(self._leaves))
-
-    def _key(self) -> Any:
-        if self._function is not None:
-            return self._function
-        return self._structure, tuple(self._leaves)
+    def hide(self, tree: PyTree, hidden: PyTree) -> PyTree:
+        """Return `tree` with `hidden` where the mask, from `on`, is false."""
+        nodes, structure = self.nodes(tree)
+        # Without a label there is a node without leaves, and nothing to hide.
+        return structure.unflatten(hidden if yes is False else n for yes, n in nodes)

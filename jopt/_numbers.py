@@ -62,6 +62,24 @@ def bias(decay: Number, count: jax.Array) -> jax.Array:
     return jnp.where(near, by_logs, 1 - jnp.where(near, 0.25, decay) ** count)
 
 
+def debiased(
+    mean: jax.Array,
+    new: jax.Array,
+    decay: Number,
+    weight: jax.Array,
+    ahead: jax.Array | None = None,
+) -> jax.Array:
+    """Return the running mean over its weight; or one step on, by Nesterov's guess.
+
+        mean / weight, or decay mean / ahead + (1 - decay) new / weight
+
+    weight: `bias` of now. ahead: `bias` of the next step, or None for no guess.
+    """
+    if ahead is None:
+        return mean / weight
+    return mix(mean / ahead, new / weight, decay)
+
+
 def root(x: jax.Array) -> jax.Array:
     """Return the square root, whose gradient at zero is zero rather than infinite."""
     zero = x == 0
@@ -71,3 +89,31 @@ def root(x: jax.Array) -> jax.Array:
 def abs_sq(x: jax.Array) -> jax.Array:
     """Return the square of the modulus: real, whatever `x` is."""
     return jnp.square(x) if jnp.isrealobj(x) else x.real**2 + x.imag**2
+
+
+def norm(x: jax.Array) -> jax.Array:
+    """Return the root of the sum of the squares, whose gradient at zero is zero."""
+    return root(jnp.sum(abs_sq(x)))
+
+
+def rms(x: jax.Array) -> jax.Array:
+    """Return the root of the mean of the squares: zero where there is nothing."""
+    return norm(x) / max(x.size, 1) ** 0.5
+
+
+def shrink(norm: jax.Array, limit: Number) -> jax.Array:
+    """Return the factor that brings `norm` to at most `limit`: 1 if it is there."""
+    within = norm <= limit
+    return jnp.where(within, 1, limit / jnp.where(within, 1, norm))
+
+
+def over_root(x: jax.Array, squares: jax.Array, eps: Number) -> jax.Array:
+    """Return `x / sqrt(squares + eps)`, and 0 where `squares` is 0."""
+    some = squares > 0
+    return jnp.where(some, x * jax.lax.rsqrt(jnp.where(some, squares, 1) + eps), 0)
+
+
+def quotient(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Return `x / y`, and 0 where `y` is 0, where its gradient is zero too."""
+    none = y == 0
+    return jnp.where(none, 0, x / jnp.where(none, 1, y))

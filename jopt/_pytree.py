@@ -86,6 +86,7 @@ def check(
     field: str,
     *,
     least: float | None = None,
+    most: float | None = None,
     above: float | None = None,
     below: float | None = None,
     hint: str = "",
@@ -101,6 +102,8 @@ def check(
     rules: list[tuple[str, bool]] = []
     if least is not None:
         rules.append((f"at least {least:g}", bool(value >= least)))
+    if most is not None:
+        rules.append((f"at most {most:g}", bool(value <= most)))
     if above is not None:
         rules.append((f"above {above:g}", bool(value > above)))
     if below is not None:

@@ -27,6 +27,8 @@ class Row:
     """`reference` has it."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of `update`."""
+    in_state: bool = False
+    """Its numbers are those of the state, once that is made."""
     counters: tuple[str, ...] = ("count",)
     """Fields of the state that no number touches."""
     rtol: float = 1e-6
@@ -43,6 +45,11 @@ def rows(table: Mapping[str, Callable[[Any], Any]]) -> dict[str, Row]:
     return {
         name: row if isinstance(row, Row) else Row(row) for name, row in table.items()
     }
+
+
+def contrib(lib: Any) -> Any:
+    """Where the library has what optax has in `optax.contrib`: on top, optax apart."""
+    return getattr(lib, "contrib", lib)
 
 
 def matrices(params: Any) -> Any:

@@ -93,5 +93,5 @@ def with_reference(name: str) -> Any:
         kind = np.complex128 if jnp.iscomplexobj(x) else np.float64
         return np.asarray(x).astype(kind)
 
-    run = TRANSFORMATIONS[name](reference)
-    return run(*jax.tree.map(float64, given(name)))
+    row = TRANSFORMATIONS[name]
+    return row(reference)(*jax.tree.map(float64, given(name)), **row.extra)

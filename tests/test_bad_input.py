@@ -74,7 +74,7 @@ NAN = float("nan")
             lambda: jopt.scale_by_lion(mode="soft"),  # pyright: ignore[reportArgumentType]
             "ScaleByLion: mode must be one of hard, smooth, refined, got 'soft'.",
         ),
-        (lambda: jopt.sgd(0.1, momentum=1), "Trace: decay must be below 1, got 1."),
+        (lambda: jopt.sgd(0.1, momentum=2), "Trace: decay must be at most 1, got 2."),
         (lambda: jopt.ema(1.0), "Ema: decay must be below 1, got 1.0."),
         (lambda: jopt.clip(-1.0), "Clip: max_delta must be at least 0, got -1.0."),
         (
@@ -212,11 +212,18 @@ def test_gradients_of_another_tree_than_the_state_are_named_without_params():
         tx.update({"w": jnp.ones(2)}, tx.init(PARAMS))
 
 
-@pytest.mark.parametrize("tx", [jopt.adam(0.1), jopt.identity(), jopt.clip(1.0)])
-def test_integer_params_are_refused(tx):
+@pytest.mark.parametrize(
+    ("name", "tx"),
+    [
+        ("ScaleByAdam", jopt.adam(0.1)),
+        ("Identity", jopt.identity()),
+        ("Clip", jopt.clip(1.0)),
+    ],
+)
+def test_integer_params_are_refused(name, tx):
     params = {"w": jnp.ones(2), "table": {"size": jnp.ones(2, jnp.int32)}}
     message = (
-        f"{type(tx).__name__}: params['table']['size'] is int32, but only float and "
+        f"{name}: params['table']['size'] is int32, but only float and "
         "complex parameters have gradients; keep it out of params"
     )
 

@@ -71,7 +71,10 @@ def extra(name: str) -> dict[str, Any]:
 
 
 def types(tree: Any) -> Any:
-    return jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), tree)
+    def leaf(x: Any) -> Any:
+        return x.shape, x.dtype, getattr(x, "weak_type", False)  # a key has none
+
+    return jax.tree.map(leaf, tree)
 
 
 def first_step(tx: Any, params: Any, extra: Any) -> Any:
@@ -109,12 +112,26 @@ def test_moments_of_low_precision_params_are_float32(name):
 
 
 @every_transformation
+def test_all_arrays_of_a_run_can_be_donated_together(name):
+    tx = jax.tree.map(jnp.float32, make(name))
+    params = {"a": jnp.ones((2, 3), jnp.float32), "b": jnp.ones((3,), jnp.float32)}
+
+    arrays = [x for x in jax.tree.leaves((tx, params, tx.init(params))) if x.size]
+
+    # A buffer that stands at two places cannot be given away twice.
+    places = {x.unsafe_buffer_pointer() for x in arrays}
+    assert len(places) == len(arrays)
+
+
+@every_transformation
 def test_zero_gradients_in_float16_give_finite_updates(name):
     tx, zeros = make(name), {"w": jnp.zeros((2, 2), jnp.float16)}
 
     updates, state = tx.update(zeros, tx.init(zeros), zeros, **extra(name))
 
-    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((updates, state)))
+    leaves = jax.tree.leaves((updates, state))
+    numbers = [x for x in leaves if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)]
+    assert all(jnp.isfinite(leaf).all() for leaf in numbers)
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,16 @@ import pytest
 import jopt
 
 ROOMS = [
-    {"_pytree"},
+    {"_pytree", "_from_optax"},
     {"_numbers"},
-    {"_leaves"},
-    {"_core"},
+    {"_leaves", "_labels", "_matrices"},
+    {"_core", "_stacks"},
     {"_mask", "_chain"},
     {"schedules"},
     {"transforms"},
-    {"_hyperparameters", "optimizers", "wrappers"},
-    {"training", "compress"},
+    {"_hyperparameters", "wrappers"},
+    {"optimizers"},
+    {"training", "compress", "contrib"},
     {"sweep"},
     {"tasks", "integrations"},
     {"cli"},

@@ -2,9 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-
 from jopt._chain import Chain, chain
 from jopt._core import (
     GradientTransformation,
@@ -15,6 +12,7 @@ from jopt._leaves import (
 )
 from jopt._numbers import (
     abs_sq,
+    over_root,
 )
 from jopt._pytree import Number, PyTree, check, pytree
 from jopt.schedules import ScalarOrSchedule
@@ -55,10 +53,7 @@ class ScaleByRss(GradientTransformation):
     def update(self, updates, state, params=None, **extra):
         def rule(g, s):
             s = s + abs_sq(g)
-            some = s > 0
-            return jnp.where(
-                some, g * jax.lax.rsqrt(jnp.where(some, s, 1) + self.eps), 0
-            ), s
+            return over_root(g, s, self.eps), s
 
         updates, squares = map_leaves(rule, updates, state.sum_of_squares)
         return updates, ScaleByRssState(sum_of_squares=squares)

@@ -17,13 +17,15 @@ from jopt._leaves import (
 from jopt._numbers import (
     abs_sq,
     bias,
+    debiased,
     increment,
     mix,
     root,
 )
 from jopt._pytree import Number, PyTree, check, pytree, static
 from jopt.schedules import ScalarOrSchedule
-from jopt.transforms import add_decayed_weights, scale_by_learning_rate
+from jopt.transforms import scale_by_learning_rate
+from jopt.transforms._descent import Decay, descent
 
 
 class ScaleByAdamState(NamedTuple):
@@ -80,13 +82,11 @@ class ScaleByAdam(GradientTransformation):
     def update(self, updates, state, params=None, **extra):
         count = increment(state.count)
         weight1, weight2 = bias(self.b1, count), bias(self.b2, count)
-        ahead = bias(self.b1, increment(count))
+        ahead = bias(self.b1, increment(count)) if self.nesterov else None
 
         def rule(g, m, v):
             m, v = mix(m, g, self.b1), mix(v, abs_sq(g), self.b2)
-            mean = (
-                mix(m / ahead, g / weight1, self.b1) if self.nesterov else m / weight1
-            )
+            mean = debiased(m, g, self.b1, weight1, ahead)
             return mean / (root(v / weight2 + self.eps_root) + self.eps), m, v
 
         updates, mu, nu = map_leaves(rule, updates, state.mu, state.nu)
@@ -132,26 +132,32 @@ def adamw(
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,
     *,
     nesterov: bool = False,
+    decay: Decay = "rate",
 ) -> Chain:
     """Adam, and a decay of the parameters that Adam's scaling does not touch.
 
         p <- p - learning_rate (u + weight_decay p),  u of `scale_by_adam`
 
+    and with decay="independent"
+
+        p <- p - learning_rate u - weight_decay p
+
     learning_rate: at least 0, in units of params; a number or a schedule.
-    weight_decay: at least 0; a number or a schedule; it is multiplied by the learning
-    rate, as in optax and PyTorch (whose default is 1e-2), not as in the paper. mask:
-    which parameters decay, see `add_decayed_weights`. The rest: see `scale_by_adam`.
+    weight_decay: at least 0; a number or a schedule. mask: which parameters decay, see
+    `add_decayed_weights`. decay: whether weight_decay is multiplied by the learning
+    rate ("rate"), as in optax and PyTorch (whose default is 1e-2), or not
+    ("independent"): then it is the fraction of p that a step takes away, 1e-5 rather
+    than 1e-2, and a schedule of the learning rate leaves it alone. In the paper one
+    schedule multiplies both: give each its own. The rest: see `scale_by_adam`.
 
         tx = jopt.adamw(3e-4, weight_decay=0.1)
+
+    Raises a ValueError if `decay` is neither word.
 
     Loshchilov & Hutter 2017, https://arxiv.org/abs/1711.05101, Algorithm 2.
     """
     direction = scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov)
-    return chain(
-        direction,
-        add_decayed_weights(weight_decay, mask),
-        scale_by_learning_rate(learning_rate),
-    )
+    return chain(direction, *descent(learning_rate, weight_decay, mask, decay))
 
 
 def nadam(
@@ -185,6 +191,7 @@ def nadamw(
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,
     *,
     nesterov: bool = True,
+    decay: Decay = "rate",
 ) -> Chain:
     """AdamW with Nesterov's momentum.
 
@@ -192,5 +199,7 @@ def nadamw(
 
     Dozat 2016, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ, Algorithm 8.
     """
-    betas = (b1, b2, eps, eps_root, mu_dtype)
-    return adamw(learning_rate, *betas, weight_decay, mask, nesterov=nesterov)
+    moments = (b1, b2, eps, eps_root, mu_dtype)
+    return adamw(
+        learning_rate, *moments, weight_decay, mask, nesterov=nesterov, decay=decay
+    )

@@ -21,7 +21,7 @@ from jopt._numbers import (
 )
 from jopt._pytree import Number, PyTree, check, pytree, static
 from jopt.schedules import ScalarOrSchedule
-from jopt.transforms import add_decayed_weights, scale_by_learning_rate
+from jopt.transforms._descent import Decay, descent
 
 
 class ScaleByLionState(NamedTuple):
@@ -93,6 +93,8 @@ def lion(
     mu_dtype: Any = None,
     weight_decay: ScalarOrSchedule = 1e-3,
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,
+    *,
+    decay: Decay = "rate",
 ) -> Chain:
     """Step by the sign of an interpolation between momentum and gradient.
 
@@ -100,13 +102,13 @@ def lion(
 
     learning_rate: at least 0, in units of params; a number or a schedule; 3 to 10 times
     less than AdamW's. weight_decay: at least 0; a number or a schedule; 3 to 10 times
-    more than AdamW's. mask: which parameters decay, see `add_decayed_weights`. The
-    rest: see `scale_by_lion`.
+    more than AdamW's. mask: which parameters decay, see `add_decayed_weights`. decay:
+    "rate" as above; "independent" takes weight_decay p alone, not multiplied by the
+    learning rate, see `adamw`. The rest: see `scale_by_lion`.
+
+    Raises a ValueError if `decay` is neither word.
 
     Chen et al. 2023, https://arxiv.org/abs/2302.06675, Algorithm 2.
     """
-    return chain(
-        scale_by_lion(b1, b2, mu_dtype),
-        add_decayed_weights(weight_decay, mask),
-        scale_by_learning_rate(learning_rate),
-    )
+    direction = scale_by_lion(b1, b2, mu_dtype)
+    return chain(direction, *descent(learning_rate, weight_decay, mask, decay))

@@ -21,9 +21,32 @@ from jopt.schedules.decay import (
 )
 from jopt.schedules.joined import (
     JoinedSchedules as JoinedSchedules,
-    PiecewiseConstantSchedule as PiecewiseConstantSchedule,
-    WarmupCosineDecaySchedule as WarmupCosineDecaySchedule,
+    SgdrSchedule as SgdrSchedule,
     join_schedules as join_schedules,
+    sgdr_schedule as sgdr_schedule,
+)
+from jopt.schedules.onecycle import (
+    CosineOnecycleSchedule as CosineOnecycleSchedule,
+    LinearOnecycleSchedule as LinearOnecycleSchedule,
+    cosine_onecycle_schedule as cosine_onecycle_schedule,
+    linear_onecycle_schedule as linear_onecycle_schedule,
+)
+from jopt.schedules.piecewise import (
+    PiecewiseConstantSchedule as PiecewiseConstantSchedule,
+    PiecewiseInterpolateSchedule as PiecewiseInterpolateSchedule,
     piecewise_constant_schedule as piecewise_constant_schedule,
+    piecewise_interpolate_schedule as piecewise_interpolate_schedule,
+)
+from jopt.schedules.warmup import (
+    InverseSqrtSchedule as InverseSqrtSchedule,
+    WarmupCosineDecaySchedule as WarmupCosineDecaySchedule,
+    WarmupExponentialDecaySchedule as WarmupExponentialDecaySchedule,
+    WarmupLinearDecaySchedule as WarmupLinearDecaySchedule,
+    WarmupStableDecaySchedule as WarmupStableDecaySchedule,
+    inverse_sqrt_schedule as inverse_sqrt_schedule,
+    warmup_constant_schedule as warmup_constant_schedule,
     warmup_cosine_decay_schedule as warmup_cosine_decay_schedule,
+    warmup_exponential_decay_schedule as warmup_exponential_decay_schedule,
+    warmup_linear_decay_schedule as warmup_linear_decay_schedule,
+    warmup_stable_decay_schedule as warmup_stable_decay_schedule,
 )

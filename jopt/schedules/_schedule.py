@@ -19,7 +19,14 @@ class Schedule:
 
     Called with the count of updates already made (0 at the first), a number or an array
     of any shape, it returns the value for the next update: a float32 array of that
-    shape. Every field is a leaf, step counts included.
+    shape. Every number is a leaf: step counts, boundaries and fractions, too.
+
+    One convention: the first update uses s(0), so that a warmup from 0 makes a first
+    update of nothing, and step `warmup_steps` is the first at the peak.
+
+    One rule of names, optax's: values are `init_value`, `peak_value` and `end_value`;
+    `transition_steps` is how long a change takes; `warmup_steps` and `decay_steps` are
+    the steps, from the start, at which the warmup and the whole schedule end.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

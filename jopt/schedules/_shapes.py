@@ -22,3 +22,29 @@ def fraction(count, steps, begin):
     past = jnp.maximum(count - jnp.maximum(begin, 0), 0)
     moving = steps > 0
     return jnp.where(moving, jnp.minimum(past / jnp.where(moving, steps, 1), 1), 0)
+
+
+def rise(count, steps, init_value, peak_value):
+    """Return the line from `init_value` at 0 to `peak_value` at `steps`, and beyond."""
+    return init_value + (peak_value - init_value) * count / jnp.maximum(steps, 1)
+
+
+def floats(numbers):
+    """Return numbers as a tuple, Python's integers as floats."""
+    return tuple(float(x) if type(x) is int else x for x in numbers)
+
+
+WAYS = {"linear": lambda f: f, "cosine": lambda f: 1 - half_cosine(f)}
+
+
+def interpolate(count, value, boundaries, scales, interpolate_type):
+    """Return `value` times all scales whose boundary is passed, and a way between."""
+    way, left = WAYS[interpolate_type], jnp.zeros(())
+    result = jnp.broadcast_to(value, count.shape)
+    for right, scale in zip(boundaries, scales, strict=True):
+        fraction = jnp.clip((count - left) / jnp.maximum(right - left, 1), 0, 1)
+        between = value + (value * scale - value) * way(fraction)
+        result = jnp.where(count < left, result, between)
+        value, left = value * scale, right
+        result = jnp.where(count < right, result, value)
+    return result

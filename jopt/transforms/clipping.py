@@ -10,6 +10,7 @@ from jopt._leaves import (
     global_norm,
     map_leaves,
 )
+from jopt._numbers import shrink
 from jopt._pytree import Number, check, pytree
 
 
@@ -56,11 +57,11 @@ class ClipByGlobalNorm(GradientTransformation):
         return EmptyState()
 
     def update(self, updates, state, params=None, **extra):
-        norm = global_norm(updates)
-        within = norm <= self.max_norm
-        factor = jnp.where(within, 1, self.max_norm / jnp.where(within, 1, norm))
+        factor = shrink(global_norm(updates), self.max_norm)
         return map_leaves(lambda g: factor * g, updates), state
 
 
 clip = Clip
 clip_by_global_norm = ClipByGlobalNorm
+ClipState = EmptyState
+ClipByGlobalNormState = EmptyState

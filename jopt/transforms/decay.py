@@ -33,7 +33,9 @@ class AddDecayedWeights(GradientTransformation):
     weight_decay: at least 0; a number or a schedule. Before an adaptive scaling this is
     L2 regularization, after it decoupled decay; before `scale_by_learning_rate` it is
     multiplied by the learning rate too. mask: which leaves decay: a tree of bools like
-    the params (or a prefix), or a function that makes one of them; None is all.
+    the params (or a prefix), a function that makes one of them, or a function of each
+    path and leaf, see `masked`; None is all.
+    flip_sign: subtract, for after `scale_by_learning_rate`.
 
     With a number the state is empty, with a schedule it holds the count. `update` needs
     `params`: it raises a ValueError without.
@@ -43,6 +45,7 @@ class AddDecayedWeights(GradientTransformation):
 
     weight_decay: ScalarOrSchedule = 0.0
     mask: PyTree | Callable[[PyTree], PyTree] | None = static(default=None)
+    flip_sign: bool = static(default=False, kw_only=True)
 
     def __post_init__(self):
         self.__dict__["weight_decay"] = as_schedule(self.weight_decay)
@@ -58,7 +61,8 @@ class AddDecayedWeights(GradientTransformation):
     def update(self, updates, state, params=None, **extra):
         params = needed(params, self, "the parameters that decay")
         scheduled = isinstance(self.weight_decay, Schedule)
-        rate = value_at(self.weight_decay, state.count if scheduled else None)
+        size = value_at(self.weight_decay, state.count if scheduled else None)
+        rate = -size if self.flip_sign else size
         if scheduled:
             state = WeightDecaySchedule(count=increment(state.count))
         decayed = map_leaves(lambda g, p: g + rate * p, updates, params)
@@ -68,3 +72,4 @@ class AddDecayedWeights(GradientTransformation):
 
 
 add_decayed_weights = AddDecayedWeights
+AddDecayedWeightsState = EmptyState

@@ -39,8 +39,8 @@ class Trace(GradientTransformation):
 
         t <- g + decay t        u = t, or g + decay t with Nesterov
 
-    decay: in [0, 1). nesterov: look ahead by one decay. accumulator_dtype: of the sum;
-    by default the params', but at least float32.
+    decay: in [0, 1]; 1 sums all. nesterov: look ahead by one decay.
+    accumulator_dtype: of the sum; by default the params', but at least float32.
 
     Polyak 1964; Sutskever et al. 2013, http://proceedings.mlr.press/v28/sutskever13.html.
     """
@@ -50,7 +50,7 @@ class Trace(GradientTransformation):
     accumulator_dtype: Any = static(default=None)
 
     def __post_init__(self):
-        check(self, "decay", least=0, below=1)
+        check(self, "decay", least=0, most=1)
 
     def init(self, params):
         return TraceState(trace=full_like(params, dtype=self.accumulator_dtype))

@@ -103,3 +103,4 @@ class ScaleByLearningRate(GradientTransformation):
 scale = Scale
 scale_by_schedule = ScaleBySchedule
 scale_by_learning_rate = ScaleByLearningRate
+ScaleState = EmptyState

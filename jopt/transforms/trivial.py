@@ -31,6 +31,8 @@ class SetToZero(GradientTransformation):
     u = 0
     """
 
+    any_dtype = True
+
     def init(self, params):
         return EmptyState()
 

@@ -5,23 +5,13 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import jax
-import numpy as np
-
 from jopt._core import (
     GradientTransformation,
     init_foreign,
     update_foreign,
 )
 from jopt._pytree import pytree, static
-from jopt.schedules import Schedule
-
-
-class _Settings(dict[str, Any]):
-    """A factory's arguments that are no data, by name: a dict with a hash."""
-
-    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return hash(frozenset(self))
+from jopt.wrappers._factory import Settings, arguments
 
 
 @pytree
@@ -33,7 +23,7 @@ class Lifted(GradientTransformation):
 
     factory: Callable[..., Any] = static()
     numbers: dict[str, Any]
-    settings: _Settings = static()
+    settings: Settings = static()
 
     def __post_init__(self):
         self.__dict__["numbers"] = {
@@ -48,7 +38,11 @@ class Lifted(GradientTransformation):
         return update_foreign(self._made(), updates, state, params, extra)
 
     def _made(self) -> Any:
-        return self.factory(**self.numbers, **self.settings)
+        numbers = {
+            name: to_optax(value) if _is_transformation(value) else value
+            for name, value in self.numbers.items()
+        }
+        return self.factory(**numbers, **self.settings)
 
 
 def lift(factory: Callable[..., Any], static: Iterable[str] = ()) -> Callable[..., Any]:
@@ -61,11 +55,11 @@ def lift(factory: Callable[..., Any], static: Iterable[str] = ()) -> Callable[..
     `factory` anew inside each compiled update.
 
     factory: a module's function that returns optax's `(init, update)`. Its floats,
-    arrays and jopt's schedules become leaves, its own defaults too. Integers do unless
-    the factory's default or annotation is an integer: those are structure (a rank, a
-    number of steps), as are bools, strings, dtypes and functions. static: names of
-    numbers that stay constants, for a factory that decides on them in Python (as
-    `optax.scale_by_sm3` does on `b2`).
+    arrays, jopt's schedules and transformations become leaves, its own defaults too.
+    Integers do unless the factory's default or annotation is an integer: those are
+    structure (a rank, a number of steps), as are bools, strings, dtypes and functions.
+    static: names of numbers that stay constants, for a factory that decides on them in
+    Python (as `optax.scale_by_sm3` does on `b2`).
 
     Calling the result raises a TypeError if the arguments do not fit `factory`.
     """
@@ -74,15 +68,16 @@ def lift(factory: Callable[..., Any], static: Iterable[str] = ()) -> Callable[..
 
     @functools.wraps(factory)
     def lifted(*args: Any, **kwargs: Any) -> Lifted:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        numbers, settings = {}, {}
-        for name, value in _flat(bound):
-            data = name not in fixed and _is_data(value, signature.parameters.get(name))
-            (numbers if data else settings)[name] = value
-        return Lifted(factory, numbers, _Settings(settings))
+        numbers, settings = arguments(signature, args, kwargs, fixed)
+        inner = {k: v for k, v in settings.items() if _is_transformation(v)}
+        rest = Settings((k, v) for k, v in settings.items() if k not in inner)
+        return Lifted(factory, numbers | inner, rest)
 
     return lifted
+
+
+def _is_transformation(value: Any) -> bool:
+    return isinstance(value, GradientTransformation)
 
 
 def to_optax(tx: GradientTransformation) -> Any:
@@ -97,22 +92,3 @@ def to_optax(tx: GradientTransformation) -> Any:
     import optax
 
     return optax.GradientTransformationExtraArgs(tx.init, tx.update)
-
-
-def _flat(bound: inspect.BoundArguments) -> Iterable[tuple[str, Any]]:
-    for name, value in bound.arguments.items():
-        kind = bound.signature.parameters[name].kind
-        if kind is inspect.Parameter.VAR_KEYWORD:
-            yield from value.items()
-        else:
-            yield name, value
-
-
-def _is_data(value: Any, parameter: inspect.Parameter | None) -> bool:
-    if isinstance(value, bool):
-        return False
-    if isinstance(value, int) and parameter is not None:
-        whole = type(parameter.default) is int or parameter.annotation in (int, "int")
-        return not whole
-    numbers = (int, float, np.ndarray, np.number, jax.Array)
-    return isinstance(value, (*numbers, Schedule))

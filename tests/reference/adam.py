@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from reference.blocks import add_decayed_weights, scale_by_learning_rate
+from reference.blocks import scale_by_learning_rate
+from reference.descent import descent
 from reference.run import as_data, chain, leafwise
 
 
@@ -27,12 +28,9 @@ def adam(learning_rate, *args, **kwargs):
     return chain(scale_by_adam(*args, **kwargs), rate)
 
 
-def adamw(learning_rate, *args, weight_decay=1e-4, mask=None, **kwargs):
-    return chain(
-        scale_by_adam(*args, **kwargs),
-        add_decayed_weights(weight_decay, mask),
-        scale_by_learning_rate(learning_rate),
-    )
+def adamw(learning_rate, *args, weight_decay=1e-4, mask=None, decay="rate", **kwargs):
+    direction = scale_by_adam(*args, **kwargs)
+    return chain(direction, descent(learning_rate, weight_decay, mask, decay))
 
 
 def nadam(learning_rate, *args, **kwargs):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from reference.blocks import add_decayed_weights, scale_by_learning_rate
+from reference.descent import descent
 from reference.run import as_data, chain, leafwise
 
 
@@ -24,9 +24,6 @@ def scale_by_lion(b1=0.9, b2=0.99, *, mode="hard", smooth_beta=1.0):
     return leafwise(rule)
 
 
-def lion(learning_rate, *args, weight_decay=1e-3, mask=None):
-    return chain(
-        scale_by_lion(*args),
-        add_decayed_weights(weight_decay, mask),
-        scale_by_learning_rate(learning_rate),
-    )
+def lion(learning_rate, *args, weight_decay=1e-3, mask=None, decay="rate"):
+    direction = scale_by_lion(*args)
+    return chain(direction, descent(learning_rate, weight_decay, mask, decay))

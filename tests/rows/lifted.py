@@ -1,7 +1,7 @@
 """What comes from optax by `lift`."""
 
 import optax
-from row import Row, rows
+from row import Row, contrib, cosine, rows
 
 import jopt
 
@@ -12,6 +12,15 @@ ROWS = rows(
                 1e-2, weight_decay=0.1
             ),
             reference=False,
-        )
+        ),
+        # With constants optax's own update is the less precise one, as Adam's is.
+        "lift(acprop)": Row(
+            lambda lib: contrib(lib).acprop(1e-2, eps=1e-3, weight_decay=0.1),
+            reference=False,
+            scale=1e-5,
+        ),
+        "lift(lbfgs)": Row(
+            lambda lib: lib.lbfgs(cosine(lib), linesearch=None), reference=False
+        ),
     }
 )

@@ -1,6 +1,6 @@
 """Schedules."""
 
-from row import rows
+from row import Row, rows
 
 ROWS = rows(
     {
@@ -47,6 +47,58 @@ ROWS = rows(
                 lib.exponential_decay(0.5, 10, 0.7),
             ],
             [20, 50],
+        ),
+        "warmup constant": lambda lib: lib.warmup_constant_schedule(0.1, 0.5, 20),
+        "warmup linear": Row(
+            lambda lib: lib.warmup_linear_decay_schedule(0.1, 0.5, 20, 100, 0.05),
+            optax=False,
+        ),
+        "warmup stable": Row(
+            lambda lib: lib.warmup_stable_decay_schedule(0.1, 0.5, 20, 100, 0.05, 0.3),
+            optax=False,
+        ),
+        "warmup stable, root": Row(
+            lambda lib: lib.warmup_stable_decay_schedule(
+                0.0, 0.5, 20, 100, cooldown_fraction=0.25, cooldown="1-sqrt"
+            ),
+            optax=False,
+        ),
+        "warmup exponential": lambda lib: lib.warmup_exponential_decay_schedule(
+            0.1, 0.5, 20, 10, 0.7, 7, end_value=0.05
+        ),
+        "warmup exponential, stairs": lambda lib: lib.warmup_exponential_decay_schedule(
+            0.1, 0.5, 20, 10, 0.7, staircase=True
+        ),
+        "inverse sqrt": Row(
+            lambda lib: lib.inverse_sqrt_schedule(0.1, 0.5, 20), optax=False
+        ),
+        "linear onecycle": lambda lib: lib.linear_onecycle_schedule(100, 0.5),
+        "linear onecycle, all": lambda lib: lib.linear_onecycle_schedule(
+            90, 0.5, 0.25, 0.75, 10.0, 100.0
+        ),
+        "cosine onecycle": lambda lib: lib.cosine_onecycle_schedule(100, 0.5),
+        "cosine onecycle, all": lambda lib: lib.cosine_onecycle_schedule(
+            90, 0.5, 0.25, 10.0, 100.0
+        ),
+        "interpolate": lambda lib: lib.piecewise_interpolate_schedule(
+            "linear", 0.5, {10: 0.5, 30: 3.0, 70: 0.1}
+        ),
+        "interpolate, cosine": lambda lib: lib.piecewise_interpolate_schedule(
+            "cosine", 0.5, {70: 0.1, 10: 0.5}
+        ),
+        "interpolate, no pieces": lambda lib: lib.piecewise_interpolate_schedule(
+            "cosine", 0.5
+        ),
+        "sgdr": lambda lib: lib.sgdr_schedule(
+            [
+                {
+                    "init_value": 0.1,
+                    "peak_value": p,
+                    "warmup_steps": w,
+                    "decay_steps": d,
+                }
+                for p, w, d in ((0.5, 5, 40), (0.4, 2, 30), (0.3, 5, 50))
+            ]
         ),
     }
 )

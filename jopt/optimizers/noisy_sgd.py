@@ -1,0 +1,30 @@
+"""Gradient descent with Gaussian noise."""
+
+import jax
+
+from jopt._chain import Chain, chain
+from jopt._pytree import Number
+from jopt.schedules import ScalarOrSchedule
+from jopt.transforms import add_noise, scale_by_learning_rate
+
+
+def noisy_sgd(
+    learning_rate: ScalarOrSchedule,
+    eta: Number = 0.01,
+    gamma: Number = 0.55,
+    key: jax.Array | int | None = None,
+    *,
+    seed: int | None = None,
+) -> Chain:
+    """Step along the negative gradient, with noise that falls.
+
+        p <- p - learning_rate (g + sqrt(eta / t^gamma) n),  n of variance 1
+
+    learning_rate: at least 0, in units of params squared per unit of loss; a number or
+    a schedule. The rest: see `add_noise`.
+
+    Neelakantan et al. 2015, https://arxiv.org/abs/1511.06807.
+    """
+    return chain(
+        add_noise(eta, gamma, key, seed=seed), scale_by_learning_rate(learning_rate)
+    )

@@ -1,0 +1,77 @@
+"""Gaussian noise on the updates."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jopt._core import GradientTransformation
+from jopt._leaves import map_leaves, normal_like
+from jopt._numbers import increment, root
+from jopt._pytree import Number, check, pytree, static
+
+
+class AddNoiseState(NamedTuple):
+    """How many updates were made, and the key of the next noise."""
+
+    count: jax.Array  # int32[], updates made
+    rng_key: jax.Array  # key[]
+
+
+@pytree
+class AddNoise(GradientTransformation):
+    """Add Gaussian noise, less and less of it.
+
+        u = g + sqrt(eta / t^gamma) n,  n of variance 1,  t = 1 at the first update
+
+    eta: variance of the first noise, at least 0, in the updates' units squared. gamma:
+    how fast it falls, at least 0; 0 is never. key: of the noise, a key of
+    `jax.random.key` or a seed; by default the seed 0. seed: the same as key, a whole
+    number.
+
+    `init` puts the key into the state, which is where the noise comes from: trials of
+    one seed have the same noise. A key is data, and can be swept; a seed is a constant.
+    On complex leaves the variance is that of real and imaginary part together.
+
+    Raises a ValueError if key and seed are both given.
+
+    Neelakantan et al. 2015, https://arxiv.org/abs/1511.06807.
+    """
+
+    eta: Number
+    gamma: Number
+    key: jax.Array | int | None = None
+    seed: int | None = static(default=None, kw_only=True)
+
+    def __post_init__(self):
+        check(self, "eta", least=0)
+        check(self, "gamma", least=0)
+        if self.key is not None and self.seed is not None:
+            raise ValueError(
+                f"AddNoise: only one of key and seed must be given, got {self.key} and "
+                f"{self.seed}; seed={self.seed} means key={self.seed}."
+            )
+        if isinstance(self.key, (int, np.integer)):
+            # A leaf is a number with a gradient, and a seed is none.
+            self.__dict__["seed"] = int(self.key)
+            self.__dict__["key"] = None
+
+    def init(self, params):
+        key = self.key
+        if key is None or isinstance(key, int):
+            key = jax.random.key(self.seed or 0)
+        elif not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+            key = jax.random.wrap_key_data(key)
+        return AddNoiseState(count=jnp.zeros((), jnp.int32), rng_key=key)
+
+    def update(self, updates, state, params=None, **extra):
+        count = increment(state.count)
+        rng_key, key = jax.random.split(state.rng_key)
+        deviation = root(self.eta / count.astype(jnp.float32) ** self.gamma)
+        noise = normal_like(key, updates)
+        updates = map_leaves(lambda g, n: g + deviation * n, updates, noise)
+        return updates, AddNoiseState(count=count, rng_key=rng_key)
+
+
+add_noise = AddNoise

@@ -1,0 +1,254 @@
+"""Transformations of optax's own, lifted: their numbers are leaves.
+
+Line searches, L-BFGS, second-order and privacy methods. What each computes, and what
+its arguments mean, is said in optax's documentation of the same name. optax is imported
+when one of them is first called.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import jax
+
+from jopt._chain import Chain, chain
+from jopt._pytree import Number, PyTree
+from jopt.schedules import ScalarOrSchedule
+from jopt.transforms import identity, scale_by_learning_rate, trace
+from jopt.wrappers.lift import Lifted, lift
+
+_Mask: TypeAlias = PyTree | Callable[[PyTree], PyTree] | None
+
+
+def scale_by_backtracking_linesearch(
+    max_backtracking_steps: int,
+    slope_rtol: Number = 1e-4,
+    decrease_factor: Number = 0.8,
+    increase_factor: Number = 1.5,
+    max_learning_rate: Number = 1.0,
+    atol: Number = 0.0,
+    rtol: Number = 0.0,
+    store_grad: bool = False,
+    verbose: bool = False,
+) -> Lifted:
+    """Search the length of a step by backtracking: optax's own, lifted.
+
+    `update` needs `params`, `value`, `grad` and `value_fn`, see `lbfgs`.
+    """
+    return _lifted(
+        "scale_by_backtracking_linesearch", locals(), "max_backtracking_steps"
+    )
+
+
+def scale_by_zoom_linesearch(
+    max_linesearch_steps: int,
+    max_learning_rate: Number | None = None,
+    tol: Number = 0.0,
+    increase_factor: Number = 2.0,
+    slope_rtol: Number = 1e-4,
+    curv_rtol: Number = 0.9,
+    approx_dec_rtol: Number | None = 1e-6,
+    stepsize_precision: Number = 1e-5,
+    initial_guess_strategy: str = "keep",
+    verbose: bool = False,
+) -> Lifted:
+    """Search the length of a step by interpolation: optax's own, lifted.
+
+    `update` needs `params`, `value`, `grad` and `value_fn`, see `lbfgs`.
+    """
+    return _lifted("scale_by_zoom_linesearch", locals(), "max_linesearch_steps")
+
+
+def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Lifted:
+    """Multiply by a limited-memory inverse Hessian: optax's own, lifted.
+
+    It has no numbers. `update` needs `params`.
+    """
+    return _lifted("scale_by_lbfgs", locals())
+
+
+def lbfgs(
+    learning_rate: ScalarOrSchedule | None = None,
+    memory_size: int = 10,
+    scale_init_precond: bool = True,
+    linesearch: Any = "zoom",
+) -> Lifted:
+    """Descend by L-BFGS with a line search: optax's own, lifted.
+
+        tx = jopt.lbfgs()
+        value, grad = jax.value_and_grad(loss)(params)
+        updates, state = tx.update(
+            grad, state, params, value=value, grad=grad, value_fn=loss
+        )
+
+    linesearch: "zoom" is `scale_by_zoom_linesearch(20, initial_guess_strategy="one")`,
+    optax's default; None is none; or any other transformation, jopt's or optax's.
+
+    Extra arguments that are functions cannot pass through `jit`: called eagerly such an
+    `update` runs operation by operation. Jit the step that calls it. For full batches.
+    """
+    given = dict(locals())
+    if isinstance(linesearch, str):
+        if linesearch != "zoom":
+            raise ValueError(
+                'lbfgs: linesearch must be "zoom", None or a transformation, got '
+                f"{linesearch!r}."
+            )
+        zoom = scale_by_zoom_linesearch(20, initial_guess_strategy="one")
+        given = given | {"linesearch": zoom}
+    return _lifted("lbfgs", given)
+
+
+def hutchinson_estimator_diag_hessian(random_seed: jax.Array | None = None) -> Lifted:
+    """Return an estimate of the Hessian's diagonal: optax's own, lifted.
+
+    random_seed: a key; by default that of seed 0. `update` needs `params`, and the loss
+    of params alone as `obj_fn`.
+    """
+    return _lifted("hutchinson_estimator_diag_hessian", locals())
+
+
+def sophia(
+    learning_rate: ScalarOrSchedule,
+    b1: Number = 0.965,
+    b2: Number = 0.99,
+    eps: Number = 1e-8,
+    weight_decay: ScalarOrSchedule = 1e-4,
+    weight_decay_mask: _Mask = None,
+    gamma: Number = 0.01,
+    clip_threshold: Number | None = 1.0,
+    update_interval: int = 10,
+    hessian_diagonal_fn: Any = None,
+    mu_dtype: Any = None,
+    verbose: bool = False,
+    print_win_rate_every_n_steps: int = 0,
+) -> Lifted:
+    """Descend by Sophia: optax's own, lifted.
+
+        updates, state = tx.update(grads, state, params, obj_fn=loss)
+
+    hessian_diagonal_fn: a transformation whose updates are the Hessian's diagonal; by
+    default `hutchinson_estimator_diag_hessian`, which needs the loss of params alone as
+    `obj_fn`. Jit the step that calls `update`, see `lbfgs`.
+    """
+    given = dict(locals())
+    if hessian_diagonal_fn is None:
+        hutchinson = hutchinson_estimator_diag_hessian()
+        given = given | {"hessian_diagonal_fn": hutchinson}
+    return _lifted("sophia", given)
+
+
+def scale_by_galore(
+    rank: int = 128,
+    update_proj_gap: int = 200,
+    scale: Number = 1.0,
+    base_optimizer: Any = None,
+    weight_dimension_numbers: Any = None,
+) -> Lifted:
+    """Transform the gradients in subspaces of low rank: optax's own, lifted.
+
+    base_optimizer: a transformation that needs no params; by default `scale_by_adam`.
+    Real leaves only, and no None among them.
+    """
+    return _lifted("scale_by_galore", locals())
+
+
+def galore(
+    learning_rate: ScalarOrSchedule,
+    rank: int = 128,
+    update_proj_gap: int = 200,
+    scale: Number = 1.0,
+    base_optimizer: Any = None,
+    weight_decay: ScalarOrSchedule = 0.0,
+    mask: _Mask = None,
+    weight_dimension_numbers: Any = None,
+) -> Lifted:
+    """Descend in subspaces of low rank, by GaLore: optax's own, lifted.
+
+    base_optimizer: see `scale_by_galore`.
+    """
+    return _lifted("galore", locals())
+
+
+def scale_by_acprop(
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-16,
+    eps_root: Number = 1e-16,
+) -> Lifted:
+    """Divide by the deviation of the step before, as ACProp: optax's own, lifted."""
+    return _lifted("scale_by_acprop", locals())
+
+
+def acprop(
+    learning_rate: ScalarOrSchedule,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-16,
+    eps_root: Number = 1e-16,
+    weight_decay: ScalarOrSchedule = 0.0,
+    mask: _Mask = None,
+) -> Lifted:
+    """Descend by ACProp: optax's own, lifted."""
+    return _lifted("acprop", locals())
+
+
+def differentially_private_aggregate(
+    l2_norm_clip: Number,
+    noise_multiplier: Number,
+    key: jax.Array | int | None = None,
+    *,
+    seed: int | None = None,
+) -> Lifted:
+    """Clip the gradient of each example, add noise, average: optax's own, lifted.
+
+    The updates have an axis more than the params, the first, of the examples. key: for
+    the noise, an integer or a key; seed: the same, by its older name.
+
+    Raises a ValueError without a key (optax takes that of seed 0), or with both.
+    """
+    if (key is None) == (seed is None):
+        raise ValueError(
+            "differentially_private_aggregate: key must be given, and seed not with "
+            f"it, got key={key!r} and seed={seed!r}."
+        )
+    numbers = {"l2_norm_clip": l2_norm_clip, "noise_multiplier": noise_multiplier}
+    given = numbers | {"key": seed if key is None else key}
+    fixed = ("key",) if isinstance(given["key"], int) else ()
+    return _lifted("differentially_private_aggregate", given, *fixed)
+
+
+def dpsgd(
+    learning_rate: ScalarOrSchedule,
+    l2_norm_clip: Number,
+    noise_multiplier: Number,
+    seed: int,
+    momentum: Number | None = None,
+    nesterov: bool = False,
+) -> Chain:
+    """SGD on what `differentially_private_aggregate` makes of the examples' gradients.
+
+    The updates have an axis more than the params, the first, of the examples; what
+    comes back has not. Unlike optax's own of that name it warns of nothing.
+    """
+    return chain(
+        differentially_private_aggregate(l2_norm_clip, noise_multiplier, seed),
+        identity() if momentum is None else trace(momentum, nesterov),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+def split_real_and_imaginary(inner: Any) -> Lifted:
+    """Give `inner` each complex leaf as a pair of real ones: optax's own, lifted.
+
+    inner: jopt's transformation or optax's; it gets no extra arguments.
+    """
+    return _lifted("split_real_and_imaginary", locals())
+
+
+def _lifted(name: str, arguments: Mapping[str, Any], *fixed: str) -> Lifted:
+    """What optax's factory of that name makes; the numbers `fixed` are no leaves."""
+    import optax
+    import optax.contrib
+
+    library = optax.contrib if hasattr(optax.contrib, name) else optax
+    return lift(getattr(library, name), fixed)(**arguments)

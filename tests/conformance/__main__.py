@@ -1,0 +1,25 @@
+"""Run optax's own tests on jopt: `python tests/conformance`, `--every 1` for all."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+MODULES = [
+    "optax._src.alias_test",
+    "optax._src.lookahead_test",
+    "optax._src.update_test",
+    "optax.schedules",
+    "optax.transforms",
+]
+
+if __name__ == "__main__":
+    tests = str(Path(__file__).parent.parent)
+    sys.path.insert(0, tests)
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        filter(None, [tests, os.environ.get("PYTHONPATH")])
+    )
+    settings = ["-p", "conformance.plugin", "-c", os.devnull, "-q", "--tb=short"]
+    chosen = [] if any(a.startswith("optax") for a in sys.argv[1:]) else MODULES
+    sys.exit(pytest.main([*settings, *sys.argv[1:], "--pyargs", *chosen]))
