@@ -9,6 +9,7 @@ loss. No optimizer is tuned beyond that, and no ranking is meant: 300 steps of a
 """
 
 import argparse
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -24,27 +25,27 @@ from jopt.tasks.digits import digits
 HERE = Path(__file__).parent
 RATES = np.geomspace(1e-4, 3, 8)
 
-# What an optimizer's factory must be given beside the rate; None is nothing.
-OPTIMIZERS = {
-    **dict.fromkeys(
-        """adabelief adadelta adafactor adagrad adam adamax adamaxw adamw adan
-        ademamix adopt amsgrad cocob dadapt_adamw dog dowg fromage kron lamb lars lion
-        madgrad mars momo momo_adam muon nadam nadamw normuon novograd
-        optimistic_adam_v2 optimistic_gradient_descent prodigy radam rmsprop rprop
-        schedule_free_adamw schedule_free_sgd sgd shampoo sign_sgd signum
-        simplified_ademamix sm3 soap stable_adamw yogi""".split(),
-        None,
-    ),
-    "noisy_sgd": {"key": 0},
-    "polyak_sgd": {"rate": "max_learning_rate"},
-}
+RATE_OF = {"polyak_sgd": "max_learning_rate"}
+DEPRECATED = {"optimistic_adam"}
 
 
-def factory(name):
-    """Return the optimizer as a function of its learning rate."""
-    given = dict(OPTIMIZERS[name] or {})
-    rate = given.pop("rate", "learning_rate")
-    return lambda learning_rate: getattr(jopt, name)(**{rate: learning_rate}, **given)
+def every_optimizer():
+    """Return the functions of `jopt.optimizers` that take a learning rate, by name."""
+    found = {}
+    for name, make in sorted(vars(jopt.optimizers).items()):
+        if not callable(make) or name in DEPRECATED or name.startswith("scale_by"):
+            continue
+        rate = RATE_OF.get(name, "learning_rate")
+        if name == name.lower() and rate in inspect.signature(make).parameters:
+            found[name] = make
+    return found
+
+
+def of_rate(name, make):
+    """Return the optimizer as a function of its learning rate, with its defaults."""
+    given = {"key": 0} if "key" in inspect.signature(make).parameters else {}
+    rate = RATE_OF.get(name, "learning_rate")
+    return lambda learning_rate: make(**{rate: learning_rate}, **given)
 
 
 def first_loss(task):
@@ -75,10 +76,13 @@ def picture(rows, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("names", nargs="*", choices=[[], *OPTIMIZERS], default=[])
+    parser.add_argument("names", nargs="*", metavar="optimizer")
     parser.add_argument("--steps", type=int, default=300)
     given = parser.parse_args()
-    names = given.names or sorted(OPTIMIZERS)
+    known = every_optimizer()
+    if unknown := [name for name in given.names if name not in known]:
+        parser.error(f"{unknown[0]} is none of {', '.join(known)}")
+    names = given.names or list(known)
     task = digits()
     before = first_loss(task)
     print(f"digits, {given.steps} steps; validation loss before: {before:.3f}\n")
@@ -87,7 +91,7 @@ def main():
     )
     rows = []
     for name in names:
-        trials = sweep.grid(factory(name), learning_rate=RATES)
+        trials = sweep.grid(of_rate(name, known[name]), learning_rate=RATES)
         result = sweep.run(task, trials, steps=given.steps, block=len(RATES))
         table = result.table
         losses = np.where(table["status"] == "complete", table["valid_loss"], np.nan)

@@ -54,7 +54,7 @@ class ScaleByKron(GradientTransformation):
     For a matrix, with a factor for rows (Q) and one for columns (R),
 
         m <- b1 m + (1 - b1) g,  m' = m / (1 - b1^t)
-        u = Q^T Q m' R^T R, at most 1.1 in root mean square
+        u = Q^T Q m' R^T R, at most max_rms in root mean square
 
     and, in some of the steps, before u is made,
 

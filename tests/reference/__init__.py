@@ -138,6 +138,10 @@ from reference.schedules import (
     warmup_linear_decay_schedule as warmup_linear_decay_schedule,
     warmup_stable_decay_schedule as warmup_stable_decay_schedule,
 )
+from reference.shampoo import (
+    scale_by_shampoo as scale_by_shampoo,
+    shampoo as shampoo,
+)
 from reference.signs import (
     rprop as rprop,
     scale_by_rprop as scale_by_rprop,
@@ -146,6 +150,7 @@ from reference.signs import (
     signum as signum,
 )
 from reference.sm3 import scale_by_sm3 as scale_by_sm3, sm3 as sm3
+from reference.soap import scale_by_soap as scale_by_soap, soap as soap
 from reference.trust_ratio import (
     fromage as fromage,
     lamb as lamb,
@@ -162,12 +167,6 @@ from reference.variance import (
     scale_by_mars as scale_by_mars,
     stable_adamw as stable_adamw,
 )
-from reference.yogi import scale_by_yogi as scale_by_yogi, yogi as yogi
-from reference.shampoo import (
-    scale_by_shampoo as scale_by_shampoo,
-    shampoo as shampoo,
-)
-from reference.soap import scale_by_soap as scale_by_soap, soap as soap
 from reference.wrapping import (
     MultiSteps as MultiSteps,
     apply_if_finite as apply_if_finite,
@@ -180,3 +179,4 @@ from reference.wrapping import (
     parameter_ema as parameter_ema,
     snapshot as snapshot,
 )
+from reference.yogi import scale_by_yogi as scale_by_yogi, yogi as yogi
