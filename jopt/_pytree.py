@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import operator
 import reprlib
 from typing import Any, TypeAlias, TypeVar, cast, dataclass_transform
 
@@ -83,8 +84,7 @@ def pytree(cls: type[T]) -> type[T]:
 
 def check(
     self: object,
-    field: str,
-    *,
+    *fields: str,
     least: float | None = None,
     most: float | None = None,
     above: float | None = None,
@@ -96,21 +96,24 @@ def check(
     Looks at concrete numbers only: tracers, arrays, schedules and None pass. NaN breaks
     every rule. `hint` is a sentence that says what to do instead.
     """
-    value = getattr(self, field)
-    if not isinstance(value, (int, float, np.number)):
-        return
-    rules: list[tuple[str, bool]] = []
-    if least is not None:
-        rules.append((f"at least {least:g}", bool(value >= least)))
-    if most is not None:
-        rules.append((f"at most {most:g}", bool(value <= most)))
-    if above is not None:
-        rules.append((f"above {above:g}", bool(value > above)))
-    if below is not None:
-        rules.append((f"below {below:g}", bool(value < below)))
-    if broken := [rule for rule, kept in rules if not kept]:
-        sentence = f"{field} must be {' and '.join(broken)}, got {value}."
-        raise ValueError(f"{type(self).__name__}: {sentence} {hint}".rstrip())
+    rules = {
+        "at least": (least, operator.ge),
+        "at most": (most, operator.le),
+        "above": (above, operator.gt),
+        "below": (below, operator.lt),
+    }
+    for field in fields:
+        value = getattr(self, field)
+        if not isinstance(value, (int, float, np.number)):
+            continue
+        broken = [
+            f"{words} {limit:g}"
+            for words, (limit, kept) in rules.items()
+            if limit is not None and not kept(value, limit)
+        ]
+        if broken:
+            sentence = f"{field} must be {' and '.join(broken)}, got {value}."
+            raise ValueError(f"{type(self).__name__}: {sentence} {hint}".rstrip())
 
 
 def _identity(self: Any) -> tuple[Any, ...]:

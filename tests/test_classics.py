@@ -144,7 +144,7 @@ class TestOptimism:
     def test_the_old_interface_warns_and_is_the_new_one(self):
         noise = np.random.default_rng(0).normal(size=(20, 4))
         gradients = jnp.asarray(noise, jnp.float32)
-        with pytest.deprecated_call(match="use optimistic_adam_v2"):
+        with pytest.deprecated_call(match="use `optimistic_adam_v2`"):
             old, same = jopt.optimistic_adam(0.1, 0.5), jopt.optimistic_adam(0.1)
 
         new = jopt.optimistic_adam_v2(1.0, alpha=0.1, beta=0.5)

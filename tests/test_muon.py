@@ -228,6 +228,17 @@ def test_matrices_of_one_shape_are_multiplied_together():
     assert two == twelve <= 150
 
 
+def test_an_accelerator_iterates_on_the_matrices_themselves():
+    tx, params = jopt.muon(0.1), transformer(2)
+    program = jax.jit(lambda g, state: tx.update(g, state, g))
+
+    traced = program.trace(params, tx.init(params))
+    text = traced.lower(lowering_platforms=("cuda",)).as_text()
+
+    # Five steps of three products, for each of the three shapes.
+    assert text.count("dot_general") == 45
+
+
 def test_stacked_matrices_are_what_each_is_alone():
     params = {"layers": transformer(3), "odd": normal(5, 2), "none": None}
 

@@ -43,8 +43,7 @@ class ScaleByRss(GradientTransformation):
     eps: Number = 1e-7
 
     def __post_init__(self):
-        check(self, "initial_accumulator_value", least=0)
-        check(self, "eps", least=0)
+        check(self, "initial_accumulator_value", "eps", least=0)
 
     def init(self, params):
         start = self.initial_accumulator_value

@@ -67,10 +67,8 @@ class ScaleByAdam(GradientTransformation):
     nesterov: bool = static(default=False, kw_only=True)
 
     def __post_init__(self):
-        check(self, "b1", least=0, below=1)
-        check(self, "b2", least=0, below=1)
-        check(self, "eps", least=0)
-        check(self, "eps_root", least=0)
+        check(self, "b1", "b2", least=0, below=1)
+        check(self, "eps", "eps_root", least=0)
 
     def init(self, params):
         return ScaleByAdamState(

@@ -34,8 +34,7 @@ class ScaleByAdamax(GradientTransformation):
     eps: Number = 1e-8
 
     def __post_init__(self):
-        check(self, "b1", least=0, below=1)
-        check(self, "b2", least=0, below=1)
+        check(self, "b1", "b2", least=0, below=1)
         check(self, "eps", least=0)
 
     def init(self, params):

@@ -54,8 +54,7 @@ class ScaleByAdan(GradientTransformation):
     def __post_init__(self):
         for name in ("b1", "b2", "b3"):
             check(self, name, least=0, below=1)
-        check(self, "eps", least=0)
-        check(self, "eps_root", least=0)
+        check(self, "eps", "eps_root", least=0)
 
     def init(self, params):
         zeros = full_like(params)

@@ -55,12 +55,8 @@ class ScaleByAdemamix(GradientTransformation):
     def __post_init__(self):
         self.__dict__["b3"] = as_schedule(self.b3)
         self.__dict__["alpha"] = as_schedule(self.alpha)
-        check(self, "b1", least=0, below=1)
-        check(self, "b2", least=0, below=1)
-        check(self, "b3", least=0, below=1)
-        check(self, "alpha", least=0)
-        check(self, "eps", least=0)
-        check(self, "eps_root", least=0)
+        check(self, "b1", "b2", "b3", least=0, below=1)
+        check(self, "alpha", "eps", "eps_root", least=0)
 
     def init(self, params):
         return ScaleByAdemamixState(

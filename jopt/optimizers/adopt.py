@@ -48,8 +48,7 @@ class ScaleByAdopt(GradientTransformation):
 
     def __post_init__(self):
         self.__dict__["clip_value_fn"] = as_schedule(self.clip_value_fn)
-        check(self, "b1", least=0, below=1)
-        check(self, "b2", least=0, below=1)
+        check(self, "b1", "b2", least=0, below=1)
         check(self, "eps", above=0)
         check(self, "clip_value_fn", least=0)
 

@@ -48,8 +48,7 @@ class ScaleByCocob(GradientTransformation):
     eps: Number = 1e-8
 
     def __post_init__(self):
-        check(self, "alpha", least=0)
-        check(self, "eps", least=0)
+        check(self, "alpha", "eps", least=0)
 
     def init(self, params):
         return COCOBState(

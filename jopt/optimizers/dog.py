@@ -64,8 +64,7 @@ class ScaleByDog(GradientTransformation):
     )
 
     def __post_init__(self):
-        check(self, "init_step", least=0)
-        check(self, "eps", least=0)
+        check(self, "init_step", "eps", least=0)
         if self.kind not in _KINDS:
             raise ValueError(
                 f"ScaleByDog: kind must be one of {', '.join(_KINDS)}, got "
@@ -121,8 +120,7 @@ class ScaleByDistanceOverGradients(GradientTransformation):
     global_scale: Number = 1.0
 
     def __post_init__(self):
-        check(self, "reps_rel", least=0)
-        check(self, "eps", least=0)
+        check(self, "reps_rel", "eps", least=0)
 
     def init(self, params):
         def least(p):

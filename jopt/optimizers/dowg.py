@@ -46,8 +46,7 @@ class ScaleByDowg(GradientTransformation):
     eps: Number = 1e-4
 
     def __post_init__(self):
-        check(self, "init_estim_sq_dist", least=0)
-        check(self, "eps", least=0)
+        check(self, "init_estim_sq_dist", "eps", least=0)
 
     def init(self, params):
         given = self.init_estim_sq_dist

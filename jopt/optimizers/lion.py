@@ -54,8 +54,7 @@ class ScaleByLion(GradientTransformation):
     smooth_beta: Number = field(default=1.0, kw_only=True)
 
     def __post_init__(self):
-        check(self, "b1", least=0, below=1)
-        check(self, "b2", least=0, below=1)
+        check(self, "b1", "b2", least=0, below=1)
         check(self, "smooth_beta", above=0)
         if self.mode not in _SIGNS:
             known = ", ".join(_SIGNS)

@@ -55,8 +55,7 @@ class NormalizeNeurons(GradientTransformation):
 
     def __post_init__(self):
         check(self, "b2", least=0, below=1)
-        check(self, "eps", least=0)
-        check(self, "consistent_rms", least=0)
+        check(self, "eps", "consistent_rms", least=0)
         numbers = as_dimensions(self.weight_dimension_numbers)
         self.__dict__["weight_dimension_numbers"] = numbers
 

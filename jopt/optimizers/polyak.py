@@ -40,8 +40,7 @@ class ScaleByPolyak(GradientTransformation):
     variant: Literal["sps", "sps+"] = static(default="sps")
 
     def __post_init__(self):
-        check(self, "max_learning_rate", least=0)
-        check(self, "eps", least=0)
+        check(self, "max_learning_rate", "eps", least=0)
         if self.variant not in _VARIANTS:
             raise ValueError(
                 f"ScaleByPolyak: variant must be one of {', '.join(_VARIANTS)}, got "

@@ -140,8 +140,7 @@ class ScaleByStddev(GradientTransformation):
 
 def _check(self):
     check(self, "decay", least=0, below=1)
-    check(self, "eps", least=0)
-    check(self, "initial_scale", least=0)
+    check(self, "eps", "initial_scale", least=0)
 
 
 def _counted(self, state):

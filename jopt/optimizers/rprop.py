@@ -53,8 +53,7 @@ class ScaleByRprop(GradientTransformation):
         check(self, "learning_rate", above=0)
         check(self, "eta_minus", above=0, below=1)
         check(self, "eta_plus", least=1)
-        check(self, "min_step_size", above=0)
-        check(self, "max_step_size", above=0)
+        check(self, "min_step_size", "max_step_size", above=0)
 
     def init(self, params):
         def first(size):

@@ -88,10 +88,8 @@ class ScaleByShampoo(GradientTransformation):
         check(self, "b1", least=0, below=1)
         check(self, "b2", least=0, most=1)
         check(self, "eps", least=0)
-        check(self, "matrix_eps", above=0)
-        check(self, "exponent", above=0)
-        check(self, "precondition_frequency", least=1)
-        check(self, "block_size", least=1)
+        check(self, "matrix_eps", "exponent", above=0)
+        check(self, "precondition_frequency", "block_size", least=1)
         if self.graft not in _GRAFTS:
             known = ", ".join(_GRAFTS)
             raise ValueError(

@@ -47,11 +47,8 @@ class ScaleBySimplifiedAdemamix(GradientTransformation):
 
     def __post_init__(self):
         self.__dict__["alpha"] = as_schedule(self.alpha)
-        check(self, "b1", least=0, below=1)
-        check(self, "b2", least=0, below=1)
-        check(self, "alpha", least=0)
-        check(self, "eps", least=0)
-        check(self, "eps_root", least=0)
+        check(self, "b1", "b2", least=0, below=1)
+        check(self, "alpha", "eps", "eps_root", least=0)
 
     def init(self, params):
         zero = jnp.zeros((), jnp.int32)

@@ -83,12 +83,9 @@ class ScaleBySoap(GradientTransformation):
     normalize_grads: bool = static(default=False)
 
     def __post_init__(self):
-        check(self, "b1", least=0, below=1)
-        check(self, "b2", least=0, below=1)
-        check(self, "shampoo_beta", least=0, below=1)
+        check(self, "b1", "b2", "shampoo_beta", least=0, below=1)
         check(self, "eps", least=0)
-        check(self, "precondition_frequency", least=1)
-        check(self, "max_precond_dim", least=1)
+        check(self, "precondition_frequency", "max_precond_dim", least=1)
 
     def init(self, params):
         return ScaleBySoapState(

@@ -39,10 +39,8 @@ class ScaleByYogi(GradientTransformation):
     initial_accumulator_value: Number = 1e-6
 
     def __post_init__(self):
-        check(self, "b1", least=0, below=1)
-        check(self, "b2", least=0, below=1)
-        check(self, "eps", least=0)
-        check(self, "eps_root", least=0)
+        check(self, "b1", "b2", least=0, below=1)
+        check(self, "eps", "eps_root", least=0)
         check(self, "initial_accumulator_value", above=0)
 
     def init(self, params):

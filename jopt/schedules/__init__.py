@@ -19,6 +19,12 @@ from jopt.schedules.decay import (
     linear_schedule as linear_schedule,
     polynomial_schedule as polynomial_schedule,
 )
+from jopt.schedules.endless import (
+    InverseSqrtSchedule as InverseSqrtSchedule,
+    WarmupExponentialDecaySchedule as WarmupExponentialDecaySchedule,
+    inverse_sqrt_schedule as inverse_sqrt_schedule,
+    warmup_exponential_decay_schedule as warmup_exponential_decay_schedule,
+)
 from jopt.schedules.joined import (
     JoinedSchedules as JoinedSchedules,
     SgdrSchedule as SgdrSchedule,
@@ -37,16 +43,14 @@ from jopt.schedules.piecewise import (
     piecewise_constant_schedule as piecewise_constant_schedule,
     piecewise_interpolate_schedule as piecewise_interpolate_schedule,
 )
-from jopt.schedules.warmup import (
-    InverseSqrtSchedule as InverseSqrtSchedule,
-    WarmupCosineDecaySchedule as WarmupCosineDecaySchedule,
-    WarmupExponentialDecaySchedule as WarmupExponentialDecaySchedule,
-    WarmupLinearDecaySchedule as WarmupLinearDecaySchedule,
+from jopt.schedules.stable import (
     WarmupStableDecaySchedule as WarmupStableDecaySchedule,
-    inverse_sqrt_schedule as inverse_sqrt_schedule,
+    warmup_stable_decay_schedule as warmup_stable_decay_schedule,
+)
+from jopt.schedules.warmup import (
+    WarmupCosineDecaySchedule as WarmupCosineDecaySchedule,
+    WarmupLinearDecaySchedule as WarmupLinearDecaySchedule,
     warmup_constant_schedule as warmup_constant_schedule,
     warmup_cosine_decay_schedule as warmup_cosine_decay_schedule,
-    warmup_exponential_decay_schedule as warmup_exponential_decay_schedule,
     warmup_linear_decay_schedule as warmup_linear_decay_schedule,
-    warmup_stable_decay_schedule as warmup_stable_decay_schedule,
 )

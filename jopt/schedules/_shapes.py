@@ -24,11 +24,6 @@ def fraction(count, steps, begin):
     return jnp.where(moving, jnp.minimum(past / jnp.where(moving, steps, 1), 1), 0)
 
 
-def rise(count, steps, init_value, peak_value):
-    """Return the line from `init_value` at 0 to `peak_value` at `steps`, and beyond."""
-    return init_value + (peak_value - init_value) * count / jnp.maximum(steps, 1)
-
-
 def floats(numbers):
     """Return numbers as a tuple, Python's integers as floats."""
     return tuple(float(x) if type(x) is int else x for x in numbers)

@@ -131,8 +131,7 @@ class CosineDecaySchedule(Schedule):
     exponent: Number = 1.0
 
     def __post_init__(self):
-        check(self, "decay_steps", above=0)
-        check(self, "exponent", above=0)
+        check(self, "decay_steps", "exponent", above=0)
 
     def __call__(self, count):
         cosine = power(half_cosine(count / self.decay_steps), self.exponent)

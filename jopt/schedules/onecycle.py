@@ -79,8 +79,7 @@ class CosineOnecycleSchedule(Schedule):
 def _check_cycle(self):
     check(self, "transition_steps", above=0)
     check(self, "pct_start", least=0, most=1)
-    check(self, "div_factor", above=0)
-    check(self, "final_div_factor", above=0)
+    check(self, "div_factor", "final_div_factor", above=0)
 
 
 linear_onecycle_schedule = LinearOnecycleSchedule

@@ -95,8 +95,7 @@ class AdaptiveGradClip(GradientTransformation):
     axis: int | tuple[int, ...] | None = static(default=None)
 
     def __post_init__(self):
-        check(self, "clipping", least=0)
-        check(self, "eps", least=0)
+        check(self, "clipping", "eps", least=0)
 
     def init(self, params):
         return EmptyState()

@@ -45,8 +45,7 @@ class AddNoise(GradientTransformation):
     seed: int | None = static(default=None, kw_only=True)
 
     def __post_init__(self):
-        check(self, "eta", least=0)
-        check(self, "gamma", least=0)
+        check(self, "eta", "gamma", least=0)
         if self.key is not None and self.seed is not None:
             raise ValueError(
                 f"AddNoise: only one of key and seed must be given, got {self.key} and "

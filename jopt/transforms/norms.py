@@ -35,9 +35,7 @@ class ScaleByTrustRatio(GradientTransformation):
     mask: Any = static(default=None, kw_only=True)
 
     def __post_init__(self):
-        check(self, "min_norm", least=0)
-        check(self, "trust_coefficient", least=0)
-        check(self, "eps", least=0)
+        check(self, "min_norm", "trust_coefficient", "eps", least=0)
         self.__dict__["mask"] = Mask(True if self.mask is None else self.mask)
 
     def init(self, params):

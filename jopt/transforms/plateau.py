@@ -58,8 +58,7 @@ class ReduceOnPlateau(GradientTransformation):
         check(self, "factor", above=0, below=1)
         check(self, "patience", least=0)
         check(self, "rtol", least=0, most=1)
-        check(self, "atol", least=0)
-        check(self, "cooldown", least=0)
+        check(self, "atol", "cooldown", least=0)
         check(self, "accumulation_size", least=1)
         check(self, "min_scale", least=0)
 

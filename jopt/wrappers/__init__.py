@@ -40,21 +40,6 @@ from jopt.wrappers.freeze import (
     freeze as freeze,
     selective_transform as selective_transform,
 )
-from jopt.wrappers.from_optax import (
-    acprop as acprop,
-    differentially_private_aggregate as differentially_private_aggregate,
-    dpsgd as dpsgd,
-    galore as galore,
-    hutchinson_estimator_diag_hessian as hutchinson_estimator_diag_hessian,
-    lbfgs as lbfgs,
-    scale_by_acprop as scale_by_acprop,
-    scale_by_backtracking_linesearch as scale_by_backtracking_linesearch,
-    scale_by_galore as scale_by_galore,
-    scale_by_lbfgs as scale_by_lbfgs,
-    scale_by_zoom_linesearch as scale_by_zoom_linesearch,
-    sophia as sophia,
-    split_real_and_imaginary as split_real_and_imaginary,
-)
 from jopt.wrappers.inject import (
     InjectHyperparams as InjectHyperparams,
     InjectHyperparamsState as InjectHyperparamsState,
@@ -64,10 +49,27 @@ from jopt.wrappers.inject import (
     inject_hyperparams as inject_hyperparams,
     inject_stateful_hyperparams as inject_stateful_hyperparams,
 )
+from jopt.wrappers.lbfgs import (
+    lbfgs as lbfgs,
+    scale_by_backtracking_linesearch as scale_by_backtracking_linesearch,
+    scale_by_lbfgs as scale_by_lbfgs,
+    scale_by_zoom_linesearch as scale_by_zoom_linesearch,
+)
 from jopt.wrappers.lift import (
     Lifted as Lifted,
     lift as lift,
     to_optax as to_optax,
+)
+from jopt.wrappers.lifted import (
+    acprop as acprop,
+    differentially_private_aggregate as differentially_private_aggregate,
+    dpsgd as dpsgd,
+    galore as galore,
+    hutchinson_estimator_diag_hessian as hutchinson_estimator_diag_hessian,
+    scale_by_acprop as scale_by_acprop,
+    scale_by_galore as scale_by_galore,
+    sophia as sophia,
+    split_real_and_imaginary as split_real_and_imaginary,
 )
 from jopt.wrappers.lookahead import (
     Lookahead as Lookahead,

@@ -59,8 +59,7 @@ class Mechanize(GradientTransformation):
     def __post_init__(self):
         self.__dict__["base_optimizer"] = as_transformation(self.base_optimizer)
         check(self, "weight_decay", least=0)
-        check(self, "eps", above=0)
-        check(self, "s_init", above=0)
+        check(self, "eps", "s_init", above=0)
         check(self, "num_betas", least=1)
 
     def init(self, params):

@@ -1,11 +1,11 @@
 """Transformations of optax's own, lifted: their numbers are leaves.
 
-Line searches, L-BFGS, second-order and privacy methods. What each computes, and what
+Second-order and privacy methods. What each computes, and what
 its arguments mean, is said in optax's documentation of the same name. optax is imported
 when one of them is first called.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
@@ -14,88 +14,10 @@ from jopt._chain import Chain, chain
 from jopt._pytree import Number, PyTree
 from jopt.schedules import ScalarOrSchedule
 from jopt.transforms import identity, scale_by_learning_rate, trace
-from jopt.wrappers.lift import Lifted, lift
+from jopt.wrappers._from_optax import from_optax
+from jopt.wrappers.lift import Lifted
 
 _Mask: TypeAlias = PyTree | Callable[[PyTree], PyTree] | None
-
-
-def scale_by_backtracking_linesearch(
-    max_backtracking_steps: int,
-    slope_rtol: Number = 1e-4,
-    decrease_factor: Number = 0.8,
-    increase_factor: Number = 1.5,
-    max_learning_rate: Number = 1.0,
-    atol: Number = 0.0,
-    rtol: Number = 0.0,
-    store_grad: bool = False,
-    verbose: bool = False,
-) -> Lifted:
-    """Search the length of a step by backtracking: optax's own, lifted.
-
-    `update` needs `params`, `value`, `grad` and `value_fn`, see `lbfgs`.
-    """
-    return _lifted(
-        "scale_by_backtracking_linesearch", locals(), "max_backtracking_steps"
-    )
-
-
-def scale_by_zoom_linesearch(
-    max_linesearch_steps: int,
-    max_learning_rate: Number | None = None,
-    tol: Number = 0.0,
-    increase_factor: Number = 2.0,
-    slope_rtol: Number = 1e-4,
-    curv_rtol: Number = 0.9,
-    approx_dec_rtol: Number | None = 1e-6,
-    stepsize_precision: Number = 1e-5,
-    initial_guess_strategy: str = "keep",
-    verbose: bool = False,
-) -> Lifted:
-    """Search the length of a step by interpolation: optax's own, lifted.
-
-    `update` needs `params`, `value`, `grad` and `value_fn`, see `lbfgs`.
-    """
-    return _lifted("scale_by_zoom_linesearch", locals(), "max_linesearch_steps")
-
-
-def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Lifted:
-    """Multiply by a limited-memory inverse Hessian: optax's own, lifted.
-
-    It has no numbers. `update` needs `params`.
-    """
-    return _lifted("scale_by_lbfgs", locals())
-
-
-def lbfgs(
-    learning_rate: ScalarOrSchedule | None = None,
-    memory_size: int = 10,
-    scale_init_precond: bool = True,
-    linesearch: Any = "zoom",
-) -> Lifted:
-    """Descend by L-BFGS with a line search: optax's own, lifted.
-
-        tx = jopt.lbfgs()
-        value, grad = jax.value_and_grad(loss)(params)
-        updates, state = tx.update(
-            grad, state, params, value=value, grad=grad, value_fn=loss
-        )
-
-    linesearch: "zoom" is `scale_by_zoom_linesearch(20, initial_guess_strategy="one")`,
-    optax's default; None is none; or any other transformation, jopt's or optax's.
-
-    Extra arguments that are functions cannot pass through `jit`: called eagerly such an
-    `update` runs operation by operation. Jit the step that calls it. For full batches.
-    """
-    given = dict(locals())
-    if isinstance(linesearch, str):
-        if linesearch != "zoom":
-            raise ValueError(
-                'lbfgs: linesearch must be "zoom", None or a transformation, got '
-                f"{linesearch!r}."
-            )
-        zoom = scale_by_zoom_linesearch(20, initial_guess_strategy="one")
-        given = given | {"linesearch": zoom}
-    return _lifted("lbfgs", given)
 
 
 def hutchinson_estimator_diag_hessian(random_seed: jax.Array | None = None) -> Lifted:
@@ -104,7 +26,7 @@ def hutchinson_estimator_diag_hessian(random_seed: jax.Array | None = None) -> L
     random_seed: a key; by default that of seed 0. `update` needs `params`, and the loss
     of params alone as `obj_fn`.
     """
-    return _lifted("hutchinson_estimator_diag_hessian", locals())
+    return from_optax("hutchinson_estimator_diag_hessian", locals())
 
 
 def sophia(
@@ -134,7 +56,7 @@ def sophia(
     if hessian_diagonal_fn is None:
         hutchinson = hutchinson_estimator_diag_hessian()
         given = given | {"hessian_diagonal_fn": hutchinson}
-    return _lifted("sophia", given)
+    return from_optax("sophia", given)
 
 
 def scale_by_galore(
@@ -149,7 +71,7 @@ def scale_by_galore(
     base_optimizer: a transformation that needs no params; by default `scale_by_adam`.
     Real leaves only, and no None among them.
     """
-    return _lifted("scale_by_galore", locals())
+    return from_optax("scale_by_galore", locals())
 
 
 def galore(
@@ -166,7 +88,7 @@ def galore(
 
     base_optimizer: see `scale_by_galore`.
     """
-    return _lifted("galore", locals())
+    return from_optax("galore", locals())
 
 
 def scale_by_acprop(
@@ -176,7 +98,7 @@ def scale_by_acprop(
     eps_root: Number = 1e-16,
 ) -> Lifted:
     """Divide by the deviation of the step before, as ACProp: optax's own, lifted."""
-    return _lifted("scale_by_acprop", locals())
+    return from_optax("scale_by_acprop", locals())
 
 
 def acprop(
@@ -189,7 +111,7 @@ def acprop(
     mask: _Mask = None,
 ) -> Lifted:
     """Descend by ACProp: optax's own, lifted."""
-    return _lifted("acprop", locals())
+    return from_optax("acprop", locals())
 
 
 def differentially_private_aggregate(
@@ -214,7 +136,7 @@ def differentially_private_aggregate(
     numbers = {"l2_norm_clip": l2_norm_clip, "noise_multiplier": noise_multiplier}
     given = numbers | {"key": seed if key is None else key}
     fixed = ("key",) if isinstance(given["key"], int) else ()
-    return _lifted("differentially_private_aggregate", given, *fixed)
+    return from_optax("differentially_private_aggregate", given, *fixed)
 
 
 def dpsgd(
@@ -242,13 +164,4 @@ def split_real_and_imaginary(inner: Any) -> Lifted:
 
     inner: jopt's transformation or optax's; it gets no extra arguments.
     """
-    return _lifted("split_real_and_imaginary", locals())
-
-
-def _lifted(name: str, arguments: Mapping[str, Any], *fixed: str) -> Lifted:
-    """What optax's factory of that name makes; the numbers `fixed` are no leaves."""
-    import optax
-    import optax.contrib
-
-    library = optax.contrib if hasattr(optax.contrib, name) else optax
-    return lift(getattr(library, name), fixed)(**arguments)
+    return from_optax("split_real_and_imaginary", locals())
