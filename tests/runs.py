@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import reference
-from table import TRANSFORMATIONS, relaxed
+from table import TRANSFORMATIONS, once, relaxed
 
 import jopt
 
@@ -82,11 +82,8 @@ def with_optax(name: str) -> Any:
     """optax's run, all of it in float32."""
     with relaxed():
         row = TRANSFORMATIONS[name]
-        run = jax.jit(functools.partial(steps, row(optax)))
-        arguments = (*map(widened, given(name)), dict(row.extra))
-        # It runs once: compiling is all it costs.
-        quickly = run.lower(*arguments).compile({"xla_backend_optimization_level": 0})
-        return quickly(*arguments)
+        run = functools.partial(steps, row(optax))
+        return once(run, *map(widened, given(name)), dict(row.extra))
 
 
 def with_reference(name: str) -> Any:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import optax.contrib
-from table import counted, relaxed, stack
+from table import counted, once, relaxed, stack
 
 import jopt
 
@@ -305,10 +305,7 @@ def differing(name: str) -> list[str]:
     program, traces = counted(functools.partial(run, jopt, name))
     loop = [program(row) for row in rows]
     assert len(traces) == 1
-    mapped = jax.jit(jax.vmap(functools.partial(run, jopt, name)))
-    # It runs once: compiling is all it costs.
-    quickly = mapped.lower(stack(rows)).compile({"xla_backend_optimization_level": 0})
-    got = quickly(stack(rows))
+    got = once(jax.vmap(functools.partial(run, jopt, name)), stack(rows))
     return [
         argument
         for i, argument in enumerate(numbers)

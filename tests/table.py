@@ -76,6 +76,12 @@ def counted(function: Callable[..., Any], **settings: Any) -> tuple[Any, list[An
     return jax.jit(traced, **settings), traces
 
 
+def once(function: Callable[..., Any], *args: Any) -> Any:
+    """What `function` returns, compiled without optimizations: all it costs."""
+    options: Any = {"xla_backend_optimization_level": 0}
+    return jax.jit(function).lower(*args).compile(options)(*args)
+
+
 @contextlib.contextmanager
 def relaxed() -> Iterator[None]:
     """JAX's own promotion rules, which optax relies on."""

@@ -17,6 +17,7 @@ from table import (
     assert_close,
     counted,
     numbers,
+    once,
     relaxed,
     stack,
     values,
@@ -279,12 +280,9 @@ def test_some_numbers_can_be_mapped_and_others_not(name):
 def test_gradients_through_every_number_are_finite(name):
     # JAX differentiates optax's code outside of jopt's call of it.
     with relaxed() if name.startswith("lift") else contextlib.nullcontext():
-        program = jax.jit(jax.grad(lambda tx: trained(tx, extra(name)).sum()))
-        # It runs once: compiling is all it costs.
-        quickly = program.lower(make(name)).compile(
-            {"xla_backend_optimization_level": 0}
+        gradients = once(
+            jax.grad(lambda tx: trained(tx, extra(name)).sum()), make(name)
         )
-        gradients = quickly(make(name))
 
     assert all(np.isfinite(g) for g in numbers(gradients).values())
 

@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+import sys
 from typing import Any
 
 import jax
@@ -13,7 +14,6 @@ import pytest
 from table import numbers, relaxed, stack
 
 import jopt
-from jopt.wrappers import from_optax
 
 PARAMS = {
     "w": jnp.asarray(np.random.default_rng(0).normal(size=(4, 3)), jnp.float32),
@@ -235,8 +235,11 @@ def test_split_complex_leaves_are_pairs_of_real_ones_to_the_inner_transformation
 OWN_DEFAULTS = {"linesearch", "hessian_diagonal_fn"}
 FUNCTIONS = [
     function
-    for _, function in inspect.getmembers(from_optax, inspect.isfunction)
-    if function.__module__ == from_optax.__name__ and function.__name__ in vars(jopt)
+    for module in ("lbfgs", "lifted")
+    for _, function in inspect.getmembers(
+        sys.modules[f"jopt.wrappers.{module}"], inspect.isfunction
+    )
+    if function.__module__ == f"jopt.wrappers.{module}"
 ]
 
 
