@@ -134,3 +134,76 @@ def test_float64_is_computed_in_float64():
 def test_a_norm_of_what_is_not_finite_is_not_finite():
     for bad in (jnp.nan, jnp.inf):
         assert not jnp.isfinite(jopt.global_norm({"a": jnp.ones(2), "b": bad}))
+
+
+def test_bfloat16_parameters_move_by_small_steps():
+    grads = jnp.ones(4, jnp.bfloat16)
+
+    def after(tx, apply_updates, steps=200):
+        def step(carry, _):
+            params, state = carry
+            updates, state = tx.update(grads, state, params)
+            return (apply_updates(params, updates), state), None
+
+        start = jnp.ones(4, jnp.bfloat16)
+        run = jax.jit(
+            lambda: jax.lax.scan(step, (start, tx.init(start)), length=steps)[0]
+        )
+        return run()[0]
+
+    for make in (jopt.sgd, jopt.adam):
+        moved = after(jopt.master_weights(make(1e-3)), jopt.apply_updates)
+        np.testing.assert_allclose(moved.astype(jnp.float32), 0.8, rtol=2**-8)
+    with relaxed():
+        stuck = after(optax.sgd(1e-3), optax.apply_updates)
+    np.testing.assert_array_equal(stuck.astype(jnp.float32), 1)  # 1 - 0.001 is 1
+
+
+def test_adam_in_float16_has_no_zero_over_zero():
+    zeros = jnp.zeros(3, jnp.float16)
+
+    with relaxed():
+        theirs, _ = optax.adam(0.1).update(zeros, optax.adam(0.1).init(zeros))
+    ours, _ = jopt.adam(0.1).update(zeros, jopt.adam(0.1).init(zeros))
+
+    assert jnp.isnan(theirs).all()  # its eps of 1e-8 is 0 in float16
+    np.testing.assert_array_equal(ours, zeros)
+
+
+def test_an_infinite_gradient_is_clipped_to_nothing_where_it_is_guarded():
+    grads = {"w": jnp.array([1.0, jnp.inf])}
+    guarded = jopt.apply_if_finite(jopt.clip_by_global_norm(1.0), 5)
+
+    updates, state = guarded.update(grads, guarded.init(grads))
+    with relaxed():
+        theirs, _ = optax.clip_by_global_norm(1.0).update(grads, optax.EmptyState())
+
+    np.testing.assert_array_equal(updates["w"], [0, 0])
+    assert state.total_notfinite == 1
+    assert jnp.isnan(theirs["w"]).any()
+
+
+def test_master_weights_are_the_inner_optimizer_in_float32_and_its_rounding_below():
+    noise = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
+
+    def run(tx, dtype):
+        def step(carry, g):
+            params, state = carry
+            updates, state = tx.update(g.astype(dtype), state, params)
+            params = jopt.apply_updates(params, updates)
+            return (params, state), params.astype(jnp.float32)
+
+        start = jnp.full(6, 0.5, dtype)
+        return jax.jit(
+            lambda: jax.lax.scan(step, (start, tx.init(start)), jnp.asarray(noise))[1]
+        )()
+
+    inner = jopt.adamw(1e-2, weight_decay=0.1)
+    alone = run(inner, jnp.float32)
+
+    np.testing.assert_allclose(
+        run(jopt.master_weights(inner), jnp.float32), alone, rtol=1e-5
+    )
+    # Gradients are rounded too, so the masters are not the same bits.
+    low = run(jopt.master_weights(inner), jnp.bfloat16)
+    np.testing.assert_allclose(low, alone, rtol=0.02)

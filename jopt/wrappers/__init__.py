@@ -83,6 +83,11 @@ from jopt.wrappers.masked import (
     MaskedState as MaskedState,
     masked as masked,
 )
+from jopt.wrappers.master import (
+    MasterWeights as MasterWeights,
+    MasterWeightsState as MasterWeightsState,
+    master_weights as master_weights,
+)
 from jopt.wrappers.mechanize import (
     MechanicState as MechanicState,
     Mechanize as Mechanize,

@@ -67,6 +67,12 @@ ROWS = rows(
             optax=False,
             idle={".transforms[0].measures['mean'].decay"},
         ),
+        # The updates of low-precision leaves are differences of rounded numbers.
+        "master_weights": Row(
+            lambda lib: lib.master_weights(lib.sgd(0.1, 0.9)),
+            optax=False,
+            reference=False,
+        ),
         "snapshot": Row(lambda lib: lib.snapshot("max", largest)),
         # optax's makes all leaves complex when one is.
         "flatten": Row(lambda lib: lib.flatten(lib.adam(1e-2, b1=0.8)), real=True),

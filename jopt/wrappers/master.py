@@ -1,0 +1,55 @@
+"""Master weights: low-precision parameters that move by less than they can show."""
+
+from typing import Any, NamedTuple
+
+from jopt._core import GradientTransformation, as_transformation, needed
+from jopt._leaves import apply_updates, copied, map_leaves
+from jopt._pytree import PyTree, pytree
+
+
+class MasterWeightsState(NamedTuple):
+    """The parameters in full, and the state of the optimizer that moves them."""
+
+    master: PyTree  # like params, at least float32
+    inner_state: PyTree
+
+
+@pytree
+class MasterWeights(GradientTransformation):
+    """Move a float32 copy of the parameters, and the parameters to its rounding.
+
+        w <- w + inner(g, w)        u = round(w) - p
+
+    inner: a whole optimizer; it sees w for the parameters.
+
+    In bfloat16 a number keeps 8 bits: 1 + 0.001 is 1, so small steps are lost each and
+    all. Here they add up in w, of at least float32, and p is w rounded to p's dtype;
+    what `apply_updates` rounds away of a long jump comes back with the next update.
+    `update` needs `params`: it raises a ValueError without.
+
+    Micikevicius et al. 2017, https://arxiv.org/abs/1710.03740, section 3.1.
+    """
+
+    inner: Any
+
+    def __post_init__(self):
+        self.__dict__["inner"] = as_transformation(self.inner)
+
+    def init(self, params):
+        master = copied(params)
+        return MasterWeightsState(master, self.inner.init(master))
+
+    def update(self, updates, state, params=None, **extra):
+        params = needed(params, self, "the parameters that are rounded")
+        wide = map_leaves(lambda w, g: g, state.master, updates)
+        steps, inner = self.inner.update(wide, state.inner_state, state.master, **extra)
+        master = apply_updates(state.master, steps)
+        rounded = map_leaves(lambda p, w: w, params, master)
+        moves = map_leaves(lambda u, w, p: w - p, updates, rounded, params)
+        return moves, MasterWeightsState(master, inner)
+
+    def parts(self, state):
+        return {"inner": (self.inner, state.inner_state)}
+
+
+master_weights = MasterWeights
