@@ -175,6 +175,14 @@ WHOLE = {
     ("adafactor", "decay_offset"): 0,
 }
 
+# Where half of the number, or a quarter, is not lawful.
+LAWFUL = {
+    ("rprop", "eta_plus"): (1.2, 1.5, 2.0),
+    ("scale_by_rprop", "eta_plus"): (1.2, 1.5, 2.0),
+    ("radam", "threshold"): (5.0, 6.0, 8.0),
+    ("scale_by_radam", "threshold"): (5.0, 6.0, 8.0),
+}
+
 # Functions of trees and of programs: they make no transformation.
 NO_FACTORIES = {
     "incremental_update",
@@ -238,8 +246,10 @@ def numbers_of(lib: Any, name: str) -> dict[str, float | int]:
     return found
 
 
-def three(number: float | int) -> Any:
+def three(name: str, argument: str, number: float | int) -> Any:
     """Three lawful values of the number's own kind."""
+    if (name, argument) in LAWFUL:
+        return np.array(LAWFUL[name, argument], np.float32)
     if isinstance(number, int):
         return np.array([number, number + 1, number + 3], np.int32)
     return np.array([number, number / 2, number / 4 or 0.01], np.float32)
@@ -273,7 +283,7 @@ def run(lib: Any, name: str, numbers: Any) -> Any:
 def ask(lib: Any, name: str, argument: str) -> str:
     """Return "yes", "differs from a loop" or the error's name."""
     numbers = numbers_of(lib, name)
-    values = three(numbers[argument])
+    values = three(name, argument, numbers[argument])
 
     def mapped(value: Any) -> Any:
         return run(lib, name, {**numbers, argument: value})
@@ -300,7 +310,7 @@ def differing(name: str) -> list[str]:
     rows = [
         {**numbers, argument: value}
         for argument in numbers
-        for value in three(numbers[argument].item())
+        for value in three(name, argument, numbers[argument].item())
     ]
     program, traces = counted(functools.partial(run, jopt, name))
     loop = [program(row) for row in rows]

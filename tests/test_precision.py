@@ -114,6 +114,10 @@ def test_a_moment_dtype_is_kept():
     for make in makers:
         updates, state = make().update(params, make().init(params))
         assert (state.mu.dtype, updates.dtype) == (jnp.bfloat16, jnp.float32)
+    for make in (jopt.adam, jopt.adamw, jopt.nadam, jopt.nadamw):
+        tx = make(0.1, nu_dtype=jnp.bfloat16)
+        _, state = tx.update(params, tx.init(params), params)
+        assert (state[0].mu.dtype, state[0].nu.dtype) == (jnp.float32, jnp.bfloat16)
     for tx in (
         jopt.trace(0.9, accumulator_dtype="bfloat16"),
         jopt.ema(0.9, accumulator_dtype="bfloat16"),

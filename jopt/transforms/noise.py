@@ -61,7 +61,13 @@ class AddNoise(GradientTransformation):
         if key is None or isinstance(key, int):
             key = jax.random.key(self.seed or 0)
         elif not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-            key = jax.random.wrap_key_data(key)
+            # A seed that became data on the way, in inject_hyperparams for one.
+            seed = key.ndim == 0
+            key = (
+                jax.random.key(key.astype(jnp.int32))
+                if seed
+                else jax.random.wrap_key_data(key)
+            )
         return AddNoiseState(count=jnp.zeros((), jnp.int32), rng_key=key)
 
     def update(self, updates, state, params=None, **extra):
