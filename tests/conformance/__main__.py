@@ -10,6 +10,12 @@ MODULES = [
     "optax._src.alias_test",
     "optax._src.lookahead_test",
     "optax._src.update_test",
+    "optax.contrib._common_test",
+    "optax.contrib._mechanic_test",
+    "optax.contrib._muon_test",
+    "optax.contrib._reduce_on_plateau_test",
+    "optax.contrib._sam_test",
+    "optax.contrib._schedule_free_test",
     "optax.schedules",
     "optax.transforms",
 ]

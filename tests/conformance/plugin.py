@@ -22,6 +22,7 @@ import jopt
 ROOMS = ("optax._src", "optax.transforms", "optax.schedules", "optax.contrib")
 
 
+LONG = r"test_optimization\d|ContribTest::test_optimizers\d"
 LIFTED = ("jopt.wrappers.lbfgs", "jopt.wrappers.lifted")
 
 
@@ -59,12 +60,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--every",
         type=int,
         default=1,
-        help="of the long test_optimization keep one case in so many",
+        help="of the cases that train to the end keep one in so many",
     )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> None:
-    long = [item for item in items if "test_optimization" in item.nodeid]
+    long = [item for item in items if re.search(LONG, item.nodeid)]
     dropped = set(long) - set(long[:: config.getoption("--every")])
     lifted = {item for item in items if "LBFGSTest" in item.nodeid}
     items[:] = [item for item in items if item not in dropped | lifted]
