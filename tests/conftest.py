@@ -8,10 +8,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 def pytest_collection_modifyitems(items):
     """Put the tests of one row of the table side by side: they share its programs."""
-    of_a_row = [item for item in items if "name" in _given(item)]
-    others = [item for item in items if "name" not in _given(item)]
-    items[:] = others + sorted(of_a_row, key=lambda item: _given(item)["name"])
+    from table import TRANSFORMATIONS
 
+    def row(item):
+        given = item.callspec.params if hasattr(item, "callspec") else {}
+        return given.get("name") if given.get("name") in TRANSFORMATIONS else None
 
-def _given(item):
-    return item.callspec.params if hasattr(item, "callspec") else {}
+    others = [item for item in items if row(item) is None]
+    items[:] = others + sorted(filter(row, items), key=row)
