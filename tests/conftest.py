@@ -12,7 +12,7 @@ def pytest_collection_modifyitems(items):
 
     def row(item):
         given = item.callspec.params if hasattr(item, "callspec") else {}
-        return given.get("name") if given.get("name") in TRANSFORMATIONS else None
+        return str(given.get("name")) if given.get("name") in TRANSFORMATIONS else ""
 
-    others = [item for item in items if row(item) is None]
-    items[:] = others + sorted(filter(row, items), key=row)
+    # The sort is stable: what is of no row stays first, and as it was.
+    items.sort(key=row)

@@ -170,7 +170,7 @@ def test_adam_in_float16_has_no_zero_over_zero():
         theirs, _ = optax.adam(0.1).update(zeros, optax.adam(0.1).init(zeros))
     ours, _ = jopt.adam(0.1).update(zeros, jopt.adam(0.1).init(zeros))
 
-    assert jnp.isnan(theirs).all()  # its eps of 1e-8 is 0 in float16
+    assert np.isnan(np.asarray(theirs)).all()  # its eps of 1e-8 is 0 in float16
     np.testing.assert_array_equal(ours, zeros)
 
 
@@ -184,7 +184,7 @@ def test_an_infinite_gradient_is_clipped_to_nothing_where_it_is_guarded():
 
     np.testing.assert_array_equal(updates["w"], [0, 0])
     assert state.total_notfinite == 1
-    assert jnp.isnan(theirs["w"]).any()
+    assert any(jnp.isnan(leaf).any() for leaf in jax.tree.leaves(theirs))
 
 
 def test_master_weights_are_the_inner_optimizer_in_float32_and_its_rounding_below():
