@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,6 @@ import numpy as np
 import pytest
 
 from jopt.cli import main
-from jopt.cli.values import numbers, values
 
 COLUMNS = "trial,learning_rate,seed,status,steps,train_loss,valid_loss,valid_accuracy"
 SHORT = ["--steps", "20", "--block", "4", "--learning-rate", "1e-4:1e-2:4"]
@@ -58,8 +58,13 @@ def test_a_sweep_prints_tables_and_writes_files(tmp_path):
         "curves.npz",
         "sweep.json",
         "best.json",
+        "best",
         "learning_rate.png",
         "curves.png",
+        "report.html",
+        "command.json",
+        "journal.jsonl",
+        "checkpoints",
     }
     with (tmp_path / "out" / "trials.csv").open() as file:
         assert file.readline().strip() == COLUMNS
@@ -165,7 +170,7 @@ def test_a_mistake_in_the_users_file_is_given_with_its_line(file, tmp_path, refu
         (["missing.py:task"], "There is no file missing.py"),
         (["--optimizer", "lyon"], "There is no optimizer lyon (did you mean lion?)"),
         (["--optimizer", "optax.nothing"], "There is no optimizer optax.nothing"),
-        (["--learning-rate", "1e-5:1"], "'1e-5:1', a malformed range; write LOW:HIGH"),
+        (["--learning-rate", "1e-5:1"], "'1e-5:1', a range without a COUNT; write LOW"),
         (["--learning-rate", "1:1e-5:3"], "a range needs 0 < LOW <= HIGH"),
         (["--learning-rate", "0:1:3"], "a range needs 0 < LOW <= HIGH"),
         (["--learning-rate", "1e-5:1:2.5"], "a whole COUNT"),
@@ -211,7 +216,7 @@ def test_a_directory_with_files_is_kept(refused, tmp_path):
 
 
 def test_what_was_computed_survives_a_full_disk(tmp_path, monkeypatch, capsys):
-    def full(*arguments):
+    def full(*arguments, keep=1):
         raise OSError(28, "No space left on device")
 
     save = "jopt.sweep.result.SweepResult.save"
@@ -251,11 +256,66 @@ def test_help_shows_examples_values_tasks_and_files():
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
-def test_values_are_ranges_lists_and_words():
-    np.testing.assert_allclose(numbers("1e-5:1:6", ""), np.logspace(-5, 0, 6))
-    assert numbers("3e-4:3e-4:1", "") == [pytest.approx(3e-4)]
-    assert values("0, 1e-4,2", "") == [0.0, 1e-4, 2.0]
-    assert values("true,False", "") == [True, False]
-    assert values("bfloat16", "") == ["bfloat16"]
-    with pytest.raises(ValueError, match="numbers and words mixed"):
-        values("1,two", "--set x")
+def test_ctrl_c_ends_the_segment_and_the_sweep_goes_on_as_if_there_had_been_none(
+    tmp_path, capsys
+):
+    # As a user does: in a process of its own, with a signal from outside.
+    long = ["--steps", "2000", "--block", "4", "--learning-rate", "1e-4:1e-2:4"]
+    out = tmp_path / "out"
+    with subprocess.Popen(
+        [sys.executable, "-m", "jopt.cli", "sweep", *long, "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        shown = [next(line for line in process.stdout if "segment 2/10" in line)]
+        process.send_signal(signal.SIGINT)
+        rest, error = process.communicate()
+    shown += rest.splitlines()
+    assert (process.returncode, error) == (130, "")
+    assert shown[-1] == f"Go on with: jopt sweep --resume {out}"
+    (steps,) = {row["steps"] for row in rows_of(out)}
+    assert {row["status"] for row in rows_of(out)} == {"interrupted"}
+    assert 400 <= int(steps) < 2000
+    assert int(steps) % 200 == 0  # a whole number of segments
+
+    assert main(["sweep", "--resume", str(out)]) == 0
+    assert "digits: 4 trials, resumed" in capsys.readouterr().out
+    assert main(["sweep", *long, "--out", str(tmp_path / "whole")]) == 0
+    for name in ("trials.csv", "best.json"):
+        resumed, whole = (tmp_path / d / name for d in ("out", "whole"))
+        assert resumed.read_bytes() == whole.read_bytes()
+
+
+def rows_of(directory):
+    with (directory / "trials.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_what_cannot_be_resumed_is_one_sentence(refused, tmp_path):
+    assert "There is no command.json in nowhere" in refused("--resume", "nowhere")
+    assert main(["sweep", *SHORT, "--out", "out"]) == 0
+    assert "go on with its sweep with --resume DIR" in refused(*SHORT, "--out", "out")
+    with (tmp_path / "out" / "command.json").open() as file:
+        command = json.load(file)
+    changed = json.dumps({**command, "learning_rate": "1e-4:1e-2:5"})
+    (tmp_path / "out" / "command.json").write_text(changed)
+    error = refused("--resume", "out")
+    assert "learning_rate had 4 values, now 5." in error
+
+
+def test_a_directory_that_breaks_in_mid_run_is_said_and_the_status_is_2(
+    tmp_path, monkeypatch, capsys
+):
+    def breaks(self, now):
+        if now.segment == 2:
+            shutil.rmtree(tmp_path / "out" / "checkpoints")
+            (tmp_path / "out" / "checkpoints").write_text("in the way")
+
+    monkeypatch.setattr("jopt.cli.display.Display.__call__", breaks)
+    sentence = "could not be saved after segment 2 and went on in memory: "
+    with pytest.warns(UserWarning, match=sentence):
+        assert main(["sweep", *SHORT, "--out", str(tmp_path / "out")]) == 2
+    assert sentence in capsys.readouterr().out
+    assert {row["status"] for row in rows_of(tmp_path / "out")} == {"complete"}

@@ -19,7 +19,7 @@ from jopt.sweep.block_size import pick
 from jopt.sweep.lanes import Lanes
 from jopt.sweep.plan import Plan
 from jopt.sweep.result import winner
-from jopt.sweep.trial import stack, with_seeds
+from jopt.sweep.trial import repeated, settings_of, stack
 
 RATES = np.geomspace(1e-3, 0.3, 65).tolist()
 
@@ -233,10 +233,12 @@ def test_nothing_wins_where_all_diverge():
 
 
 def test_a_trial_wins_even_where_every_setting_has_a_diverged_seed():
-    trials = with_seeds(sweep.grid(jopt.sgd, learning_rate=[0.1, 0.2]), 2)
+    trials = repeated(sweep.grid(jopt.sgd, learning_rate=[0.1, 0.2]), 2)
+    settings, status = settings_of(trials), np.full(4, "complete")
     losses = np.asarray([np.nan, np.nan, np.nan, 0.5], np.float32)
-    assert winner(trials, {"valid_loss": losses}) == 3
-    assert winner(trials, {"valid_loss": np.full(4, np.nan, np.float32)}) is None
+    assert winner(settings, {"valid_loss": losses, "status": status}) == 3
+    losses = np.full(4, np.nan, np.float32)
+    assert winner(settings, {"valid_loss": losses, "status": status}) is None
 
 
 def test_an_interrupt_keeps_what_was_trained():
@@ -250,7 +252,7 @@ def test_an_interrupt_keeps_what_was_trained():
     result = run(RATES[:15], progress=interrupt, block=5)
     assert result.info["interrupted"]
     assert result.table["status"].tolist() == ["interrupted"] * 15
-    assert result.table["steps"].tolist() == [8] * 10 + [4] * 5
+    assert result.table["steps"].tolist() == [8] * 15  # the segment was finished
     assert np.isfinite(result.table["valid_loss"]).all()
 
 
@@ -286,7 +288,7 @@ def lanes_of(trials):
     plan = Plan(task, 16, 12, 3, jax.random.key(0))
     batches = plan.batches(0)[0]
     txs = stack([trial.tx for trial in trials])
-    return Lanes(task, txs, plan.seeded(trials), place(task), batches), batches
+    return Lanes(task, txs, plan.seeded(trials), plan.data(), batches), batches
 
 
 @jopt.pytree
@@ -321,7 +323,7 @@ def test_a_block_is_not_looked_for_where_that_costs_more_than_it_saves():
 def test_chunks_count_every_example_once():
     data = np.arange(600.0, dtype=np.float32)
     task = small.task(valid=data, evaluate=lambda params, state, batch: {"loss": batch})
-    assert place(task).valid.counted.shape == (3, 200)
+    assert place(task.train, [task.valid]).valid.counted.shape == (3, 200)
     parts = chunked(data, (2, 129))
     assert [int(part.counted.sum()) for part in parts] == [258, 258, 84]
     means = [evaluate(task, None, None, part)["loss"] for part in parts]

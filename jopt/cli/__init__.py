@@ -5,10 +5,11 @@ import os
 import sys
 import sysconfig
 import traceback
+import warnings
 from collections.abc import Sequence
 
 import jopt
-from jopt.cli import sweep
+from jopt.cli import lr_find, report, sweep
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,7 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=jopt.__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     sweep.add_to(commands)
+    lr_find.add_to(commands)
+    report.add_to(commands)
     options = parser.parse_args(arguments)
+    warnings.showwarning = _show
     try:
         return options.run(options)
     except KeyboardInterrupt:
@@ -33,6 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"jopt: {_sentence(error, place)}", file=sys.stderr)
         return 2
+
+
+def _show(message: Warning | str, *where: object) -> None:
+    print(f"jopt: {message}", file=sys.stderr)
 
 
 def _sentence(error: Exception, place: str | None) -> str:

@@ -15,7 +15,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from jopt.sweep import Progress, SweepResult
+from jopt.sweep import Progress, SweepResult, Task, combine
 
 METRICS = {
     "valid_loss": "valid loss",
@@ -38,6 +38,7 @@ class Display:
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
+            refresh_per_second=4,  # each takes a core that trains a millisecond
         )
         self.row = self.bar.add_task("", total=None, segment="0", text="compiling")
 
@@ -80,6 +81,8 @@ def summary(console: Console, result: SweepResult, directory: Path, files: list[
     if diverged.any():
         console.print(_diverged(result, names, np.flatnonzero(diverged)))
     info = result.info
+    _groups(console, info)
+    _ended_early(console, result)
     console.print(
         f"{info['trial_steps']:,} trial-steps in {info['train_seconds']:.1f} s "
         f"({info['trial_steps_per_second']:,.0f} a second), blocks of "
@@ -98,7 +101,57 @@ def summary(console: Console, result: SweepResult, directory: Path, files: list[
         console.print("Every trial diverged: try smaller values.")
     if info["interrupted"]:
         console.print("Interrupted: the table and the curves end where training did.")
+    if info["unsaved"]:
+        console.print(info["unsaved"])
     console.print(f"Files in {directory}: {', '.join(file.name for file in files)}")
+
+
+def together(console: Console, task: Task, result: SweepResult, keep: int) -> None:
+    """Print how the best trials do as an ensemble and as a soup, beside the best."""
+    found = combine(task, result, keep)
+    ways = {
+        "the best": found.best,
+        f"ensemble of {len(found.trials)}": found.ensemble,
+        f"soup of {len(found.trials)}": found.soup,
+    }
+    table = Table(title="the best together")
+    table.add_column("")
+    columns = [(split, name) for split, scores in found.best.items() for name in scores]
+    for split, name in columns:
+        table.add_column(f"{split} {name}", justify="right")
+    for way, scores in ways.items():
+        if scores is not None:
+            row = [f"{scores[split][name]:.4g}" for split, name in columns]
+            table.add_row(way, *row)
+    console.print(table)
+
+
+def _groups(console: Console, info: dict[str, Any]) -> None:
+    """Say how many programs there were, and what made them differ."""
+    if info["groups"] == 1:
+        return
+    each: list[str] = []
+    for group in info["grouped_by"]:
+        because = _settings(group["because"], list(group["because"]))
+        each.append(f"{because or 'another structure'} ({group['trials']} trials)")
+    more = f" and {len(each) - 6} more" if len(each) > 6 else ""
+    console.print(
+        f"{info['groups']} groups of one structure, a compile each: "
+        f"{'; '.join(each[:6])}{more}."
+    )
+
+
+def _ended_early(console: Console, result: SweepResult) -> None:
+    """Say how many were pruned, and how many steps were not made."""
+    status, info = result.table["status"], result.info
+    pruned, diverged = (int((status == s).sum()) for s in ("pruned", "diverged"))
+    if not pruned:
+        return
+    share = 1 - info["trial_steps"] / info["trial_steps_of_all"]
+    console.print(
+        f"{pruned} trials pruned and {diverged} diverged: {share:.0%} of "
+        f"{info['trial_steps_of_all']:,} trial-steps saved."
+    )
 
 
 def _best(result: SweepResult, names: list[str], most: int = 5) -> Table:

@@ -1,6 +1,7 @@
 """Tasks and optimizers by the names that the command line takes."""
 
 import difflib
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -18,19 +19,36 @@ BUILT_IN = {
     "digits": ("jopt.tasks.digits", "digits"),
     "mnist": ("jopt.tasks.mnist", "mnist"),
     "mnist-nnx": ("jopt.tasks.mnist", "mnist_nnx"),
+    "text": ("jopt.tasks.text", "text"),
 }
 
 
 def task(name: str) -> Task:
-    """Return a built-in task, or the one that FILE.py:NAME names.
+    """Return the task of this name, made without arguments.
 
-    NAME is a `Task`, or a function without arguments that returns one. Raises an error
-    in a sentence if there is no such thing.
+    Raises an error in a sentence if there is none, or it is something else.
+    """
+    made = task_maker(name)()
+    if not isinstance(made, Task):
+        raise TypeError(
+            f"{name} is {type(made).__name__}, but a task must be a jopt.sweep.Task, "
+            "or a function that returns one and needs no arguments."
+        )
+    return made
+
+
+@functools.cache
+def task_maker(name: str) -> Callable[..., Any]:
+    """Return what makes a built-in task, or the one that FILE.py:NAME names.
+
+    NAME is a `Task`, or a function that returns one: its arguments can be swept. Equal
+    arguments give the same object. Raises an error in a sentence if there is no such
+    thing.
     """
     if name in BUILT_IN:
         module, attribute = BUILT_IN[name]
         try:
-            return getattr(importlib.import_module(module), attribute)()
+            return getattr(importlib.import_module(module), attribute)
         except ModuleNotFoundError as error:
             raise ImportError(
                 f"The task {name} needs the package {error.name}, which is not "
@@ -43,13 +61,7 @@ def task(name: str) -> Task:
             f"there is {', '.join(BUILT_IN)}, or give your own as FILE.py:NAME."
         )
     found = _attribute(_load(Path(file)), attribute, file)
-    made = found() if callable(found) else found
-    if not isinstance(made, Task):
-        raise TypeError(
-            f"{name} is {type(made).__name__}, but a task must be a jopt.sweep.Task, "
-            "or a function without arguments that returns one."
-        )
-    return made
+    return functools.cache(found) if callable(found) else lambda: found
 
 
 def optimizer(name: str) -> Callable[..., Any]:

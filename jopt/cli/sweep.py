@@ -1,11 +1,16 @@
 """`jopt sweep`: train many settings of an optimizer at once."""
 
 import argparse
-import itertools
+import json
+import shutil
 import sys
-import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from jopt.cli.files import prepare, rescue
+
+if TYPE_CHECKING:
+    from jopt.sweep import SweepResult
 
 DESCRIPTION = """\
 Train many settings of an optimizer at once, in one compiled program, and see
@@ -17,26 +22,39 @@ EXAMPLES = """\
 examples:
   jopt sweep
   jopt sweep mnist --learning-rate 1e-4:1e-1:16 --epochs 2
-  jopt sweep --optimizer lion --set weight_decay=0,0.01,0.1 --seeds 3
-  jopt sweep --optimizer sgd --set momentum=0.9 --set nesterov=true,false
-  jopt sweep --optimizer optax.adan --learning-rate 1e-4,1e-3
+  jopt sweep --set weight_decay=0,0.01,0.1 --set b2=0.9,0.99 --pruner halving
+  jopt sweep --optimizer adamw,lion --set width=32,64 --seeds 3
+  jopt sweep --sample 100 --set weight_decay=1e-4:1 --pruner hyperband
+  jopt sweep --learning-rate 1e-4:1:32 --evolve learning_rate=1e-5:1
+  jopt sweep --folds 5 --keep 5
   jopt sweep my_task.py:task --steps 1000 --out results
+  jopt sweep --resume results
 
 values:
-  LOW:HIGH:COUNT   COUNT values from LOW to HIGH, evenly spaced on a log axis
+  LOW:HIGH:COUNT   COUNT values from LOW to HIGH, evenly spaced on a log axis;
+  LOW..HIGH:COUNT  on a linear one
   a,b,c            these; numbers, true and false, or words
+  with --sample, drawn from: LOW:HIGH (log), LOW..HIGH (linear), either with
+  :int after it for integers, or a list
 
 tasks:
   digits     1,797 images of digits, 8x8, an MLP (nnx)
   mnist      5,000 images of MNIST, a CNN (linen); mnist-nnx is the same in nnx
+  text       characters of Python's own help, a small transformer (nnx)
   FILE.py:NAME   your own: a jopt.sweep.Task, or a function that returns one
 
+pruners, with their fields: halving, hyperband, median, patient, threshold, spike,
+as in --pruner halving:reduction_factor=3,min_resource=2
+
 files in DIR:
+  report.html    everything on one page
   trials.csv     a row a trial: hyperparameters, seed, status, steps, losses
   curves.npz     the training loss by trial and step
   sweep.json     versions, device, space, block, compiles, times
   best.json      the winner on validation, and its test metrics
-  learning_rate.png, curves.png   pictures of both
+  best/1, ...    the best models, as orbax checkpoints
+  journal.jsonl, checkpoints/   what --resume goes on from
+  learning_rate.png, curves.png   pictures
 
 exit status: 0; 2 after bad input or where files cannot be written; 130 after
 Ctrl-C, with what was trained until then saved.
@@ -52,39 +70,66 @@ def add_to(commands: Any) -> None:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
-    add("task", nargs="?", default="digits", metavar="TASK", help="default: digits")
-    add("--optimizer", default="adamw", metavar="NAME", help="default: adamw")
-    add(
-        "--learning-rate",
-        default="1e-5:1:64",
-        metavar="VALUES",
-        help="default: 1e-5:1:64",
+    parser.add_argument(
+        "task", nargs="?", default="digits", metavar="TASK", help="default: digits"
     )
+    _add_space(parser.add_argument_group("what is tried").add_argument)
+    _add_training(parser.add_argument_group("how long, and who goes on"))
+    _add_machine(parser.add_argument_group("where and how").add_argument)
+    parser.set_defaults(run=run)
+
+
+def _add_space(add: Any) -> None:
+    add("--optimizer", default="adamw", metavar="NAMES", help="default: adamw")
+    add("--learning-rate", metavar="VALUES", help="default: 1e-5:1:64")
     add(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUES",
-        help="any other hyperparameter; may be given several times",
+        help="any other hyperparameter of the optimizer, argument of the task, or "
+        "batch_size; may be given several times",
     )
+    add("--sample", type=int, metavar="N", help="draw N settings instead of a grid")
+    add("--sampler", default="random", help="random, sobol, halton or latin")
     add("--seeds", type=int, default=1, metavar="K", help="keys a setting; default: 1")
-    length = parser.add_mutually_exclusive_group()
+    add("--folds", type=int, default=1, metavar="K", help="cross-validate over K parts")
+    add("--seed", type=int, default=0, metavar="N", help="of all that is random")
+
+
+def _add_training(group: Any) -> None:
+    length = group.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, metavar="N", help="of each trial")
     length.add_argument(
         "--epochs", type=int, metavar="N", help="of each trial; default: the task's"
     )
+    add = group.add_argument
     add("--batch-size", type=int, metavar="N", help="default: the task's")
+    add("--segments", type=int, default=10, metavar="N", help="reports; default: 10")
+    add("--pruner", metavar="NAME[:FIELD=N,...]", help="end hopeless settings early")
+    add(
+        "--evolve",
+        action="append",
+        default=[],
+        metavar="NAME=RANGE",
+        help="population-based training: this hyperparameter changes within the range",
+    )
+
+
+def _add_machine(add: Any) -> None:
     add(
         "--block",
         type=int,
         metavar="N",
-        help="trials trained together; default: picked by timing",
+        help="trials trained together on a device; default: picked by timing",
     )
-    add("--seed", type=int, default=0, metavar="N", help="of all that is random")
+    add("--devices", type=int, metavar="N", help="default: all; on a CPU, its cores")
+    add("--memory", metavar="BYTES", help="of a device, as 2G; default: what is free")
+    add("--keep", type=int, default=1, metavar="K", help="models kept; default: 1")
+    add("--tensorboard", action="store_true", help="write logs for its HParams, too")
     add("--out", type=Path, metavar="DIR", help="default: sweeps/TASK-1, -2, ...")
     add("--overwrite", action="store_true", help="write into a DIR that has files")
-    parser.set_defaults(run=run)
+    add("--resume", type=Path, metavar="DIR", help="go on with the sweep kept in DIR")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -93,91 +138,98 @@ def run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from jopt import sweep
-    from jopt.cli import display, named
+    from jopt.cli import display, machine, rules, space
 
-    task = named.task(options.task)
-    trials = sweep.grid(named.optimizer(options.optimizer), **space(options))
-    directory = prepare(options, task.name)
+    machine.prepare(options.devices)
+    resumed = options.resume is not None
+    if resumed:
+        options = _as_begun(options)
+    task, trials = space.trials(options)
+    directory = options.resume if resumed else _begin(options, task.name)
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{task.name}: {len(trials) * options.seeds} trials")
+    many = len(trials) * options.seeds * options.folds
+    console.print(f"{task.name}: {many} trials" + (", resumed" if resumed else ""))
+    shared: dict[str, Any] = {
+        "devices": machine.devices(options.devices),
+        "memory": rules.size(options.memory),
+    }
     with display.Display(console, list(trials[0].hyperparameters)) as show:
-        result = sweep.run(
-            task,
-            trials,
-            steps=options.steps,
-            epochs=options.epochs,
-            seeds=options.seeds,
-            batch_size=options.batch_size,
-            block=options.block,
-            seed=options.seed,
-            progress=show,
-        )
-    status = 130 if result.info["interrupted"] else 0
+        if resumed:
+            result = sweep.resume(directory, task, trials, progress=show, **shared)
+        else:
+            result = sweep.run(
+                task,
+                trials,
+                steps=options.steps,
+                epochs=options.epochs,
+                seeds=options.seeds,
+                folds=options.folds,
+                batch_size=options.batch_size,
+                block=options.block,
+                segments=options.segments,
+                seed=options.seed,
+                pruner=rules.pruner(options.pruner),
+                population=rules.population(options.evolve),
+                directory=directory,
+                progress=show,
+                **shared,
+            )
+    return _finish(console, options, task, result, directory)
+
+
+def _finish(
+    console: Any, options: Any, task: Any, result: "SweepResult", directory: Path
+) -> int:
+    """Save and show what came of the sweep; return the exit status."""
+    from jopt.cli import display
+
+    status = 2 if result.info["unsaved"] else 0
     try:
-        files = result.save(directory)
+        files = result.save(directory, keep=options.keep)
+        if options.tensorboard:
+            from jopt.integrations import tensorboard
+
+            tensorboard.write(result, directory / "tensorboard")
+            files.append(directory / "tensorboard")
     except OSError as error:
         print(f"jopt: {directory} could not be written: {error}.", file=sys.stderr)
         directory, files = rescue(result)
         status = 2
     display.summary(console, result, directory, files)
+    if options.keep > 1 and len(result.top(options.keep)) > 1:
+        display.together(console, task, result, options.keep)
+    if result.info["interrupted"]:
+        console.print(f"Go on with: jopt sweep --resume {directory}")
+        return 130
     return status
 
 
-def space(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the values of each hyperparameter."""
-    from jopt.cli.values import numbers, values
-
-    found: dict[str, Any] = {
-        "learning_rate": numbers(options.learning_rate, "--learning-rate")
-    }
-    for text in options.set:
-        name, equals, given = text.partition("=")
-        if not equals or not name:
-            raise ValueError(
-                f"--set got {text!r}; write NAME=VALUES, as in b1=0.9,0.95."
-            )
-        if name in found:
-            raise ValueError(f"--set gives {name} a second time; give it once.")
-        found[name] = values(given, f"--set {name}")
-    return found
+COMMAND = "command.json"
 
 
-def prepare(options: argparse.Namespace, task: str) -> Path:
-    """Make the directory for the files, before anything is computed for it.
-
-    Raises an OSError in a sentence if it is not empty or cannot be written.
-    """
-    directory: Path = options.out or _free(Path("sweeps"), task)
-    hint = "give another with --out DIR"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory) as probe:
-            probe.write(b"room")
-        taken = any(directory.iterdir())
-    except OSError as error:
-        raise OSError(
-            f"{directory} cannot be written ({error.strerror or error}); {hint}."
-        ) from error
-    if taken and not options.overwrite:
-        raise FileExistsError(
-            f"{directory} is not empty; {hint}, or write into it with --overwrite."
-        )
+def _begin(options: argparse.Namespace, task: str) -> Path:
+    """Find the directory, and note in it what was asked for, to resume it."""
+    directory = prepare(options, task)
+    for left in ("journal.jsonl", "checkpoints"):  # of a sweep that is overwritten
+        path = directory / left
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    asked = {name: value for name, value in vars(options).items() if name != "run"}
+    plain = {k: str(v) if isinstance(v, Path) else v for k, v in asked.items()}
+    file, colon, name = options.task.rpartition(":")
+    if colon:
+        plain["task"] = f"{Path(file).resolve()}:{name}"
+    (directory / COMMAND).write_text(json.dumps(plain, indent=2) + "\n")
     return directory
 
 
-def rescue(result: Any) -> tuple[Path, list[Path]]:
-    """Save what was computed somewhere else; at worst print the table."""
-    try:
-        directory = Path(tempfile.mkdtemp(prefix="jopt-"))
-        return directory, result.save(directory)
-    except OSError:
-        print(",".join(result.table))
-        for row in zip(*result.table.values(), strict=True):
-            print(",".join(map(str, row)))
-        return Path("nowhere (the table is printed above)"), []
-
-
-def _free(parent: Path, stem: str) -> Path:
-    """The first of STEM-1, STEM-2, ... that has no files."""
-    paths = (parent / f"{stem}-{number}" for number in itertools.count(1))
-    return next(p for p in paths if not p.exists() or not any(p.iterdir()))
+def _as_begun(options: argparse.Namespace) -> argparse.Namespace:
+    """Return the options that the sweep to resume began with; memory, devices anew."""
+    path = options.resume / COMMAND
+    if not path.exists():
+        raise FileNotFoundError(
+            f"There is no {COMMAND} in {options.resume}: no sweep of the command line "
+            "was started there; one of Python's goes on with sweep.resume(directory)."
+        )
+    begun = json.loads(path.read_text())
+    anew = ("resume", "memory", "devices", "tensorboard")
+    return argparse.Namespace(**{**begun, **{n: getattr(options, n) for n in anew}})

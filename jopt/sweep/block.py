@@ -9,6 +9,7 @@ a branch, and a first layer sees one wide product.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -30,11 +31,15 @@ class Lane(NamedTuple):
     model_state: PyTree
     opt_state: PyTree
     key: jax.Array
+    fold: jax.Array  # int32[], whose examples are held out
     alive: jax.Array  # bool[]
 
 
 class Chunks(NamedTuple):
-    """Examples to evaluate on, in chunks that bound the activations."""
+    """Examples to evaluate on, in chunks that bound the activations.
+
+    Where a sweep has folds, both have one more axis before the others: the fold.
+    """
 
     examples: PyTree  # (chunks, examples a chunk, ...), filled up at the end
     counted: jax.Array  # bool[chunks, examples a chunk], false where filled up
@@ -43,7 +48,7 @@ class Chunks(NamedTuple):
 class Data(NamedTuple):
     """What all trials see; on the device."""
 
-    train: PyTree
+    train: PyTree  # None where the examples come with the batches
     valid: Chunks
 
 
@@ -51,8 +56,9 @@ class Batches(NamedTuple):
     """The K steps of a call."""
 
     steps: jax.Array  # int32[K], their numbers
-    rows: jax.Array  # int32[K, batch], of the training set
+    rows: jax.Array  # int32[K, batch] of the training set, or [folds, K, batch]
     end: jax.Array  # int32[], steps in all; later ones change no parameter
+    examples: PyTree = None  # what `rows` points into, if not the whole training set
 
 
 class Seen(NamedTuple):
@@ -62,12 +68,19 @@ class Seen(NamedTuple):
     alive: jax.Array  # bool[K], false from the step on that diverged
 
 
-def place(task: Task) -> Data:
-    """Put the task's training and validation sets on the device."""
-    size = examples(task.valid)
+def place(train: PyTree, valid: Sequence[PyTree]) -> Data:
+    """Put a training set, and the validation set of each fold, on the device.
+
+    train: None where the examples come with the batches.
+    """
+    size = max(map(examples, valid))
     number = math.ceil(size / EVALUATION_CHUNK)
-    (valid,) = chunked(task.valid, (number, math.ceil(size / number)))
-    return Data(jax.tree.map(jnp.asarray, task.train), valid)
+    shape = number, math.ceil(size / number)
+    folds = [chunked(part, shape)[0] for part in valid]
+    stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *folds)
+    return Data(
+        jax.tree.map(jnp.asarray, train), folds[0] if len(folds) == 1 else stacked
+    )
 
 
 def chunked(data: PyTree, shape: tuple[int, ...]) -> list[Chunks]:
@@ -86,10 +99,13 @@ def chunked(data: PyTree, shape: tuple[int, ...]) -> list[Chunks]:
     return [cut(part) for part in places.reshape(-1, *shape)]
 
 
-def start(tx: PyTree, model: tuple[PyTree, PyTree], key: jax.Array) -> Lane:
+def start(
+    tx: PyTree, model: tuple[PyTree, PyTree], key: jax.Array, fold: jax.Array
+) -> Lane:
     """Return a trial before its first step; `model` is params and model state."""
     params, model_state = model
-    return Lane(tx, params, model_state, tx.init(params), key, jnp.array(True))
+    opt_state = tx.init(params)
+    return Lane(tx, params, model_state, opt_state, key, fold, jnp.array(True))
 
 
 def train(task: Task, lane: Lane, data: PyTree, batches: Batches) -> tuple[Lane, Seen]:
@@ -120,15 +136,24 @@ def train(task: Task, lane: Lane, data: PyTree, batches: Batches) -> tuple[Lane,
         return (params, model_state, opt_state, alive), seen
 
     carry = (lane.params, lane.model_state, lane.opt_state, lane.alive)
-    steps = (batches.steps, batches.rows)
-    (params, model_state, opt_state, alive), seen = jax.lax.scan(step, carry, steps)
-    return Lane(lane.tx, params, model_state, opt_state, lane.key, alive), seen
+    folded = batches.rows.ndim == 3
+    rows = batches.rows[lane.fold] if folded else batches.rows
+    carry, seen = jax.lax.scan(step, carry, (batches.steps, rows))
+    params, model_state, opt_state, alive = carry
+    after = {"params": params, "model_state": model_state, "opt_state": opt_state}
+    return lane._replace(**after, alive=alive), seen
 
 
 def evaluate(
-    task: Task, params: PyTree, model_state: PyTree, chunks: Chunks
+    task: Task,
+    params: PyTree,
+    model_state: PyTree,
+    chunks: Chunks,
+    fold: jax.Array | int = 0,
 ) -> dict[str, jax.Array]:
     """Return the means of the task's values over the counted examples."""
+    if chunks.counted.ndim == 3:
+        chunks = jax.tree.map(lambda leaf: leaf[fold], chunks)
 
     def sums(chunk: Chunks) -> dict[str, jax.Array]:
         values = task.evaluate(params, model_state, chunk.examples)

@@ -1,252 +1,159 @@
-"""`run`: train the trials of a sweep, block by block, segment by segment."""
+"""The loop of a sweep: segment by segment, group by group, block by block."""
 
-import dataclasses
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+import warnings
+from collections.abc import Callable
+from typing import Any
 
-import jax
 import numpy as np
 
-from jopt.sweep.block import Batches, place
-from jopt.sweep.block_size import pick
-from jopt.sweep.history import History
+from jopt.sweep.group import Group
 from jopt.sweep.interrupts import Interrupts
-from jopt.sweep.lanes import Lanes
-from jopt.sweep.plan import Plan, base_key
-from jopt.sweep.program import Pool, Program, Report
-from jopt.sweep.result import Best, SweepResult, table_of, winner
-from jopt.sweep.surroundings import surroundings
-from jopt.sweep.task import Task, examples
-from jopt.sweep.trial import Trial, groups, space, stack, with_seeds
+from jopt.sweep.outcome import Ending, result
+from jopt.sweep.pool import Report
+from jopt.sweep.progress import Progress, Segment, Watchers
+from jopt.sweep.result import SweepResult
+from jopt.sweep.state import State
+from jopt.sweep.store import Store
+from jopt.sweep.trial import stack
+
+GENERATIONS = 2**32 - 2  # tells a generation's random numbers from an epoch's
 
 
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """Where a sweep is, after each block."""
+class Engine:
+    """Trains what is left to train of a sweep.
 
-    segment: int  # under way, counted from 1
-    segments: int
-    alive: int  # trials
-    trials: int
-    best: dict[str, Any] | None  # row of the table: the best when a segment last ended
-    trial_steps: int  # made so far
-    trial_steps_left: int  # to be made, if nothing more diverges
-    seconds: float  # since training began, without compiling
-    last_block: bool  # of the segment
-
-
-def run(
-    task: Task,
-    trials: Sequence[Trial],
-    *,
-    steps: int | None = None,
-    epochs: int | None = None,
-    seeds: int = 1,
-    batch_size: int | None = None,
-    block: int | None = None,
-    segments: int = 10,
-    seed: int | jax.Array = 0,
-    progress: Callable[[Progress], None] | None = None,
-) -> SweepResult:
-    """Train all trials, in blocks, and return what came of each.
-
-        trials = sweep.grid(jopt.adamw, learning_rate=np.logspace(-5, 0, 64))
-        result = sweep.run(digits(), trials, steps=500, seeds=3)
-
-    task: model, loss and data. trials: of `grid`. steps: of each trial, or epochs:
-    passes over the training set; by default the task's epochs. seeds: keys with which
-    each setting is trained. batch_size: examples a step; by default the task's. block:
-    trials trained together in one compiled call; by default picked by timing.
-    segments: times that all trials are evaluated on the validation set, and that
-    diverged ones are dropped. seed: of everything random, an integer or a key.
-    progress: called after each block.
-
-    A trial diverges when its loss is not finite, or above what the task says: its
-    parameters stay as they are from that step on, and it is left out from the next
-    segment on. For the same block, a trial's numbers are bitwise the same whatever
-    trials are beside it.
-
-    An interrupt (Ctrl-C) ends the sweep at the block under way: what was trained is
-    returned, with the rest marked `interrupted`.
-
-    Raises a ValueError in a sentence where an argument does not fit.
+    watchers: who is told. store: where the state is kept; None: nowhere.
     """
-    if not trials:
-        raise ValueError("A sweep needs at least one trial, got none.")
-    task.check()
-    batch = _batch(task, task.batch_size if batch_size is None else batch_size)
-    trials = with_seeds(trials, seeds)
-    sizes = {"steps": steps, "epochs": epochs, "segments": segments, "block": block}
-    for name, value in sizes.items():
-        if value is not None and value < 1:
-            raise ValueError(f"A sweep needs {name} of at least 1, got {value}.")
-    if steps is None:
-        passes = task.epochs if epochs is None else epochs
-        steps = passes * (examples(task.train) // batch)
-    plan = Plan(task, batch, steps, segments, base_key(seed))
-    engine = _Engine(plan, trials, block, progress)
-    return engine.run()
 
-
-class _Group(NamedTuple):
-    """Trials of one structure."""
-
-    positions: np.ndarray  # int[trials], in the sweep
-    pool: Pool
-    alive: np.ndarray  # bool[trials], kept up to date in place
-
-
-class _Engine:
-    def __init__(
-        self,
-        plan: Plan,
-        trials: Sequence[Trial],
-        block: int | None,
-        progress: Callable[[Progress], None] | None,
-    ):
-        self.plan, self.trials, self.progress = plan, trials, progress
-        self.history = History(len(trials), plan.steps, plan.segments, plan.length)
-        self.data = place(plan.task)
+    def __init__(self, state: State, watchers: Watchers, store: Store | None = None):
+        self.state, self.watchers, self.store = state, watchers, store
+        rule = state.options.pruner
+        self.pruner = rule and rule.for_sweep(state.segments, len(state.settings))
+        self.first = 0  # segment to train
+        self.unsaved: str | None = None  # why the state is no longer kept
         self.best: dict[str, Any] | None = None
-        self.search: list[dict[str, Any]] = []
-        began = time.perf_counter()
-        self.groups = [self._group(p, block) for p in groups(trials)]
-        searching = sum(search["seconds"] for search in self.search)
-        self.compile_seconds = time.perf_counter() - began - searching
 
-    def _group(self, positions: list[int], block: int | None) -> _Group:
-        trials = [self.trials[i] for i in positions]
-        txs = stack([trial.tx for trial in trials])
-        call, seeded = self.plan.batches(0)[0], self.plan.seeded(trials)
-        lanes = Lanes(self.plan.task, txs, seeded, self.data, call)
-        if block is None:
-            program, timings = pick(lanes, call, self.plan.steps)
-            self.search.append(timings)
-        else:
-            program = Program(lanes, block, call)
-        return _Group(np.asarray(positions), Pool(program), np.ones(len(trials), bool))
+    def restore(self) -> None:
+        """Go back to the newest state in the store, if there is one."""
+        assert self.store is not None
+        found = self.store.newest(self.state.like)
+        if found is not None:
+            self.state.put_back(found)
+            self.first = found.segment + 1
 
     def run(self) -> SweepResult:
+        """Train, and return what came of the sweep."""
         self.began = time.perf_counter()
-        with Interrupts() as self.interrupts:
-            for segment in range(self.plan.segments):
-                if self.interrupts.asked:
+        last = self.state.segments - 1
+        with Interrupts() as interrupts:
+            for segment in range(self.first, last + 1):
+                if interrupts.asked or not self.state.history.going.any():
                     break
-                batches = self.plan.batches(segment)
-                for group in self.groups:
-                    self._train(group, segment, batches)
-        return self._result()
+                for group in self.state.groups:
+                    self._train(group, segment)
+                if segment < last:
+                    self._prune(segment)
+                    self._evolve(segment)
+                self._keep(segment)
+                self._call_back(segment)
+        seconds = time.perf_counter() - self.began
+        first, asked = self.first, interrupts.asked
+        return result(
+            self.state, Ending(seconds, asked, first, self.unsaved, self.pruner)
+        )
 
-    def _train(self, group: _Group, segment: int, batches: list[Batches]) -> None:
-        rows, shared = np.flatnonzero(group.alive), group.pool.shared
-        block = group.pool.program.block
+    def _train(self, group: Group, segment: int) -> None:
+        batches, history = group.plan.batches(segment), self.state.history
+        rows, shared = group.rows(history.going), group.pool.shared
         waiting: list[tuple[np.ndarray, Callable[[], Report]]] = []
-        for first in range(0, len(rows), block):
-            if self.interrupts.asked:
-                break
-            taken = rows[first : first + block]
-            waiting.append((taken, group.pool.train(taken, shared, batches)))
+        for taken in group.pool.cut(rows):
+            report = group.pool.train(taken, shared, batches)
+            waiting.append((group.positions[taken], report))
             if len(waiting) > 1:  # the device has the next block while we look at this
-                self._record(group, segment, *waiting.pop(0))
+                trials, report = waiting.pop(0)
+                history.record(trials, segment, report())
                 self._tell(segment)
-        for taken, report in waiting:
-            self._record(group, segment, taken, report)
-        self._tell(segment, last_block=group is self.groups[-1])
+        for trials, report in waiting:
+            history.record(trials, segment, report())
+        self._tell(segment, last_block=group is self.state.groups[-1])
 
-    def _record(
-        self,
-        group: _Group,
-        segment: int,
-        rows: np.ndarray,
-        report: Callable[[], Report],
-    ) -> None:
-        trials = group.positions[rows]
-        group.alive[rows] = self.history.record(trials, segment, report())
+    def _prune(self, segment: int) -> None:
+        if self.pruner is None:
+            return
+        history, settings = self.state.history, self.state.settings
+        keep = self.pruner.keep(history.reports(segment, settings))
+        for trials, kept in zip(settings, keep, strict=True):
+            if not kept:
+                history.pruned[trials] |= ~history.diverged[trials]
+
+    def _evolve(self, segment: int) -> None:
+        state, population = self.state, self.state.options.population
+        if population is None or not population.due(segment, state.segments):
+            return
+        losses = state.history.valid["loss"][:, segment].astype(float)
+        values = np.where(state.history.diverged, np.inf, losses)
+        settings = [trial.hyperparameters for trial in state.trials]
+        random = state.plan.random(segment, GENERATIONS)
+        generation = population.step(values, settings, random, segment)
+        state.lineage.record(segment, state.step_after(segment), generation)
+        state.change(generation.settings)
+        (group,) = state.groups
+        txs = stack([trial.tx for trial in state.trials])
+        group.pool.inherit(generation.parents, txs)
+        state.history.inherit(generation.parents)
+        state.at_hand = state.at_hand[generation.parents]
+
+    def _keep(self, segment: int) -> None:
+        if self.store is None:
+            return
+        record, tree = self.state.record(segment), self.state.tree()
+        try:
+            self.store.save(segment, record, tree)
+        except OSError as error:  # what is computed is not lost, it goes on in memory
+            self.unsaved = (
+                f"The sweep could not be saved after segment {segment + 1} and went on "
+                f"in memory: {error.strerror or error}."
+            )
+            warnings.warn(self.unsaved, stacklevel=2)
+            self.store.close()
+            self.store = None
+
+    def _call_back(self, segment: int) -> None:
+        if not self.watchers.callbacks:
+            return
+        history = self.state.history
+        now = Segment(
+            number=segment + 1,
+            segments=self.state.segments,
+            step=self.state.step_after(segment),
+            table=self.state.table(),
+            valid={name: seen.copy() for name, seen in history.valid.items()},
+            curves=history.losses.copy(),
+            alive=history.going,
+            best=self.state.best_row(),
+        )
+        for callback in self.watchers.callbacks:
+            callback(now)
 
     def _tell(self, segment: int, last_block: bool = False) -> None:
-        if self.progress is None:
+        if self.watchers.progress is None:
             return
         if last_block:
-            table = table_of(self.trials, self.history)
-            best = winner(self.trials, table)
-            self.best = None if best is None else {k: v[best] for k, v in table.items()}
-        self.progress(
+            self.best = self.state.best_row()
+        history = self.state.history
+        going = history.going
+        left = self.state.plan.steps - history.steps[going]
+        self.watchers.progress(
             Progress(
                 segment=segment + 1,
-                segments=self.plan.segments,
-                alive=sum(int(group.alive.sum()) for group in self.groups),
-                trials=len(self.trials),
+                segments=self.state.segments,
+                alive=int(going.sum()),
+                trials=len(going),
                 best=self.best,
-                trial_steps=int(self.history.steps.sum()),
-                trial_steps_left=self._left(),
+                trial_steps=int(history.steps.sum()),
+                trial_steps_left=int(left.sum()),
                 seconds=time.perf_counter() - self.began,
                 last_block=last_block,
             )
         )
-
-    def _left(self) -> int:
-        going = np.concatenate([group.positions[group.alive] for group in self.groups])
-        return int((self.plan.steps - self.history.steps[going]).sum())
-
-    def _result(self) -> SweepResult:
-        seconds = time.perf_counter() - self.began
-        table = table_of(self.trials, self.history)
-        stacked = [(g.positions, *g.pool.models()) for g in self.groups]
-        result = SweepResult(
-            trials=tuple(self.trials),
-            table=table,
-            curves=self.history.losses,
-            valid=self.history.valid,
-            valid_steps=self.history.ends(),
-            best=None,
-            info=self._info(seconds),
-            _stacked=stacked,
-        )
-        best = winner(self.trials, table)
-        if best is None or self.interrupts.asked:
-            return result
-        return dataclasses.replace(result, best=self._best(result, best))
-
-    def _best(self, result: SweepResult, trial: int) -> Best:
-        test: dict[str, float] = {}
-        for group in self.groups:
-            if trial in group.positions and self.plan.task.test is not None:
-                row = int(np.flatnonzero(group.positions == trial)[0])
-                test = group.pool.evaluate(row, self.plan.task.test)
-        valid = {
-            name: float(result.table[f"valid_{name}"][trial]) for name in result.valid
-        }
-        chosen = self.trials[trial]
-        return Best(trial, chosen.hyperparameters, chosen.seed, valid, test)
-
-    def _info(self, seconds: float) -> dict[str, Any]:
-        plan, programs = self.plan, [group.pool.program for group in self.groups]
-        made = int(self.history.steps.sum())
-        return {
-            "task": plan.task.name,
-            "space": space(self.trials),
-            "trials": len(self.trials),
-            "steps": plan.steps,
-            "batch_size": plan.batch_size,
-            "segments": plan.segments,
-            "block": [program.block for program in programs],
-            "groups": len(self.groups),
-            "segment_compiles": sum(program.compiles for program in programs),
-            "compile_seconds": self.compile_seconds,
-            "block_search": self.search,
-            "train_seconds": seconds,
-            "trial_steps": made,
-            "trial_steps_per_second": made / seconds,
-            "interrupted": self.interrupts.asked,
-            **surroundings(),
-        }
-
-
-def _batch(task: Task, size: int) -> int:
-    if not 1 <= size <= examples(task.train):
-        raise ValueError(
-            f"The batch size must be between 1 and the {examples(task.train)} training "
-            f"examples of {task.name}, got {size}."
-        )
-    return size

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jopt.sweep import models
+
 if TYPE_CHECKING:
     from jopt.sweep.result import SweepResult
 
 
-def save(result: "SweepResult", directory: Path) -> list[Path]:
+def save(result: "SweepResult", directory: Path, keep: int) -> list[Path]:
     """Write everything into `directory`, made if it is not there; return the files."""
     directory.mkdir(parents=True, exist_ok=True)
     written = [
@@ -21,10 +23,17 @@ def save(result: "SweepResult", directory: Path) -> list[Path]:
         _json(result.info, directory / "sweep.json"),
         _json(_best(result), directory / "best.json"),
     ]
+    if result.lineage is not None:
+        written.append(_json(result.lineage.as_dict(), directory / "lineage.json"))
     if importlib.util.find_spec("matplotlib") is not None:
         from jopt.sweep import plots  # matplotlib is an extra, and slow to load
 
         written += plots.save(result, directory)
+    if importlib.util.find_spec("plotly") is not None:
+        from jopt.sweep import report  # plotly is an extra, and slow to load
+
+        written.append(report.save(result, directory))
+    models.save(result, result.top(keep), directory / "best")
     return written
 
 

@@ -1,23 +1,41 @@
 """What was seen of the trials of a sweep while they trained."""
 
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import jax
 import numpy as np
 
-from jopt.sweep.program import Report
+from jopt.sweep.over_settings import means, reduced
+from jopt.sweep.pool import Report
+from jopt.sweep.reports import Reports
 
 
 class History:
-    """What was seen of each trial while it trained."""
+    """What was seen of each trial while it trained; a row each."""
 
     def __init__(self, trials: int, steps: int, segments: int, length: int):
         self.losses = np.full((trials, steps), np.nan, np.float32)
-        self.valid: dict[str, np.ndarray] = {}  # each (trials, segments)
+        self.valid: dict[str, np.ndarray] = {}  # each float32[trials, segments]
         self.steps = np.zeros(trials, int)  # made, or until the one that diverged
-        self.diverged = np.zeros(trials, bool)
+        self.died = np.full(trials, segments)  # the segment in which it diverged
+        self.pruned = np.zeros(trials, bool)
         self.segments = segments
         self.length = length  # of a segment, in steps
 
-    def record(self, trials: np.ndarray, segment: int, report: Report) -> np.ndarray:
-        """Note a segment of these trials; return which are still alive."""
+    @property
+    def diverged(self) -> np.ndarray:
+        """Which trials diverged, bool[trials]."""
+        return self.died < self.segments
+
+    @property
+    def going(self) -> np.ndarray:
+        """Which trials are still trained, bool[trials]."""
+        return ~(self.diverged | self.pruned)
+
+    def record(self, trials: np.ndarray, segment: int, report: Report) -> None:
+        """Note a segment of these trials."""
         first = segment * self.length
         within = slice(0, self.losses.shape[1] - first)  # less the steps past the end
         losses, going = report.losses[:, within], report.alive[:, within]
@@ -27,15 +45,35 @@ class History:
         self.losses[trials, first : first + losses.shape[1]] = shown
         self.steps[trials] = first + made
         # The loss before the others, wherever they are listed.
-        for name in sorted(report.valid, key=lambda name: (name != "loss", name)):
+        for name in sorted(report.valid, key=_order):
             values = report.valid[name]
             kept = self.valid.setdefault(
                 name, np.full((len(self.steps), self.segments), np.nan, np.float32)
             )
             kept[trials, segment] = np.where(alive, values, np.nan)
         alive &= np.isfinite(report.valid["loss"])
-        self.diverged[trials] = ~alive
-        return alive
+        self.died[trials] = np.where(alive, self.segments, segment)
+
+    def reports(self, segment: int, settings: Sequence[np.ndarray]) -> Reports:
+        """Return what the settings, given by their trials, reported to this segment."""
+        values = self.valid["loss"][:, : segment + 1].astype(float)
+        train = self.segment_losses(segment + 1)
+        after = np.arange(segment + 1) >= self.died[:, None]
+        values, train = np.where(after, np.inf, values), np.where(after, np.inf, train)
+        alive = reduced(np.logical_or, self.going, settings)
+        return Reports(means(values, settings), means(train, settings), alive)
+
+    def segment_losses(self, segments: int) -> np.ndarray:
+        """Each trial's mean training loss by segment; NaN where there was none."""
+        cuts = [slice(s * self.length, (s + 1) * self.length) for s in range(segments)]
+        with warnings.catch_warnings():  # NumPy's, of means of nothing
+            warnings.simplefilter("ignore", RuntimeWarning)
+            means = [np.nanmean(self.losses[:, cut], axis=1) for cut in cuts]
+        return np.stack(means, axis=1).astype(float)
+
+    def inherit(self, parents: np.ndarray) -> None:
+        """Note that trials go on where their parents are, none diverged."""
+        self.died, self.steps = self.died[parents], self.steps[parents]
 
     def ends(self) -> np.ndarray:
         """The steps made at the end of each segment."""
@@ -53,9 +91,31 @@ class History:
 
     def train_loss(self) -> np.ndarray:
         """Each trial's mean training loss over its last segment's worth of steps."""
-        windows = [
-            losses[max(0, end - self.length) : end]
-            for losses, end in zip(self.losses, self.steps, strict=True)
-        ]
-        means = [window.mean() if len(window) else np.nan for window in windows]
-        return np.asarray(means, np.float32)
+        places = self.steps[:, None] + np.arange(-self.length, 0)
+        made = places >= 0
+        taken = np.take_along_axis(self.losses, np.maximum(places, 0), axis=1)
+        sums = np.sum(taken, axis=1, dtype=float, where=made)
+        with np.errstate(invalid="ignore"):  # a trial that has made no step
+            return (sums / made.sum(axis=1)).astype(np.float32)
+
+    def statuses(self) -> np.ndarray:
+        """Each trial's status: complete, pruned, interrupted or diverged."""
+        over = self.steps == self.losses.shape[1]
+        status = np.where(over, "complete", "interrupted")
+        status = np.where(self.pruned, "pruned", status)
+        return np.where(self.diverged, "diverged", status)
+
+    def arrays(self) -> dict[str, Any]:
+        """Return everything as a tree of arrays, for a checkpoint."""
+        names = ("losses", "valid", "steps", "died", "pruned")
+        return {name: getattr(self, name) for name in names}
+
+    def restore(self, arrays: dict[str, Any]) -> None:
+        """Put back what `arrays` gave."""
+        for name, value in jax.tree.map(np.array, arrays).items():
+            setattr(self, name, value)
+        self.valid = dict(sorted(self.valid.items(), key=lambda item: _order(item[0])))
+
+
+def _order(name: str) -> tuple[bool, str]:
+    return name != "loss", name

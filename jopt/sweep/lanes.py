@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jopt._pytree import PyTree
 from jopt.sweep.block import Batches, Chunks, Data, Lane, Seen, evaluate, start, train
@@ -19,6 +20,7 @@ class Seeded(NamedTuple):
     models: tuple[PyTree, PyTree]  # params and model states, stacked by seed
     keys: jax.Array  # [seeds], for what is random in training
     rows: jax.Array  # int32[trials], each trial's place among the seeds
+    folds: jax.Array  # int32[trials]
 
 
 class Lanes:
@@ -38,7 +40,8 @@ class Lanes:
         self._evaluate_one = jax.jit(functools.partial(evaluate, task))
         self.data = data
         self.txs, self.seeded, self.count = txs, seeded, len(seeded.rows)
-        first = jax.tree.map(lambda leaf: leaf[0], (txs, seeded.models, seeded.keys))
+        parts = (txs, seeded.models, seeded.keys, seeded.folds)
+        first = jax.tree.map(lambda leaf: leaf[0], parts)
         lane = jax.eval_shape(lambda: start(*first))
         self._structure = jax.tree.structure(lane)
         self._is_shared = _counters(lane)
@@ -47,11 +50,23 @@ class Lanes:
     def start(self, txs: PyTree, seeded: Seeded) -> tuple[Leaves, Leaves]:
         """Return a block of trials before their first step."""
 
-        def one(tx: PyTree, row: jax.Array) -> tuple[Leaves, Leaves]:
+        def one(tx: PyTree, row: jax.Array, fold: jax.Array) -> tuple[Leaves, Leaves]:
             model, key = jax.tree.map(lambda x: x[row], (seeded.models, seeded.keys))
-            return self._split(start(tx, model, key))
+            return self._split(start(tx, model, key, fold))
 
-        return jax.vmap(one, out_axes=(0, None))(txs, seeded.rows)
+        return jax.vmap(one, out_axes=(0, None))(txs, seeded.rows, seeded.folds)
+
+    def inherit(
+        self, own: Leaves, shared: Leaves, parents: np.ndarray, txs: PyTree
+    ) -> Leaves:
+        """Return trials that go on where their `parents` are, with other numbers.
+
+        A trial's key and fold stay its own.
+        """
+        before = self.join(own, shared)
+        after = self.join([leaf[parents] for leaf in own], shared)
+        after = after._replace(tx=txs, key=before.key, fold=before.fold)
+        return self._split(after)[0]
 
     def train(
         self, own: Leaves, shared: Leaves, data: PyTree, batches: Batches
@@ -71,9 +86,13 @@ class Lanes:
 
         def one(own: Leaves, shared: Leaves) -> dict[str, jax.Array]:
             lane = self.join(own, shared)
-            return self._evaluate_one(lane.params, lane.model_state, chunks)
+            return self._evaluate_one(lane.params, lane.model_state, chunks, lane.fold)
 
         return _over_trials(one, own, shared, out_axes=0)
+
+    def examples(self, batches: Batches) -> PyTree:
+        """Return what the rows of `batches` point into."""
+        return self.data.train if batches.examples is None else batches.examples
 
     def join(self, own: Leaves, shared: Leaves) -> Lane:
         """Return the lane, or the stacked lanes, of these leaves."""
@@ -99,7 +118,7 @@ class Lanes:
             return probe(jax.tree.leaves(lane))
 
         trials = jax.vmap(trained, in_axes=(0, None, None, None))
-        jax.eval_shape(trials, own, shared, self.data.train, batches)
+        jax.eval_shape(trials, own, shared, self.examples(batches), batches)
         still = [s and not b for s, b in zip(self._is_shared, batched[0], strict=True)]
         if still != self._is_shared:
             self._is_shared = still

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 if TYPE_CHECKING:
     from jopt.sweep.result import SweepResult
 
-BAD, WINNER = "#cc3311", "#ffaa00"
+BAD, WINNER, PALE = "#cc3311", "#ffaa00", "#bbbbbb"
+LINES = 8  # settings of the other hyperparameters that a picture can show apart
 
 
 def save(result: "SweepResult", directory: Path) -> list[Path]:
@@ -55,16 +56,24 @@ def draw_response(axes: Axes, result: "SweepResult", name: str) -> None:
     """Draw the final validation loss against a hyperparameter.
 
     A line is a setting of the other hyperparameters, the mean over the seeds; its band
-    reaches from the least to the greatest. Diverged settings are crosses at the top;
+    reaches from the least to the greatest. Of more than a few settings there are points
+    alone. Pruned ones are pale, where they ended. Diverged ones are crosses at the top;
     the dashed line is the least value at which any diverged.
     """
     settings = result.settings()
     x, y = _numbers(settings[name]), settings["valid_loss"]
     diverged = settings["status"] == "diverged"
+    pruned = settings["status"] == "pruned"
+    if pruned.any():
+        axes.plot(x[pruned], y[pruned], "o", ms=3, color=PALE, label="pruned")
     lines = _lines(result, name, settings)
+    if len(lines) > LINES:
+        kept = ~(diverged | pruned)
+        axes.plot(x[kept], y[kept], "o", ms=4, label="trained to the end")
+        lines = {}
     colors = colormaps["viridis"](np.linspace(0, 0.85, len(lines)))
     for (label, rows), color in zip(lines.items(), colors, strict=True):
-        rows = rows[~diverged[rows]]
+        rows = rows[~(diverged | pruned)[rows]]
         rows = rows[np.argsort(x[rows])]
         low, high = settings["valid_loss_min"][rows], settings["valid_loss_max"][rows]
         axes.plot(x[rows], y[rows], "o-", ms=4, color=color, label=label)

@@ -1,126 +1,174 @@
-"""The compiled steps of a group of trials, and the pool its blocks are taken from."""
+"""The compiled steps of a group of trials."""
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jopt._pytree import PyTree
-from jopt.sweep.block import Batches, Chunks, Seen, chunked
+from jopt.sweep import memory
+from jopt.sweep.block import Batches, Chunks, Seen
+from jopt.sweep.devices import Device, Spread
 from jopt.sweep.lanes import Lanes, Leaves
 
-
-class Report(NamedTuple):
-    """What a segment saw of the trials of a block; on the host."""
-
-    losses: np.ndarray  # float32[trials, K], before each step
-    alive: np.ndarray  # bool[trials, K], false from the step on that diverged
-    valid: dict[str, np.ndarray]  # each float32[trials], after the last step
+Parts: TypeAlias = list[Leaves]  # a device's trials, or what they share, each
 
 
 class Program:
-    """Lanes' steps, compiled once for `block` trials."""
+    """Lanes' steps, compiled once for `block` trials of a device.
 
-    def __init__(self, lanes: Lanes, block: int, batches: Batches):
-        self.lanes, self.block = lanes, block
-        self._train = jax.jit(lanes.train, donate_argnums=0)
-        self._evaluate = jax.jit(lanes.evaluate)
-        self.train(*self.zeros(), batches)  # compiles it
+    lanes: all trials of a group. block: at least 1. batches: any of a call, for shapes.
+    devices: by default all of this process's. on_host: whether trials wait in the
+    host's memory while no call trains them.
 
-    @property
-    def compiles(self) -> int:
-        """How often the steps have been compiled."""
-        return self._train._cache_size()  # pyright: ignore
-
-    def zeros(self) -> tuple[Leaves, Leaves]:
-        """Return a block of no meaning, to compile and to time with."""
-        own, shared = jax.eval_shape(
-            self.lanes.start, self.lanes.txs, self.lanes.seeded
-        )
-        own = [jnp.zeros((self.block, *leaf.shape[1:]), leaf.dtype) for leaf in own]
-        return own, [jnp.zeros(leaf.shape, leaf.dtype) for leaf in shared]
-
-    def train(
-        self, own: Leaves, shared: Leaves, batches: Batches
-    ) -> tuple[Leaves, Leaves, Seen]:
-        """Return the block after the steps of `batches`; `own` is donated."""
-        return self._train(own, shared, self.lanes.data.train, batches)
-
-    def evaluate(
-        self, own: Leaves, shared: Leaves, chunks: Chunks
-    ) -> dict[str, jax.Array]:
-        """Return the means over the examples, each (block,)."""
-        return self._evaluate(own, shared, chunks)
-
-
-class Pool:
-    """All trials of a group on the device, a row each.
-
-    A block of rows is taken out, trained and put back: which trials, and how many are
-    left, makes no new program, and no trial's numbers depend on its neighbours.
+    A call trains `width` trials, `block` on each device.
     """
 
-    def __init__(self, program: Program):
-        self.program = program
-        lanes, block = program.lanes, program.block
-        self._own, self.shared = jax.jit(lanes.start)(lanes.txs, lanes.seeded)
-        # Compiles the three, before the clock of the training runs; changes nothing.
-        nowhere = np.full(block, lanes.count)
-        own = _take(self._own, nowhere)
-        jax.block_until_ready(program.evaluate(own, self.shared, lanes.data.valid))
-        self._own = _put(self._own, nowhere, own)
+    def __init__(
+        self,
+        lanes: Lanes,
+        block: int,
+        batches: Batches,
+        devices: Sequence[Device] | None = None,
+        on_host: bool = False,
+    ):
+        self.lanes, self.block, self.on_host = lanes, block, on_host
+        # A device without a trial would have nothing to do.
+        self.spread = Spread(Spread.of(devices).devices[: lanes.count])
+        self.data = self.spread.copies(lanes.data)
+        self.compiles = 0  # of the steps; what is compiled refuses any other shape
+        self._evaluations: dict[Any, Any] = {}  # by the shapes of the examples
+        calls = self.spread.copies(batches)
+        examples = [
+            self._examples(*given) for given in zip(self.data, calls, strict=True)
+        ]
+        train = jax.jit(lanes.train, donate_argnums=0)
+        self._trains = self._compile(train, examples, calls)
+        self.compiles += len(self._trains)
+
+    @property
+    def width(self) -> int:
+        """The trials of a call, on all devices."""
+        return self.block * len(self.spread.devices)
+
+    def start(self, rows: np.ndarray, device: int) -> tuple[Leaves, Leaves]:
+        """Return the trials of `rows` before their first step, on a device."""
+        return self._start(rows.astype(np.int32), *self._beginnings[device])
+
+    def zeros(self) -> tuple[Parts, Parts]:
+        """Return trials of no meaning, to time with."""
+        make = lambda leaf: jnp.zeros(leaf.shape, leaf.dtype)  # noqa: E731
+        parts = [
+            jax.device_put(jax.tree.map(make, self.shapes), device)
+            for device in self.spread.devices
+        ]
+        return [own for own, _ in parts], [shared for _, shared in parts]
 
     def train(
-        self, rows: np.ndarray, shared: Leaves, segment: Sequence[Batches]
-    ) -> Callable[[], Report]:
-        """Train the trials of `rows`, at most a block, from the counters `shared`.
+        self, own: Parts, shared: Parts, batches: Batches
+    ) -> tuple[Parts, Parts, list[Seen]]:
+        """Return the trials after the steps of `batches`; `own` is donated."""
+        calls = self.spread.copies(batches)
+        given = zip(self._trains, own, shared, self.data, calls, strict=True)
+        found = [
+            train(own, shared, self._examples(data, call), call)
+            for train, own, shared, data, call in given
+        ]
+        return (
+            [own for own, _, _ in found],
+            [shared for _, shared, _ in found],
+            [seen for _, _, seen in found],
+        )
 
-        Returns at once; what it returns waits for the device and gives the report.
+    def evaluate(
+        self, own: Parts, shared: Parts, chunks: Chunks | None = None
+    ) -> list[dict[str, jax.Array]]:
+        """Return the means over the examples, each (block,), of each device.
+
+        chunks: by default the validation set.
         """
-        count, block = self.program.lanes.count, self.program.block
-        padded = np.full(block, count)  # past the end: read as the last row,
-        padded[: len(rows)] = rows  # written nowhere
-        own, calls = _take(self._own, padded), []
-        for batches in segment:
-            own, shared, seen = self.program.train(own, shared, batches)
-            calls.append(seen)
-        valid = self.program.evaluate(own, shared, self.program.lanes.data.valid)
-        self._own, self.shared = _put(self._own, padded, own), shared
+        if chunks is None:
+            copies = [data.valid for data in self.data]
+        else:
+            copies = self.spread.copies(chunks)
+        given = zip(self._evaluation(copies), own, shared, copies, strict=True)
+        return [evaluate(*rest) for evaluate, *rest in given]
 
-        def report() -> Report:
-            losses, alive = (
-                np.concatenate(c, axis=1) for c in zip(*calls, strict=True)
-            )
-            whole = Report(losses, alive, jax.device_get(valid))
-            return jax.tree.map(lambda leaf: leaf[: len(rows)], whole)
+    @functools.cached_property
+    def shapes(self) -> tuple[list[Any], list[Any]]:
+        """The shapes of the trials of a device, and of what they share."""
+        given = self.lanes.txs, self.lanes.seeded
+        own, shared = jax.eval_shape(self.lanes.start, *given)
+        own = [jax.ShapeDtypeStruct((self.block, *x.shape[1:]), x.dtype) for x in own]
+        return own, [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in shared]
 
-        return report
+    @property
+    def text(self) -> str:
+        """What the devices are told to do in a call, as XLA prints it."""
+        valid = [data.valid for data in self.data]
+        told = [*self._trains, *self._evaluation(valid)]
+        return "\n".join(compiled.as_text() for compiled in told)
 
-    def evaluate(self, row: int, data: PyTree) -> dict[str, float]:
-        """Return the means of the trial of `row` over any examples."""
-        own = _take(self._own, np.full(self.program.block, row))
-        chunks = chunked(data, self.program.lanes.data.valid.counted.shape)
-        numbers = [float(jnp.sum(part.counted)) for part in chunks]
-        means = [self.program.evaluate(own, self.shared, part) for part in chunks]
-        return {
-            name: float(np.average([mean[name][0] for mean in means], weights=numbers))
-            for name in means[0]
-        }
+    @property
+    def trained_bytes(self) -> int:
+        """Bytes of a device while a call trains, beside the training set.
 
-    def models(self) -> tuple[PyTree, PyTree]:
-        """Return all trials' parameters and model states, stacked."""
-        lane = self.program.lanes.join(self._own, self.shared)
-        return lane.params, lane.model_state
+        A call's trials count twice: the next are brought while these are trained.
+        """
+        held = memory.size(self.data[0].train)
+        needed = memory.needed(self._trains[0])
+        return needed - held + memory.size(self.shapes[0])
 
+    @property
+    def bytes(self) -> int:
+        """Bytes of a device while a call trains or evaluates, beside the data."""
+        valid = [data.valid for data in self.data]
+        needed = memory.needed(self._evaluation(valid)[0]) - memory.size(valid[0])
+        return max(self.trained_bytes, needed + memory.size(self.shapes[0]))
 
-@jax.jit
-def _take(pool: PyTree, rows: np.ndarray) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf.at[rows].get(mode="clip"), pool)
+    @property
+    def bytes_a_trial(self) -> float:
+        """A trial's share of `bytes`."""
+        return self.bytes / self.block
 
+    @functools.cached_property
+    def _start(self) -> Callable[..., tuple[Leaves, Leaves]]:
+        def start(rows: jax.Array, txs: PyTree, seeded: Any):
+            places = {"rows": seeded.rows[rows], "folds": seeded.folds[rows]}
+            txs = jax.tree.map(lambda leaf: leaf[rows], txs)
+            return self.lanes.start(txs, seeded._replace(**places))
 
-@jax.jit(donate_argnums=0)
-def _put(pool: PyTree, rows: np.ndarray, block: PyTree) -> PyTree:
-    put = lambda leaf, new: leaf.at[rows].set(new, mode="drop")  # noqa: E731
-    return jax.tree.map(put, pool, block)
+        return jax.jit(start)
+
+    @functools.cached_property
+    def _beginnings(self) -> list[tuple[PyTree, PyTree]]:
+        return self.spread.copies((self.lanes.txs, self.lanes.seeded))
+
+    def _evaluation(self, copies: list[Chunks]) -> list[Any]:
+        leaves, structure = jax.tree.flatten(copies[0])
+        key = structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        if key not in self._evaluations:
+            evaluate = jax.jit(self.lanes.evaluate)
+            self._evaluations[key] = self._compile(evaluate, copies)
+        return self._evaluations[key]
+
+    def _compile(self, function: Any, *given: Sequence[PyTree]) -> list[Any]:
+        """Compile a function of trials for each device; `given` by device."""
+
+        def lowered(device: Device, *rest: PyTree) -> Any:
+            there = jax.sharding.SingleDeviceSharding(device)
+            at = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=there)  # noqa: E731
+            return function.lower(*jax.tree.map(at, self.shapes), *rest)
+
+        programs = list(map(lowered, self.spread.devices, *given))
+        # The first alone: the kernels it finds to be the fastest, the others take over.
+        first = programs[0].compile()
+        with ThreadPoolExecutor() as threads:
+            return [first, *threads.map(lambda x: x.compile(), programs[1:])]
+
+    def _examples(self, data: Any, batches: Batches) -> PyTree:
+        return data.train if batches.examples is None else batches.examples

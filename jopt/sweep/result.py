@@ -13,7 +13,9 @@ import numpy as np
 from jopt._pytree import PyTree
 from jopt.sweep import files
 from jopt.sweep.history import History
-from jopt.sweep.trial import Trial
+from jopt.sweep.lineage import Lineage
+from jopt.sweep.over_settings import means, reduced
+from jopt.sweep.trial import Trial, shown
 
 if TYPE_CHECKING:
     import pandas
@@ -29,21 +31,24 @@ class Best:
     seed: int
     valid: dict[str, float]
     test: dict[str, float]
+    fold: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepResult:
     """What came of each trial.
 
-    table: a NumPy array by column: `trial`, the hyperparameters, `seed`, `status`
-        (complete, diverged or interrupted), `steps`, `train_loss` (mean over the last
-        segment), `valid_loss` and the task's other metrics.
+    table: a NumPy array by column: `trial`, the hyperparameters, `seed`, `fold` if
+        there are several, `status` (complete, pruned, diverged or interrupted),
+        `steps`, `train_loss` (mean over the last segment), `valid_loss` and the task's
+        other metrics, as they were in the trial's last report.
     curves: the training loss before each step, float32[trials, steps]; NaN where there
         was none.
     valid: the validation metrics by segment, each float32[trials, segments].
     valid_steps: the steps that those were seen after, int[segments].
     best: the winner, or None if every trial diverged.
     info: how it ran: versions, device, sizes, times.
+    lineage: of population-based training, who went on from whom and with what.
     """
 
     trials: tuple[Trial, ...]
@@ -53,8 +58,12 @@ class SweepResult:
     valid_steps: np.ndarray
     best: Best | None
     info: dict[str, Any]
+    lineage: Lineage | None = None
     # The trials' numbers, and their parameters and model state, stacked, by structure.
-    _stacked: list[tuple[np.ndarray, PyTree, PyTree]] = dataclasses.field(repr=False)
+    _models: Sequence[tuple[np.ndarray, PyTree, PyTree]] = dataclasses.field(
+        default=(), repr=False
+    )
+    _settings: Sequence[np.ndarray] = dataclasses.field(default=(), repr=False)
 
     def params(self, trial: int) -> PyTree:
         """Return a trial's last parameters, those before it diverged if it did."""
@@ -65,15 +74,15 @@ class SweepResult:
         return self._row(trial)[1]
 
     def settings(self) -> dict[str, np.ndarray]:
-        """Return the table with a row a setting: means and spreads over its seeds.
+        """Return the table with a row a setting: means and spreads over its trials.
 
-        Each metric's column is followed by `..._std`, the standard deviation over the
-        seeds, `..._min` and `..._max`. A setting of which one seed diverged counts as
-        diverged: its metrics are NaN. `trial` is its best seed's; `trials` counts its
-        seeds.
+        A setting's trials are its seeds and folds. Each metric's column is followed by
+        `..._std`, the standard deviation over them, `..._min` and `..._max`. A setting
+        of which one trial diverged counts as diverged: its metrics are NaN. `trial` is
+        its best one; `trials` counts them.
         """
         table: dict[str, list[Any]] = {}
-        for rows in settings_of(self.trials):
+        for rows in self._settings:
             best = rows[int(np.argmin(_worst_last(self.table["valid_loss"][rows])))]
             row: dict[str, Any] = {"trial": best, "trials": len(rows)}
             row |= {name: self.table[name][best] for name in self.info["space"]}
@@ -92,6 +101,19 @@ class SweepResult:
 
         return pandas.DataFrame(self.table)
 
+    def top(self, k: int) -> list[int]:
+        """Return the best trials of the k best settings, the best first.
+
+        Fewer, where fewer were trained to the end and did not diverge.
+        """
+        losses, status = self.table["valid_loss"], self.table["status"]
+        losses = np.where(status == "complete", _worst_last(losses), np.inf)
+        ranked = sorted(
+            self._settings, key=lambda rows: (losses[rows].mean(), losses[rows].min())
+        )
+        trials = [int(rows[np.argmin(losses[rows])]) for rows in ranked]
+        return [trial for trial in trials if np.isfinite(losses[trial])][:k]
+
     def plot(self, hyperparameter: str | None = None) -> "Figure":
         """Return a matplotlib figure: final validation loss, and the loss curves.
 
@@ -102,63 +124,68 @@ class SweepResult:
 
         return plots.overview(self, hyperparameter)
 
-    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
-        """Write trials.csv, curves.npz, sweep.json, best.json and the pictures.
+    def save(self, directory: str | os.PathLike[str], keep: int = 1) -> list[Path]:
+        """Write trials.csv, curves.npz, sweep.json, best.json, pictures and a page.
 
-        Returns the files written. Without matplotlib there are no pictures. Raises an
-        OSError if the directory cannot be written.
+        keep: best settings whose model is written too, as orbax checkpoints `best/1`,
+        `best/2`, ...: see `jopt.sweep.models.save`.
+
+        Returns the files written. Without matplotlib there are no pictures, without
+        plotly no report.html. Raises an OSError if the directory cannot be written.
         """
-        return files.save(self, Path(directory))
+        return files.save(self, Path(directory), keep)
 
     def _row(self, trial: int) -> tuple[PyTree, PyTree]:
-        for positions, params, model_state in self._stacked:
+        for positions, params, model_state in self._models:
             if trial in positions:
                 take = operator.itemgetter(int(np.flatnonzero(positions == trial)[0]))
                 return jax.tree.map(take, (params, model_state))
         last = len(self.trials) - 1
+        if 0 <= trial <= last:
+            raise KeyError(
+                f"The parameters of trial {trial} are not at hand: it had ended before "
+                "the sweep was resumed."
+            )
         raise KeyError(f"There is no trial {trial}; they are 0 to {last}.")
 
 
-_STATUSES = ("complete", "interrupted", "diverged")
-
-
-def settings_of(trials: Sequence[Trial]) -> list[np.ndarray]:
-    """Return the positions of the trials of each setting, in the order of the first."""
-    found: dict[str, list[int]] = {}
-    for position, trial in enumerate(trials):
-        found.setdefault(repr(trial.hyperparameters), []).append(position)
-    return [np.asarray(rows) for rows in found.values()]
+_STATUSES = ("complete", "interrupted", "pruned", "diverged")
 
 
 def table_of(trials: Sequence[Trial], history: History) -> dict[str, np.ndarray]:
     """Return the columns of a sweep's table."""
-    steps = history.losses.shape[1]
-    over = np.where(history.steps == steps, "complete", "interrupted")
     names = list(trials[0].hyperparameters)
+    folds = np.asarray([trial.fold for trial in trials])
     return {
         "trial": np.arange(len(trials)),
         **{
-            name: np.asarray([t.hyperparameters[name] for t in trials])
+            name: np.asarray([shown(t.hyperparameters[name]) for t in trials])
             for name in names
         },
         "seed": np.asarray([trial.seed for trial in trials]),
-        "status": np.where(history.diverged, "diverged", over),
+        **({"fold": folds} if folds.any() else {}),
+        "status": history.statuses(),
         "steps": history.steps.copy(),
         "train_loss": history.train_loss(),
         **{f"valid_{name}": history.final(name) for name in history.valid},
     }
 
 
-def winner(trials: Sequence[Trial], table: dict[str, np.ndarray]) -> int | None:
+def winner(settings: Sequence[np.ndarray], table: dict[str, np.ndarray]) -> int | None:
     """Return the trial that is best on validation, or None if all diverged.
 
-    The setting with the least mean validation loss over its seeds wins, and of its
-    seeds the one with the least. Where every setting has a seed that diverged, the
-    setting with the best seed wins.
+    The setting with the least mean validation loss over its trials wins, and of those
+    the one with the least. Where every setting has a trial that diverged, the setting
+    with the best trial wins; a pruned one wins only where all others diverged.
+
+    settings: the trials of each.
     """
-    losses = _worst_last(table["valid_loss"])
-    settings = settings_of(trials)
-    rows = min(settings, key=lambda rows: (losses[rows].mean(), losses[rows].min()))
+    losses, pruned = _worst_last(table["valid_loss"]), table["status"] == "pruned"
+
+    least = reduced(np.minimum, losses, settings)
+    last = reduced(np.logical_and, pruned, settings) | (least == np.inf)
+    # The last key counts first, and the first of equals wins.
+    rows = settings[np.lexsort((least, means(losses, settings), last))[0]]
     best = int(rows[np.argmin(losses[rows])])
     return best if np.isfinite(losses[best]) else None
 

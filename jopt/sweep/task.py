@@ -28,6 +28,11 @@ class Task:
     epochs: passes over `train`, unless a sweep says otherwise.
     diverged_above: training loss above which a trial counts as diverged, as one that is
         not finite always does.
+    predict: (params, model_state, batch) -> answers, a tree of arrays with the examples
+        on the first axis, of a kind whose mean is an answer: probabilities, not logits.
+    score: (answers, batch) -> as `evaluate`. Both for ensembles, and may be left out.
+    source: where a resumed sweep finds the task, "module:name" of it or of a function
+        without arguments that returns it.
     """
 
     name: str
@@ -40,6 +45,9 @@ class Task:
     batch_size: int = 64
     epochs: int = 10
     diverged_above: float = math.inf
+    predict: Callable[[PyTree, PyTree, PyTree], PyTree] | None = None
+    score: Callable[[PyTree, PyTree], dict[str, Any]] | None = None
+    source: str | None = None
 
     @classmethod
     def from_model(
@@ -48,14 +56,15 @@ class Task:
         make: Callable[[Any], Any],
         loss_fn: Callable[..., Any],
         evaluate: Callable[[Any, PyTree], dict[str, Any]],
+        predict: Callable[[Any, PyTree], PyTree] | None = None,
         **data: Any,
     ) -> "Task":
         """Return the task of a Flax model.
 
         make: key -> nnx module, linen's variables, or a tree of parameters.
         loss_fn: (model, batch, key) -> loss, as `train_step` takes it.
-        evaluate: (model, batch) -> dict of arrays, one value an example; an nnx module
-            comes in `eval()` mode.
+        evaluate, predict: (model, batch) -> what the fields of these names return; an
+            nnx module comes in `eval()` mode.
         data: `train`, `valid` and the other fields.
         """
         forms: list[Any] = []
@@ -71,17 +80,27 @@ class Task:
         def init(key: Any) -> tuple[PyTree, PyTree]:
             return form.split(make(key))
 
-        def evaluated(params: PyTree, model_state: PyTree, batch: PyTree):
-            model = form.join(params, model_state)
-            if hasattr(model, "eval"):
-                model.eval()
-            return evaluate(model, batch)
+        def pure(function: Callable[[Any, PyTree], Any]) -> Callable[..., Any]:
+            def called(params: PyTree, model_state: PyTree, batch: PyTree) -> Any:
+                model = form.join(params, model_state)
+                if hasattr(model, "eval"):
+                    model.eval()
+                return function(model, batch)
 
-        return cls(name, init, pure_loss(loss_fn, form), evaluated, **data)
+            return called
+
+        predicted = None if predict is None else pure(predict)
+        loss = pure_loss(loss_fn, form)
+        return cls(name, init, loss, pure(evaluate), predict=predicted, **data)
 
     def check(self) -> None:
         """Raise a sentence if the functions and the data do not fit together."""
-        params, model_state = jax.eval_shape(self.init, jax.random.key(0))
+        params, model_state = self._shapes(0)
+        if (params, model_state) != self._shapes(1):
+            raise ValueError(
+                f"Task {self.name}: init must give the same shapes whatever the key, "
+                "got others for another key; trials of one program have one shape."
+            )
         if not jax.tree.leaves(params):
             raise ValueError(
                 f"Task {self.name}: init made params with no leaves; it must return "
@@ -96,16 +115,26 @@ class Task:
                     f"examples, at least 1, on their first axis, got {sizes}."
                 )
         batch = jax.tree.map(lambda a: jnp.asarray(a[:2]), self.train)
-        loss, _ = jax.eval_shape(
-            self.loss, params, model_state, batch, jax.random.key(0)
-        )
+        key = jax.random.key(0)
+        found = jax.eval_shape(self.loss, params, model_state, batch, key)
+        if not _is_pair(found):
+            raise ValueError(
+                f"Task {self.name}: loss must return (loss, model_state), got {found}."
+            )
+        loss, _ = found
         if loss.shape != ():
             raise ValueError(
                 f"Task {self.name}: loss must be a scalar, got shape {loss.shape}; "
                 "take the mean over the batch."
             )
+        if (self.predict is None) != (self.score is None):
+            raise ValueError(
+                f"Task {self.name}: predict and score must be given together, or "
+                "neither: score says how good the mean of predictions is."
+            )
         values = jax.eval_shape(self.evaluate, params, model_state, batch)
-        shapes = {name: value.shape for name, value in values.items()}
+        named = values if isinstance(values, dict) else {"no dict": values}
+        shapes = {name: value.shape for name, value in named.items()}
         size = len(jax.tree.leaves(batch)[0])
         if "loss" not in shapes or any(s != (size,) for s in shapes.values()):
             raise ValueError(
@@ -113,6 +142,26 @@ class Task:
                 f"example, loss among them (shape ({size},) for {size} examples), got "
                 f"{shapes}."
             )
+
+    def _shapes(self, seed: int) -> tuple[PyTree, PyTree]:
+        """The shapes that init gives; a new function, so that it is traced anew."""
+        try:
+            made = jax.eval_shape(lambda key: self.init(key), jax.random.key(seed))
+        except jax.errors.ConcretizationTypeError as error:
+            raise TypeError(
+                f"Task {self.name}: init must not look at the key but by jax.random: "
+                "shapes and branches must be the same for every key."
+            ) from error
+        if not _is_pair(made):
+            raise ValueError(
+                f"Task {self.name}: init must return (params, model_state), {{}} for a "
+                f"model without a state, got {made}."
+            )
+        return made
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2
 
 
 def examples(data: PyTree) -> int:

@@ -16,6 +16,26 @@ from jopt._core import (
     as_transformation,
 )
 from jopt._pytree import PyTree
+from jopt.sweep.task import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What a factory returns to choose more than the transformation.
+
+        @functools.cache
+        def network(width): ...  # a Task
+
+        def factory(learning_rate, width, batch_size):
+            return sweep.Setup(jopt.adamw(learning_rate), network(width), batch_size)
+
+    tx: the transformation. task, batch_size: in place of the sweep's. Trials share a
+    program if they share the task, the object itself, and the batch size.
+    """
+
+    tx: Any
+    task: Task | None = None
+    batch_size: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +44,45 @@ class Trial:
 
     Trials of one seed start from the same parameters and see the same randomness: they
     differ by their hyperparameters alone.
+
+    factory: what made `tx` of the hyperparameters, if they may change in training.
+    task, batch_size: in place of the sweep's. fold: which part of the examples is held
+    out, where a sweep has folds.
     """
 
     hyperparameters: dict[str, Any]
     tx: GradientTransformation
     seed: int = 0
+    fold: int = 0
+    task: Task | None = None
+    batch_size: int | None = None
+    factory: Callable[..., Any] | None = None
+
+    @classmethod
+    def of(cls, factory: Callable[..., Any], setting: dict[str, Any]) -> "Trial":
+        """Return the trial that `factory` makes of a setting.
+
+        Raises what `factory` raises, with the setting that it was given.
+        """
+        try:
+            made = factory(**setting)
+            setup = made if isinstance(made, Setup) else Setup(made)
+            tx = as_transformation(setup.tx)
+        except (TypeError, ValueError) as error:
+            given = ", ".join(f"{name}={value}" for name, value in setting.items())
+            raise type(error)(f"{error} (the trial with {given})") from error
+        own = {"task": setup.task, "batch_size": setup.batch_size}
+        return cls(dict(setting), tx, factory=factory, **own)
+
+    def changed(self, setting: dict[str, Any]) -> "Trial":
+        """Return this trial with other hyperparameters, of the same seed and fold."""
+        if self.factory is None:
+            raise ValueError(
+                "A trial's hyperparameters can change in training only if the trial "
+                "knows its factory; make it with sweep.grid, sweep.sample or Trial.of."
+            )
+        made = Trial.of(self.factory, setting)
+        return dataclasses.replace(made, seed=self.seed, fold=self.fold)
 
 
 def grid(factory: Callable[..., Any], **values: Any) -> list[Trial]:
@@ -47,22 +101,29 @@ def grid(factory: Callable[..., Any], **values: Any) -> list[Trial]:
     Raises a ValueError for a name that `factory` does not take, for an empty sequence,
     and whatever `factory` raises, with the setting that it was given.
     """
-    _check_names(factory, values)
+    check_names(factory, values)
     columns = {name: _listed(name, value) for name, value in values.items()}
     settings = (
         dict(zip(columns, row, strict=True))
         for row in itertools.product(*columns.values())
     )
-    return [Trial(setting, _made(factory, setting)) for setting in settings]
+    return [Trial.of(factory, setting) for setting in settings]
 
 
-def with_seeds(trials: Sequence[Trial], seeds: int) -> list[Trial]:
-    """Return each trial once a seed, the seeds of a setting side by side."""
-    if seeds < 1:
-        raise ValueError(f"A sweep needs seeds of at least 1, got {seeds}.")
-    if seeds == 1:
-        return list(trials)
-    return [dataclasses.replace(t, seed=s) for t in trials for s in range(seeds)]
+def repeated(trials: Sequence[Trial], seeds: int, folds: int = 1) -> list[Trial]:
+    """Return each trial once a seed and fold, those of a setting side by side.
+
+    With seeds of 1, trials keep the seeds that they have.
+    """
+    for name, number in {"seeds": seeds, "folds": folds}.items():
+        if number < 1:
+            raise ValueError(f"A sweep needs {name} of at least 1, got {number}.")
+    return [
+        dataclasses.replace(trial, seed=seed, fold=fold)
+        for trial in trials
+        for seed in (range(seeds) if seeds > 1 else [trial.seed])
+        for fold in range(folds)
+    ]
 
 
 def stack(trees: Sequence[PyTree]) -> PyTree:
@@ -79,21 +140,42 @@ def stack(trees: Sequence[PyTree]) -> PyTree:
     return jax.tree.map(leaf, *trees)
 
 
+def shown(value: Any) -> Any:
+    """Return a hyperparameter as tables show it: what is no plain value by its name."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (np.generic, np.ndarray, jax.Array)) and value.ndim == 0:
+        return value.item()
+    return getattr(value, "__name__", repr(value))
+
+
 def space(trials: Sequence[Trial]) -> dict[str, list[Any]]:
     """Return the values that each hyperparameter takes, in the order of the trials."""
-    names = trials[0].hyperparameters
-    return {n: list(dict.fromkeys(t.hyperparameters[n] for t in trials)) for n in names}
+    settings = [{n: shown(v) for n, v in t.hyperparameters.items()} for t in trials]
+    return {n: list(dict.fromkeys(s[n] for s in settings)) for n in settings[0]}
+
+
+def settings_of(trials: Sequence[Trial]) -> list[np.ndarray]:
+    """Return the positions of the trials of each setting, in the order of the first."""
+    found: dict[str, list[int]] = {}
+    for position, trial in enumerate(trials):
+        found.setdefault(repr(trial.hyperparameters), []).append(position)
+    return [np.asarray(rows) for rows in found.values()]
 
 
 def groups(trials: Sequence[Trial]) -> list[list[int]]:
     """Return the positions of the trials by structure: a program each."""
     by_structure: dict[Any, list[int]] = {}
     for position, trial in enumerate(trials):
-        by_structure.setdefault(jax.tree.structure(trial.tx), []).append(position)
+        shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(trial.tx))
+        structure = jax.tree.structure(trial.tx), shapes
+        program = structure, id(trial.task), trial.batch_size
+        by_structure.setdefault(program, []).append(position)
     return list(by_structure.values())
 
 
-def _check_names(factory: Callable[..., Any], names: Iterable[str]) -> None:
+def check_names(factory: Callable[..., Any], names: Iterable[str]) -> None:
+    """Raise a sentence unless `factory` takes just these names and misses none."""
     parameters = inspect.signature(factory).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
@@ -118,11 +200,3 @@ def _listed(name: str, value: Any) -> list[Any]:
     if not items:
         raise ValueError(f"grid: {name} has no values; give at least one.")
     return items
-
-
-def _made(factory: Callable[..., Any], setting: dict[str, Any]) -> Any:
-    try:
-        return as_transformation(factory(**setting))
-    except (TypeError, ValueError) as error:
-        given = ", ".join(f"{name}={value}" for name, value in setting.items())
-        raise type(error)(f"{error} (the trial with {given})") from error

@@ -28,9 +28,12 @@ def nnx_classifier(name: str, make: Callable[[nnx.Rngs], Any], **data: Any) -> T
         inputs, labels = batch
         return _scores(model(inputs), labels)
 
-    data = {"diverged_above": _blown_up(data["train"]), **data}
+    def predict(model: Any, batch: Any) -> jax.Array:
+        return jax.nn.softmax(model(batch[0]))
+
+    data = {"diverged_above": _blown_up(data["train"]), "score": _of_means, **data}
     return Task.from_model(
-        name, lambda key: make(nnx.Rngs(key)), loss, evaluate, **data
+        name, lambda key: make(nnx.Rngs(key)), loss, evaluate, predict, **data
     )
 
 
@@ -49,9 +52,13 @@ def linen_classifier(name: str, module: linen.Module, **data: Any) -> Task:
         inputs, labels = batch
         return _scores(module.apply(variables, inputs), labels)
 
-    data = {"diverged_above": _blown_up(data["train"]), **data}
+    def predict(variables: Any, batch: Any) -> jax.Array:
+        logits: Any = module.apply(variables, batch[0])
+        return jax.nn.softmax(logits)
+
+    data = {"diverged_above": _blown_up(data["train"]), "score": _of_means, **data}
     return Task.from_model(
-        name, lambda key: module.init(key, first), loss, evaluate, **data
+        name, lambda key: module.init(key, first), loss, evaluate, predict, **data
     )
 
 
@@ -67,3 +74,8 @@ def _cross_entropy(logits: Any, labels: jax.Array) -> jax.Array:
 def _scores(logits: Any, labels: jax.Array) -> dict[str, jax.Array]:
     correct = jnp.argmax(logits, axis=-1) == labels
     return {"loss": _cross_entropy(logits, labels), "accuracy": correct}
+
+
+def _of_means(probabilities: jax.Array, batch: Any) -> dict[str, jax.Array]:
+    """The scores of classes' probabilities, the mean of several models'."""
+    return _scores(jnp.log(probabilities), batch[1])

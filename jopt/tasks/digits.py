@@ -1,5 +1,7 @@
 """`digits`: 1,797 real images of handwritten digits, 8 by 8, and a small MLP."""
 
+import functools
+
 import jax
 import numpy as np
 from flax import nnx
@@ -9,21 +11,37 @@ from jopt.sweep import Task
 from jopt.tasks._data import split
 from jopt.tasks.classification import nnx_classifier
 
+WIDTH = 64  # the default
+
 
 class MLP(nnx.Module):
-    """Two hidden layers of 64."""
+    """Two hidden layers of one width."""
 
-    def __init__(self, rngs: nnx.Rngs):
-        self.first = nnx.Linear(64, 64, rngs=rngs)
-        self.second = nnx.Linear(64, 64, rngs=rngs)
-        self.last = nnx.Linear(64, 10, rngs=rngs)
+    def __init__(self, width: int, rngs: nnx.Rngs):
+        self.first = nnx.Linear(64, width, rngs=rngs)
+        self.second = nnx.Linear(width, width, rngs=rngs)
+        self.last = nnx.Linear(width, 10, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Return the logits (batch, 10) of flat images (batch, 64)."""
         return self.last(nnx.relu(self.second(nnx.relu(self.first(images)))))
 
 
-def digits() -> Task:
-    """Return the task: scikit-learn's digits, 60 % to train on, 20 % to test."""
+def digits(width: int = WIDTH) -> Task:
+    """Return the task: scikit-learn's digits, 60 % to train on, 20 % to test.
+
+    width: of the two hidden layers. Equal calls give the same object. Raises a
+    ValueError for a width below 1.
+    """
+    if width < 1:
+        raise ValueError(f"digits: width must be at least 1, got {width}.")
+    return _task(width)
+
+
+@functools.cache
+def _task(width: int) -> Task:
     inputs, labels = map(np.asarray, load_digits(return_X_y=True))
-    return nnx_classifier("digits", MLP, **split(inputs, labels), epochs=20)
+    mlp = functools.partial(MLP, width)
+    source = "jopt.tasks.digits:digits" if width == WIDTH else None
+    data = split(inputs, labels)
+    return nnx_classifier("digits", mlp, **data, epochs=20, source=source)

@@ -1,0 +1,126 @@
+"""What scaling.py times: steps of some trials, by the engine's parts and by optax."""
+
+import functools
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from roofline import least
+
+import jopt
+from jopt import sweep
+from jopt.sweep.lanes import Lanes
+from jopt.sweep.plan import CALL, Plan, base_key
+from jopt.sweep.program import Program
+from jopt.sweep.trial import stack
+
+
+class Work:
+    """A task, and calls of some steps of some of its trials."""
+
+    def __init__(self, task, steps):
+        self.task, self.steps = task, steps
+        self.plan = Plan(task, task.batch_size, steps, 1, base_key(0))
+        self.data = self.plan.data()
+        (self.batches,) = self.plan.batches(0)
+
+    def lanes(self, number):
+        """Return `number` trials, each with a learning rate of its own."""
+        rates = np.geomspace(1e-4, 1e-2, number)
+        trials = sweep.grid(jopt.adamw, learning_rate=rates)
+        txs, seeded = stack([t.tx for t in trials]), self.plan.seeded(trials)
+        return Lanes(self.task, txs, seeded, self.data, self.batches)
+
+    def seconds(self, program, number):
+        """Return the time of `number` trials for the steps of a call."""
+        firsts = range(0, number, program.block)
+        waiting = jax.block_until_ready([started(program, first) for first in firsts])
+        began = time.perf_counter()
+        while waiting:  # one at a time, as the engine's pool hands them out
+            jax.block_until_ready(program.train(*waiting.pop(), self.batches))
+        return time.perf_counter() - began
+
+    def needs(self, program, roof):
+        """Return what the roofline says of a step of a block."""
+        first = {name: getattr(self.batches, name)[:1] for name in ("steps", "rows")}
+        trials = [jax.tree.leaves(part) for part in program.zeros()]
+        arguments = *trials, self.data.train, self.batches._replace(**first)
+        step = jax.jit(program.lanes.train, donate_argnums=0).lower(*arguments)
+        return least(step.compile(), roof)
+
+
+def started(program, first):
+    """Return a block of trials before their first step, from the trial `first` on."""
+    lanes = program.lanes
+    rows = np.minimum(np.arange(first, first + program.block), lanes.count - 1)
+    seeded = lanes.seeded._replace(
+        rows=lanes.seeded.rows[rows], folds=lanes.seeded.folds[rows]
+    )
+    txs = jax.tree.map(lambda leaf: leaf[rows], lanes.txs)
+    leaves = jax.tree.leaves(_start(lanes)(txs, seeded))
+    return jax.tree.unflatten(_structure(program), leaves)
+
+
+@functools.cache
+def _start(lanes):
+    return jax.jit(lanes.start)
+
+
+@functools.cache
+def _structure(program):
+    return jax.tree.structure(program.zeros())
+
+
+def serial(work):
+    """Return the time of some trainings by plain optax, as a function."""
+    rows, (params, model_state) = work.batches.rows, work.plan.init(work.plan.key)
+    loss = jax.value_and_grad(work.task.loss, has_aux=True)
+
+    def train(rate, params, model_state, data):
+        tx = optax.adamw(rate)
+
+        def step(carry, now):
+            params, model_state, opt_state = carry
+            batch = jax.tree.map(lambda array: array[now[0]], data)
+            key = jax.random.fold_in(work.plan.key, now[1])
+            (value, model_state), grads = loss(params, model_state, batch, key)
+            updates, opt_state = tx.update(grads, opt_state, params)
+            params = optax.apply_updates(params, updates)
+            return (params, model_state, opt_state), value
+
+        start = (params, model_state, tx.init(params))
+        return jax.lax.scan(step, start, (rows, jnp.arange(work.steps)))
+
+    arguments = params, model_state, work.data.train
+    program = jax.jit(train).lower(1e-3, *arguments).compile()
+
+    def seconds(number):
+        began = time.perf_counter()
+        for rate in np.geomspace(1e-4, 1e-2, number).tolist():
+            jax.block_until_ready(program(rate, *arguments))
+        return time.perf_counter() - began
+
+    return seconds
+
+
+def steps_that_fit(task, numbers, seconds, rounds):
+    """Return the steps of a call with which `rounds` rounds take about `seconds`."""
+    work, times = Work(task, 4), []
+    few, many = 1, min(16, numbers[-1])
+    lanes = work.lanes(many)
+    for block in (few, many):
+        program = Program(lanes, block, work.batches)
+        times.append(min(work.seconds(program, block) for _ in range(3)) / work.steps)
+    a_trial = max(times[1] - times[0], times[1] / many) / max(many - few, 1)
+    blocks = powers(numbers[-1])
+    calls = len(blocks) + len(numbers)
+    trained = sum(blocks) + sum(numbers)
+    a_round = trained * a_trial + calls * max(0, times[0] - a_trial)
+    return int(np.clip(seconds / rounds / a_round, 2, CALL))
+
+
+def powers(most):
+    """Return the powers of two from 1 to `most`."""
+    return [2**power for power in range(most.bit_length())]

@@ -1,0 +1,180 @@
+"""`jopt lr-find`: what every learning rate does in a few steps, and which to take."""
+
+import argparse
+import inspect
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jopt.cli.files import prepare, rescue
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from jopt.sweep.lr_result import LearningRateRange
+
+DESCRIPTION = """\
+Train with many constant learning rates and a few seeds for a few steps, all in one
+compiled program, and suggest a rate. Beside it, for comparison, the classical
+test: one training whose rate grows at every step.
+"""
+
+EXAMPLES = """\
+examples:
+  jopt lr-find
+  jopt lr-find mnist --optimizer lion --set weight_decay=0.1
+  jopt lr-find --optimizer sgd --set momentum=0.9 --low 1e-4 --steps 300
+  jopt lr-find my_task.py:task --optimizer optax.adan --out found
+
+tasks and optimizers are as of `jopt sweep`.
+
+files in DIR:
+  lr_find.png    the losses' band, where training diverges, the suggestions, the ramp
+  lr_find.csv    a row a rate: mean loss, seeds that diverged, the loss of each seed
+  lr_find.json   the suggestion, its rule, the other rules', the ramp, how it ran
+
+The suggestion is for a constant rate or the peak of a schedule. A training that is
+much longer than the test may need a smaller one, with lion above all.
+
+exit status: 0; 2 after bad input or where files cannot be written; 130 after
+Ctrl-C, with what was trained until then saved.
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Add the command's options to the parser's `commands`."""
+    parser = commands.add_parser(
+        "lr-find",
+        help="suggest a learning rate, after a few steps with many",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("task", nargs="?", default="digits", metavar="TASK", help="default: digits")
+    add("--optimizer", default="adamw", metavar="NAME", help="default: adamw")
+    add("--low", type=float, default=1e-6, metavar="RATE", help="default: 1e-6")
+    add("--high", type=float, default=10.0, metavar="RATE", help="default: 10")
+    add(
+        "--rates",
+        type=int,
+        default=64,
+        metavar="N",
+        help="how many, evenly spaced on a log axis; default: 64",
+    )
+    add("--seeds", type=int, default=3, metavar="K", help="keys a rate; default: 3")
+    add("--steps", type=int, default=100, metavar="N", help="of each; default: 100")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other hyperparameter; may be given several times",
+    )
+    add("--batch-size", type=int, metavar="N", help="default: the task's")
+    add(
+        "--block",
+        type=int,
+        metavar="N",
+        help="trials trained together; default: picked by timing",
+    )
+    add("--no-ramp", action="store_true", help="leave the classical test out")
+    add("--seed", type=int, default=0, metavar="N", help="of all that is random")
+    add("--out", type=Path, metavar="DIR", help="default: sweeps/TASK-lr-find-1, ...")
+    add("--overwrite", action="store_true", help="write into a DIR that has files")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
+    # Here and not above: `jopt lr-find --help` waits for none of these.
+    from rich.console import Console
+
+    from jopt.cli import display, named
+    from jopt.sweep.lr_range import lr_range
+
+    task = named.task(options.task)
+    factory, given = named.optimizer(options.optimizer), settings(options.set)
+    directory = prepare(options, f"{task.name}-lr-find")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{task.name}: {options.rates} rates, {options.seeds} seeds")
+    with display.Display(console, ["learning_rate"]) as show:
+        found = lr_range(
+            task,
+            factory,
+            low=options.low,
+            high=options.high,
+            rates=options.rates,
+            seeds=options.seeds,
+            steps=options.steps,
+            batch_size=options.batch_size,
+            block=options.block,
+            seed=options.seed,
+            ramp=not options.no_ramp,
+            progress=show,
+            **given,
+        )
+    status = 130 if found.info["interrupted"] else 0
+    try:
+        files = found.save(directory)
+    except OSError as error:
+        print(f"jopt: {directory} could not be written: {error}.", file=sys.stderr)
+        directory, files = rescue(found)
+        status = 2
+    summary(console, found, directory, files)
+    return status
+
+
+def settings(texts: list[str]) -> dict[str, Any]:
+    """Return the hyperparameters that `--set` gives, one value each."""
+    from jopt.cli.values import values
+    from jopt.sweep.lr_range import lr_range
+
+    found: dict[str, Any] = {}
+    options = inspect.signature(lr_range).parameters
+    for text in texts:
+        name, equals, given = text.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--set got {text!r}; write NAME=VALUE, as in b1=0.95.")
+        if name in found:
+            raise ValueError(f"--set gives {name} a second time; give it once.")
+        several = values(given, f"--set {name}")
+        if len(several) > 1:
+            raise ValueError(
+                f"--set {name} got {given!r}; lr-find takes one value, and jopt sweep "
+                "several."
+            )
+        if name == "learning_rate":
+            raise ValueError("--set got learning_rate, which --low and --high give.")
+        if name in options:
+            raise ValueError(
+                f"--set got {name}, which is an option of lr-find itself; for a "
+                f"hyperparameter of that name use Python's sweep.lr_range."
+            )
+        found[name] = several[0]
+    return found
+
+
+def summary(
+    console: "Console", found: "LearningRateRange", directory: Path, files: list[Path]
+) -> None:
+    """Print what each rule suggests, the suggestion in a sentence, and the files."""
+    from rich.table import Table
+
+    if found.suggestions:
+        table = Table(title="learning rates by rule")
+        table.add_column("rule")
+        table.add_column("rate", justify="right")
+        for name, rate in found.suggestions.items():
+            table.add_row(name, f"{rate:.3g}")
+        console.print(table)
+    if found.edge is not None:
+        console.print(f"Training diverges from {found.edge:.3g} on.")
+    if found.suggestion is None:
+        console.print(f"No learning rate is suggested. {found.rule}")
+    else:
+        console.print(f"Suggested learning rate: {found.suggestion:.3g}. {found.rule}")
+    for file in files:
+        if file.suffix == ".png":
+            console.print(f"Picture: {file}")
+    console.print(f"Files in {directory}: {', '.join(file.name for file in files)}")

@@ -1,0 +1,52 @@
+"""`jopt report`: build the page of a sweep from its files."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+DESCRIPTION = """\
+Build report.html from the files of a sweep: one page that needs no network, with
+loss against each hyperparameter, learning curves, all trials side by side, what
+mattered, who went on, and the table.
+"""
+
+EXAMPLES = """\
+examples:
+  jopt report sweeps/digits-1
+  jopt report sweeps/digits-1 --out digits.html
+
+exit status: 0; 2 where a file is missing or damaged, or the page cannot be written.
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Add the command's options to the parser's `commands`."""
+    parser = commands.add_parser(
+        "report",
+        help="build the page of a sweep from its files",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("directory", type=Path, metavar="DIR", help="of a sweep: trials.csv and so on")
+    add("--out", type=Path, metavar="FILE", help="default: DIR/report.html")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
+    # Here and not above: `jopt report --help` waits for none of these.
+    from jopt.sweep import report
+
+    record = report.Record.load(options.directory)
+    path = options.out or options.directory / "report.html"
+    try:
+        report.write(record, path)
+    except OSError as error:
+        raise OSError(
+            f"{path} cannot be written ({error.strerror or error}); give another with "
+            "--out FILE."
+        ) from error
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    return 0

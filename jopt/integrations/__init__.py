@@ -1,0 +1,1 @@
+"""What connects a sweep to its neighbours, a file each."""

@@ -1,0 +1,92 @@
+"""Trials that share a program."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jopt.sweep.block import Data
+from jopt.sweep.block_size import pick
+from jopt.sweep.lanes import Lanes
+from jopt.sweep.plan import Plan
+from jopt.sweep.pool import Pool
+from jopt.sweep.program import Program
+from jopt.sweep.trial import Trial, shown, stack
+
+
+class Group(NamedTuple):
+    """Trials that share a program: of one structure, task and batch size."""
+
+    positions: np.ndarray  # int[trials], in the sweep
+    plan: Plan
+    pool: Pool
+    search: dict[str, Any] | None  # what was timed to pick the block
+    compile_seconds: float
+
+    @classmethod
+    def compiled(
+        cls,
+        plan: Plan,
+        data: Data,
+        trials: Sequence[Trial],
+        positions: Sequence[int],
+        block: int | None,
+        devices: Sequence[jax.Device] | None,
+        memory: int | None,
+    ) -> "Group":
+        """Compile the program of these trials, those at `positions` of all.
+
+        block: trials of a device; None: picked by timing.
+        """
+        began = time.perf_counter()
+        members = [trials[i] for i in positions]
+        txs, call = stack([trial.tx for trial in members]), plan.batches(0)[0]
+        lanes = Lanes(plan.task, txs, plan.seeded(members), data, call)
+        search = None
+        if block is None:
+            program, search = pick(lanes, call, plan.steps)
+        else:
+            program = Program(lanes, block, call, devices)
+        pool = Pool(program)
+        seconds = time.perf_counter() - began - (search["seconds"] if search else 0)
+        return cls(np.asarray(positions), plan, pool, search, seconds)
+
+    def rows(self, among: np.ndarray) -> np.ndarray:
+        """Return the rows of the pool of those trials that `among`, bool, has."""
+        return np.flatnonzero(among[self.positions])
+
+    def row(self, trial: int) -> int | None:
+        """Return a trial's row of the pool; None if it is in another group."""
+        found = np.flatnonzero(self.positions == trial)
+        return int(found[0]) if len(found) else None
+
+
+def reasons(trials: Sequence[Trial], groups: Sequence[Group]) -> list[dict[str, Any]]:
+    """Return each group's size and block, and the hyperparameters that made it one."""
+    settings = [
+        [
+            {n: shown(v) for n, v in trials[i].hyperparameters.items()}
+            for i in group.positions
+        ]
+        for group in groups
+    ]
+    values = [
+        {name: list(dict.fromkeys(s[name] for s in members)) for name in members[0]}
+        for members in settings
+    ]
+    names = [
+        name
+        for name in values[0]
+        if all(len(found[name]) == 1 for found in values)
+        and len({found[name][0] for found in values}) > 1
+    ]
+    return [
+        {
+            "trials": len(group.positions),
+            "block": group.pool.program.block,
+            "because": {name: found[name][0] for name in names},
+        }
+        for group, found in zip(groups, values, strict=True)
+    ]

@@ -1,0 +1,45 @@
+"""The best trials' models on the disk, for code that knows nothing of jopt."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jopt._pytree import PyTree
+
+if TYPE_CHECKING:
+    from jopt.sweep.result import SweepResult
+
+
+def save(result: "SweepResult", trials: Sequence[int], directory: Path) -> list[Path]:
+    """Write an orbax checkpoint of each trial's model: `directory/1`, `2`, ...
+
+    Each is {"params": ..., "model_state": ...}, dicts of arrays by name, whatever
+    framework the model is of. What is in `directory` already is replaced.
+
+        saved = orbax.checkpoint.StandardCheckpointer().restore(directory / "1")
+        nnx.update(model, saved["params"], saved["model_state"])  # Flax nnx
+        module.apply({"params": saved["params"], **saved["model_state"]}, x)  # linen
+    """
+    import orbax.checkpoint  # slow to load
+
+    if directory.exists():
+        shutil.rmtree(directory)
+    written = []
+    with orbax.checkpoint.StandardCheckpointer() as checkpointer:
+        for rank, trial in enumerate(trials, start=1):
+            path = directory.absolute() / str(rank)
+            params, state = result.params(trial), result.model_state(trial)
+            model = {"params": as_dicts(params), "model_state": as_dicts(state)}
+            checkpointer.save(path, model)
+            written.append(path)
+    return written
+
+
+def as_dicts(tree: PyTree) -> PyTree:
+    """Return an nnx state as dicts of arrays; other trees as they are."""
+    nnx = sys.modules.get("flax.nnx")  # loaded by whoever has a state of it
+    if nnx is not None and isinstance(tree, nnx.State):
+        return nnx.to_pure_dict(tree)
+    return tree

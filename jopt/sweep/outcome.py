@@ -1,0 +1,93 @@
+"""The result of a sweep, from its state when it ended."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jopt.sweep.group import Group, reasons
+from jopt.sweep.pruners import Pruner
+from jopt.sweep.result import Best, SweepResult, winner
+from jopt.sweep.state import State
+from jopt.sweep.surroundings import surroundings
+from jopt.sweep.trial import space
+
+
+class Ending(NamedTuple):
+    """How a run of a sweep went."""
+
+    seconds: float  # of training
+    interrupted: bool
+    first: int  # segment that it began with, after those it was resumed from
+    unsaved: str | None  # why the state was no longer kept
+    pruner: Pruner | None  # as it was for this sweep
+
+
+def result(state: State, ending: Ending) -> SweepResult:
+    """Return what came of a sweep; the test set is seen here, by the winner alone."""
+    table = state.table()
+    best = winner(state.settings, table)
+    chosen = None if best is None or ending.interrupted else best
+    return SweepResult(
+        trials=tuple(state.trials),
+        table=table,
+        curves=state.history.losses,
+        valid=state.history.valid,
+        valid_steps=state.history.ends(),
+        best=None if chosen is None else _best(state, table, chosen),
+        info=_info(state, ending),
+        lineage=None if state.options.population is None else state.lineage,
+        _models=[_models(state, group) for group in state.groups],
+        _settings=state.settings,
+    )
+
+
+def _models(state: State, group: Group) -> tuple[np.ndarray, Any, Any]:
+    rows = group.rows(state.at_hand)
+    return group.positions[rows], *group.pool.models(rows)
+
+
+def _best(state: State, table: dict[str, np.ndarray], best: int) -> Best:
+    test: dict[str, float] = {}
+    for group in state.groups:
+        row = group.row(best)
+        if row is not None and group.plan.task.test is not None:
+            test = group.pool.evaluate(row, group.plan.task.test)
+    valid = {name: float(table[f"valid_{name}"][best]) for name in state.history.valid}
+    trial = state.trials[best]
+    return Best(best, trial.hyperparameters, trial.seed, valid, test, trial.fold)
+
+
+def _info(state: State, ending: Ending) -> dict[str, Any]:
+    plan, groups, pruner = state.plan, state.groups, ending.pruner
+    settings = len(state.settings)
+    rungs = [] if pruner is None else pruner.rungs(state.segments, settings)
+    population = state.options.population
+    made = int(state.history.steps.sum())
+    return {
+        "task": plan.task.name,
+        "space": space(state.trials),
+        "trials": len(state.trials),
+        "seeds": len({trial.seed for trial in state.trials}),
+        "folds": state.options.folds,
+        "steps": plan.steps,
+        "batch_size": plan.batch_size,
+        "segments": state.segments,
+        "pruner": None if pruner is None else repr(pruner),
+        "rungs": [rung._asdict() for rung in rungs],
+        "population": None if population is None else repr(population),
+        "lineage": state.lineage.as_dict() if state.lineage.events else None,
+        "block": [group.pool.program.block for group in groups],
+        "groups": len(groups),
+        "grouped_by": reasons(state.trials, groups),
+        "segment_compiles": sum(group.pool.program.compiles for group in groups),
+        "compile_seconds": sum(group.compile_seconds for group in groups),
+        "block_search": [g.search for g in groups if g.search is not None],
+        "train_seconds": ending.seconds,
+        "trial_steps": made,
+        "trial_steps_per_second": made / ending.seconds,
+        "trial_steps_of_all": plan.steps * len(state.trials),
+        "interrupted": ending.interrupted,
+        "resumed_after": ending.first or None,
+        "unsaved": ending.unsaved,
+        **surroundings(),
+    }

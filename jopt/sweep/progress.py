@@ -1,0 +1,42 @@
+"""What a sweep tells those who watch it: after each block, at each segment's end."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where a sweep is, after each block."""
+
+    segment: int  # under way, counted from 1
+    segments: int
+    alive: int  # trials
+    trials: int
+    best: dict[str, Any] | None  # row of the table: the best when a segment last ended
+    trial_steps: int  # made so far
+    trial_steps_left: int  # to be made, if nothing more diverges or is pruned
+    seconds: float  # since training began, without compiling
+    last_block: bool  # of the segment
+
+
+class Segment(NamedTuple):
+    """What is known of the trials at the end of a segment; plain NumPy, all copies."""
+
+    number: int  # counted from 1
+    segments: int
+    step: int  # steps made by trials that were trained throughout
+    table: dict[str, np.ndarray]  # as of the result
+    valid: dict[str, np.ndarray]  # validation metrics, each float32[trials, segments]
+    curves: np.ndarray  # float32[trials, steps], training losses
+    alive: np.ndarray  # bool[trials], neither diverged nor pruned
+    best: dict[str, Any] | None  # row of the table
+
+
+class Watchers(NamedTuple):
+    """Who is told."""
+
+    progress: Callable[[Progress], None] | None = None
+    callbacks: Sequence[Callable[[Segment], None]] = ()

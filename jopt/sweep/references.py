@@ -1,0 +1,140 @@
+"""Objects by the names that they are imported by: what a journal says in place of them.
+
+A journal names what is called with what it holds: resume only what you trust.
+"""
+
+import dataclasses
+import functools
+import importlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+PLAIN = (bool, int, float, str, type(None))
+AGAIN = "give the trials, the pruner or the population again, as they were"
+
+
+def name(value: Any) -> str | None:
+    """Return "module:name" of a function or class, or None if none gives it back.
+
+    None: lambdas, what is defined in a function, and what is in `__main__`, which
+    another process does not have.
+    """
+    module = getattr(value, "__module__", None)
+    qualified = getattr(value, "__qualname__", None)
+    if not isinstance(module, str) or not isinstance(qualified, str):
+        return None
+    if module == "__main__" or "<" in qualified:
+        return None
+    try:
+        found = _find(module, qualified)
+    except (ImportError, AttributeError):
+        return None
+    return f"{module}:{qualified}" if found is value else None
+
+
+def find(name: str) -> Any:
+    """Return what `name` gave the name "module:name".
+
+    Raises a ValueError in a sentence if it cannot be imported.
+    """
+    module, _, qualified = name.partition(":")
+    try:
+        return _find(module, qualified)
+    except Exception as error:  # a module may raise anything when it is imported
+        raise ValueError(
+            f"The sweep was started with {name}, which cannot be imported now "
+            f"({type(error).__name__}: {error}); resume where it can be, or {AGAIN}."
+        ) from error
+
+
+def to_json(value: Any, title: str = "The value") -> Any:
+    """Return what JSON can hold, and `from_json` gives back as it was.
+
+    value: a number, string, bool or None, of Python or NumPy, exactly; a list, tuple or
+    dict of such; a dataclass whose fields are such; anything else that has a `name`.
+    title: what the sentence calls it.
+
+    Raises a ValueError in a sentence for anything else.
+    """
+    if type(value) in PLAIN:
+        return value
+    if isinstance(value, np.generic):
+        return {"$numpy": value.dtype.name, "value": value.item()}
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return {"$tuple": [to_json(item, title) for item in value]}
+    if isinstance(value, list):
+        return [to_json(item, title) for item in value]
+    if isinstance(value, Mapping) and all(_is_word(key) for key in value):
+        return {key: to_json(item, title) for key, item in value.items()}
+    known = name(value)
+    if known is not None:
+        return {"$object": known}
+    made_by = None if isinstance(value, type) else name(type(value))
+    if dataclasses.is_dataclass(value) and made_by is not None:
+        given = (field.name for field in dataclasses.fields(value) if field.init)
+        fields = {field: to_json(getattr(value, field), title) for field in given}
+        return {"$dataclass": made_by, "fields": fields}
+    raise ValueError(
+        f"{title} is {value!r}, which cannot be written down: it is neither plain nor "
+        "importable by a name. To resume the sweep, " + AGAIN + "."
+    )
+
+
+def written(value: Any) -> Any:
+    """Return `to_json`, or else what lets `from_json` say what could not be written.
+
+    That is what the value prints, without addresses: the same in every process.
+    """
+    try:
+        return to_json(value)
+    except ValueError:
+        return {"$repr": lasting(repr(value))}
+
+
+def from_json(value: Any) -> Any:
+    """Return what `to_json` was given, or raise a ValueError in a sentence."""
+    if isinstance(value, list):
+        return [from_json(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$numpy" in value:
+        return np.dtype(value["$numpy"]).type(value["value"])
+    if "$tuple" in value:
+        return tuple(from_json(item) for item in value["$tuple"])
+    if "$object" in value:
+        return find(value["$object"])
+    if "$repr" in value:
+        raise ValueError(
+            f"The sweep was started with {value['$repr']}, which is not importable by "
+            f"a name; {AGAIN}."
+        )
+    if "$dataclass" not in value:
+        return {key: from_json(item) for key, item in value.items()}
+    made_by = find(value["$dataclass"])
+    if not (isinstance(made_by, type) and dataclasses.is_dataclass(made_by)):
+        raise ValueError(f"{value['$dataclass']} is no dataclass any more; {AGAIN}.")
+    try:
+        return made_by(**from_json(value["fields"]))
+    except TypeError as error:
+        raise ValueError(
+            f"{value['$dataclass']} has other fields than when the sweep was started "
+            f"({error}); {AGAIN}."
+        ) from error
+
+
+def lasting(text: str) -> str:
+    """Return a text without the addresses of objects, which differ by process."""
+    return re.sub(r" at 0x[0-9a-fA-FX]+", "", text)
+
+
+def _find(module: str, qualified: str) -> Any:
+    return functools.reduce(
+        getattr, qualified.split("."), importlib.import_module(module)
+    )
+
+
+def _is_word(key: Any) -> bool:
+    return isinstance(key, str) and not key.startswith("$")

@@ -1,0 +1,192 @@
+"""`run` a sweep, or `resume` one."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from jopt.sweep.devices import Spread
+from jopt.sweep.engine import Engine
+from jopt.sweep.generation import Population
+from jopt.sweep.group import Group
+from jopt.sweep.header import header, same, task_of, trials_of
+from jopt.sweep.journal import read
+from jopt.sweep.memory import budget
+from jopt.sweep.options import Options
+from jopt.sweep.plan import base_key
+from jopt.sweep.progress import Progress, Segment, Watchers
+from jopt.sweep.pruners import Pruner
+from jopt.sweep.result import SweepResult
+from jopt.sweep.state import State
+from jopt.sweep.store import Store
+from jopt.sweep.task import Task, examples
+from jopt.sweep.trial import Trial, groups, repeated
+
+
+def run(
+    task: Task,
+    trials: Sequence[Trial],
+    *,
+    steps: int | None = None,
+    epochs: int | None = None,
+    seeds: int = 1,
+    folds: int = 1,
+    batch_size: int | None = None,
+    block: int | None = None,
+    segments: int = 10,
+    seed: int | jax.Array = 0,
+    pruner: Pruner | None = None,
+    population: Population | None = None,
+    directory: str | os.PathLike[str] | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    memory: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    callbacks: Sequence[Callable[[Segment], None]] = (),
+) -> SweepResult:
+    """Train all trials, in blocks, and return what came of each.
+
+        trials = sweep.grid(jopt.adamw, learning_rate=np.logspace(-5, 0, 64))
+        result = sweep.run(digits(), trials, steps=500, seeds=3)
+
+    What is trained:
+
+    task: model, loss and data. trials: of `grid` or `sample`. steps: of each trial, or
+    epochs: passes over the training set at the sweep's batch size; by default the
+    task's epochs. seeds: keys with which each setting is trained. folds: parts of the
+    training and validation examples together, each held out once: a trial a fold; with
+    1, the task's own validation set. batch_size: examples a step; by default the
+    task's. seed: of everything random, an integer or a key.
+
+    Who is trained on:
+
+    segments: times that all trials report, on the validation set, and that diverged
+    ones are dropped. pruner: the rule by which settings end early; the others are moved
+    together into full blocks, with no new program. population: the rule by which trials
+    go on from others.
+
+    How and where:
+
+    block: trials trained together in one compiled call on a device; by default picked
+    by timing. devices: that share the trials; by default all of this process's. memory:
+    bytes to take of each device; by default nine tenths of what is free. directory:
+    where the sweep's state is kept, for `resume`. progress: called after each block.
+    callbacks: called at the end of each segment, with NumPy arrays.
+
+    A trial diverges when its loss is not finite, or above what the task says: its
+    parameters stay as they are from that step on, and it is left out from the next
+    segment on. For the same block, a trial's numbers are bitwise the same whatever
+    trials are beside it, are pruned, on how many devices, and resumed how often.
+
+    An interrupt (Ctrl-C) ends the sweep after the segment under way: what was trained
+    is returned, with the rest marked `interrupted`. Where `directory` cannot be written
+    any more, the sweep warns and goes on in memory; `info["unsaved"]` has the reason.
+
+    Raises a ValueError in a sentence where an argument does not fit, and an OSError
+    where `directory` cannot be written at the start.
+    """
+    task.check()
+    size = task.batch_size if batch_size is None else batch_size
+    if steps is None:
+        passes = task.epochs if epochs is None else epochs
+        if passes < 1:
+            raise ValueError(f"A sweep needs epochs of at least 1, got {passes}.")
+        steps = passes * max(examples(task.train) // max(size, 1), 1)
+    options = Options(
+        steps=steps,
+        batch_size=size,
+        key=base_key(seed),
+        seeds=seeds,
+        folds=folds,
+        segments=segments,
+        blocks=None if block is None else (block,),
+        pruner=pruner,
+        population=population,
+    )
+    store = None if directory is None else Store.new(directory)
+    try:
+        every, parts = _compiled(task, trials, options, devices, memory)
+        if store is not None:
+            store.begin(header(task, trials, every, parts, options))
+        watchers = Watchers(progress, callbacks)
+        return Engine(State(options, every, parts), watchers, store).run()
+    finally:
+        if store is not None:
+            store.close()
+
+
+def resume(
+    directory: str | os.PathLike[str],
+    task: Task | None = None,
+    trials: Sequence[Trial] | None = None,
+    *,
+    block: int | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    memory: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    callbacks: Sequence[Callable[[Segment], None]] = (),
+) -> SweepResult:
+    """Go on with the sweep that `run` kept in `directory`, from its last segment on.
+
+    What comes is, bit for bit, what would have come without the pause, on the same
+    device with the same version of JAX: elsewhere a warning says what is different. A
+    sweep that was complete is given again.
+
+    task, trials: as they were; needed if the journal has no name by which they can be
+    imported: of a task its `source`, of trials their factory, no lambda. block: in
+    place of the one it began with, if that does not fit here; the numbers may then
+    differ in the last bits. Others: as in `run`.
+
+    Raises a ValueError in a sentence that says what changed if the task or the trials
+    are not those of the journal, a FileNotFoundError if there is none, and a
+    BlockingIOError while another process writes it.
+    """
+    begun, _ = read(directory)
+    options = Options.from_json(begun["options"])
+    if block is not None:
+        options = dataclasses.replace(options, blocks=(block,))
+    task = task_of(begun) if task is None else task
+    trials = trials_of(begun) if trials is None else trials
+    task.check()
+    same(begun, task, trials, options)
+    store = Store(directory)
+    try:
+        every, parts = _compiled(task, trials, options, devices, memory)
+        watchers = Watchers(progress, callbacks)
+        engine = Engine(State(options, every, parts), watchers, store)
+        engine.restore()
+        return engine.run()
+    finally:
+        store.close()
+
+
+def _compiled(
+    task: Task,
+    trials: Sequence[Trial],
+    options: Options,
+    devices: Sequence[jax.Device] | None,
+    memory: int | None,
+) -> tuple[list[Trial], list[Group]]:
+    """Return the trials of all seeds and folds, and the groups that they make."""
+    if not trials:
+        raise ValueError("A sweep needs at least one trial, got none.")
+    trials = repeated(trials, options.seeds, options.folds)
+    for own in {id(t.task): t.task for t in trials if t.task is not None}.values():
+        own.check()
+    parts = groups(trials)
+    options.check(task, trials)
+    blocks = options.blocks or (None,)
+    blocks = blocks * len(parts) if len(blocks) == 1 else blocks
+    room = budget(Spread.of(devices).devices, memory, held=0)
+    made: list[Group] = []
+    data: dict[int, Any] = {}
+    for positions, block in zip(parts, blocks, strict=True):
+        plan = options.plan(task, trials[positions[0]], room)
+        if id(plan.task) not in data:
+            data[id(plan.task)] = plan.data()
+        seen = data[id(plan.task)]
+        made.append(
+            Group.compiled(plan, seen, trials, positions, block, devices, memory)
+        )
+    return trials, made

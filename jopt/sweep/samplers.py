@@ -1,0 +1,92 @@
+"""Samplers: where in the unit cube the settings of a sweep are."""
+
+import contextlib
+import dataclasses
+import inspect
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class Sampler(Protocol):
+    """Where the settings are: Random, Sobol, Halton, LatinHypercube or your own."""
+
+    def points(self, n: int, dimensions: int, seed: int) -> np.ndarray:
+        """Return float64[n, dimensions] in [0, 1), the same for the same arguments."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Random:
+    """Draw every number on its own. Point i does not depend on how many are drawn."""
+
+    def points(self, n: int, dimensions: int, seed: int) -> np.ndarray:
+        return np.random.default_rng(seed).random((n, dimensions))
+
+
+@dataclasses.dataclass(frozen=True)
+class Sobol:
+    """Draw a scrambled Sobol sequence, which fills the cube more evenly than chance.
+
+    Point i does not depend on how many are drawn. The first 2^m points are balanced:
+    each half, quarter, ... of each axis holds its share of them to the point. Other
+    numbers are the first of the next power of two, and lose that: the shares of the
+    halves differ, and a mean over the points has more error than with 2^m of them.
+
+    Needs SciPy (`pip install 'jopt[samplers]'`), which has tables for 21,201 axes.
+
+    Sobol' 1967, https://doi.org/10.1016/0041-5553(67)90144-9; scrambling: Matoušek
+    1998, https://doi.org/10.1006/jcom.1998.0489.
+    """
+
+    def points(self, n: int, dimensions: int, seed: int) -> np.ndarray:
+        engine = _qmc("Sobol").Sobol(dimensions, rng=seed)
+        # A power of two, the only sizes that SciPy draws without a warning.
+        return engine.random_base2((n - 1).bit_length())[:n]
+
+
+@dataclasses.dataclass(frozen=True)
+class Halton:
+    """Draw a scrambled Halton sequence: even for any number of points.
+
+    Point i does not depend on how many are drawn. Axis j counts in the j-th prime, so
+    beyond about ten axes it takes hundreds of points to be more even than chance.
+
+    Needs SciPy (`pip install 'jopt[samplers]'`).
+
+    Halton 1960, https://doi.org/10.1007/BF01386213; scrambling: Owen 2017,
+    https://arxiv.org/abs/1706.02808.
+    """
+
+    def points(self, n: int, dimensions: int, seed: int) -> np.ndarray:
+        engine = _qmc("Halton").Halton(dimensions, rng=seed)
+        return engine.random(n)
+
+
+@dataclasses.dataclass(frozen=True)
+class LatinHypercube:
+    """Draw one number from each n-th of each axis, the n-ths in random order.
+
+    All points depend on their number n: a sample of 16 is no part of one of 32.
+
+    Needs SciPy (`pip install 'jopt[samplers]'`).
+
+    McKay et al. 1979, https://doi.org/10.2307/1268522.
+    """
+
+    def points(self, n: int, dimensions: int, seed: int) -> np.ndarray:
+        qmc = _qmc("LatinHypercube")
+        engine = qmc.LatinHypercube(dimensions, rng=seed)
+        # SciPy's cells are open below and closed above, so that 1 is possible.
+        return np.minimum(engine.random(n), np.nextafter(1.0, 0.0))
+
+
+def _qmc(sampler: str) -> Any:
+    with contextlib.suppress(ImportError):
+        from scipy.stats import qmc  # an extra, and slow to load
+
+        if "rng" in inspect.signature(qmc.Sobol).parameters:  # since SciPy 1.15
+            return qmc
+    raise ImportError(
+        f"{sampler} needs SciPy, 1.15 or later; pip install 'jopt[samplers]'."
+    )
