@@ -80,23 +80,26 @@ def decayed(steps):
 
 def measured(task, rule, trials, options):
     """Return what a sweep found, and what it took."""
-    reports = []
+    reports, last = [], []
 
     def progress(now):
-        if now.last_block:
-            best = (now.best or {}).get
-            reports.append(
-                {
-                    "seconds": now.seconds,
-                    "alive": now.alive,
-                    "trial_steps": now.trial_steps,
-                    "best_loss": float(best("valid_loss", np.nan)),
-                    "best_accuracy": float(best("valid_accuracy", np.nan)),
-                }
-            )
+        last[:] = [now]
 
+    def callback(now):
+        losses = now.valid["loss"][:, now.number - 1].reshape(-1, options["seeds"])
+        means = losses.mean(axis=1)
+        reports.append(
+            {
+                "seconds": last[0].seconds,
+                "alive": int(now.alive.sum()),
+                "trial_steps": last[0].trial_steps,
+                "best_loss": float(means[np.isfinite(means)].min()),
+            }
+        )
+
+    watched = {"progress": progress, "callbacks": [callback]}
     began = time.perf_counter()
-    result = sweep.run(task, trials, pruner=rule, progress=progress, **options)
+    result = sweep.run(task, trials, pruner=rule, **watched, **options)
     total = time.perf_counter() - began
     best, info, settings = result.best, result.info, result.settings()
     assert best is not None, "every trial diverged"
@@ -201,8 +204,9 @@ def misses(summary, rows):
 
 
 def picture(rows, path):
-    """Draw the best by then, and who is trained, against time, in the last round."""
+    """Draw the best setting's loss and who goes on against time, in the last round."""
     import matplotlib.pyplot as plt
+    from matplotlib import ticker
 
     figure, (losses, alive) = plt.subplots(
         2, 1, figsize=(7, 5.5), sharex=True, layout="constrained", height_ratios=(2, 1)
@@ -217,6 +221,9 @@ def picture(rows, path):
     losses.legend(title="a dot: the end", frameon=False)
     alive.set(yscale="log", ylabel="trials that go on")
     alive.set(xscale="log", xlabel="seconds of training")
+    for axis in (losses.yaxis, alive.yaxis, alive.xaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(ticker.LogFormatter(minor_thresholds=(2, 0.5)))
     for axes in (losses, alive):
         axes.grid(alpha=0.25)
     figure.savefig(path, dpi=110)

@@ -8,9 +8,11 @@ display, on a terminal that nobody sees, and a callback.
     growth    peak memory of the process, less the peak of a sweep of two blocks before
     said      what the sweep's own analysis says: parameters and optimizer state of all
               trials, what the compiled call needs, data, curves
-    display   seconds of telling the display, and of the thread that draws it (those of
-              a core), as a share of the training
-    keep      seconds of the journal and the checkpoints, likewise
+    display   seconds of a core that telling the display and drawing it take, as a share
+              of the training: of its seconds, or of its seconds of all cores if those
+              are fewer, for then others use the machine
+    callback  likewise, of the callback and of what is made for it
+    keep      seconds of the journal and the checkpoints, as a share of the training's
 
 Exits with 1 if the growth is more than 2 times what is said (4 with the directory: a
 checkpoint is copied out of the pool, and once more by orbax), or the display and the
@@ -41,7 +43,10 @@ def measured(way, options):
     found = json.loads(printed.stdout.splitlines()[-1])
     said = sum(found["said"][name] for name in ("trials", "call", "data", "curves"))
     seconds, training = found["seconds"], found["train_seconds"]
-    telling = seconds["_tell"] + seconds["refresh"]
+    telling, least = (
+        seconds["_tell"] + seconds["refresh"],
+        min(training, seconds["run"]),
+    )
     growth = {
         name: found["peaks"][name] - found["peaks"]["few"]
         for name in ("ready", "trained", "saved")
@@ -51,8 +56,8 @@ def measured(way, options):
         "growth": growth,
         "growth_over_said": max(growth.values()) / said,
         "said_in_all": said,
-        "display_share": telling / training,
-        "callback_share": seconds["_call_back"] / training,
+        "display_share": telling / least,
+        "callback_share": seconds["_call_back"] / least,
         "keep_share": seconds["_keep"] / training,
         "save_share": found["save_seconds"] / found["total_seconds"],
     }

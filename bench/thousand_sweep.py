@@ -73,10 +73,12 @@ def watched(task, trials, options, directory, clock):
         nobody = stack_.enter_context(open(os.devnull, "w"))
         console = Console(file=nobody, force_terminal=True, width=120)
         show = stack_.enter_context(Display(console, list(trials[0].hyperparameters)))
-        for name in ("_tell", "_call_back", "_keep"):
-            stack_.enter_context(clock.on(Engine, name))
-        # It draws in a thread of its own: what that takes of a core.
-        stack_.enter_context(clock.on(show.bar.live, "refresh", time.thread_time))
+        stack_.enter_context(clock.on(Engine, "run", time.process_time))
+        stack_.enter_context(clock.on(Engine, "_keep"))
+        # Of a core, so that a busy machine is no matter; it draws in its own thread.
+        watching = (Engine, "_tell"), (Engine, "_call_back"), (show.bar.live, "refresh")
+        for owner, name in watching:
+            stack_.enter_context(clock.on(owner, name, time.thread_time))
 
         def progress(now):
             if not peaks:

@@ -159,7 +159,6 @@ def test_a_task_needs_both_halves_of_an_ensemble():
         run(small.task(predict=predict))
 
 
-@pytest.mark.xfail(reason="combine takes task.valid, of which folds trained on most")
 def test_folds_are_not_combined_on_what_they_were_trained_on():
     result = run(folds=2, rates=RATES[1:4])
     found: Any = sweep.combine(TASK, result, 2)

@@ -305,7 +305,7 @@ def test_a_save_that_stops_anywhere_leaves_a_whole_checkpoint(
 
 def test_a_checkpoint_that_cannot_be_written_is_one_sentence(tmp_path, capfd, caplog):
     (tmp_path / "checkpoints").touch()
-    sentence = r"^The checkpoint of segment 3 cannot be written to .* exists$"
+    sentence = r"^The checkpoint of segment 4 cannot be written to .* exists$"
     with pytest.raises(OSError, match=sentence):
         Checkpoints(tmp_path).save(3, TREE)
     kept = Checkpoints(tmp_path / "full")

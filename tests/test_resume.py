@@ -180,9 +180,11 @@ def test_a_resumed_population_has_the_same_lineage(tmp_path):
     whole = sweep.run(small.task(), trials(), **options)
     stops: dict[str, Any] = {
         "directory": tmp_path,
-        "callbacks": [interrupt(3)],
-    }  # one is ended
-    sweep.run(small.task(), trials(), **options, **stops)
+        "callbacks": [interrupt(1)],
+    }
+    paused = sweep.run(small.task(), trials(), **options, **stops)
+    ended, status = paused.table["status"] == "diverged", whole.table["status"]
+    assert (status[ended] == "complete").any()  # it went on from another
     result = sweep.resume(tmp_path, small.task())
     assert numbers(result) == numbers(whole)
     assert result.lineage == whole.lineage

@@ -24,9 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lr_find.add_to(commands)
     report.add_to(commands)
     options = parser.parse_args(arguments)
-    warnings.showwarning = _show
     try:
-        return options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show
+            return options.run(options)
     except KeyboardInterrupt:
         print("jopt: interrupted before anything was trained.", file=sys.stderr)
         return 130

@@ -36,9 +36,9 @@ def trials(options: argparse.Namespace) -> tuple[sweep.Task, list[sweep.Trial]]:
         given = {"optimizer": sweep.choice(names) if options.sample else names} | given
     if options.sample is None:
         return task, sweep.grid(factory, **given)
-    sampler = rules.sampler(options.sampler)
-    drawn = {"sampler": sampler, "seed": options.seed}
-    return task, sweep.sample(factory, options.sample, **drawn, **given)
+    drawn: dict[str, Any] = {"seed": options.seed, **given}
+    drawn["sampler"] = rules.sampler(options.sampler)
+    return task, sweep.sample(factory, options.sample, **drawn)
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:

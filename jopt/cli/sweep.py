@@ -1,8 +1,6 @@
 """`jopt sweep`: train many settings of an optimizer at once."""
 
 import argparse
-import json
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,8 +41,8 @@ tasks:
   text       characters of Python's own help, a small transformer (nnx)
   FILE.py:NAME   your own: a jopt.sweep.Task, or a function that returns one
 
-pruners, with their fields: halving, hyperband, median, patient, threshold, spike,
-as in --pruner halving:reduction_factor=3,min_resource=2
+pruners: halving, hyperband, median, patient, threshold, spike; with fields, as
+in --pruner halving:reduction_factor=3,min_resource=2
 
 files in DIR:
   report.html    everything on one page
@@ -76,7 +74,7 @@ def add_to(commands: Any) -> None:
     _add_space(parser.add_argument_group("what is tried").add_argument)
     _add_training(parser.add_argument_group("how long, and who goes on"))
     _add_machine(parser.add_argument_group("where and how").add_argument)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, defaults=vars(parser.parse_args([])))
 
 
 def _add_space(add: Any) -> None:
@@ -138,14 +136,17 @@ def run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from jopt import sweep
-    from jopt.cli import display, machine, rules, space
+    from jopt.cli import again, display, machine, rules, space
 
     machine.prepare(options.devices)
-    resumed = options.resume is not None
-    if resumed:
-        options = _as_begun(options)
+    directory, resumed = options.resume, False
+    if directory is not None:
+        options, resumed = again.as_begun(options), again.started(directory)
     task, trials = space.trials(options)
-    directory = options.resume if resumed else _begin(options, task.name)
+    if directory is None:
+        directory = prepare(options, task.name)
+    if not resumed:
+        again.begin(options, directory)
     console = Console(highlight=False, soft_wrap=True)
     many = len(trials) * options.seeds * options.folds
     console.print(f"{task.name}: {many} trials" + (", resumed" if resumed else ""))
@@ -153,27 +154,31 @@ def run(options: argparse.Namespace) -> int:
         "devices": machine.devices(options.devices),
         "memory": rules.size(options.memory),
     }
-    with display.Display(console, list(trials[0].hyperparameters)) as show:
-        if resumed:
-            result = sweep.resume(directory, task, trials, progress=show, **shared)
-        else:
-            result = sweep.run(
-                task,
-                trials,
-                steps=options.steps,
-                epochs=options.epochs,
-                seeds=options.seeds,
-                folds=options.folds,
-                batch_size=options.batch_size,
-                block=options.block,
-                segments=options.segments,
-                seed=options.seed,
-                pruner=rules.pruner(options.pruner),
-                population=rules.population(options.evolve),
-                directory=directory,
-                progress=show,
-                **shared,
-            )
+    try:
+        with display.Display(console, list(trials[0].hyperparameters)) as show:
+            if resumed:
+                result = sweep.resume(directory, task, trials, progress=show, **shared)
+            else:
+                result = sweep.run(
+                    task,
+                    trials,
+                    steps=options.steps,
+                    epochs=options.epochs,
+                    seeds=options.seeds,
+                    folds=options.folds,
+                    batch_size=options.batch_size,
+                    block=options.block,
+                    segments=options.segments,
+                    seed=options.seed,
+                    pruner=rules.pruner(options.pruner),
+                    population=rules.population(options.evolve),
+                    directory=directory,
+                    progress=show,
+                    **shared,
+                )
+    except KeyboardInterrupt:  # the second: the first lets the segment end
+        print(f"jopt: stopped at once. {_go_on(directory)}", file=sys.stderr)
+        return 130
     return _finish(console, options, task, result, directory)
 
 
@@ -196,40 +201,14 @@ def _finish(
         directory, files = rescue(result)
         status = 2
     display.summary(console, result, directory, files)
-    if options.keep > 1 and len(result.top(options.keep)) > 1:
+    scored = task.test is not None or options.folds == 1
+    if options.keep > 1 and len(result.top(options.keep)) > 1 and scored:
         display.together(console, task, result, options.keep)
     if result.info["interrupted"]:
-        console.print(f"Go on with: jopt sweep --resume {directory}")
+        console.print(_go_on(directory))
         return 130
     return status
 
 
-COMMAND = "command.json"
-
-
-def _begin(options: argparse.Namespace, task: str) -> Path:
-    """Find the directory, and note in it what was asked for, to resume it."""
-    directory = prepare(options, task)
-    for left in ("journal.jsonl", "checkpoints"):  # of a sweep that is overwritten
-        path = directory / left
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    asked = {name: value for name, value in vars(options).items() if name != "run"}
-    plain = {k: str(v) if isinstance(v, Path) else v for k, v in asked.items()}
-    file, colon, name = options.task.rpartition(":")
-    if colon:
-        plain["task"] = f"{Path(file).resolve()}:{name}"
-    (directory / COMMAND).write_text(json.dumps(plain, indent=2) + "\n")
-    return directory
-
-
-def _as_begun(options: argparse.Namespace) -> argparse.Namespace:
-    """Return the options that the sweep to resume began with; memory, devices anew."""
-    path = options.resume / COMMAND
-    if not path.exists():
-        raise FileNotFoundError(
-            f"There is no {COMMAND} in {options.resume}: no sweep of the command line "
-            "was started there; one of Python's goes on with sweep.resume(directory)."
-        )
-    begun = json.loads(path.read_text())
-    anew = ("resume", "memory", "devices", "tensorboard")
-    return argparse.Namespace(**{**begun, **{n: getattr(options, n) for n in anew}})
+def _go_on(directory: Path) -> str:
+    return f"Go on with: jopt sweep --resume {directory}"

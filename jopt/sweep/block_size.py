@@ -13,7 +13,8 @@ from jopt.sweep.fitting import Room, attempt, room, too_small
 from jopt.sweep.lanes import Lanes
 from jopt.sweep.program import Program
 
-ENOUGH = 0.1  # seconds of timing a size
+ENOUGH = 0.1  # seconds of timing a size, at least
+SPENT = 0.01  # of the whole training, on timing a size, if that is more
 ROUNDS = 10  # at most
 HOPED = {4: 0.5, 2: 0.2}  # of the time: what a size so many times off may save
 
@@ -109,13 +110,14 @@ class _Search:
             return
         rivals = {size, *([self.best] if self.least else [])}
         self.programs[size] = program
-        spent, rounds = 0.0, 0
-        while rounds < ROUNDS and spent < ENOUGH * len(rivals):
+        spent, rounds, enough = 0.0, 0, ENOUGH * len(rivals)
+        while rounds < ROUNDS and spent < enough:
             for rival in rivals:
                 seconds = _seconds(self.programs[rival], batches)
                 self.least[rival] = min(seconds, self.least.get(rival, math.inf))
                 spent += seconds
             rounds += 1
+            enough = max(enough, SPENT * self.seconds[self.best])
 
     def settle(self) -> Program:
         """Return the best whose evaluation fits as well."""

@@ -76,7 +76,7 @@ class Checkpoints:
                     shutil.rmtree(self.directory / str(other))
         except (OSError, ValueError) as error:  # TensorStore's are ValueErrors
             raise OSError(
-                f"The checkpoint of segment {segment} cannot be written to "
+                f"The checkpoint of segment {segment + 1} cannot be written to "
                 f"{self.directory}: {_reason(error)}"
             ) from error
 

@@ -35,8 +35,9 @@ def combine(task: Task, result: SweepResult, k: int = 5) -> Combined:
     whose models are of the best one's structure. A soup serves where trials began with
     the same parameters and stayed close: of different seeds it is mostly useless.
 
-    Each is evaluated on the validation set and, if there is one, on the test set.
-    Raises a ValueError if fewer than two trials were trained to the end.
+    Each is evaluated on the validation set, unless folds were trained on parts of it,
+    and on the test set if there is one. Raises a ValueError if neither is left, or if
+    fewer than two trials were trained to the end.
 
     Wortsman et al. 2022, https://arxiv.org/abs/2203.05482, the uniform soup.
     """
@@ -51,14 +52,28 @@ def combine(task: Task, result: SweepResult, k: int = 5) -> Combined:
         )
     trials, models = [trials[i] for i in alike], [models[i] for i in alike]
     task = result.trials[trials[0]].task or task
+    splits = _splits(task, result.info["folds"])
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *models)
     together = dataclasses.replace(task, evaluate=_ensemble(task))
     return Combined(
         trials,
-        _scores(task, models[0]),
-        None if task.predict is None else _scores(together, stacked),
-        _scores(task, jax.tree.map(_average, stacked)),
+        _scores(task, models[0], splits),
+        None if task.predict is None else _scores(together, stacked, splits),
+        _scores(task, jax.tree.map(_average, stacked), splits),
     )
+
+
+def _splits(task: Task, folds: int) -> dict[str, PyTree]:
+    splits = {"valid": task.valid, "test": task.test}
+    if folds > 1:
+        del splits["valid"]
+    splits = {name: data for name, data in splits.items() if data is not None}
+    if not splits:
+        raise ValueError(
+            "combine: trials of folds were trained on most of the validation set, and "
+            f"{task.name} has no test set; give it one, or train without folds."
+        )
+    return splits
 
 
 def _structure(model: PyTree) -> Any:
@@ -86,14 +101,15 @@ def _average(leaf: jax.Array) -> jax.Array:
     return leaf[0]
 
 
-def _scores(task: Task, model: tuple[PyTree, PyTree]) -> dict[str, Scores]:
-    run = jax.jit(lambda model, chunks: evaluate(task, *model, chunks))
-    splits = {"valid": task.valid, "test": task.test}
-    return {
-        name: _mean(run, model, data)
-        for name, data in splits.items()
-        if data is not None
-    }
+def _scores(
+    task: Task, model: tuple[PyTree, PyTree], splits: dict[str, PyTree]
+) -> dict[str, Scores]:
+    def evaluated(model: PyTree, chunks: Chunks) -> dict[str, jax.Array]:
+        params, model_state = model
+        return evaluate(task, params, model_state, chunks)
+
+    run = jax.jit(evaluated)
+    return {name: _mean(run, model, data) for name, data in splits.items()}
 
 
 def _mean(run: Any, model: PyTree, data: PyTree) -> Scores:

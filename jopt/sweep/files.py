@@ -64,6 +64,7 @@ def _best(result: "SweepResult") -> dict[str, Any]:
         "trial": best.trial,
         "hyperparameters": best.hyperparameters,
         "seed": best.seed,
+        "fold": best.fold,
         "valid": best.valid,
         "test": best.test,
     }

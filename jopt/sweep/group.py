@@ -4,15 +4,15 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from jopt.sweep.block import Data
 from jopt.sweep.block_size import pick
+from jopt.sweep.devices import Device
+from jopt.sweep.fitting import given
 from jopt.sweep.lanes import Lanes
 from jopt.sweep.plan import Plan
 from jopt.sweep.pool import Pool
-from jopt.sweep.program import Program
 from jopt.sweep.trial import Trial, shown, stack
 
 
@@ -33,7 +33,7 @@ class Group(NamedTuple):
         trials: Sequence[Trial],
         positions: Sequence[int],
         block: int | None,
-        devices: Sequence[jax.Device] | None,
+        devices: Sequence[Device] | None,
         memory: int | None,
     ) -> "Group":
         """Compile the program of these trials, those at `positions` of all.
@@ -46,9 +46,9 @@ class Group(NamedTuple):
         lanes = Lanes(plan.task, txs, plan.seeded(members), data, call)
         search = None
         if block is None:
-            program, search = pick(lanes, call, plan.steps)
+            program, search = pick(lanes, call, plan.steps, devices, memory)
         else:
-            program = Program(lanes, block, call, devices)
+            program = given(lanes, block, call, devices, memory)
         pool = Pool(program)
         seconds = time.perf_counter() - began - (search["seconds"] if search else 0)
         return cls(np.asarray(positions), plan, pool, search, seconds)

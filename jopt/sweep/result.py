@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jopt._pytree import PyTree
@@ -139,7 +140,8 @@ class SweepResult:
         for positions, params, model_state in self._models:
             if trial in positions:
                 take = operator.itemgetter(int(np.flatnonzero(positions == trial)[0]))
-                return jax.tree.map(take, (params, model_state))
+                row = jax.tree.map(take, (params, model_state))
+                return jax.tree.map(jnp.asarray, row)
         last = len(self.trials) - 1
         if 0 <= trial <= last:
             raise KeyError(

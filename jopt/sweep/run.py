@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from jopt.sweep.devices import Spread
+from jopt.sweep.devices import Device, Spread
 from jopt.sweep.engine import Engine
 from jopt.sweep.generation import Population
 from jopt.sweep.group import Group
@@ -40,7 +40,7 @@ def run(
     pruner: Pruner | None = None,
     population: Population | None = None,
     directory: str | os.PathLike[str] | None = None,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Device] | None = None,
     memory: int | None = None,
     progress: Callable[[Progress], None] | None = None,
     callbacks: Sequence[Callable[[Segment], None]] = (),
@@ -122,7 +122,7 @@ def resume(
     trials: Sequence[Trial] | None = None,
     *,
     block: int | None = None,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Device] | None = None,
     memory: int | None = None,
     progress: Callable[[Progress], None] | None = None,
     callbacks: Sequence[Callable[[Segment], None]] = (),
@@ -165,7 +165,7 @@ def _compiled(
     task: Task,
     trials: Sequence[Trial],
     options: Options,
-    devices: Sequence[jax.Device] | None,
+    devices: Sequence[Device] | None,
     memory: int | None,
 ) -> tuple[list[Trial], list[Group]]:
     """Return the trials of all seeds and folds, and the groups that they make."""
