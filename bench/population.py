@@ -31,10 +31,10 @@ from scipy import stats
 
 import jopt
 from jopt import sweep
-from jopt.sweep.lineage import Lineage
-from jopt.sweep.population import PopulationBasedTraining
-from jopt.sweep.replay import Replay
-from jopt.sweep.space import log_uniform
+from jopt.sweep.population.lineage import Lineage
+from jopt.sweep.population.replay import Replay
+from jopt.sweep.population.training import PopulationBasedTraining
+from jopt.sweep.space.names import log_uniform
 from jopt.sweep.surroundings import surroundings
 from jopt.tasks.digits import digits
 

@@ -40,9 +40,9 @@ from roofline import roofs, shown
 from scaling_picture import draw
 from trials import Work, powers, serial, steps_that_fit
 
-from jopt.sweep import memory
-from jopt.sweep.block_size import pick
-from jopt.sweep.program import Program
+from jopt.sweep.compiled import memory
+from jopt.sweep.compiled.block_size import pick
+from jopt.sweep.compiled.program import Program
 from jopt.sweep.surroundings import surroundings
 from jopt.tasks.digits import digits
 from jopt.tasks.mnist import mnist

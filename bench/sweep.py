@@ -32,7 +32,7 @@ import optax
 import jopt
 from jopt import sweep
 from jopt.cli import named
-from jopt.sweep.block import evaluate, place
+from jopt.sweep.compiled.block import evaluate, place
 from jopt.sweep.plan import Plan
 from jopt.sweep.surroundings import surroundings
 

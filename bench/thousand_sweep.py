@@ -19,11 +19,11 @@ from rich.console import Console
 import jopt
 from jopt import sweep
 from jopt.cli.display import Display
-from jopt.sweep import memory
+from jopt.sweep.compiled import memory
+from jopt.sweep.compiled.lanes import Lanes
+from jopt.sweep.compiled.program import Program
 from jopt.sweep.engine import Engine
-from jopt.sweep.lanes import Lanes
 from jopt.sweep.plan import Plan, base_key
-from jopt.sweep.program import Program
 from jopt.sweep.surroundings import surroundings
 from jopt.sweep.trial import stack
 from jopt.tasks.digits import digits

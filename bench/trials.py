@@ -11,9 +11,9 @@ from roofline import least
 
 import jopt
 from jopt import sweep
-from jopt.sweep.lanes import Lanes
+from jopt.sweep.compiled.lanes import Lanes
+from jopt.sweep.compiled.program import Program
 from jopt.sweep.plan import CALL, Plan, base_key
-from jopt.sweep.program import Program
 from jopt.sweep.trial import stack
 
 

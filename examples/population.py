@@ -1,4 +1,4 @@
-"""Let the worst trials go on from the best, with other rates, and use what was found."""
+"""Let the worst trials go on from the best, and train with the schedule they found."""
 
 import numpy as np
 

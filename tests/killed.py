@@ -12,8 +12,8 @@ import small
 
 import jopt
 from jopt import sweep
-from jopt.sweep.checkpoints import NAME as CHECKPOINTS, PARTIAL, Checkpoints
-from jopt.sweep.journal import NAME, read
+from jopt.sweep.resuming.checkpoints import NAME as CHECKPOINTS, PARTIAL, Checkpoints
+from jopt.sweep.resuming.journal import NAME, read
 
 SEGMENTS = 30
 

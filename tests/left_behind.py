@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jopt.sweep.lineage import Event, Lineage
+from jopt.sweep.population.lineage import Event, Lineage
 from jopt.sweep.report import Record
 
 STEPS, SEGMENTS = 60, 6

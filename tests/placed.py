@@ -6,7 +6,7 @@ import small
 
 import jopt
 from jopt import sweep
-from jopt.sweep.lanes import Lanes
+from jopt.sweep.compiled.lanes import Lanes
 from jopt.sweep.plan import Plan
 from jopt.sweep.trial import stack
 

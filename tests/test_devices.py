@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 from placed import CALL, lanes_of, trained
 
-from jopt.sweep import devices
-from jopt.sweep.pool import Pool
-from jopt.sweep.program import Program
+from jopt.sweep.compiled import devices
+from jopt.sweep.compiled.pool import Pool
+from jopt.sweep.compiled.program import Program
 
 SCRIPT = """
 import math, pickle, sys
 import jax, numpy as np
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-from jopt.sweep import devices
+from jopt.sweep.compiled import devices
 
 made = devices.cpu(4)
 assert devices.cpu(4) == made == jax.local_devices()
 from placed import CALL, lanes_of, trained
-from jopt.sweep.pool import Pool
-from jopt.sweep.program import Program
+from jopt.sweep.compiled.pool import Pool
+from jopt.sweep.compiled.program import Program
 
 found = []
 for count in (2, 4):

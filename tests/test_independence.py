@@ -17,7 +17,7 @@ from kept_programs import directory, kept_programs as kept_programs
 
 from jopt import sweep
 from jopt.sweep import group
-from jopt.sweep.pool import Pool
+from jopt.sweep.compiled.pool import Pool
 
 # A failing sweep is small enough as it is drawn, and shrinking it takes minutes.
 PHASES = [hypothesis.Phase.explicit, hypothesis.Phase.generate]

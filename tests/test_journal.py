@@ -21,14 +21,14 @@ from hypothesis import given, settings, strategies as st
 
 import jopt
 from jopt import sweep
-from jopt.sweep import checkpoints, fingerprint, references
-from jopt.sweep.checkpoints import Checkpoints
-from jopt.sweep.journal import NAME, Journal, read
-from jopt.sweep.json_line import decode, encode
-from jopt.sweep.leaves import by_name
-from jopt.sweep.population import PopulationBasedTraining
+from jopt.sweep.population.training import PopulationBasedTraining
 from jopt.sweep.pruners import PatientPruner, SuccessiveHalving
-from jopt.sweep.space import choice, log_uniform
+from jopt.sweep.resuming import checkpoints, fingerprint, references
+from jopt.sweep.resuming.checkpoints import Checkpoints
+from jopt.sweep.resuming.journal import NAME, Journal, read
+from jopt.sweep.resuming.json_line import decode, encode
+from jopt.sweep.resuming.leaves import by_name
+from jopt.sweep.space.names import choice, log_uniform
 
 RECORDS = [{"steps": 3, "name": "ünï\n"}, {"loss": 0.1}, {"loss": float("inf")}, {}]
 TREE = {"w": jnp.arange(600, dtype=jnp.float32), "steps": np.arange(3)}
@@ -232,7 +232,7 @@ def test_a_checkpoint_of_another_tree_is_refused_with_what_differs(tmp_path):
         ({**TREE, "steps": 1}, r"0 \['steps'\]", "int64.3., and here it is int"),
     ):
         with pytest.raises(ValueError, match=f"its leaf {leaf} is {kinds}"):
-            Checkpoints(tmp_path).newest(lambda segment: like)
+            Checkpoints(tmp_path).newest(lambda segment, like=like: like)
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path, capfd):
@@ -325,8 +325,8 @@ def test_a_checkpoint_that_cannot_be_written_is_one_sentence(tmp_path, capfd, ca
 WRITER = """
 import sys
 import jax.numpy as jnp, numpy as np
-from jopt.sweep.checkpoints import Checkpoints
-from jopt.sweep.journal import Journal
+from jopt.sweep.resuming.checkpoints import Checkpoints
+from jopt.sweep.resuming.journal import Journal
 assert not any(name.startswith("orbax") for name in sys.modules), "orbax is slow"
 journal, checkpoints = Journal(sys.argv[1]), Checkpoints(sys.argv[1])
 for segment in range(journal.lines, 10**6):
@@ -523,7 +523,7 @@ FINGERPRINT = """
 import json, sys
 import jax, jopt, small
 from jopt import sweep
-from jopt.sweep import fingerprint
+from jopt.sweep.resuming import fingerprint
 @jax.custom_vjp
 def same(x): return x
 same.defvjp(lambda x: (x, None), lambda _, g: (jax.pure_callback(abs, g, g),))

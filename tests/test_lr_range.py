@@ -17,9 +17,10 @@ from hypothesis import given, settings, strategies as st
 
 import jopt
 from jopt.cli import main
-from jopt.sweep import Task, lr_rules
-from jopt.sweep.lr_ramp import Ramp, running_mean, stop_of, train_ramp
-from jopt.sweep.lr_range import lr_range
+from jopt.sweep import Task
+from jopt.sweep.rates import rules as lr_rules
+from jopt.sweep.rates.ramp import Ramp, running_mean, stop_of, train_ramp
+from jopt.sweep.rates.range_test import lr_range
 
 RATES = np.geomspace(1e-4, 1.0, 41)
 FIRST = 2.3

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from placed import CALL, lanes_of, trained
 
-from jopt.sweep import memory
-from jopt.sweep.block_size import pick
-from jopt.sweep.fitting import given, room
-from jopt.sweep.pool import Pool
-from jopt.sweep.program import Program
+from jopt.sweep.compiled import memory
+from jopt.sweep.compiled.block_size import pick
+from jopt.sweep.compiled.fitting import given, room
+from jopt.sweep.compiled.pool import Pool
+from jopt.sweep.compiled.program import Program
 
 LANES = lanes_of(21)
 DATA = memory.size(LANES.data)

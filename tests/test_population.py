@@ -12,17 +12,17 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 import jopt
 from jopt import sweep
-from jopt.sweep.generation import Generation
-from jopt.sweep.lineage import (
+from jopt.sweep.population.generation import Generation
+from jopt.sweep.population.lineage import (
     Event,
     Lineage,
     Stretch,
     event_as_dict,
     event_from_dict,
 )
-from jopt.sweep.population import PopulationBasedTraining
-from jopt.sweep.replay import Replay
-from jopt.sweep.space import choice, integers, log_uniform, uniform
+from jopt.sweep.population.replay import Replay
+from jopt.sweep.population.training import PopulationBasedTraining
+from jopt.sweep.space.names import choice, integers, log_uniform, uniform
 
 RATE = log_uniform(1e-4, 1.0)
 

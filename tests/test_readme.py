@@ -8,9 +8,10 @@ import pytest
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+NAMES = ["flax", "loop", "vocabulary", "sweep", "early stopping"]
 
 
-@pytest.mark.parametrize("code", BLOCKS, ids=["flax", "loop", "vocabulary", "sweep", "early"])
+@pytest.mark.parametrize("code", BLOCKS, ids=NAMES)
 def test_the_readmes_code_runs(code):
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         exec(compile(code, str(README), "exec"), {})

@@ -19,8 +19,8 @@ from jax.experimental.compilation_cache import compilation_cache
 import jopt
 from jopt import sweep
 from jopt.sweep.group import Group
-from jopt.sweep.header import task_of
-from jopt.sweep.journal import NAME, Journal, read
+from jopt.sweep.resuming.header import task_of
+from jopt.sweep.resuming.journal import NAME, Journal, read
 from jopt.tasks.digits import digits
 from jopt.tasks.mnist import mnist, mnist_nnx
 from jopt.tasks.text import text

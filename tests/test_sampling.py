@@ -14,9 +14,7 @@ from scipy.stats import qmc
 
 import jopt
 from jopt import sweep
-from jopt.sweep.samplers import Halton, LatinHypercube, Random, Sobol
-from jopt.sweep.sampling import sample
-from jopt.sweep.space import (
+from jopt.sweep.space.names import (
     Distribution,
     choice,
     integers,
@@ -24,6 +22,8 @@ from jopt.sweep.space import (
     log_uniform,
     uniform,
 )
+from jopt.sweep.space.samplers import Halton, LatinHypercube, Random, Sobol
+from jopt.sweep.space.sampling import sample
 from jopt.sweep.trial import Setup, groups
 
 SAMPLERS = [Random(), Sobol(), Halton(), LatinHypercube()]

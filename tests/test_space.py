@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 from hypothesis import example, given, settings, strategies as st
 
-from jopt.sweep.space import (
+from jopt.sweep.space.names import (
     Choice,
     Integers,
     LogInt,

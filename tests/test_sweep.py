@@ -14,9 +14,9 @@ import small
 
 import jopt
 from jopt import sweep
-from jopt.sweep.block import chunked, evaluate, place
-from jopt.sweep.block_size import pick
-from jopt.sweep.lanes import Lanes
+from jopt.sweep.compiled.block import chunked, evaluate, place
+from jopt.sweep.compiled.block_size import pick
+from jopt.sweep.compiled.lanes import Lanes
 from jopt.sweep.plan import Plan
 from jopt.sweep.result import winner
 from jopt.sweep.trial import repeated, settings_of, stack
@@ -345,6 +345,7 @@ def test_files_hold_the_table_the_curves_and_the_winner(whole, tmp_path):
         "best.json",
         "learning_rate.png",
         "curves.png",
+        "report.html",
     }
     with (tmp_path / "new" / "trials.csv").open() as file:
         table = list(csv.DictReader(file))

@@ -5,7 +5,7 @@ import pytest
 
 from jopt import sweep
 from jopt.cli.values import distribution, numbers, values
-from jopt.sweep.space import Choice, Integers, LogInt, LogUniform, Uniform
+from jopt.sweep.space.names import Choice, Integers, LogInt, LogUniform, Uniform
 
 
 def test_values_are_ranges_lists_and_words():

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from jopt.sweep import Progress, SweepResult, Task, combine
 
+EVERY = 0.25  # seconds from one picture of the progress to the next at least
 METRICS = {
     "valid_loss": "valid loss",
     "valid_accuracy": "accuracy",
@@ -28,7 +29,7 @@ class Display:
     """A live bar on a terminal, a line a segment elsewhere. A context manager."""
 
     def __init__(self, console: Console, names: list[str]):
-        self.console, self.names, self.segment = console, names, 0
+        self.console, self.names, self.next = console, names, 0.0
         self.bar = Bar(
             TextColumn("segment {task.fields[segment]}"),
             BarColumn(),
@@ -55,7 +56,10 @@ class Display:
         self.bar.stop()
 
     def __call__(self, now: Progress) -> None:
-        """Show where the sweep is."""
+        """Show where the sweep is, a few times a second and at a segment's end."""
+        if not now.last_block and now.seconds < self.next:
+            return
+        self.next = now.seconds + EVERY
         text = self._text(now)
         total = now.trial_steps + now.trial_steps_left
         segment = f"{now.segment}/{now.segments}"

@@ -11,7 +11,7 @@ from jopt.cli.files import prepare, rescue
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from jopt.sweep.lr_result import LearningRateRange
+    from jopt.sweep.rates.result import LearningRateRange
 
 DESCRIPTION = """\
 Train with many constant learning rates and a few seeds for a few steps, all in one
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from jopt.cli import display, named
-    from jopt.sweep.lr_range import lr_range
+    from jopt.sweep.rates.range_test import lr_range
 
     task = named.task(options.task)
     factory, given = named.optimizer(options.optimizer), settings(options.set)
@@ -128,7 +128,7 @@ def run(options: argparse.Namespace) -> int:
 def settings(texts: list[str]) -> dict[str, Any]:
     """Return the hyperparameters that `--set` gives, one value each."""
     from jopt.cli.values import values
-    from jopt.sweep.lr_range import lr_range
+    from jopt.sweep.rates.range_test import lr_range
 
     found: dict[str, Any] = {}
     options = inspect.signature(lr_range).parameters

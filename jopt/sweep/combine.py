@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt._pytree import PyTree
-from jopt.sweep.block import EVALUATION_CHUNK, Chunks, chunked, evaluate
+from jopt.sweep.compiled.block import EVALUATION_CHUNK, Chunks, chunked, evaluate
 from jopt.sweep.result import SweepResult
 from jopt.sweep.task import Task, examples
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from jopt.sweep.compiled.pool import Report
 from jopt.sweep.group import Group
 from jopt.sweep.interrupts import Interrupts
 from jopt.sweep.outcome import Ending, result
-from jopt.sweep.pool import Report
 from jopt.sweep.progress import Progress, Segment, Watchers
 from jopt.sweep.result import SweepResult
+from jopt.sweep.resuming.store import Store
 from jopt.sweep.state import State
-from jopt.sweep.store import Store
 from jopt.sweep.trial import stack
 
 GENERATIONS = 2**32 - 2  # tells a generation's random numbers from an epoch's

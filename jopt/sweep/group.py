@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jopt.sweep.block import Data
-from jopt.sweep.block_size import pick
-from jopt.sweep.devices import Device
-from jopt.sweep.fitting import given
-from jopt.sweep.lanes import Lanes
+from jopt.sweep.compiled.block import Data
+from jopt.sweep.compiled.block_size import pick
+from jopt.sweep.compiled.devices import Device
+from jopt.sweep.compiled.fitting import given
+from jopt.sweep.compiled.lanes import Lanes
+from jopt.sweep.compiled.pool import Pool
 from jopt.sweep.plan import Plan
-from jopt.sweep.pool import Pool
 from jopt.sweep.trial import Trial, shown, stack
 
 

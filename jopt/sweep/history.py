@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from jopt.sweep.compiled.pool import Report
 from jopt.sweep.over_settings import means, reduced
-from jopt.sweep.pool import Report
 from jopt.sweep.reports import Reports
 
 

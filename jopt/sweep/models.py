@@ -19,8 +19,7 @@ def save(result: "SweepResult", trials: Sequence[int], directory: Path) -> list[
     framework the model is of. What is in `directory` already is replaced.
 
         saved = orbax.checkpoint.StandardCheckpointer().restore(directory / "1")
-        saved = nnx.restore_int_paths(saved)  # Flax nnx; of what is in an nnx.List
-        nnx.update(model, saved["params"], saved["model_state"])
+        nnx.update(model, *nnx.restore_int_paths(saved).values())  # Flax nnx
         module.apply({"params": saved["params"], **saved["model_state"]}, x)  # linen
     """
     import orbax.checkpoint  # slow to load

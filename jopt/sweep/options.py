@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt.sweep import references
-from jopt.sweep.generation import Population
 from jopt.sweep.plan import Plan
+from jopt.sweep.population.generation import Population
 from jopt.sweep.pruners import Pruner
+from jopt.sweep.resuming import references
 from jopt.sweep.task import Task, examples
 from jopt.sweep.trial import Trial, groups, settings_of
 

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt._pytree import PyTree
-from jopt.sweep.block import Batches, Data, place
-from jopt.sweep.lanes import Seeded
+from jopt.sweep.compiled.block import Batches, Data, place
+from jopt.sweep.compiled.lanes import Seeded
 from jopt.sweep.task import Task, examples
 from jopt.sweep.trial import Trial
 

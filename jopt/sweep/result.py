@@ -14,8 +14,8 @@ import numpy as np
 from jopt._pytree import PyTree
 from jopt.sweep import files
 from jopt.sweep.history import History
-from jopt.sweep.lineage import Lineage
 from jopt.sweep.over_settings import means, reduced
+from jopt.sweep.population.lineage import Lineage
 from jopt.sweep.trial import Trial, shown
 
 if TYPE_CHECKING:

@@ -7,20 +7,20 @@ from typing import Any
 
 import jax
 
-from jopt.sweep.devices import Device, Spread
+from jopt.sweep.compiled.devices import Device, Spread
+from jopt.sweep.compiled.memory import budget
 from jopt.sweep.engine import Engine
-from jopt.sweep.generation import Population
 from jopt.sweep.group import Group
-from jopt.sweep.header import header, same, task_of, trials_of
-from jopt.sweep.journal import read
-from jopt.sweep.memory import budget
 from jopt.sweep.options import Options
 from jopt.sweep.plan import base_key
+from jopt.sweep.population.generation import Population
 from jopt.sweep.progress import Progress, Segment, Watchers
 from jopt.sweep.pruners import Pruner
 from jopt.sweep.result import SweepResult
+from jopt.sweep.resuming.header import header, same, task_of, trials_of
+from jopt.sweep.resuming.journal import read
+from jopt.sweep.resuming.store import Store
 from jopt.sweep.state import State
-from jopt.sweep.store import Store
 from jopt.sweep.task import Task, examples
 from jopt.sweep.trial import Trial, groups, repeated
 

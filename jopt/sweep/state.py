@@ -7,10 +7,10 @@ import numpy as np
 
 from jopt.sweep.group import Group
 from jopt.sweep.history import History
-from jopt.sweep.lineage import Lineage, event_as_dict, event_from_dict
 from jopt.sweep.options import Options
+from jopt.sweep.population.lineage import Lineage, event_as_dict, event_from_dict
 from jopt.sweep.result import table_of, winner
-from jopt.sweep.store import Found
+from jopt.sweep.resuming.store import Found
 from jopt.sweep.trial import Trial, settings_of
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jopt.sweep.lineage import Lineage
+from jopt.sweep.population.lineage import Lineage
 from jopt.sweep.report.record import Record
 
 

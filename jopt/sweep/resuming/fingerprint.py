@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt._pytree import PyTree
-from jopt.sweep import references
-from jopt.sweep.differences import (
+from jopt.sweep.resuming import references
+from jopt.sweep.resuming.differences import (
     differences as differences,
     surroundings_differences as surroundings_differences,
 )
-from jopt.sweep.json_line import decode, encode
-from jopt.sweep.leaves import kind
+from jopt.sweep.resuming.json_line import decode, encode
+from jopt.sweep.resuming.leaves import kind
 from jopt.sweep.surroundings import surroundings
 from jopt.sweep.task import Task
 from jopt.sweep.trial import Trial

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jopt.schedules import ConstantSchedule, JoinedSchedules, Schedule
-from jopt.sweep.generation import Generation
+from jopt.sweep.population.generation import Generation
 
 Setting = dict[str, Any]
 

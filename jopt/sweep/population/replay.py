@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jopt.sweep.generation import Generation
+from jopt.sweep.population.generation import Generation
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jopt._pytree import PyTree
-from jopt.sweep.checkpoints import Checkpoints
-from jopt.sweep.journal import Journal, read
+from jopt.sweep.resuming.checkpoints import Checkpoints
+from jopt.sweep.resuming.journal import Journal, read
 
 
 class Found(NamedTuple):

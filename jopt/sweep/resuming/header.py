@@ -5,9 +5,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from jopt.sweep import fingerprint, references
 from jopt.sweep.group import Group
 from jopt.sweep.options import Options
+from jopt.sweep.resuming import fingerprint, references
 from jopt.sweep.task import Task
 from jopt.sweep.trial import Trial, repeated
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Any, ClassVar
 
-from jopt.sweep.distribution import Distribution, is_number, share
+from jopt.sweep.space.distribution import Distribution, is_number, share
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jopt.sweep.devices import bare, keyed
-from jopt.sweep.program import Parts, Program
+from jopt.sweep.compiled.devices import bare, keyed
+from jopt.sweep.compiled.program import Parts, Program
 
 
 class OnHost:

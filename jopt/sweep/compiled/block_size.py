@@ -7,11 +7,11 @@ from typing import Any
 
 import jax
 
-from jopt.sweep.block import Batches
-from jopt.sweep.devices import Device, Spread
-from jopt.sweep.fitting import Room, attempt, room, too_small
-from jopt.sweep.lanes import Lanes
-from jopt.sweep.program import Program
+from jopt.sweep.compiled.block import Batches
+from jopt.sweep.compiled.devices import Device, Spread
+from jopt.sweep.compiled.fitting import Room, attempt, room, too_small
+from jopt.sweep.compiled.lanes import Lanes
+from jopt.sweep.compiled.program import Program
 
 ENOUGH = 0.1  # seconds of timing a size, at least
 SPENT = 0.01  # of the whole training, on timing a size, if that is more

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jopt._pytree import PyTree
-from jopt.sweep.devices import Device
+from jopt.sweep.compiled.devices import Device
 
 USABLE = 0.9  # of what is free: the rest is for what no analysis counts
 

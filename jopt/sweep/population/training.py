@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from jopt._pytree import check
-from jopt.sweep.generation import Generation
-from jopt.sweep.space import Choice, Distribution
+from jopt.sweep.population.generation import Generation
+from jopt.sweep.space.names import Choice, Distribution
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import jax
 
-from jopt.sweep import memory
-from jopt.sweep.block import Batches
-from jopt.sweep.devices import Device, Spread
-from jopt.sweep.lanes import Lanes
-from jopt.sweep.program import Program
+from jopt.sweep.compiled import memory
+from jopt.sweep.compiled.block import Batches
+from jopt.sweep.compiled.devices import Device, Spread
+from jopt.sweep.compiled.lanes import Lanes
+from jopt.sweep.compiled.program import Program
 
 
 class Room(NamedTuple):

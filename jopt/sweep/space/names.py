@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any, cast
 
-from jopt.sweep.choice import Choice as Choice
-from jopt.sweep.distribution import Distribution as Distribution
-from jopt.sweep.ranges import (
+from jopt.sweep.space.choice import Choice as Choice
+from jopt.sweep.space.distribution import Distribution as Distribution
+from jopt.sweep.space.ranges import (
     Integers as Integers,
     LogInt as LogInt,
     LogUniform as LogUniform,

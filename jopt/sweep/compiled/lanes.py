@@ -8,7 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt._pytree import PyTree
-from jopt.sweep.block import Batches, Chunks, Data, Lane, Seen, evaluate, start, train
+from jopt.sweep.compiled.block import (
+    Batches,
+    Chunks,
+    Data,
+    Lane,
+    Seen,
+    evaluate,
+    start,
+    train,
+)
 from jopt.sweep.task import Task
 
 Leaves: TypeAlias = list[jax.Array]

@@ -15,8 +15,8 @@ import jax
 import numpy as np
 
 from jopt._pytree import PyTree
-from jopt.sweep import leaves, manifest
-from jopt.sweep.manifest import DamagedCheckpoint as DamagedCheckpoint
+from jopt.sweep.resuming import leaves, manifest
+from jopt.sweep.resuming.manifest import DamagedCheckpoint as DamagedCheckpoint
 
 NAME = "checkpoints"
 KEPT = 2  # the newest, and one in case it is damaged

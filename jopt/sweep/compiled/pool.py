@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt._pytree import PyTree
-from jopt.sweep.block import Batches, chunked
-from jopt.sweep.devices import keyed
-from jopt.sweep.lanes import Leaves
-from jopt.sweep.on_devices import OnDevices
-from jopt.sweep.on_host import OnHost
-from jopt.sweep.program import Program
+from jopt.sweep.compiled.block import Batches, chunked
+from jopt.sweep.compiled.devices import keyed
+from jopt.sweep.compiled.lanes import Leaves
+from jopt.sweep.compiled.on_devices import OnDevices
+from jopt.sweep.compiled.on_host import OnHost
+from jopt.sweep.compiled.program import Program
 
 
 class Report(NamedTuple):

@@ -6,9 +6,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jopt.sweep.lr_ramp import Ramp, train_ramp
-from jopt.sweep.lr_result import LearningRateRange
 from jopt.sweep.progress import Progress
+from jopt.sweep.rates.ramp import Ramp, train_ramp
+from jopt.sweep.rates.result import LearningRateRange
 from jopt.sweep.result import SweepResult
 from jopt.sweep.run import run
 from jopt.sweep.task import Task

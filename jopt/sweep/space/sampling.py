@@ -4,8 +4,8 @@ import numbers
 from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any
 
-from jopt.sweep.samplers import Random, Sampler
-from jopt.sweep.space import Distribution
+from jopt.sweep.space.names import Distribution
+from jopt.sweep.space.samplers import Random, Sampler
 from jopt.sweep.trial import Trial, check_names
 
 

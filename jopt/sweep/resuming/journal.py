@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from jopt.sweep.json_line import decode, encode
-from jopt.sweep.manifest import to_disk
+from jopt.sweep.resuming.json_line import decode, encode
+from jopt.sweep.resuming.manifest import to_disk
 
 try:
     import fcntl  # POSIX; elsewhere a second process is not noticed

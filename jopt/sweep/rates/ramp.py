@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jopt.schedules import exponential_decay
-from jopt.sweep.lr_rules import valley
+from jopt.sweep.rates.rules import valley
 from jopt.sweep.run import run
 from jopt.sweep.task import Task
 from jopt.sweep.trial import grid

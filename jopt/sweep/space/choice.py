@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jopt.sweep.distribution import Distribution, is_number, share
+from jopt.sweep.space.distribution import Distribution, is_number, share
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
-    from jopt.sweep.lr_result import LearningRateRange
+    from jopt.sweep.rates.result import LearningRateRange
 
 LINE, BAD, CHOSEN, OTHER = "#3366aa", "#cc3311", "#ffaa00", "#888888"
 

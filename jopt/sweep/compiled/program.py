@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt._pytree import PyTree
-from jopt.sweep import memory
-from jopt.sweep.block import Batches, Chunks, Seen
-from jopt.sweep.devices import Device, Spread
-from jopt.sweep.lanes import Lanes, Leaves
+from jopt.sweep.compiled import memory
+from jopt.sweep.compiled.block import Batches, Chunks, Seen
+from jopt.sweep.compiled.devices import Device, Spread
+from jopt.sweep.compiled.lanes import Lanes, Leaves
 
 Parts: TypeAlias = list[Leaves]  # a device's trials, or what they share, each
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jopt.sweep import lr_rules
-from jopt.sweep.lr_ramp import Ramp
+from jopt.sweep.rates import rules as lr_rules
+from jopt.sweep.rates.ramp import Ramp
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,7 +67,7 @@ class LearningRateRange:
 
     @functools.cached_property
     def suggestions(self) -> dict[str, float]:
-        """What each rule suggests, of `jopt.sweep.lr_rules`; empty if nothing helps."""
+        """What each rule of `rates.rules` suggests; empty if nothing helps."""
         ramped = None if self.ramp is None else self.ramp.suggestion
         found = {} if ramped is None else {"ramp's valley": ramped}
         if self._nothing is not None:
@@ -105,7 +105,9 @@ class LearningRateRange:
 
     def plot(self) -> "Figure":
         """Return a matplotlib figure: the band of losses, the edge, rules, the ramp."""
-        from jopt.sweep import lr_plot  # matplotlib is an extra, and slow to load
+        from jopt.sweep.rates import (
+            plot as lr_plot,  # matplotlib is an extra, and slow to load
+        )
 
         return lr_plot.figure(self)
 

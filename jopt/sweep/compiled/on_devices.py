@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jopt.sweep.devices import bare, keyed
-from jopt.sweep.lanes import Leaves
-from jopt.sweep.program import Parts, Program
+from jopt.sweep.compiled.devices import bare, keyed
+from jopt.sweep.compiled.lanes import Leaves
+from jopt.sweep.compiled.program import Parts, Program
 
 
 class OnDevices:

@@ -1,0 +1,1 @@
+"""Training a population: who goes on from whom, and with what."""
