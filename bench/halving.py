@@ -5,7 +5,7 @@ the rate decayed to 0 by half a cosine, is swept to the end and, in the same pro
 with the same keys, steps, reports and block, by rules that end settings early:
 
     full         every setting to the end
-    halving      the best sixth of the settings goes on after reports 3 and 18 of 27
+    halving      the best sixth of the settings goes on after reports 3 and 18 of 30
     hyperband    brackets that halve from report 1 on, from 3, from 9, and never
     median       ends what never was as good as the median of the others is now
 
@@ -21,14 +21,11 @@ Digits has 360 examples to validate on, and ten of the settings are about as goo
 best: with every setting trained to the end, another round often has another winner.
 Whoever misses the winner among them misses 0.2 to 0.5 points, by chance.
 
-When halving looks was chosen by what it would have done in 6 other rounds (keys 0 to
-5), among 27 pairs of min_resource and reduction_factor: three of them took at most a
-quarter of the steps and found each round's winner. Rungs after reports 1, 3 and 9 took
-half as many and lacked up to 0.65 points: a rate that wins by the end of a cosine looks
-bad early. With 1,620 steps no pair found every winner of 4 rounds, with rates that do
-not decay or with 3 folds none of 5 did in 3. The rounds here had no say in the choice,
-and say how much of it was luck: on the 2-core CPU, the winner itself in none of 3, one
-as accurate or better (by up to 0.19 points) with 0.006 more loss in each.
+When halving looks was chosen in other rounds (keys 0 to 5, 200 to 202), by what it
+would have done there. Rungs after reports 1, 3 and 9 of 27 take half as many steps and
+lacked up to 0.65 points: a rate that wins by the end of a cosine looks bad early. Rungs
+after 2 and 8 lacked 0.28 points in each of three rounds. Looking after a tenth and over
+a half of the steps is what is left of the quarter. The rounds here had no say in it.
 
 Exits with 1 if halving misses a winner by more than 0.2 points, takes more than a
 quarter of the time, or compiles a segment more than once.

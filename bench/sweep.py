@@ -32,7 +32,7 @@ import optax
 import jopt
 from jopt import sweep
 from jopt.cli import named
-from jopt.sweep.compiled.block import evaluate, place
+from jopt.sweep.compiled.block import evaluate
 from jopt.sweep.plan import Plan
 from jopt.sweep.surroundings import surroundings
 
@@ -49,7 +49,7 @@ class Work:
         self.start = jax.jit(task.init)(init_key)
         self.data = jax.tree.map(jnp.asarray, task.train)
         self.rows = jnp.concatenate([b.rows for b in self.plan.batches(0)])[:steps]
-        self.valid = place(task).valid
+        self.valid = self.plan.data().valid
         self.evaluate = jax.jit(lambda model: evaluate(task, *model, self.valid))
 
     def advance(self, tx, model, opt_state, batch, number):

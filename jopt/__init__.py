@@ -1,5 +1,11 @@
 """jopt: optimizers as data, and sweeps of many trainings in one compiled program."""
 
+from jopt._buckets import (
+    Buckets as Buckets,
+    pack as pack,
+    pack_like as pack_like,
+    unpack as unpack,
+)
 from jopt._chain import (
     Chain as Chain,
     chain as chain,
@@ -220,9 +226,14 @@ from jopt.schedules import (
     warmup_stable_decay_schedule as warmup_stable_decay_schedule,
 )
 from jopt.training import (
+    LossScale as LossScale,
+    Memory as Memory,
     Metrics as Metrics,
+    Precision as Precision,
     TrainState as TrainState,
+    memory as memory,
     train_step as train_step,
+    train_steps as train_steps,
 )
 from jopt.transforms import (
     AdaptiveGradClip as AdaptiveGradClip,
@@ -311,11 +322,13 @@ from jopt.wrappers import (
     ApplyIfFinite as ApplyIfFinite,
     ApplyIfFiniteState as ApplyIfFiniteState,
     Cautious as Cautious,
+    Companded as Companded,
     ConditionallyMask as ConditionallyMask,
     ConditionallyMaskState as ConditionallyMaskState,
     ConditionallyTransform as ConditionallyTransform,
     ConditionallyTransformState as ConditionallyTransformState,
     ConditionFn as ConditionFn,
+    Dynamic as Dynamic,
     Flatten as Flatten,
     InjectHyperparams as InjectHyperparams,
     InjectHyperparamsState as InjectHyperparamsState,
@@ -368,9 +381,11 @@ from jopt.wrappers import (
     hutchinson_estimator_diag_hessian as hutchinson_estimator_diag_hessian,
     inject_hyperparams as inject_hyperparams,
     inject_stateful_hyperparams as inject_stateful_hyperparams,
+    kahan as kahan,
     lbfgs as lbfgs,
     lift as lift,
     lookahead as lookahead,
+    low_bit as low_bit,
     masked as masked,
     master_weights as master_weights,
     measure_with_ema as measure_with_ema,
@@ -394,6 +409,7 @@ from jopt.wrappers import (
     snapshot as snapshot,
     sophia as sophia,
     split_real_and_imaginary as split_real_and_imaginary,
+    stochastic_rounding as stochastic_rounding,
     to_optax as to_optax,
 )
 

@@ -27,6 +27,7 @@ class Chain(GradientTransformation):
     names: tuple[str, ...] | None = static(default=None)
 
     any_dtype: ClassVar[bool] = True  # its parts say what they cannot take
+    shapeless: ClassVar[bool] = True
 
     def init(self, params):
         return self._state([tx.init(params) for tx in self.transforms])

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -35,6 +35,10 @@ class GradientTransformation:
 
     any_dtype: ClassVar[bool] = False
     """Whether `init` takes leaves that have no gradients, integers for one."""
+
+    shapeless: ClassVar[bool] = False
+    """Whether the update is the same however the coordinates are divided into leaves:
+    a rule for each coordinate, sums over all. Then `groups` lets leaves be joined."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -71,6 +75,26 @@ class GradientTransformation:
         Their labels are words of the paths that `hyperparameters` and `replace` use.
         """
         return {}
+
+    def groups(self, params: PyTree) -> list[Hashable | None]:
+        """Return for each leaf of `params` with which others it may be joined.
+
+        Leaves of equal groups may lie in one vector; None stays a leaf by itself. A
+        transformation that is not `shapeless` joins none; one that holds others joins
+        what they all join.
+        """
+        if not self.shapeless:
+            return [None] * len(jax.tree.leaves(params))
+        is_part = lambda x: x is not self and isinstance(x, GradientTransformation)  # noqa: E731
+        inside = filter(is_part, jax.tree.leaves(self, is_leaf=is_part))
+        return joint(params, *(tx.groups(params) for tx in inside))
+
+
+def joint(params: PyTree, *groups: Sequence[Hashable]) -> list[Hashable | None]:
+    """Return the groups of leaves that all these groups let be joined."""
+    if not groups:
+        return [()] * len(jax.tree.leaves(params))
+    return [None if None in row else row for row in zip(*groups, strict=True)]
 
 
 def _checked(init: Callable[..., PyTree]) -> Callable[..., PyTree]:

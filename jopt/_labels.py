@@ -9,6 +9,7 @@ import jax
 from jax.core import Tracer
 from jax.tree_util import all_leaves, keystr, tree_flatten_with_path
 
+from jopt._buckets import Buckets
 from jopt._pytree import PyTree
 
 Words = tuple[str, ...]
@@ -62,6 +63,8 @@ class Labels:
         if not jax.tree.leaves(params):
             # optax's placeholders for params have no leaves, and no paths to look for.
             return self.at({})
+        if isinstance(params, Buckets):
+            return self._on_buckets(params)
         table = self._table
         if self._function is not None and _is_for_a_leaf(self._function):
             table = {
@@ -73,6 +76,16 @@ class Labels:
             table = _table(self._function(params))
         self._check_paths(table, params)
         return self if table is self._table else self.at(table)
+
+    def _on_buckets(self, params: Buckets) -> Self:
+        arrays = {words for words, _ in _points(params)[0]}
+        if self._function is None and arrays.issuperset(self._table):
+            return self  # what `on` has returned for these buckets before
+        tree = params.tree()
+        nodes = params.layout.structure.flatten_up_to(tree)
+        shown = [i for i, node in enumerate(nodes) if jax.tree.leaves(node)]
+        labels = dict(zip(shown, self.leaves(tree), strict=True))
+        return self.at(params.by_array(labels))
 
     def leaves(self, params: PyTree) -> list[Any]:
         """Return the label of each leaf of `params`; errors are those of `on`."""

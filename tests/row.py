@@ -31,6 +31,8 @@ class Row:
     """Its numbers are those of the state, once that is made."""
     counters: tuple[str, ...] = ("count",)
     """Fields of the state that no number touches."""
+    low: frozenset[str] = frozenset()
+    """Fields of the state that are in the dtype of low-precision params."""
     rtol: float = 1e-6
     """How close to float64 a float32 run stays, relative."""
     scale: float = 2e-7

@@ -8,7 +8,7 @@ import pytest
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-NAMES = ["flax", "loop", "vocabulary", "sweep", "early stopping"]
+NAMES = ["flax", "low precision", "loop", "vocabulary", "sweep", "early stopping"]
 
 
 @pytest.mark.parametrize("code", BLOCKS, ids=NAMES)

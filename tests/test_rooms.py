@@ -12,8 +12,10 @@ import jopt
 ROOMS = [
     {"_pytree", "_from_optax"},
     {"_numbers"},
-    {"_leaves", "_labels", "_matrices"},
+    {"_leaves", "_matrices"},
     {"_core", "_stacks"},
+    {"_buckets"},
+    {"_labels"},
     {"_mask", "_chain"},
     {"schedules"},
     {"transforms"},

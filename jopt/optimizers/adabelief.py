@@ -50,6 +50,8 @@ class ScaleByBelief(GradientTransformation):
     eps_root: Number = 1e-16
     nesterov: bool = static(default=False, kw_only=True)
 
+    shapeless = True
+
     def __post_init__(self):
         check(self, "b1", "b2", least=0, below=1)
         check(self, "eps", "eps_root", least=0)

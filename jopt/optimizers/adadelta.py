@@ -39,6 +39,8 @@ class ScaleByAdadelta(GradientTransformation):
     rho: Number = 0.9
     eps: Number = 1e-6
 
+    shapeless = True
+
     def __post_init__(self):
         check(self, "rho", least=0, below=1)
         check(self, "eps", above=0, hint="With 0 the parameters never move.")

@@ -42,6 +42,8 @@ class ScaleByRss(GradientTransformation):
     initial_accumulator_value: Number = 0.1
     eps: Number = 1e-7
 
+    shapeless = True
+
     def __post_init__(self):
         check(self, "initial_accumulator_value", "eps", least=0)
 

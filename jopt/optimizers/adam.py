@@ -69,6 +69,8 @@ class ScaleByAdam(GradientTransformation):
     nesterov: bool = static(default=False, kw_only=True)
     nu_dtype: Any = static(default=None, kw_only=True)
 
+    shapeless = True
+
     def __post_init__(self):
         check(self, "b1", "b2", least=0, below=1)
         check(self, "eps", "eps_root", least=0)

@@ -33,6 +33,8 @@ class ScaleByAdamax(GradientTransformation):
     b2: Number = 0.999
     eps: Number = 1e-8
 
+    shapeless = True
+
     def __post_init__(self):
         check(self, "b1", "b2", least=0, below=1)
         check(self, "eps", least=0)

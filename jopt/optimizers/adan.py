@@ -51,6 +51,8 @@ class ScaleByAdan(GradientTransformation):
     eps: Number = 1e-8
     eps_root: Number = 0.0
 
+    shapeless = True
+
     def __post_init__(self):
         for name in ("b1", "b2", "b3"):
             check(self, name, least=0, below=1)

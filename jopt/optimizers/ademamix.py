@@ -52,6 +52,8 @@ class ScaleByAdemamix(GradientTransformation):
     eps_root: Number = 0.0
     mu_dtype: Any = static(default=None)
 
+    shapeless = True
+
     def __post_init__(self):
         self.__dict__["b3"] = as_schedule(self.b3)
         self.__dict__["alpha"] = as_schedule(self.alpha)

@@ -46,6 +46,8 @@ class ScaleByAdopt(GradientTransformation):
     use_clipping: bool = static(default=True, kw_only=True)
     clip_value_fn: ScalarOrSchedule = field(default=_fourth_root, kw_only=True)
 
+    shapeless = True
+
     def __post_init__(self):
         self.__dict__["clip_value_fn"] = as_schedule(self.clip_value_fn)
         check(self, "b1", "b2", least=0, below=1)

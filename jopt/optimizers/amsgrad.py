@@ -59,6 +59,8 @@ class ScaleByAmsgrad(GradientTransformation):
     bias_correction_mu: bool = static(default=True)
     bias_correction_nu: bool = static(default=True)
 
+    shapeless = True
+
     def __post_init__(self):
         check(self, "b1", "b2", least=0, below=1)
         check(self, "eps", "eps_root", least=0)

@@ -47,6 +47,8 @@ class ScaleByCocob(GradientTransformation):
     alpha: Number = 100.0
     eps: Number = 1e-8
 
+    shapeless = True
+
     def __post_init__(self):
         check(self, "alpha", "eps", least=0)
 

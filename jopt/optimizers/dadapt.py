@@ -47,6 +47,8 @@ class DAdaptAdamW(GradientTransformation):
     estim_lr0: Number = 1e-6
     weight_decay: Number = 0.0
 
+    shapeless = True
+
     def __post_init__(self):
         self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         check(self, "learning_rate", least=0)

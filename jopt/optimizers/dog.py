@@ -63,6 +63,8 @@ class ScaleByDog(GradientTransformation):
         default="heuristic"
     )
 
+    shapeless = True
+
     def __post_init__(self):
         check(self, "init_step", "eps", least=0)
         if self.kind not in _KINDS:

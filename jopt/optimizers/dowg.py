@@ -45,6 +45,8 @@ class ScaleByDowg(GradientTransformation):
     init_estim_sq_dist: Number | None = None
     eps: Number = 1e-4
 
+    shapeless = True
+
     def __post_init__(self):
         check(self, "init_estim_sq_dist", "eps", least=0)
 

@@ -53,6 +53,8 @@ class ScaleByLion(GradientTransformation):
     mode: Literal["hard", "smooth", "refined"] = static(default="hard", kw_only=True)
     smooth_beta: Number = field(default=1.0, kw_only=True)
 
+    shapeless = True
+
     def __post_init__(self):
         check(self, "b1", "b2", least=0, below=1)
         check(self, "smooth_beta", above=0)

@@ -48,6 +48,8 @@ class ScaleByMadgrad(GradientTransformation):
     momentum: Number = 0.9
     eps: Number = 1e-6
 
+    shapeless = True
+
     def __post_init__(self):
         self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         check(self, "learning_rate", least=0)

@@ -68,6 +68,8 @@ class Momo(GradientTransformation):
     adapt_lower_bound: bool = static(default=False)
     proximal: bool = static(default=False, kw_only=True)
 
+    shapeless = True
+
     def __post_init__(self):
         self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         check(self, "learning_rate", least=0)
@@ -123,6 +125,8 @@ class MomoAdam(GradientTransformation):
     weight_decay: Number = 0.0
     adapt_lower_bound: bool = static(default=False)
     proximal: bool = static(default=False, kw_only=True)
+
+    shapeless = True
 
     def __post_init__(self):
         self.__dict__["learning_rate"] = as_schedule(self.learning_rate)

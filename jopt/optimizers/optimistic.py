@@ -39,6 +39,8 @@ class ScaleByOptimisticGradient(GradientTransformation):
     alpha: Number = 1.0
     beta: Number = 1.0
 
+    shapeless = True
+
     def init(self, params):
         return ScaleByOptimisticGradientState(
             is_initial_step=jnp.ones((), bool), previous_gradient=full_like(params)

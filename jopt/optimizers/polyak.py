@@ -39,6 +39,8 @@ class ScaleByPolyak(GradientTransformation):
     eps: Number = 0.0
     variant: Literal["sps", "sps+"] = static(default="sps")
 
+    shapeless = True
+
     def __post_init__(self):
         check(self, "max_learning_rate", "eps", least=0)
         if self.variant not in _VARIANTS:

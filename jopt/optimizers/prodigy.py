@@ -51,6 +51,8 @@ class Prodigy(GradientTransformation):
     weight_decay: Number = 0.0
     safeguard_warmup: bool = static(default=False)
 
+    shapeless = True
+
     def __post_init__(self):
         self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         check(self, "learning_rate", least=0)

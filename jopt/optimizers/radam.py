@@ -39,6 +39,8 @@ class ScaleByRadam(GradientTransformation):
     threshold: Number = 5.0
     nesterov: bool = static(default=False, kw_only=True)
 
+    shapeless = True
+
     def __post_init__(self):
         check(self, "b1", "b2", least=0, below=1)
         check(self, "eps", "eps_root", least=0)

@@ -76,6 +76,8 @@ class ScaleByRms(GradientTransformation):
     eps_in_sqrt: bool = static(default=True)
     bias_correction: bool = static(default=False)
 
+    shapeless = True
+
     def __post_init__(self):
         _check(self)
 
@@ -115,6 +117,8 @@ class ScaleByStddev(GradientTransformation):
     initial_scale: Number = 0.0
     eps_in_sqrt: bool = static(default=True)
     bias_correction: bool = static(default=False)
+
+    shapeless = True
 
     def __post_init__(self):
         _check(self)

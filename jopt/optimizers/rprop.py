@@ -49,6 +49,8 @@ class ScaleByRprop(GradientTransformation):
     min_step_size: Number = 1e-6
     max_step_size: Number = 50.0
 
+    shapeless = True
+
     def __post_init__(self):
         check(self, "learning_rate", above=0)
         check(self, "eta_minus", above=0, below=1)

@@ -21,6 +21,8 @@ class ScaleBySign(GradientTransformation):
     Bernstein et al. 2018, https://arxiv.org/abs/1802.04434, Algorithm 1.
     """
 
+    shapeless = True
+
     def init(self, params):
         return EmptyState()
 

@@ -45,6 +45,8 @@ class ScaleBySimplifiedAdemamix(GradientTransformation):
     eps: Number = 1e-8
     eps_root: Number = 0.0
 
+    shapeless = True
+
     def __post_init__(self):
         self.__dict__["alpha"] = as_schedule(self.alpha)
         check(self, "b1", "b2", least=0, below=1)

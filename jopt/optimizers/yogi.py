@@ -38,6 +38,8 @@ class ScaleByYogi(GradientTransformation):
     eps_root: Number = 0.0
     initial_accumulator_value: Number = 1e-6
 
+    shapeless = True
+
     def __post_init__(self):
         check(self, "b1", "b2", least=0, below=1)
         check(self, "eps", "eps_root", least=0)

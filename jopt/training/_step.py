@@ -1,95 +1,44 @@
-"""`TrainState` and `train_step`: one compiled step for Flax models, or any pytree."""
+"""`train_step` and `train_steps`: one compiled step for Flax models, or any pytree."""
 
+import dataclasses
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jopt._core import (
-    GradientTransformation,
-    as_transformation,
-)
+from jopt._buckets import unpack
+from jopt._core import GradientTransformation
 from jopt._hyperparameters import hyperparameters
-from jopt._leaves import (
-    apply_updates,
-    global_norm,
+from jopt._leaves import apply_updates, global_norm, map_leaves
+from jopt._numbers import increment, wide
+from jopt._pytree import PyTree
+from jopt.training._division import Division, Undivided
+from jopt.training._donation import Donating
+from jopt.training._forms import Loss, pure_loss
+from jopt.training._gradients import (
+    Gradients,
+    Weight,
+    accumulated,
+    chosen,
+    split,
+    whole,
 )
-from jopt._numbers import (
-    increment,
-    wide,
-)
-from jopt._pytree import PyTree, pytree, static
-from jopt.training._forms import Form, Loss, Plain, form_of, pure_loss
+from jopt.training._state import TrainState
 
 
 class Metrics(NamedTuple):
     """What a step saw; scalars, all on the device."""
 
     loss: jax.Array  # float32[], before the update
-    grad_norm: jax.Array  # float32[], of all gradients together
-    update_norm: jax.Array  # float32[], of all updates together
+    grad_norm: (
+        jax.Array
+    )  # float32[], of all gradients together, as the optimizer got them
+    nonfinite: jax.Array  # int32[], batches or microbatches whose gradients were not
     hyperparameters: dict[str, Any]  # by name, as the update used them
-
-
-@pytree
-class TrainState:
-    """All that changes in a training run, as data: jit, vmap and checkpoint it whole.
-
-    Make it by `TrainState.create`. To change a hyperparameter on the way, put another
-    transformation of the same structure in its place:
-
-        dataclasses.replace(state, tx=jopt.replace(state.tx, learning_rate=1e-4))
-    """
-
-    step: jax.Array  # int32[], steps made
-    params: PyTree
-    model_state: PyTree  # what else the model holds: batch statistics, counters
-    opt_state: PyTree
-    key: jax.Array  # the run's; step t uses fold_in(key, t)
-    tx: GradientTransformation
-    form: Form = static(default=Plain())
-
-    def __post_init__(self):
-        # Numbers and arrays are two entries of jit's cache: arrays from the start.
-        self.__dict__["tx"] = jax.tree.map(jnp.asarray, self.tx)
-
-    @classmethod
-    def create(cls, model: Any, tx: Any, key: Any = 0) -> "TrainState":
-        """Return the state before the first step.
-
-        model: an nnx module, linen's variables (`module.init(...)`), or any pytree of
-        parameters. Arrays are copied: steps donate the state's own. tx: a gradient
-        transformation, jopt's or optax's. key: a seed or a key, for the loss function's
-        randomness.
-
-        Raises a ValueError if there are no parameters, and a TypeError if one is
-        neither float nor complex.
-        """
-        form = form_of(model)
-        params, model_state = form.split(model)
-        if not jax.tree.leaves(params):
-            raise ValueError(
-                f"TrainState: the model has no parameters, got {type(model).__name__} "
-                "without a leaf; give an nnx module with nnx.Param, linen's variables "
-                "with 'params', or a tree of arrays."
-            )
-        tx = as_transformation(tx)
-        params, model_state = jax.tree.map(jnp.copy, (params, model_state))
-        return cls(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            model_state=model_state,
-            opt_state=tx.init(params),
-            key=jax.random.key(key) if isinstance(key, int) else jnp.copy(key),
-            tx=tx,
-            form=form,
-        )
-
-    @property
-    def model(self) -> Any:
-        """The model as it stands: an nnx module, linen's variables or the params."""
-        return self.form.join(self.params, self.model_state)
+    loss_scale: jax.Array | None  # float32[], as the step used it
 
 
 def descend(
@@ -100,22 +49,26 @@ def descend(
     opt_state: PyTree,
     batch: PyTree,
     key: Any,
-) -> tuple[PyTree, PyTree, PyTree, jax.Array, PyTree, PyTree]:
+) -> tuple[PyTree, PyTree, PyTree, jax.Array]:
     """Take one step of `tx` on `loss`, and compile nothing.
 
-    Returns the new params, model state and optimizer state, the loss before the step,
-    the gradients and the updates.
+    Returns the new params, model state and optimizer state, and the loss before.
     """
-    differentiate = jax.value_and_grad(loss, has_aux=True)
-    (value, model_state), grads = differentiate(params, model_state, batch, key)
-    updates, opt_state = tx.update(grads, opt_state, params, value=value)
+    found = whole(loss, params, model_state, batch, key)
+    updates, opt_state = tx.update(found.grads, opt_state, params, value=found.loss)
     params = apply_updates(params, updates)
-    return params, model_state, opt_state, value, grads, updates
+    return params, found.model_state, opt_state, found.loss
 
 
 def train_step(
     loss_fn: Callable[..., Any],
-) -> Callable[[TrainState, PyTree], tuple[TrainState, Metrics]]:
+    *,
+    accumulate: int = 1,
+    microbatch: int | None = None,
+    weight: Weight | None = None,
+    shardings: TrainState | None = None,
+    axis: str = "data",
+) -> Donating:
     """Return a compiled step: `state, metrics = step(state, batch)`.
 
     loss_fn: called with (model, batch, key), returns a scalar loss. The model is what
@@ -123,33 +76,118 @@ def train_step(
     statistics), linen's variables, whose changed collections it returns beside the
     loss, or a tree of parameters. The key is new at every step.
 
+    accumulate: into how many microbatches the batch is cut along the leading axis of
+    its arrays; it must divide it. Their gradients are added up one after the other, in
+    at least float32, and the optimizer makes one step with the mean: that of the whole
+    batch, in the memory of one microbatch. Model state and keys are those of as many
+    steps. microbatch: instead, how many examples each has; the last may have fewer.
+    weight: what each counts in the mean, a function of the microbatch; by default its
+    examples. For a loss that is a mean over tokens give their number:
+
+        jopt.train_step(loss_fn, accumulate=8, weight=lambda batch: batch["mask"].sum())
+
+    shardings: of `state_sharding`, for a state on many devices. They divide the batch,
+    by `axis` of their mesh, sum the gradients, and each makes its part of the update;
+    what comes back is as of one device, to rounding. Microbatches are then dealt out in
+    turn, so that each has as many examples of every device.
+
     The state is donated: the one passed in is gone, its memory is the new one's. A new
     number in `state.tx` is no new program.
+
+    Gradients that are not finite change nothing but the counts: a microbatch is left
+    out of the mean, a step leaves params, optimizer and model state as they were. The
+    check is the norm's: a sum of squares beyond float32's range counts as not finite.
+
+    Raises a ValueError if `accumulate` or `microbatch` is below 1, or does not fit the
+    batch, if the devices cannot share it, or if `shardings` are of another state.
     """
+    for name, value in (("accumulate", accumulate), ("microbatch", microbatch)):
+        if value is not None and value < 1:
+            raise ValueError(f"train_step: {name} must be at least 1, got {value}.")
+    if accumulate > 1 and microbatch is not None:
+        raise ValueError(
+            "train_step: give accumulate, how many microbatches, or microbatch, their "
+            f"size, not both; got {accumulate} and {microbatch}."
+        )
+
+    division = Undivided() if shardings is None else Division(shardings, axis)
 
     def step(state: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
-        numbers = hyperparameters(state.tx, state.opt_state)
-        params, model_state, opt_state, value, grads, updates = descend(
-            pure_loss(loss_fn, state.form),
-            state.tx,
-            state.params,
-            state.model_state,
-            state.opt_state,
-            batch,
-            jax.random.fold_in(state.key, state.step),
-        )
-        metrics = Metrics(
-            wide(value), global_norm(grads), global_norm(updates), numbers
-        )
-        new = TrainState(
-            step=increment(state.step),
-            params=params,
-            model_state=model_state,
-            opt_state=opt_state,
-            key=state.key,
-            tx=state.tx,
-            form=state.form,
-        )
-        return new, metrics
+        state, batch = division.state(state), division.batch(batch)
+        loss = _loss(loss_fn, state)
+        params = unpack(state.packed, true=state.step >= 0)
+        if accumulate == 1 and microbatch is None:
+            key = jax.random.fold_in(state.key, state.step)
+            found = whole(loss, params, state.model_state, batch, key)
+        else:
+            dealt = shardings is not None
+            parts = split(batch, accumulate, microbatch, dealt)
+            found = accumulated(loss, state, params, parts, weight, division)
+        return _stepped(state, found, division)
 
-    return jax.jit(step, donate_argnums=0)
+    return Donating(step)
+
+
+def train_steps(loss_fn: Callable[..., Any], **kwargs: Any) -> Donating:
+    """Return a compiled call of many steps: `state, metrics = steps(state, batches)`.
+
+        batches = jax.tree.map(lambda *x: jnp.stack(x), *ten_batches)
+        state, metrics = jopt.train_steps(loss_fn)(state, batches)
+        metrics.loss  # of ten steps
+
+    Arguments are those of `train_step`. batches: one batch a step, stacked along a new
+    leading axis; so are the metrics. What a call costs on the host is paid once for all
+    its steps. (On a CPU XLA's convolutions are slow inside such a loop.)
+    """
+    step = train_step(loss_fn, **kwargs)
+    return Donating(lambda state, batches: jax.lax.scan(step.function, state, batches))
+
+
+def _loss(loss_fn: Callable[..., Any], state: TrainState) -> Loss:
+    """The user's loss function, computed in the state's precision, times its scale."""
+    precision, scale = state.precision, state.loss_scale
+
+    def loss(params: PyTree, model_state: PyTree, batch: PyTree, key: Any):
+        params, batch = precision.computed(params), precision.computed(batch)
+        pure = pure_loss(loss_fn, state.form)
+        value, model_state = pure(params, model_state, batch, key)
+        value = precision.answered(value)
+        return value if scale is None else scale.scaled(value), model_state
+
+    return loss
+
+
+def _stepped(
+    state: TrainState, found: Gradients, division: Division | Undivided
+) -> tuple[TrainState, Metrics]:
+    """Let the optimizer make its step, if the gradients are finite."""
+    scale = state.loss_scale
+    numbers = hyperparameters(state.tx, state.opt_state)
+    grads = division.gradients(state.packed, found.grads)
+    held = division.packed(state.packed)
+    factors = [*found.factor, *([] if scale is None else [scale.unscale])]
+    if factors:
+        # One multiplication by a scalar: XLA folds it into what reads the gradients.
+        factor = functools.reduce(operator.mul, factors)
+        grads = map_leaves(lambda g: factor * g, jax.tree.map(wide, grads))
+    norm = global_norm(grads)
+    sound = jnp.isfinite(norm)
+    value = found.loss if scale is None else found.loss * scale.unscale
+    updates, opt_state = state.tx.update(grads, state.opt_state, held, value=value)
+    packed, opt_state, model_state = chosen(
+        sound,
+        (apply_updates(held, updates), opt_state, found.model_state),
+        (held, state.opt_state, state.model_state),
+    )
+    nonfinite = jnp.maximum(found.nonfinite, (~sound).astype(jnp.int32))
+    new = dataclasses.replace(
+        state,
+        step=increment(state.step),
+        packed=division.packed(packed),
+        model_state=model_state,
+        opt_state=opt_state,
+        skipped=state.skipped + nonfinite,
+        loss_scale=None if scale is None else scale.after(nonfinite == 0),
+    )
+    used = None if scale is None else jnp.asarray(scale.scale)
+    return division.state(new), Metrics(wide(value), norm, nonfinite, numbers, used)

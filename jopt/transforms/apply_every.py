@@ -37,6 +37,8 @@ class ApplyEvery(GradientTransformation):
 
     k: Number = 1.0
 
+    shapeless = True
+
     def __post_init__(self):
         check(self, "k", least=1)
         if isinstance(self.k, (int, float)) and self.k % 1:

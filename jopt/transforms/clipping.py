@@ -25,6 +25,8 @@ class Clip(GradientTransformation):
 
     max_delta: Number
 
+    shapeless = True
+
     def __post_init__(self):
         check(self, "max_delta", least=0)
 
@@ -49,6 +51,8 @@ class ClipByGlobalNorm(GradientTransformation):
     """
 
     max_norm: Number
+
+    shapeless = True
 
     def __post_init__(self):
         check(self, "max_norm", least=0)

@@ -30,6 +30,8 @@ class KeepParamsNonnegative(GradientTransformation):
     `update` needs `params`: it raises a ValueError without.
     """
 
+    shapeless = True
+
     def init(self, params):
         return NonNegativeParamsState()
 

@@ -53,6 +53,10 @@ class AddDecayedWeights(GradientTransformation):
         if self.mask is not None and not isinstance(self.mask, Mask):
             self.__dict__["mask"] = Mask(self.mask)
 
+    def groups(self, params):
+        mask = Mask(True) if self.mask is None else self.mask
+        return mask.leaves(params)
+
     def init(self, params):
         if isinstance(self.weight_decay, Schedule):
             return WeightDecaySchedule(count=jnp.zeros((), jnp.int32))

@@ -49,6 +49,8 @@ class Trace(GradientTransformation):
     nesterov: bool = static(default=False)
     accumulator_dtype: Any = static(default=None)
 
+    shapeless = True
+
     def __post_init__(self):
         check(self, "decay", least=0, most=1)
 
@@ -79,6 +81,8 @@ class Ema(GradientTransformation):
     decay: Number
     debias: bool = static(default=True)
     accumulator_dtype: Any = static(default=None)
+
+    shapeless = True
 
     def __post_init__(self):
         check(self, "decay", least=0, below=1)

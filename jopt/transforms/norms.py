@@ -38,6 +38,9 @@ class ScaleByTrustRatio(GradientTransformation):
         check(self, "min_norm", "trust_coefficient", "eps", least=0)
         self.__dict__["mask"] = Mask(True if self.mask is None else self.mask)
 
+    def groups(self, params):
+        return [None if scaled else () for scaled in self.mask.leaves(params)]
+
     def init(self, params):
         return EmptyState()
 
@@ -115,6 +118,8 @@ class NormalizeByUpdateNorm(GradientTransformation):
 
     scale_factor: Number = 1.0
     eps: Number = 1e-6
+
+    shapeless = True
 
     def __post_init__(self):
         check(self, "eps", least=0)

@@ -54,6 +54,8 @@ class ReduceOnPlateau(GradientTransformation):
     accumulation_size: Number = 1
     min_scale: Number = 0.0
 
+    shapeless = True
+
     def __post_init__(self):
         check(self, "factor", above=0, below=1)
         check(self, "patience", least=0)

@@ -48,6 +48,8 @@ class ProximalL1(GradientTransformation):
     strength: Number
     learning_rate: ScalarOrSchedule
 
+    shapeless = True
+
     def __post_init__(self):
         self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         check(self, "strength", "learning_rate", least=0)
@@ -89,6 +91,8 @@ class AddL1Subgradient(GradientTransformation):
     """
 
     strength: Number
+
+    shapeless = True
 
     def __post_init__(self):
         check(self, "strength", least=0)

@@ -36,6 +36,8 @@ class Scale(GradientTransformation):
 
     step_size: Number
 
+    shapeless = True
+
     def init(self, params):
         return EmptyState()
 
@@ -53,6 +55,8 @@ class ScaleBySchedule(GradientTransformation):
     """
 
     step_size_fn: ScalarOrSchedule
+
+    shapeless = True
 
     def __post_init__(self):
         self.__dict__["step_size_fn"] = as_schedule(self.step_size_fn)
@@ -80,6 +84,8 @@ class ScaleByLearningRate(GradientTransformation):
 
     learning_rate: ScalarOrSchedule
     flip_sign: bool = static(default=True, kw_only=True)
+
+    shapeless = True
 
     def __post_init__(self):
         self.__dict__["learning_rate"] = as_schedule(self.learning_rate)

@@ -17,6 +17,8 @@ class Identity(GradientTransformation):
     u = g
     """
 
+    shapeless = True
+
     def init(self, params):
         return EmptyState()
 
@@ -32,6 +34,7 @@ class SetToZero(GradientTransformation):
     """
 
     any_dtype = True
+    shapeless = True
 
     def init(self, params):
         return EmptyState()

@@ -49,6 +49,11 @@ from jopt.wrappers.inject import (
     inject_hyperparams as inject_hyperparams,
     inject_stateful_hyperparams as inject_stateful_hyperparams,
 )
+from jopt.wrappers.kahan import (
+    Kahan as Kahan,
+    KahanState as KahanState,
+    kahan as kahan,
+)
 from jopt.wrappers.lbfgs import (
     lbfgs as lbfgs,
     scale_by_backtracking_linesearch as scale_by_backtracking_linesearch,
@@ -76,6 +81,13 @@ from jopt.wrappers.lookahead import (
     LookaheadParams as LookaheadParams,
     LookaheadState as LookaheadState,
     lookahead as lookahead,
+)
+from jopt.wrappers.low_bit import (
+    Companded as Companded,
+    Dynamic as Dynamic,
+    LowBit as LowBit,
+    LowBitState as LowBitState,
+    low_bit as low_bit,
 )
 from jopt.wrappers.masked import (
     Masked as Masked,
@@ -124,4 +136,9 @@ from jopt.wrappers.schedule_free import (
     ScheduleFreeState as ScheduleFreeState,
     schedule_free as schedule_free,
     schedule_free_eval_params as schedule_free_eval_params,
+)
+from jopt.wrappers.stochastic_rounding import (
+    StochasticRounding as StochasticRounding,
+    StochasticRoundingState as StochasticRoundingState,
+    stochastic_rounding as stochastic_rounding,
 )

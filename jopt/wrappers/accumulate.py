@@ -110,6 +110,12 @@ class MultiSteps(GradientTransformation):
         if self.should_skip_update_fn is not None:
             self.__dict__["should_skip_update_fn"] = as_data(self.should_skip_update_fn)
 
+    def groups(self, params):
+        # A function of the user's is to meet the user's tree.
+        known = (None, skip_not_finite, skip_large_updates)
+        rule = getattr(self.should_skip_update_fn, "func", self.should_skip_update_fn)
+        return self.opt.groups(params) if rule in known else super().groups(params)
+
     def init(self, params):
         skip_state = jax.eval_shape(self._skips, params, jnp.int32(0), params)[1]
         return MultiStepsState(

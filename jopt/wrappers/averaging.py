@@ -47,6 +47,8 @@ class ParameterEma(GradientTransformation):
     debias: bool = static(default=True)
     accumulator_dtype: Any = static(default=None)
 
+    shapeless = True
+
     def __post_init__(self):
         self.__dict__["decay"] = as_schedule(self.decay)
         check(self, "decay", least=0, below=1)

@@ -48,6 +48,8 @@ class ConditionallyTransform(GradientTransformation):
     should_transform_fn: ConditionFn
     forward_extra_args: bool = static(default=False)
 
+    shapeless = True
+
     def __post_init__(self):
         self.__dict__["inner"] = as_transformation(self.inner)
         self.__dict__["should_transform_fn"] = as_data(self.should_transform_fn)
@@ -78,6 +80,8 @@ class ConditionallyMask(GradientTransformation):
     inner: Any
     should_transform_fn: ConditionFn
     forward_extra_args: bool = static(default=False)
+
+    shapeless = True
 
     def __post_init__(self):
         self.__dict__["inner"] = as_transformation(self.inner)

@@ -41,6 +41,8 @@ class ApplyIfFinite(GradientTransformation):
     inner: Any
     max_consecutive_errors: Number
 
+    shapeless = True
+
     def __post_init__(self):
         check(self, "max_consecutive_errors", least=0)
         self.__dict__["inner"] = as_transformation(self.inner)

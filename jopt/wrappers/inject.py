@@ -68,11 +68,11 @@ class InjectHyperparams(GradientTransformation):
     settings: Settings = static()
     hyperparam_dtype: Any = static(default=None)
 
+    def groups(self, params):
+        return self._made(self._first()[0]).groups(params)
+
     def init(self, params):
-        states = {name: schedule.init() for name, schedule in self.schedules.items()}
-        hyperparams = self._stored(
-            self.numbers | {n: s(states[n]) for n, s in self.schedules.items()}
-        )
+        hyperparams, states = self._first()
         return InjectHyperparamsState(
             count=jnp.zeros((), jnp.int32),
             hyperparams=hyperparams,
@@ -101,6 +101,12 @@ class InjectHyperparams(GradientTransformation):
         scheduled = {n: s(states[n]) for n, s in self.schedules.items()}
         numbers = {n: state.hyperparams[n] for n in self.numbers}
         return {"numbers": (numbers, state), "schedules": (scheduled, state)}
+
+    def _first(self) -> tuple[dict[str, jax.Array], dict[str, PyTree]]:
+        """The numbers of the first update, and the states of the schedules."""
+        states = {name: schedule.init() for name, schedule in self.schedules.items()}
+        scheduled = {n: s(states[n]) for n, s in self.schedules.items()}
+        return self._stored(self.numbers | scheduled), states
 
     def _stored(self, hyperparams: dict[str, Any]) -> dict[str, Any]:
         """The numbers in the dtype that they are kept in; a key stays as it is."""

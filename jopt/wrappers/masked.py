@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jopt._core import GradientTransformation, as_transformation
+from jopt._core import GradientTransformation, as_transformation, joint
 from jopt._mask import Mask
 from jopt._pytree import PyTree, pytree, static
 
@@ -56,6 +56,13 @@ class Masked(GradientTransformation):
     def __post_init__(self):
         self.__dict__["inner"] = as_transformation(self.inner)
         self.__dict__["mask"] = Mask(self.mask)
+
+    def groups(self, params):
+        mask = self.mask.on(params)
+        inside = iter(self.inner.groups(mask.hide(params, MaskedNode())))
+        chosen = mask.leaves(params)
+        held = [next(inside) if yes else () for yes in chosen]
+        return joint(params, chosen, held)
 
     def init(self, params):
         mask = self.mask.on(params)

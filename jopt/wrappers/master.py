@@ -1,10 +1,13 @@
 """Master weights: low-precision parameters that move by less than they can show."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
+
+import jax
 
 from jopt._core import GradientTransformation, as_transformation, needed
-from jopt._leaves import apply_updates, copied, map_leaves
+from jopt._leaves import apply_updates, copied, leaves_like, map_leaves
 from jopt._pytree import PyTree, pytree
+from jopt.wrappers._rounding import move, rounded
 
 
 class MasterWeightsState(NamedTuple):
@@ -32,6 +35,8 @@ class MasterWeights(GradientTransformation):
 
     inner: Any
 
+    shapeless: ClassVar[bool] = True
+
     def __post_init__(self):
         self.__dict__["inner"] = as_transformation(self.inner)
 
@@ -44,12 +49,19 @@ class MasterWeights(GradientTransformation):
         wide = map_leaves(lambda w, g: g, state.master, updates)
         steps, inner = self.inner.update(wide, state.inner_state, state.master, **extra)
         master = apply_updates(state.master, steps)
-        rounded = map_leaves(lambda p, w: w, params, master)
-        moves = map_leaves(lambda u, w, p: w - p, updates, rounded, params)
-        return moves, MasterWeightsState(master, inner)
+        leaves, structure = jax.tree.flatten(updates)
+        columns = leaves, leaves_like(updates, params), leaves_like(updates, master)
+        moves = [_moved(*row) for row in zip(*columns, strict=True)]
+        return structure.unflatten(moves), MasterWeightsState(master, inner)
 
     def parts(self, state):
         return {"inner": (self.inner, state.inner_state)}
 
 
 master_weights = MasterWeights
+
+
+@jax.jit
+def _moved(g: jax.Array, p: jax.Array, w: jax.Array) -> jax.Array:
+    """Return the update of one leaf, in the dtype of its gradient."""
+    return move(g, p, rounded(w, p.dtype))

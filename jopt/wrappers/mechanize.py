@@ -56,6 +56,8 @@ class Mechanize(GradientTransformation):
     s_init: Number = 1e-6
     num_betas: int = static(default=6)
 
+    shapeless = True
+
     def __post_init__(self):
         self.__dict__["base_optimizer"] = as_transformation(self.base_optimizer)
         check(self, "weight_decay", least=0)

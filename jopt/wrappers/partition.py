@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from jopt._core import GradientTransformation, as_transformation
+from jopt._core import GradientTransformation, as_transformation, joint
 from jopt._labels import Labels, Words, named
 from jopt._mask import Mask
 from jopt._pytree import PyTree, pytree, static
@@ -31,6 +31,10 @@ class Partition(GradientTransformation):
     def __post_init__(self):
         if not isinstance(self.param_labels, Labels):
             self.__dict__["param_labels"] = Labels(self.param_labels)
+
+    def groups(self, params):
+        each = (tx.groups(params) for tx in self._groups(params).values())
+        return joint(params, *each)
 
     def init(self, params):
         groups = self._groups(params)

@@ -5,7 +5,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jopt._core import EmptyState, GradientTransformation, as_transformation, needed
+from jopt._core import (
+    EmptyState,
+    GradientTransformation,
+    as_transformation,
+    joint,
+    needed,
+)
 from jopt._leaves import apply_updates, copied, global_norm, map_leaves
 from jopt._numbers import quotient, wide
 from jopt._pytree import PyTree, pytree, static
@@ -20,6 +26,8 @@ class Normalize(GradientTransformation):
     The norm is summed in at least float32. Where it is 0 the updates stay 0 (optax's
     become NaN).
     """
+
+    shapeless = True
 
     def init(self, params):
         return EmptyState()
@@ -92,6 +100,12 @@ class Sam(GradientTransformation):
                 "Sam: sync_period must be an integer, at least 1, got "
                 f"{self.sync_period!r}."
             )
+
+    def groups(self, params):
+        if self.opaque_mode:  # grad_fn takes the user's tree
+            return super().groups(params)
+        parts = (self.optimizer, self.adv_optimizer)
+        return joint(params, *(tx.groups(params) for tx in parts))
 
     def init(self, params):
         return SAMState(

@@ -61,6 +61,8 @@ class ScheduleFree(GradientTransformation):
     state_dtype: Any = static(default=None)
     lag: Literal[0, 1] | None = static(default=None, kw_only=True)
 
+    shapeless = True
+
     def __post_init__(self):
         self.__dict__["base_optimizer"] = as_transformation(self.base_optimizer)
         self.__dict__["learning_rate"] = as_schedule(self.learning_rate)

@@ -4,6 +4,10 @@ import jax
 import jax.numpy as jnp
 from row import Row, harmonic, rows
 
+from jopt.wrappers.kahan import kahan
+from jopt.wrappers.low_bit import Companded, low_bit
+from jopt.wrappers.stochastic_rounding import stochastic_rounding
+
 
 def growing(step):
     """The length of a window: 1, 2, then 3 mini-steps."""
@@ -70,6 +74,27 @@ ROWS = rows(
         # The updates of low-precision leaves are differences of rounded numbers.
         "master_weights": Row(
             lambda lib: lib.master_weights(lib.sgd(0.1, 0.9)),
+            optax=False,
+            reference=False,
+        ),
+        "stochastic_rounding": Row(
+            lambda lib: stochastic_rounding(lib.sgd(0.1, 0.9), 3),
+            optax=False,
+            reference=False,
+        ),
+        "kahan": Row(
+            lambda lib: kahan(lib.sgd(0.1, 0.9)),
+            optax=False,
+            reference=False,
+            low=frozenset({"compensation"}),
+        ),
+        "low_bit": Row(
+            lambda lib: low_bit(lib.adam(1e-2, b1=0.8), block=4, min_size=3),
+            optax=False,
+            reference=False,
+        ),
+        "low_bit, 4 bits": Row(
+            lambda lib: low_bit(lib.sgd(0.1, 0.9), 4, 8, 2, code=Companded()),
             optax=False,
             reference=False,
         ),

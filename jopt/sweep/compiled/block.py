@@ -114,7 +114,7 @@ def train(task: Task, lane: Lane, data: PyTree, batches: Batches) -> tuple[Lane,
     def step(carry: tuple[PyTree, ...], now: tuple[jax.Array, jax.Array]):
         params, model_state, opt_state, alive = carry
         number, rows = now
-        new_params, new_state, opt_state, loss, _, _ = descend(
+        new_params, new_state, opt_state, loss = descend(
             task.loss,
             lane.tx,
             params,

@@ -1,0 +1,192 @@
+"""The gradients of a batch, all at once or by microbatches."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import keystr, tree_leaves_with_path
+
+from jopt._leaves import full_like, global_norm, map_leaves
+from jopt._numbers import dtype_of
+from jopt._pytree import PyTree
+from jopt.training._division import Division, Undivided
+from jopt.training._forms import Loss
+from jopt.training._state import TrainState
+
+Weight = Callable[[PyTree], Any]
+
+
+class Gradients(NamedTuple):
+    """What the loss function says of a batch."""
+
+    grads: PyTree  # like the params
+    factor: tuple[jax.Array, ...]  # scalars they are still to be multiplied by
+    loss: jax.Array  # the mean
+    model_state: PyTree
+    nonfinite: jax.Array  # int32[], microbatches that were left out
+
+
+class Total(NamedTuple):
+    """The sums over the microbatches so far."""
+
+    grads: PyTree  # like the params, at least float32
+    loss: jax.Array
+    weight: jax.Array
+    model_state: PyTree
+    nonfinite: jax.Array
+
+
+def whole(
+    loss: Loss, params: PyTree, model_state: PyTree, batch: PyTree, key: Any
+) -> Gradients:
+    """Return the gradients of one batch.
+
+    Raises a ValueError if the model state that the loss function returns is another.
+    """
+    differentiate = jax.value_and_grad(loss, has_aux=True)
+    (value, changed), grads = differentiate(params, model_state, batch, key)
+    changed = _like(model_state, changed)
+    return Gradients(grads, (), value, changed, jnp.zeros((), jnp.int32))
+
+
+def accumulated(
+    loss: Loss,
+    state: TrainState,
+    params: PyTree,
+    parts: list[PyTree],
+    weight: Weight | None,
+    division: Division | Undivided,
+) -> Gradients:
+    """Return the mean gradients of microbatches, at the price of one addition each.
+
+        G <- G + w g,  W <- W + w for each that is finite;  the mean is G / W
+
+    parts: stacks of microbatches, each with a leading axis, of equal sizes within one.
+    weight: w of a microbatch, a scalar; by default how many examples it has. The model
+    state goes from one to the next. A microbatch whose gradients are not finite adds
+    nothing, to no sum and to no state.
+    """
+    microbatches = sum(map(examples, parts))
+
+    def add(total: Total, at: tuple[Any, PyTree]) -> tuple[Total, None]:
+        number, batch = at
+        batch = division.batch(batch)
+        w = examples(batch) if weight is None else weight(batch)
+        w = jnp.asarray(w, jnp.float32).reshape(())
+        # That of as many steps.
+        key = jax.random.fold_in(state.key, state.step * microbatches + number)
+        found = whole(loss, params, total.model_state, batch, key)
+        grads = division.by_leaf(state.packed, found.grads)
+        sound = jnp.isfinite(global_norm(grads))
+
+        def sums(old: jax.Array, new: jax.Array) -> jax.Array:
+            return jnp.where(sound, old + w * new, old)
+
+        return Total(
+            grads=map_leaves(sums, total.grads, grads),
+            loss=map_leaves(sums, total.loss, found.loss),
+            weight=sums(total.weight, jnp.ones_like(w)),
+            model_state=chosen(sound, found.model_state, total.model_state),
+            nonfinite=jnp.where(sound, total.nonfinite, total.nonfinite + 1),
+        ), None
+
+    total = Total(
+        grads=full_like(params),
+        loss=jnp.zeros((), float),
+        weight=jnp.zeros((), jnp.float32),
+        model_state=state.model_state,
+        nonfinite=jnp.zeros((), jnp.int32),
+    )
+    done = 0
+    for part in parts:
+        numbers = jnp.arange(done, done + examples(part), dtype=jnp.int32)
+        total, _ = jax.lax.scan(add, total, (numbers, part))
+        done += len(numbers)
+    # Without a finite one the mean is NaN, and the step is none.
+    return Gradients(
+        total.grads,
+        (1 / total.weight,),
+        map_leaves(lambda loss: loss / total.weight, total.loss),
+        total.model_state,
+        total.nonfinite,
+    )
+
+
+def chosen(flag: jax.Array, new: PyTree, old: PyTree) -> PyTree:
+    """Return `new` where the flag is true, else `old`, in the dtypes of `old`."""
+    return jax.tree.map(
+        lambda n, o: jnp.where(flag, jnp.asarray(n, dtype_of(o)), o), new, old
+    )
+
+
+def _like(old: PyTree, new: PyTree) -> PyTree:
+    """Return the new model state as the same tree as the old one."""
+    ours, theirs = (
+        {keystr(path): jnp.shape(leaf) for path, leaf in tree_leaves_with_path(tree)}
+        for tree in (old, new)
+    )
+    for path in ours | theirs:
+        if ours.get(path) == theirs.get(path):
+            continue
+        wrong = (
+            "is gone"
+            if path not in theirs
+            else "is new"
+            if path not in ours
+            else f"has the shape {list(theirs[path])}, not {list(ours[path])}"
+        )
+        raise ValueError(
+            "train_step: the loss function must leave the model's state as it found it "
+            f"but for its numbers, and {path} {wrong}; make the TrainState of a model "
+            "that has what a step makes, or do not return it."
+        )
+    return jax.tree.structure(old).unflatten(jax.tree.leaves(new))
+
+
+def split(
+    batch: PyTree, accumulate: int, microbatch: int | None, dealt: bool
+) -> list[PyTree]:
+    """Return the microbatches of a batch, stacked: one stack, or one more for the rest.
+
+    dealt: whether the stacked examples are dealt out to them in turn, instead of in
+    their order: then a batch that is divided among devices need not be sent about.
+
+    Raises a ValueError if the arrays of the batch differ in their leading axis, or if
+    `accumulate` does not divide it.
+    """
+    total = examples(batch)
+    if microbatch is None and total % accumulate:
+        fitting = [str(k) for k in range(1, total + 1) if total % k == 0]
+        raise ValueError(
+            f"train_step: accumulate must divide the batch of {total}, got "
+            f"{accumulate}; {', '.join(fitting)} would, or give the size of a "
+            "microbatch, microbatch=, whose last one may be smaller."
+        )
+    size = min(microbatch or total // accumulate, total)
+    number, rest = divmod(total, size)
+    rows = _dealt if dealt else _rows
+    stacks = [jax.tree.map(lambda x: rows(x, 0, number, size), batch)]
+    if rest:
+        stacks += [jax.tree.map(lambda x: _rows(x, number * size, 1, rest), batch)]
+    return stacks
+
+
+def _rows(x: jax.Array, start: int, number: int, size: int) -> jax.Array:
+    return x[start : start + number * size].reshape(number, size, *x.shape[1:])
+
+
+def _dealt(x: jax.Array, start: int, number: int, size: int) -> jax.Array:
+    return _rows(x, start, size, number).swapaxes(0, 1)
+
+
+def examples(batch: PyTree) -> int:
+    """Return the length of the leading axis of a batch's arrays."""
+    lengths = {jnp.shape(x)[:1] for x in jax.tree.leaves(batch)}
+    if len(lengths) != 1 or () in lengths:
+        shapes = ", ".join(str(list(jnp.shape(x))) for x in jax.tree.leaves(batch))
+        raise ValueError(
+            "train_step: to accumulate, the arrays of a batch must have one leading "
+            f"axis, its examples, but their shapes are {shapes or 'none'}."
+        )
+    return lengths.pop()[0]

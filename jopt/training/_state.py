@@ -1,0 +1,143 @@
+"""`TrainState`: all that changes in a training run."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+
+from jopt._buckets import MOST, check_like, pack, pack_like, unpack
+from jopt._core import GradientTransformation, as_transformation
+from jopt._pytree import PyTree, pytree, static
+from jopt.training._forms import Form, Plain, form_of
+from jopt.training.loss_scale import LossScale
+from jopt.training.precision import Precision
+
+
+@pytree
+class TrainState:
+    """All that changes in a training run, as data: jit, vmap and checkpoint it whole.
+
+    Make it by `TrainState.create`. To change a hyperparameter on the way, put another
+    transformation of the same structure in its place:
+
+        dataclasses.replace(state, tx=jopt.replace(state.tx, learning_rate=1e-4))
+    """
+
+    step: jax.Array  # int32[], steps made
+    packed: PyTree  # the params; small leaves in buckets
+    model_state: PyTree  # what else the model holds: batch statistics, counters
+    opt_state: PyTree  # of `packed`
+    key: jax.Array  # the run's; step t uses fold_in(key, t)
+    skipped: jax.Array  # int32[], gradients so far that were not finite
+    loss_scale: LossScale | None
+    tx: GradientTransformation
+    form: Form = static(default=Plain())
+    precision: Precision = static(default=Precision())
+
+    def __post_init__(self):
+        # Numbers and arrays are two entries of jit's cache: arrays from the start, of
+        # its own, for a step donates them.
+        for name in ("tx", "loss_scale"):
+            self.__dict__[name] = jax.tree.map(_own, self.__dict__[name])
+
+    @classmethod
+    def create(
+        cls,
+        model: Any,
+        tx: Any,
+        key: Any = 0,
+        *,
+        buckets: bool | int = True,
+        precision: Precision | None = None,
+        loss_scale: LossScale | None = None,
+        shards: int = 1,
+    ) -> "TrainState":
+        """Return the state before the first step.
+
+        model: an nnx module, linen's variables (`module.init(...)`), or any pytree of
+        parameters. Arrays are copied: steps donate the state's own. tx: a gradient
+        transformation, jopt's or optax's. key: a seed or a key, for the loss function's
+        randomness.
+
+        buckets: whether small leaves of the parameters and of the optimizer's state are
+        joined to vectors (see `pack`), as far as `tx` treats coordinates alike; a
+        number is the elements of the largest leaf that is. What a step computes is the
+        same, but for the rounding of sums over all. shards: a vector's length is a
+        multiple of it, so that it can be divided among so many devices.
+
+        precision: the dtypes, see `Precision`. loss_scale: for float16, see
+        `LossScale`.
+
+        Raises a ValueError if there are no parameters, and a TypeError if one is
+        neither float nor complex.
+        """
+        form = form_of(model)
+        params, model_state = form.split(model)
+        if not jax.tree.leaves(params):
+            raise ValueError(
+                f"TrainState: the model has no parameters, got {type(model).__name__} "
+                "without a leaf; give an nnx module with nnx.Param, linen's variables "
+                "with 'params', or a tree of arrays."
+            )
+        precision = precision or Precision()
+        tx = precision.rounded(as_transformation(tx))
+        params, model_state = jax.tree.map(
+            jnp.copy, (precision.held(params), model_state)
+        )
+        most = MOST if buckets is True else int(buckets)
+        packed = pack(params, tx, most, shards) if most else params
+        return cls(
+            step=jnp.zeros((), jnp.int32),
+            packed=packed,
+            model_state=model_state,
+            opt_state=precision.stored(tx.init(packed)),
+            key=jax.random.key(key) if isinstance(key, int) else jnp.copy(key),
+            skipped=jnp.zeros((), jnp.int32),
+            loss_scale=loss_scale,
+            tx=tx,
+            form=form,
+            precision=precision,
+        )
+
+    @property
+    def params(self) -> PyTree:
+        """The parameters as they stand: the user's tree."""
+        return unpack(self.packed)
+
+    @property
+    def model(self) -> Any:
+        """The model as it stands: an nnx module, linen's variables or the params."""
+        return self.form.join(self.params, self.model_state)
+
+    def with_params(self, params: PyTree) -> "TrainState":
+        """Return this state with other parameters of the same tree, shapes and dtypes.
+
+        Raises a ValueError that names the first leaf that differs.
+        """
+        return dataclasses.replace(self, packed=pack_like(self.packed, params))
+
+    def by_leaf(self) -> "TrainState":
+        """Return this state with every bucket taken apart: what a checkpoint holds.
+
+        It is as `create(..., buckets=False)` makes it, whatever the buckets were.
+        """
+        return unpack(self)
+
+    def filled(self, by_leaf: "TrainState") -> "TrainState":
+        """Return what `by_leaf` holds, laid out as this state is.
+
+        So a checkpoint is restored, whatever the buckets were when it was made:
+
+            checkpointer.save(path, state.by_leaf())
+            state = state.filled(checkpointer.restore(path, state.by_leaf()))
+
+        Raises a ValueError that names the first leaf where the models differ.
+        """
+        check_like(self, by_leaf, dtypes=True)
+        return pack_like(self, by_leaf)
+
+
+def _own(number: Any) -> jax.Array:
+    return number if isinstance(number, Tracer) else jnp.array(number)

@@ -1,0 +1,158 @@
+"""Numbers between -1 and 1 in 8 or 4 bits: the dynamic map, and companding."""
+
+import dataclasses
+import functools
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_LOW = (
+    16  # bits of a float32 that do not count: 128 cells from a power of 2 to the next
+)
+_LEAST = int(np.float32(1e-7).view(np.int32)) >> _LOW  # the cell of all that is smaller
+_CELLS = (int(np.float32(1).view(np.int32)) >> _LOW) - _LEAST + 1
+
+
+class Code(Protocol):
+    """A number format: a static value, compared by value.
+
+    z: float32 in [-1, 1], and in [0, 1] where not signed. signed: bool, broadcasts
+    to z's shape. bits: 8 or 4. Codes are uint8, below 2^bits.
+    """
+
+    def quantize(self, z: jax.Array, signed: jax.Array, bits: int) -> jax.Array:
+        """Return the codes of `z`."""
+        ...
+
+    def values(self, codes: jax.Array, signed: jax.Array, bits: int) -> jax.Array:
+        """Return the numbers that `codes` stand for, float32."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Dynamic:
+    """The nearest entry of a map that is finer, the nearer to zero: a dynamic tree.
+
+    8 bits with a sign: for i = 0 ... 6 the middles of 2^i equal parts of [0.1, 1],
+    times 10^(i - 6), with both signs; 0; and 1. Without a sign: of 2^(i + 1) parts.
+    They are bitsandbytes' maps to the last bit. Of two entries that are equally near
+    the lower one is taken.
+
+    4 bits with a sign: the same for i = 0, 1, 2, times 10^(i - 2), torchao's map.
+    Without: 0, 1/15, 2/15 ... 1.
+
+    keep_positive: static; whether, without a sign, only 0 becomes 0, and what is nearer
+    to 0 than to the next entry becomes that entry. Adam divides by the root of a mean
+    square: one that is rounded to 0 makes steps a thousand times too long. False is
+    bitsandbytes' rule.
+
+    Dettmers et al. 2021, https://arxiv.org/abs/2110.02861, section 1.3; for 4 bits, and
+    for what 0 does, Li et al. 2023, https://arxiv.org/abs/2309.01507, section 4.
+    """
+
+    keep_positive: bool = True
+
+    def quantize(self, z: jax.Array, signed: jax.Array, bits: int) -> jax.Array:
+        keep = self.keep_positive
+        # A float's leading bits say in which cell of the line it lies. No cell has more
+        # than one border of two codes: the code is the cell's first one or the next.
+        cell = (jax.lax.bitcast_convert_type(jnp.abs(z), jnp.int32) >> _LOW) - _LEAST
+        line = jnp.where(signed, jnp.where(z < 0, 2 * _CELLS, _CELLS), 0)
+        code = _at(_first_codes(bits, keep), line + jnp.clip(cell, 0, _CELLS - 1))
+        border = _at(_borders(bits, keep), code + jnp.where(signed, 2**bits, 0))
+        return (code + (z > border).astype(jnp.int32)).astype(jnp.uint8)
+
+    def values(self, codes: jax.Array, signed: jax.Array, bits: int) -> jax.Array:
+        entries = np.concatenate([dynamic_map(False, bits), dynamic_map(True, bits)])
+        return _at(entries, codes.astype(jnp.int32) + jnp.where(signed, 2**bits, 0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Companded:
+    """Equal steps of a function that is steep near zero: arithmetic and no table.
+
+        c = 2 z / (1 + |z|)    q = round(127 c)    z = c / (2 - |c|)    with a sign
+        c = sqrt(z)            q = round(255 c)    z = c^2              without
+
+    and 7 and 15 for 4 bits. What is less than 1/500 of the greatest (1/30 in 4 bits)
+    becomes 0; FlashOptim's blocks are of 32 numbers.
+
+    keep_positive: static; whether, without a sign, only 0 becomes 0, as in `Dynamic`.
+    False is FlashOptim's rule.
+
+    FlashOptim, 2026, https://arxiv.org/abs/2602.23349.
+    """
+
+    keep_positive: bool = True
+
+    def quantize(self, z: jax.Array, signed: jax.Array, bits: int) -> jax.Array:
+        middle, steps = _steps(signed, bits)
+        modulus = jnp.abs(z)
+        c = jnp.where(signed, 2 * z / (1 + modulus), jnp.sqrt(modulus))
+        code = jnp.round(steps * c) + middle
+        if self.keep_positive:
+            code = jnp.maximum(code, (z > 0).astype(code.dtype))
+        return code.astype(jnp.uint8)
+
+    def values(self, codes: jax.Array, signed: jax.Array, bits: int) -> jax.Array:
+        middle, steps = _steps(signed, bits)
+        c = (codes.astype(jnp.float32) - middle) / steps
+        return jnp.where(signed, c / (2 - jnp.abs(c)), c * c)
+
+
+def dynamic_map(signed: bool, bits: int) -> np.ndarray:
+    """Return the entries of the dynamic map, float32, in rising order."""
+    if bits == 4 and not signed:
+        return np.arange(16, dtype=np.float32) / np.float32(15)
+    entries = [np.zeros(1, np.float32), np.ones(1, np.float32)]
+    for i in range(bits - 1):
+        ends = _linspace(2**i if signed else 2 ** (i + 1))
+        middles = (ends[:-1] + ends[1:]) / np.float32(2)
+        scaled = np.float32(10.0 ** (i - bits + 2)) * middles
+        entries += [scaled, -scaled] if signed else [scaled]
+    return np.sort(np.concatenate(entries))
+
+
+def _linspace(parts: int) -> np.ndarray:
+    """From 0.1 to 1 as torch has it: halves from either end, each sum rounded once."""
+    step = np.float64((np.float32(1) - np.float32(0.1)) / np.float32(parts))
+    i = np.arange(parts + 1)
+    up, down = np.float64(np.float32(0.1)) + step * i, 1 - step * (parts - i)
+    return np.where(i < (parts + 1) // 2, up, down).astype(np.float32)
+
+
+@functools.cache
+def _borders(bits: int, keep_positive: bool) -> np.ndarray:
+    """Between the codes, without a sign and with: a code is above its border."""
+    lines = []
+    for signed in (False, True):
+        entries = dynamic_map(signed, bits)
+        lines.append(np.append((entries[:-1] + entries[1:]) / np.float32(2), np.inf))
+    if keep_positive:
+        lines[0][0] = 0
+    return np.concatenate(lines).astype(np.float32)
+
+
+@functools.cache
+def _first_codes(bits: int, keep_positive: bool) -> np.ndarray:
+    """Of each cell: of [0, 1] without a sign, then of [0, 1] and [-1, 0] with one."""
+    unsigned, signed = np.split(_borders(bits, keep_positive), 2)
+    edges = np.arange(_LEAST, _LEAST + _CELLS + 1, dtype=np.int32) << _LOW
+    edges = edges.view(np.float32)
+    edges[0] = 0
+    lows = (unsigned, edges[:-1]), (signed, edges[:-1]), (signed, -edges[1:])
+    codes = [np.searchsorted(borders, low) for borders, low in lows]
+    return np.concatenate(codes).astype(np.int32)
+
+
+def _steps(signed: jax.Array, bits: int) -> tuple[jax.Array, jax.Array]:
+    """The code of zero, and how many codes are from there to 1."""
+    most = 2 ** (bits - 1) - 1
+    steps = jnp.where(signed, most, 2 * most + 1).astype(jnp.float32)
+    return jnp.where(signed, steps, 0), steps
+
+
+def _at(table: Any, places: jax.Array) -> jax.Array:
+    return jnp.asarray(table).at[places].get(mode="promise_in_bounds")
