@@ -232,6 +232,7 @@ from jopt.training import (
     Precision as Precision,
     TrainState as TrainState,
     memory as memory,
+    state_sharding as state_sharding,
     train_step as train_step,
     train_steps as train_steps,
 )

@@ -145,10 +145,7 @@ class Buckets:
         arrays = dict(zip(self.layout.alone, self.leaves, strict=True))
         for vector, numbers in zip(self.vectors, self.layout.joined, strict=True):
             arrays.update(dict.fromkeys(numbers, vector))
-        # What a mask has hidden holds none.
-        held = {
-            i: x if _is_hidden(x) else next(leaves) for i, x in sorted(arrays.items())
-        }
+        held = {i: _next(x, leaves) for i, x in sorted(arrays.items())}
         vectors = tuple(
             vector if _is_hidden(vector) else self.layout.vector(held, numbers)
             for vector, numbers in zip(self.vectors, self.layout.joined, strict=True)
@@ -297,6 +294,15 @@ def _cut(vector: Any, start: Any, size: int, shape: tuple[int, ...]) -> Any:
     else:
         cut = vector[..., start : start + size]
     return cut.reshape(*stacked, *shape)
+
+
+def _next(node: Any, leaves: Iterator[Any]) -> Any:
+    """Return what stands for a leaf, made of the next leaves.
+
+    Usually that is one array; a mask hides it, and codes are more than one.
+    """
+    structure = jax.tree.structure(node)
+    return structure.unflatten(itertools.islice(leaves, structure.num_leaves))
 
 
 def _is_hidden(node: Any) -> bool:

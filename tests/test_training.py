@@ -8,70 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen, nnx
+from classifiers import BATCH, KINDS, plain_loss, plain_model
 
 import jopt
 from jopt.training import TrainState, train_step
-
-KEY = jax.random.key(0)
-INPUTS = jax.random.normal(KEY, (16, 4))
-LABELS = jnp.arange(16) % 2
-BATCH = (INPUTS, LABELS)
-
-
-def cross_entropy(logits):
-    return optax.softmax_cross_entropy_with_integer_labels(logits, LABELS).mean()
-
-
-class NnxModel(nnx.Module):
-    def __init__(self, rngs):
-        self.first = nnx.Linear(4, 8, rngs=rngs)
-        self.norm = nnx.BatchNorm(8, rngs=rngs)
-        self.last = nnx.Linear(8, 2, rngs=rngs)
-
-    def __call__(self, x):
-        return self.last(nnx.relu(self.norm(self.first(x))))
-
-
-class LinenModel(linen.Module):
-    @linen.compact
-    def __call__(self, x, train):
-        x = linen.BatchNorm(use_running_average=not train)(linen.Dense(8)(x))
-        return linen.Dense(2)(linen.relu(x))
-
-
-def nnx_loss(model, batch, key):
-    return cross_entropy(model(batch[0]))
-
-
-def linen_loss(variables, batch, key):
-    logits, changed = LinenModel().apply(
-        variables, batch[0], True, mutable=["batch_stats"]
-    )
-    return cross_entropy(logits), changed
-
-
-def plain_loss(params, batch, key):
-    return cross_entropy(batch[0] @ params["w"] + params["b"][None])
-
-
-def nnx_model():
-    return NnxModel(nnx.Rngs(0))
-
-
-def linen_model():
-    return LinenModel().init(KEY, INPUTS, True)
-
-
-def plain_model():
-    return {"w": jnp.ones((4, 2)), "b": jnp.zeros(2)}
-
-
-KINDS = {
-    "nnx": (nnx_model, nnx_loss),
-    "linen": (linen_model, linen_loss),
-    "plain": (plain_model, plain_loss),
-}
 
 
 @pytest.fixture(params=KINDS)
@@ -94,7 +34,7 @@ def test_steps_reduce_the_loss_in_one_program(kind):
 
 def test_a_step_is_what_optax_does_by_hand():
     params: Any = plain_model()
-    metrics, grads, updates = None, None, None
+    metrics, grads = None, None
     tx = optax.chain(optax.clip_by_global_norm(0.1), optax.adamw(0.01))
     opt_state = tx.init(params)
     state = TrainState.create(
@@ -143,8 +83,7 @@ def test_the_given_arrays_survive_donation():
 def test_the_state_is_donated():
     state = TrainState.create(plain_model(), jopt.adam(0.1))
     train_step(plain_loss)(state, BATCH)
-    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.params))
-    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.opt_state))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
 
 
 def test_metrics_show_the_numbers_that_the_update_used():
@@ -162,12 +101,12 @@ def test_metrics_show_the_numbers_that_the_update_used():
 def test_a_new_number_is_no_new_program():
     state = TrainState.create(plain_model(), jopt.sgd(1.0))
     step: Any = train_step(plain_loss)
-    state, first = step(state, BATCH)
+    state, _ = step(state, BATCH)
+    before = jax.tree.map(np.asarray, state.params)
     new = jopt.replace(state.tx, learning_rate=0.0)
     state, _ = step(dataclasses.replace(state, tx=new), BATCH)
-    _, last = step(state, BATCH)
     assert step._cache_size() == 1
-    assert float(last.update_norm) == 0 < float(first.update_norm)
+    jax.tree.map(np.testing.assert_array_equal, state.params, before)
 
 
 def test_states_are_trained_side_by_side_by_vmap():
@@ -207,8 +146,8 @@ def test_extra_arguments_reach_the_transformation():
     polyak = jopt.lift(optax.polyak_sgd)(max_learning_rate=1.0)
     state = TrainState.create(plain_model(), polyak)
     with jax.numpy_dtype_promotion("standard"):
-        _, metrics = train_step(plain_loss)(state, BATCH)
-    assert float(metrics.update_norm) > 0
+        state, _ = train_step(plain_loss)(state, BATCH)
+    assert not np.array_equal(state.params["w"], plain_model()["w"])
 
 
 @pytest.mark.parametrize("empty", [{}, {"params": {}}, []])

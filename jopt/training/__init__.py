@@ -11,3 +11,4 @@ from jopt.training._step import (
 from jopt.training.loss_scale import LossScale as LossScale
 from jopt.training.memory import Memory as Memory, memory as memory
 from jopt.training.precision import Precision as Precision
+from jopt.training.sharding import state_sharding as state_sharding

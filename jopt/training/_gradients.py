@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from jax.tree_util import keystr, tree_leaves_with_path
 
 from jopt._leaves import full_like, global_norm, map_leaves
-from jopt._numbers import dtype_of
 from jopt._pytree import PyTree
+from jopt.training._choice import chosen
 from jopt.training._division import Division, Undivided
 from jopt.training._forms import Loss
 from jopt.training._state import TrainState
@@ -78,7 +78,7 @@ def accumulated(
         key = jax.random.fold_in(state.key, state.step * microbatches + number)
         found = whole(loss, params, total.model_state, batch, key)
         grads = division.by_leaf(state.packed, found.grads)
-        sound = jnp.isfinite(global_norm(grads))
+        sound = jnp.isfinite(global_norm(grads)) & jnp.isfinite(found.loss)
 
         def sums(old: jax.Array, new: jax.Array) -> jax.Array:
             return jnp.where(sound, old + w * new, old)
@@ -113,13 +113,6 @@ def accumulated(
     )
 
 
-def chosen(flag: jax.Array, new: PyTree, old: PyTree) -> PyTree:
-    """Return `new` where the flag is true, else `old`, in the dtypes of `old`."""
-    return jax.tree.map(
-        lambda n, o: jnp.where(flag, jnp.asarray(n, dtype_of(o)), o), new, old
-    )
-
-
 def _like(old: PyTree, new: PyTree) -> PyTree:
     """Return the new model state as the same tree as the old one."""
     ours, theirs = (
@@ -141,7 +134,8 @@ def _like(old: PyTree, new: PyTree) -> PyTree:
             f"but for its numbers, and {path} {wrong}; make the TrainState of a model "
             "that has what a step makes, or do not return it."
         )
-    return jax.tree.structure(old).unflatten(jax.tree.leaves(new))
+    leaves = {keystr(path): leaf for path, leaf in tree_leaves_with_path(new)}
+    return jax.tree.structure(old).unflatten(leaves[path] for path in ours)
 
 
 def split(

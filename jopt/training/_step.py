@@ -15,14 +15,15 @@ from jopt._hyperparameters import hyperparameters
 from jopt._leaves import apply_updates, global_norm, map_leaves
 from jopt._numbers import increment, wide
 from jopt._pytree import PyTree
+from jopt.training._choice import chosen, taken
 from jopt.training._division import Division, Undivided
 from jopt.training._donation import Donating
+from jopt.training._folded import without_clip
 from jopt.training._forms import Loss, pure_loss
 from jopt.training._gradients import (
     Gradients,
     Weight,
     accumulated,
-    chosen,
     split,
     whole,
 )
@@ -94,9 +95,10 @@ def train_step(
     The state is donated: the one passed in is gone, its memory is the new one's. A new
     number in `state.tx` is no new program.
 
-    Gradients that are not finite change nothing but the counts: a microbatch is left
-    out of the mean, a step leaves params, optimizer and model state as they were. The
-    check is the norm's: a sum of squares beyond float32's range counts as not finite.
+    A loss or gradients that are not finite change nothing but the counts: a microbatch
+    is left out of the mean, a step leaves params, optimizer and model state as they
+    were. The check is the norm's: a sum of squares beyond float32's range counts as not
+    finite.
 
     Raises a ValueError if `accumulate` or `microbatch` is below 1, or does not fit the
     batch, if the devices cannot share it, or if `shardings` are of another state.
@@ -163,28 +165,34 @@ def _stepped(
     """Let the optimizer make its step, if the gradients are finite."""
     scale = state.loss_scale
     numbers = hyperparameters(state.tx, state.opt_state)
-    grads = division.gradients(state.packed, found.grads)
-    held = division.packed(state.packed)
     factors = [*found.factor, *([] if scale is None else [scale.unscale])]
-    if factors:
-        # One multiplication by a scalar: XLA folds it into what reads the gradients.
-        factor = functools.reduce(operator.mul, factors)
-        grads = map_leaves(lambda g: factor * g, jax.tree.map(wide, grads))
-    norm = global_norm(grads)
-    sound = jnp.isfinite(norm)
+    factor = functools.reduce(operator.mul, factors, jnp.ones((), jnp.float32))
+    packed_grads = division.gradients(state.packed, found.grads)
+    # The one reading of the gradients before the optimizer's own.
+    norm = factor * global_norm(packed_grads)
+    # The loss too: what is read for it alone is then read before the params change.
+    sound = jnp.isfinite(norm) & jnp.isfinite(found.loss)
     value = found.loss if scale is None else found.loss * scale.unscale
-    updates, opt_state = state.tx.update(grads, state.opt_state, held, value=value)
-    packed, opt_state, model_state = chosen(
-        sound,
-        (apply_updates(held, updates), opt_state, found.model_state),
-        (held, state.opt_state, state.model_state),
-    )
+    tx, shrunk = without_clip(state.tx, norm)
+    as_it_is = shrunk is None and not factors
+    factor = factor if shrunk is None else factor * shrunk
+
+    def advance(packed: PyTree, opt_state: PyTree):
+        grads = packed_grads
+        if not as_it_is:
+            # A product with a scalar: XLA folds it into what reads the gradients.
+            grads = map_leaves(lambda g: factor * g, jax.tree.map(wide, grads))
+        updates, after = tx.update(grads, opt_state, packed, value=value)
+        return apply_updates(packed, updates), after
+
+    before = division.packed(state.packed), state.opt_state
+    packed, opt_state = taken(sound, advance, *before)
     nonfinite = jnp.maximum(found.nonfinite, (~sound).astype(jnp.int32))
     new = dataclasses.replace(
         state,
         step=increment(state.step),
         packed=division.packed(packed),
-        model_state=model_state,
+        model_state=chosen(sound, found.model_state, state.model_state),
         opt_state=opt_state,
         skipped=state.skipped + nonfinite,
         loss_scale=None if scale is None else scale.after(nonfinite == 0),

@@ -91,7 +91,7 @@ class Precision:
 
         Raises a ValueError if it has no field of the name.
         """
-        wanted = {"mu": self.mu, "nu": self.nu}
+        wanted: dict[str | None, Any] = {"mu": self.mu, "nu": self.nu}
         names = {_field(path) for path, _ in tree_leaves_with_path(opt_state)}
         for name, dtype in wanted.items():
             if dtype is not None and name not in names:

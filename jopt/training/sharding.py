@@ -29,7 +29,8 @@ def state_sharding(
 
     No device ever holds the whole state: of n along `axis` each has an nth of Adam's
     moments and makes that part of the update. The gradients are summed and the params
-    collected; no moment is ever sent.
+    collected; no moment is sent, if `tx` treats each coordinate by itself. One that
+    multiplies matrices, muon for one, collects them for each product.
 
     state: a `TrainState`, or its shapes. params_sharding: one `NamedSharding` for all
     params, or a tree of them like the params, or like its upper part. axis: of its

@@ -83,7 +83,7 @@ def _encoded(
     least = jnp.min(blocks, axis=1, keepdims=True)
     greatest = jnp.maximum(jnp.max(blocks, axis=1, keepdims=True), -least)
     signed = least < 0
-    # Neither 1 / 0 nor 1 / 1e38, which is subnormal and would be 0.
+    # Neither 1 / 0 nor 1 / 1e38, which is subnormal: to many devices it is 0.
     shrunk = jnp.where(greatest > 2.0**100, 2.0**-100, 1).astype(flat.dtype)
     divisor = jnp.maximum(greatest, jnp.finfo(flat.dtype).tiny) * shrunk
     z = (blocks * shrunk) * (1 / divisor)

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 from row import Row, harmonic, rows
 
 from jopt.wrappers.kahan import kahan
-from jopt.wrappers.low_bit import Companded, low_bit
 from jopt.wrappers.stochastic_rounding import stochastic_rounding
 
 
@@ -89,12 +88,12 @@ ROWS = rows(
             low=frozenset({"compensation"}),
         ),
         "low_bit": Row(
-            lambda lib: low_bit(lib.adam(1e-2, b1=0.8), block=4, min_size=3),
+            lambda lib: lib.low_bit(lib.adam(1e-2, b1=0.8), block=4, min_size=3),
             optax=False,
             reference=False,
         ),
         "low_bit, 4 bits": Row(
-            lambda lib: low_bit(lib.sgd(0.1, 0.9), 4, 8, 2, code=Companded()),
+            lambda lib: lib.low_bit(lib.sgd(0.1, 0.9), 4, 8, 2, code=lib.Companded()),
             optax=False,
             reference=False,
         ),
