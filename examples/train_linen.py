@@ -45,11 +45,10 @@ print(f"accuracy on the last 297 images: {right.mean():.3f}")
 print(f"batches that were not finite: {state.skipped}")
 
 # A checkpoint is written leaf by leaf, and fits any buckets.
-with tempfile.TemporaryDirectory() as directory:
-    with orbax.checkpoint.StandardCheckpointer() as checkpointer:
-        checkpointer.save(f"{directory}/state", state.by_leaf())
-        checkpointer.wait_until_finished()
-        saved = checkpointer.restore(f"{directory}/state", state.by_leaf())
+directory, checkpointer = tempfile.mkdtemp(), orbax.checkpoint.StandardCheckpointer()
+checkpointer.save(f"{directory}/state", state.by_leaf())
+checkpointer.wait_until_finished()
+saved = checkpointer.restore(f"{directory}/state", state.by_leaf())
 other = jopt.TrainState.create(variables, tx, precision=halves, buckets=False)
 other = other.filled(saved)
 batch = (images[:64] / 16, labels[:64])

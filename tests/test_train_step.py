@@ -1,5 +1,6 @@
 """Promises of `train_step`: buckets, accumulation, many steps, what is not finite."""
 
+import dataclasses
 import re
 import warnings
 from typing import Any
@@ -10,10 +11,7 @@ import numpy as np
 import pytest
 from classifiers import (
     BATCH,
-    KEY,
     KINDS,
-    LinenModel,
-    cross_entropy,
     linen_loss,
     linen_model,
     plain_loss,
@@ -58,17 +56,20 @@ def run(step, state, batches):
     return state, seen
 
 
+MOMENTUM = jopt.sgd(0.1, momentum=0.9)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_buckets_are_one_argument_and_change_no_number(kind):
     make, loss_fn = KINDS[kind]
     step, ended = train_step(loss_fn), {}
     for buckets in (True, False):
-        state = TrainState.create(make(), jopt.adamw(0.03), buckets=buckets)
+        state = TrainState.create(make(), MOMENTUM, buckets=buckets)
         assert isinstance(state.packed, Buckets) == buckets
         ended[buckets], seen = run(step, state, [BATCH] * 5)
     assert_close(ended[True].params, ended[False].params)
     assert_close(ended[True].by_leaf().opt_state, ended[False].opt_state)
-    fresh = TrainState.create(make(), jopt.adamw(0.03)).params
+    fresh = TrainState.create(make(), MOMENTUM).params
     assert jax.tree.structure(ended[True].params) == jax.tree.structure(fresh)
     assert step._cache_size() == 2
     assert seen[0].nonfinite == 0
@@ -92,6 +93,20 @@ WEIGHTED = {"x": INPUTS, "y": LABELS, "mask": jnp.arange(16.0) % 5}
 CLIPPED = jopt.chain(jopt.clip_by_global_norm(0.2), jopt.adamw(0.03))
 
 
+@pytest.fixture(scope="module")
+def whole():
+    """The params and metrics after steps on whole batches, by loss function."""
+    return {
+        loss_fn: trained(train_step(loss_fn), batch)
+        for loss_fn, batch in ((plain_loss, BATCH), (weighted_loss, WEIGHTED))
+    }
+
+
+def trained(step, batch):
+    state, seen = run(step, TrainState.create(plain_model(), CLIPPED), [batch] * 3)
+    return state.params, [(m.loss, m.grad_norm) for m in seen]
+
+
 @pytest.mark.parametrize(
     ("loss_fn", "batch", "cut"),
     [
@@ -106,13 +121,8 @@ CLIPPED = jopt.chain(jopt.clip_by_global_norm(0.2), jopt.adamw(0.03))
     ],
     ids=["accumulate", "microbatch", "one microbatch", "weight"],
 )
-def test_microbatches_add_up_to_the_batch(loss_fn, batch, cut):
-    ended = []
-    for settings in ({}, cut):
-        state = TrainState.create(plain_model(), CLIPPED)
-        state, seen = run(train_step(loss_fn, **settings), state, [batch] * 3)
-        ended.append((state.params, [(m.loss, m.grad_norm) for m in seen]))
-    assert_close(*ended)
+def test_microbatches_add_up_to_the_batch(whole, loss_fn, batch, cut):
+    assert_close(trained(train_step(loss_fn, **cut), batch), whole[loss_fn])
 
 
 def test_microbatches_change_model_state_and_keys_as_that_many_steps():
@@ -137,19 +147,18 @@ def test_microbatches_change_model_state_and_keys_as_that_many_steps():
 
 
 def test_a_microbatch_that_is_not_finite_is_left_out():
-    clean = jax.tree.map(lambda x: x[:8], BATCH)
-    spoiled = (jnp.concatenate([jnp.full((1, 4), jnp.nan), clean[0]]), LABELS[:9])
-    ended = []
-    for batch in (clean, spoiled):
-        state = TrainState.create(plain_model(), CLIPPED)
-        state, (metrics, _) = run(
-            train_step(plain_loss, microbatch=1), state, [batch] * 2
-        )
-        ended.append((state.params, state.opt_state, metrics.loss, metrics.grad_norm))
+    bad = (jnp.full((2, 4), jnp.nan), LABELS[:2])
+    spoiled = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), bad, BATCH)
+    ended, step = [], train_step(linen_loss, microbatch=2)
+    for batch in (BATCH, spoiled):  # eight microbatches, and one before them
+        state = TrainState.create(linen_model(), CLIPPED)
+        state, (metrics, _) = run(step, state, [batch] * 2)
+        held = (state.params, state.opt_state, state.model_state)
+        ended.append((held, metrics.loss, metrics.grad_norm))
     assert_equal(*ended)
     assert metrics.nonfinite == 1
     assert state.skipped == 2
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.params))
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(ended))
 
 
 @pytest.mark.parametrize(
@@ -175,17 +184,31 @@ def test_a_batch_that_is_not_finite_changes_nothing_but_the_counts(cut, bad, cou
         assert_equal(state.packed, before[0])
 
 
+def test_a_loss_that_is_not_finite_changes_nothing_whatever_its_gradients():
+    def loss_fn(params, batch, key):
+        return plain_loss(params, BATCH, key) + batch
+
+    step = train_step(loss_fn)
+    state = TrainState.create(plain_model(), jopt.momo(0.1))
+    before = kept((state.packed, state.opt_state))
+
+    state, metrics = step(state, jnp.float32(jnp.inf))
+
+    assert_equal((state.packed, state.opt_state), before)
+    assert metrics.nonfinite == 1
+    assert np.isfinite(metrics.grad_norm)
+
+
 def test_random_keys_of_the_optimizer_stay_with_the_rest():
     step = train_step(plain_loss)
-    state = TrainState.create(plain_model(), jopt.noisy_sgd(0.1))
-    before = jax.random.key_data(state.opt_state[0].rng_key)
+    state = TrainState.create(plain_model(), jopt.stochastic_rounding(jopt.sgd(0.1)))
+    before = np.array(jax.random.key_data(state.opt_state.rng_key))
 
     state, _ = step(state, BAD)
-    np.testing.assert_array_equal(
-        jax.random.key_data(state.opt_state[0].rng_key), before
-    )
+    np.testing.assert_array_equal(jax.random.key_data(state.opt_state.rng_key), before)
+    assert state.opt_state.count == 0
     state, _ = step(state, BATCH)
-    assert state.opt_state[0].count == 1
+    assert state.opt_state.count == 1
 
 
 def test_many_steps_a_call_are_as_many_calls():
@@ -262,13 +285,18 @@ def wide_loss(params, batch, key):
 
 @pytest.fixture(scope="module")
 def programs():
-    """The compiled steps of a wide model, by optimizer, and their analyses."""
+    """The compiled steps of a wide model, by what they do, and its backward pass."""
     batch, params = jnp.ones((4, 160)), wide_model()
-    forward = jax.jit(lambda p: jax.value_and_grad(wide_loss)(p, batch, None))
-    made = {"forward": forward.lower(params).compile()}
-    clipped = jopt.chain(jopt.clip_by_global_norm(1.0), jopt.adamw(0.1))
-    for name, tx in {"adamw": jopt.adamw(0.1), "clipped": clipped}.items():
-        state = TrainState.create(params, tx)
+    backward = jax.jit(lambda p: jax.value_and_grad(wide_loss)(p, batch, None))
+    made = {"backward": backward.lower(params).compile()}
+    adamw = jopt.adamw(0.1)
+    clipped = jopt.chain(jopt.clip_by_global_norm(1.0), adamw)
+    for name, tx, scale in [
+        ("adamw", adamw, None),
+        ("clipped", clipped, None),
+        ("clipped and scaled", clipped, jopt.LossScale()),
+    ]:
+        state = TrainState.create(params, tx, loss_scale=scale)
         made[name] = train_step(wide_loss).lower(state, batch).compile()
     return made
 
@@ -276,18 +304,17 @@ def programs():
 def test_no_second_copy_of_the_gradients_is_made(programs):
     gradients = 4 * sum(x.size for x in jax.tree.leaves(wide_model()))
     temp = {k: p.memory_analysis().temp_size_in_bytes for k, p in programs.items()}
-    for name in ("adamw", "clipped"):
-        assert temp[name] - temp["forward"] < 1.2 * gradients
+    for name in programs.keys() - {"backward"}:
+        assert temp[name] - temp["backward"] < 1.1 * gradients
         assert not re.search(r"f32\[160,160\]\S* copy\(", programs[name].as_text())
 
 
-def test_clipping_reads_the_gradients_and_writes_nothing(programs):
-    size = sum(x.size for x in jax.tree.leaves(wide_model()))
-    clipped, alone = (
-        programs[name].cost_analysis()["bytes accessed"]
-        for name in ("clipped", "adamw")
-    )
-    assert clipped - alone < 1.1 * 4 * size
+def test_the_norm_is_read_once_and_factors_are_folded(programs):
+    read = {k: p.cost_analysis()["bytes accessed"] for k, p in programs.items()}
+    sums = {k: p.as_text().count(" reduce(") for k, p in programs.items()}
+    for name in ("clipped", "clipped and scaled"):
+        assert read[name] < 1.01 * read["adamw"]
+        assert sums[name] == sums["adamw"]
 
 
 @pytest.mark.parametrize(
@@ -304,8 +331,8 @@ def test_clipping_reads_the_gradients_and_writes_nothing(programs):
 def test_every_byte_of_the_state_is_written_in_place(tx):
     state = TrainState.create(plain_model(), tx)
     step = train_step(plain_loss)
-    analysis = step.lower(state, BATCH).compile().memory_analysis()
-    held = sum(x.nbytes for x in jax.tree.leaves(state) if x is not state.key) + 8
+    analysis: Any = step.lower(state, BATCH).compile().memory_analysis()
+    held = sum(x.nbytes for x in jax.tree.leaves(state.apart()[0]))
 
     assert analysis.alias_size_in_bytes == held
     step(state, BATCH)  # and no warning
@@ -313,21 +340,22 @@ def test_every_byte_of_the_state_is_written_in_place(tx):
 
 def test_a_state_that_is_copied_is_said_with_the_reason():
     def step(state, batch):
-        return {"kept": state["kept"] + 1, "n": state["n"].astype(jnp.bfloat16)}, batch
+        narrow = jax.tree.map(lambda x: x.astype(jnp.bfloat16), state.packed)
+        return dataclasses.replace(state, packed=narrow), batch
 
-    state = {"kept": jnp.ones(3), "n": jnp.ones(2)}
+    state = TrainState.create({"w": jnp.ones(2)}, jopt.sgd(0.1), buckets=False)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         Donating(step)(state, 0.0)
     said = [str(warning.message) for warning in seen]
     assert any(
-        "train_step: 8 of the state's 20 bytes are copied" in message
-        and "['n'] becomes bfloat16[2] from float32[2]: a step must" in message
+        "train_step: 8 of the state's" in message
+        and "['w'] becomes bfloat16[2] from float32[2]: a step must" in message
         for message in said
-    )
+    ), said
 
 
-def test_a_step_keeps_its_functions_name_and_can_be_lowered_for_shapes():
+def test_a_step_can_be_lowered_for_shapes_alone():
     step = train_step(plain_loss)
     shapes = jax.eval_shape(lambda: TrainState.create(plain_model(), jopt.sgd(0.1)))
     assert "stablehlo" in step.lower(shapes, BATCH).as_text()
@@ -351,19 +379,21 @@ def test_frozen_variables_stay_frozen():
 
 
 def test_float64_is_accumulated_in_float64():
-    with jax.enable_x64(True):
+    # Strict dtypes know no sum of float64 and float32.
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         params = jax.tree.map(lambda x: x.astype(jnp.float64), plain_model())
         batch = (INPUTS.astype(jnp.float64), LABELS)
-        ended = []
-        for cut in ({}, {"microbatch": 5}):
-            state = TrainState.create(params, jopt.sgd(0.1), precision=F64)
-            state, metrics = train_step(plain_loss, **cut)(state, batch)
-            ended.append((state.params, metrics.loss))
-        assert ended[0][0]["w"].dtype == jnp.float64
-        assert_close(*ended, rtol=1e-12, atol=1e-14)
+        loss, grads = jax.jit(jax.value_and_grad(plain_loss))(params, batch, None)
+        keep = jopt.Precision(output=None)
+        state = TrainState.create(params, jopt.sgd(0.1), precision=keep)
 
+        state, metrics = train_step(plain_loss, microbatch=5)(state, batch)
 
-F64 = jopt.Precision(output=None)
+        assert state.params["w"].dtype == metrics.loss.dtype == jnp.float64
+        expected = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
+        assert_close(
+            (state.params, metrics.loss), (expected, loss), rtol=1e-12, atol=1e-14
+        )
 
 
 @pytest.mark.parametrize(
@@ -392,6 +422,6 @@ F64 = jopt.Precision(output=None)
     ],
 )
 def test_batches_that_cannot_be_cut_are_refused(settings, batch, message):
+    state = TrainState.create(plain_model(), jopt.sgd(0.1))
     with pytest.raises(ValueError, match=message):
-        step = train_step(plain_loss, **settings)
-        step(TrainState.create(plain_model(), jopt.sgd(0.1)), batch)
+        train_step(plain_loss, **settings)(state, batch)

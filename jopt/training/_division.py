@@ -133,8 +133,16 @@ def divided(
 
 
 def _joined(packed: PyTree, grads: PyTree) -> PyTree:
-    # Else XLA fuses the backward pass of every leaf into the one concatenation.
-    return pack_like(packed, optimization_barrier(grads))
+    if not isinstance(packed, Buckets):
+        return pack_like(packed, grads)
+    # Else XLA fuses the backward pass of every leaf into the one concatenation. What
+    # stays alone needs no barrier: it would keep a GPU from fusing it.
+    leaves, structure = jax.tree.flatten(grads)
+    joined = [i for numbers in packed.layout.joined for i in numbers]
+    behind = optimization_barrier([leaves[i] for i in joined])
+    for i, leaf in zip(joined, behind, strict=True):
+        leaves[i] = leaf
+    return pack_like(packed, structure.unflatten(leaves))
 
 
 def _divides(size: int, x: Any) -> bool:

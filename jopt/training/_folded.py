@@ -1,12 +1,15 @@
-"""A clip by norm as one more factor of the gradients: their norm is read once."""
+"""What a step reads and multiplies once: the gradients' norm, a clip, the numbers."""
 
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 
 from jopt._chain import Chain
 from jopt._core import GradientTransformation
+from jopt._leaves import global_norm
 from jopt._numbers import shrink
+from jopt._pytree import PyTree
 from jopt.transforms import ClipByGlobalNorm, identity
 
 
@@ -25,3 +28,41 @@ def without_clip(
         rest = (first, *tx.transforms[1:])
         return dataclasses.replace(tx, transforms=rest), factor
     return tx, None
+
+
+def norm_of(grads: PyTree) -> jax.Array:
+    """Return the global norm, on an NVIDIA GPU in a kernel for each shape.
+
+    A reduction is a kernel or two a leaf, and XLA joins those of a stack. On a CPU it
+    would write the stack to memory.
+    """
+
+    def by_shape(grads: PyTree) -> jax.Array:
+        shapes: dict[tuple[int, ...], list[jax.Array]] = {}
+        for leaf in jax.tree.leaves(grads):
+            shapes.setdefault((leaf.dtype, *leaf.shape), []).append(leaf)
+        return global_norm([jnp.stack(leaves) for leaves in shapes.values()])
+
+    return jax.lax.platform_dependent(grads, cuda=by_shape, default=global_norm)
+
+
+def with_numbers_together(tx: GradientTransformation) -> GradientTransformation:
+    """Return `tx`, on an NVIDIA GPU with its numbers cut out of one vector.
+
+    One operand of a kernel instead of six, so that XLA can update more leaves in one.
+    """
+    leaves, structure = jax.tree.flatten(tx)
+    scalars = [
+        i for i, x in enumerate(leaves) if x.shape == () and x.dtype == "float32"
+    ]
+
+    def cut(*numbers: jax.Array) -> tuple[jax.Array, ...]:
+        vector = jax.lax.optimization_barrier(jnp.stack(numbers))
+        return tuple(vector[i] for i in range(len(numbers)))
+
+    if scalars:
+        given = [leaves[i] for i in scalars]
+        made = jax.lax.platform_dependent(*given, cuda=cut, default=lambda *x: x)
+        for i, number in zip(scalars, made, strict=True):
+            leaves[i] = number
+    return structure.unflatten(leaves)

@@ -146,10 +146,14 @@ def split(
     dealt: whether the stacked examples are dealt out to them in turn, instead of in
     their order: then a batch that is divided among devices need not be sent about.
 
-    Raises a ValueError if the arrays of the batch differ in their leading axis, or if
-    `accumulate` does not divide it.
+    Raises a ValueError if the arrays of the batch differ in their leading axis, if that
+    is 0, or if `accumulate` does not divide it.
     """
     total = examples(batch)
+    if not total:
+        raise ValueError("train_step: a batch must have at least one example, got 0.")
+    if not total:
+        raise ValueError("train_step: a batch must have at least one example, got 0.")
     if microbatch is None and total % accumulate:
         fitting = [str(k) for k in range(1, total + 1) if total % k == 0]
         raise ValueError(

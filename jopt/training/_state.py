@@ -1,7 +1,7 @@
 """`TrainState`: all that changes in a training run."""
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,8 @@ from jopt._pytree import PyTree, pytree, static
 from jopt.training._forms import Form, Plain, form_of
 from jopt.training.loss_scale import LossScale
 from jopt.training.precision import Precision
+
+Constant: TypeAlias = tuple[Any, Any]
 
 
 @pytree
@@ -117,6 +119,18 @@ class TrainState:
         Raises a ValueError that names the first leaf that differs.
         """
         return dataclasses.replace(self, packed=pack_like(self.packed, params))
+
+    def apart(self) -> tuple["TrainState", Constant]:
+        """Return the state without what no step changes, and that."""
+        return self.with_constant((None, None)), (self.tx, self.key)
+
+    def with_constant(self, constant: Constant) -> "TrainState":
+        """Return the state with these for `tx` and key, as they are."""
+        # Not dataclasses.replace: a step does it twice, and copies no number.
+        state = object.__new__(TrainState)
+        state.__dict__.update(self.__dict__)
+        state.__dict__["tx"], state.__dict__["key"] = constant
+        return state
 
     def by_leaf(self) -> "TrainState":
         """Return this state with every bucket taken apart: what a checkpoint holds.

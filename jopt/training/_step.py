@@ -12,13 +12,13 @@ import jax.numpy as jnp
 from jopt._buckets import unpack
 from jopt._core import GradientTransformation
 from jopt._hyperparameters import hyperparameters
-from jopt._leaves import apply_updates, global_norm, map_leaves
+from jopt._leaves import apply_updates, map_leaves
 from jopt._numbers import increment, wide
 from jopt._pytree import PyTree
 from jopt.training._choice import chosen, taken
 from jopt.training._division import Division, Undivided
 from jopt.training._donation import Donating
-from jopt.training._folded import without_clip
+from jopt.training._folded import norm_of, with_numbers_together, without_clip
 from jopt.training._forms import Loss, pure_loss
 from jopt.training._gradients import (
     Gradients,
@@ -169,11 +169,11 @@ def _stepped(
     factor = functools.reduce(operator.mul, factors, jnp.ones((), jnp.float32))
     packed_grads = division.gradients(state.packed, found.grads)
     # The one reading of the gradients before the optimizer's own.
-    norm = factor * global_norm(packed_grads)
+    norm = factor * norm_of(packed_grads)
     # The loss too: what is read for it alone is then read before the params change.
     sound = jnp.isfinite(norm) & jnp.isfinite(found.loss)
     value = found.loss if scale is None else found.loss * scale.unscale
-    tx, shrunk = without_clip(state.tx, norm)
+    tx, shrunk = without_clip(with_numbers_together(state.tx), norm)
     as_it_is = shrunk is None and not factors
     factor = factor if shrunk is None else factor * shrunk
 
