@@ -187,11 +187,15 @@ LAWFUL = {
 NO_FACTORIES = {
     "incremental_update",
     "multi_transform",
+    "pack",
+    "train_step",
     "optimistic_adam",
     "periodic_update",
     "skip_large_updates",
     "unitwise_clip",
     "schedule_free_eval_params",
+    # Its numbers are sizes of arrays.
+    "low_bit",
     # They measure, and change no update.
     "measure_with_ema",
     # optax's own through `lift`, which need functions or examples' gradients.

@@ -353,7 +353,7 @@ def never(updates, gradient_step, params):
         (jopt.inject_hyperparams(jopt.lamb)(0.1), False),
         (jopt.chain(jopt.adam(0.1), jopt.centralize()), False),
     ],
-    ids=str,
+    ids=lambda x: type(x).__name__,
 )
 def test_what_calls_a_users_function_or_holds_what_looks_at_leaves_joins_none(
     tx, joins

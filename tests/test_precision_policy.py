@@ -107,7 +107,8 @@ def test_the_loss_is_of_the_dtype_of_the_output(output, dtype):
         def init(self, params):
             return ()
 
-        def update(self, updates, state, params=None, *, value=None, **extra):
+        def update(self, updates, state, params=None, *, value: Any = None, **extra):
+            assert value is not None
             seen.append(value.dtype)
             return updates, state
 

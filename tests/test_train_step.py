@@ -425,3 +425,21 @@ def test_batches_that_cannot_be_cut_are_refused(settings, batch, message):
     state = TrainState.create(plain_model(), jopt.sgd(0.1))
     with pytest.raises(ValueError, match=message):
         train_step(plain_loss, **settings)(state, batch)
+
+
+@pytest.mark.parametrize("buckets", [True, False])
+def test_averages_are_read_from_a_state_with_buckets_too(buckets):
+    averaged = jopt.chain(jopt.sgd(0.1), jopt.parameter_ema(0.5))
+    state = TrainState.create(plain_model(), averaged, buckets=buckets)
+    state, _ = train_step(plain_loss)(state, BATCH)
+    mean = jopt.ema_params(state.opt_state, state.params)
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(x, y, 1e-6), mean, state.params
+    )
+
+    state = TrainState.create(
+        plain_model(), jopt.schedule_free_sgd(0.1), buckets=buckets
+    )
+    state, _ = train_step(plain_loss)(state, BATCH)
+    mean = jopt.schedule_free_eval_params(state.opt_state, state.params)
+    assert jax.tree.structure(mean) == jax.tree.structure(state.params)

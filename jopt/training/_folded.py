@@ -49,7 +49,8 @@ def norm_of(grads: PyTree) -> jax.Array:
 def with_numbers_together(tx: GradientTransformation) -> GradientTransformation:
     """Return `tx`, on an NVIDIA GPU with its numbers cut out of one vector.
 
-    One operand of a kernel instead of six, so that XLA can update more leaves in one.
+    XLA joins the updates of leaves of one shape to one kernel only where they share an
+    operand that is no scalar.
     """
     leaves, structure = jax.tree.flatten(tx)
     scalars = [

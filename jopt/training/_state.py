@@ -5,10 +5,12 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
 from jopt._buckets import MOST, check_like, pack, pack_like, unpack
 from jopt._core import GradientTransformation, as_transformation
+from jopt._numbers import dtype_of
 from jopt._pytree import PyTree, pytree, static
 from jopt.training._forms import Form, Plain, form_of
 from jopt.training.loss_scale import LossScale
@@ -150,8 +152,19 @@ class TrainState:
         Raises a ValueError that names the first leaf where the models differ.
         """
         check_like(self, by_leaf, dtypes=True)
-        return pack_like(self, by_leaf)
+        return jax.tree.map(_placed_like, pack_like(self, by_leaf), self)
+
+
+def _placed_like(x: Any, old: Any) -> Any:
+    """Return `x` bound to its device only if `old` is: else it were a new program."""
+    if getattr(old, "committed", True) or not getattr(x, "committed", False):
+        return x
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        data = np.asarray(jax.random.key_data(x))
+        return jax.random.wrap_key_data(jnp.array(data), impl=jax.random.key_impl(x))
+    return jnp.array(np.asarray(x))
 
 
 def _own(number: Any) -> jax.Array:
-    return number if isinstance(number, Tracer) else jnp.array(number)
+    # Of a dtype that does not depend on what meets it, as what a checkpoint gives back.
+    return number if isinstance(number, Tracer) else jnp.array(number, dtype_of(number))

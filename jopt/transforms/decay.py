@@ -54,7 +54,7 @@ class AddDecayedWeights(GradientTransformation):
             self.__dict__["mask"] = Mask(self.mask)
 
     def groups(self, params):
-        mask = Mask(True) if self.mask is None else self.mask
+        mask = self.mask if isinstance(self.mask, Mask) else Mask(True)
         return mask.leaves(params)
 
     def init(self, params):

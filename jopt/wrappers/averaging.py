@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr, tree_flatten_with_path
 
+from jopt._buckets import Buckets, unpack
 from jopt._core import GradientTransformation, needed
 from jopt._leaves import copied, full_like, map_leaves
 from jopt._numbers import dtype_of, increment, mix
@@ -87,7 +88,7 @@ def ema_params(state: PyTree, like: PyTree) -> PyTree:
     that `like` has not.
     """
     leaves, structure = tree_flatten_with_path(like)
-    means = _means(state)
+    means = _means(state if isinstance(like, Buckets) else unpack(state))
     if unknown := [path for path in means if path not in dict(_named(leaves))]:
         raise ValueError(
             f"ema_params: the state holds the average of a leaf {unknown[0] or 'alone'}"

@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jopt._buckets import Buckets, unpack
 from jopt._core import GradientTransformation, as_transformation, needed
 from jopt._leaves import copied, map_leaves
 from jopt._numbers import increment, wide
@@ -145,7 +146,8 @@ def schedule_free_eval_params(state: PyTree, params: PyTree) -> PyTree:
             "schedule_free_eval_params: the state must hold one ScheduleFreeState, got "
             f"{len(found)}; give the optimizer's state first, the params second."
         )
-    return _average(found[0].b1, found[0].z, params)
+    z = found[0].z if isinstance(params, Buckets) else unpack(found[0].z)
+    return _average(found[0].b1, z, params)
 
 
 def _is_schedule_free(node: Any) -> bool:
