@@ -1,6 +1,7 @@
 """What a step reads and multiplies once: the gradients' norm, a clip, the numbers."""
 
 import dataclasses
+from collections.abc import Hashable
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +39,7 @@ def norm_of(grads: PyTree) -> jax.Array:
     """
 
     def by_shape(grads: PyTree) -> jax.Array:
-        shapes: dict[tuple[int, ...], list[jax.Array]] = {}
+        shapes: dict[Hashable, list[jax.Array]] = {}
         for leaf in jax.tree.leaves(grads):
             shapes.setdefault((leaf.dtype, *leaf.shape), []).append(leaf)
         return global_norm([jnp.stack(leaves) for leaves in shapes.values()])

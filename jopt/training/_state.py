@@ -41,8 +41,8 @@ class TrainState:
     precision: Precision = static(default=Precision())
 
     def __post_init__(self):
-        # Numbers and arrays are two entries of jit's cache: arrays from the start, of
-        # its own, for a step donates them.
+        # Numbers and arrays are two entries of jit's cache: arrays from the start, and
+        # its own, for a step donates those of the loss scale.
         for name in ("tx", "loss_scale"):
             self.__dict__[name] = jax.tree.map(_own, self.__dict__[name])
 

@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jopt._core import GradientTransformation
 from jopt._leaves import map_leaves, normal_like
 from jopt._numbers import increment, root
 from jopt._pytree import Number, check, pytree, static
+from jopt.transforms._seeds import first_key, settle_seed
 
 
 class AddNoiseState(NamedTuple):
@@ -46,28 +46,10 @@ class AddNoise(GradientTransformation):
 
     def __post_init__(self):
         check(self, "eta", "gamma", least=0)
-        if self.key is not None and self.seed is not None:
-            raise ValueError(
-                f"AddNoise: only one of key and seed must be given, got {self.key} and "
-                f"{self.seed}; seed={self.seed} means key={self.seed}."
-            )
-        if isinstance(self.key, (int, np.integer)):
-            # A leaf is a number with a gradient, and a seed is none.
-            self.__dict__["seed"] = int(self.key)
-            self.__dict__["key"] = None
+        settle_seed(self)
 
     def init(self, params):
-        key = self.key
-        if key is None or isinstance(key, int):
-            key = jax.random.key(self.seed or 0)
-        elif not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-            # A seed that became data on the way, in inject_hyperparams for one.
-            seed = key.ndim == 0
-            key = (
-                jax.random.key(key.astype(jnp.int32))
-                if seed
-                else jax.random.wrap_key_data(key)
-            )
+        key = first_key(self.key, self.seed)
         return AddNoiseState(count=jnp.zeros((), jnp.int32), rng_key=key)
 
     def update(self, updates, state, params=None, **extra):

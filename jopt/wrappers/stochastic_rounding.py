@@ -4,12 +4,12 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jopt._core import GradientTransformation, as_transformation, needed
 from jopt._leaves import leaves_like
 from jopt._numbers import increment, wide
 from jopt._pytree import PyTree, pytree, static
+from jopt.transforms._seeds import first_key, settle_seed
 from jopt.wrappers._rounding import is_low, move, rounded
 
 
@@ -63,22 +63,10 @@ class StochasticRounding(GradientTransformation):
 
     def __post_init__(self):
         self.__dict__["inner"] = as_transformation(self.inner)
-        if self.key is not None and self.seed is not None:
-            raise ValueError(
-                f"StochasticRounding: only one of key and seed must be given, got "
-                f"{self.key} and {self.seed}; seed={self.seed} means key={self.seed}."
-            )
-        if isinstance(self.key, (int, np.integer)):
-            # A leaf is a number with a gradient, and a seed is none.
-            self.__dict__["seed"] = int(self.key)
-            self.__dict__["key"] = None
+        settle_seed(self)
 
     def init(self, params):
-        key = self.key
-        if key is None or isinstance(key, int):
-            key = jax.random.key(self.seed or 0)
-        elif not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-            key = jax.random.wrap_key_data(key)
+        key = first_key(self.key, self.seed)
         return StochasticRoundingState(
             count=jnp.zeros((), jnp.int32),
             rng_key=key,
