@@ -8,7 +8,9 @@ from jax.lax import optimization_barrier, with_sharding_constraint
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jopt._buckets import Buckets, pack_like, unpack
+from jopt._leaves import global_norm
 from jopt._pytree import PyTree
+from jopt.training._folded import norm_of
 
 
 class Undivided:
@@ -22,6 +24,9 @@ class Undivided:
 
     def gradients(self, packed: PyTree, grads: PyTree) -> PyTree:
         return _joined(packed, grads)
+
+    def norm(self, grads: PyTree) -> jax.Array:
+        return norm_of(grads)
 
     def packed(self, tree: PyTree) -> PyTree:
         return tree
@@ -79,6 +84,10 @@ class Division:
         # at once, a vector would be made of leaves in parts, and those collected first.
         grads = _joined(packed, self.by_leaf(packed, grads))
         return self.packed(_constrained(grads, self._whole_vectors(packed)))
+
+    def norm(self, grads: PyTree) -> jax.Array:
+        """Return the global norm; a sum for each: a stack's leaves may lie apart."""
+        return global_norm(grads)
 
     def packed(self, tree: PyTree) -> PyTree:
         """Return packed params; the device's part of each."""

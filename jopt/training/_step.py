@@ -18,7 +18,7 @@ from jopt._pytree import PyTree
 from jopt.training._choice import chosen, taken
 from jopt.training._division import Division, Undivided
 from jopt.training._donation import Donating
-from jopt.training._folded import norm_of, with_numbers_together, without_clip
+from jopt.training._folded import with_numbers_together, without_clip
 from jopt.training._forms import Loss, pure_loss
 from jopt.training._gradients import (
     Gradients,
@@ -170,7 +170,7 @@ def _stepped(
     factor = functools.reduce(operator.mul, factors, jnp.ones((), jnp.float32))
     packed_grads = division.gradients(state.packed, found.grads)
     # The one reading of the gradients before the optimizer's own.
-    norm = factor * norm_of(packed_grads)
+    norm = factor * division.norm(packed_grads)
     # The loss too: what is read for it alone is then read before the params change.
     sound = jnp.isfinite(norm) & jnp.isfinite(found.loss)
     value = found.loss if scale is None else found.loss * scale.unscale
