@@ -18,7 +18,7 @@ from jopt._pytree import PyTree
 
 T = TypeVar("T")
 
-MOST = 16_384
+MOST = 8_192
 """Elements of the largest leaf that is joined with others."""
 
 

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from jopt.sweep import Progress, SweepResult, Task, combine
 
-EVERY = 0.25  # seconds from one picture of the progress to the next at least
+EVERY = 0.5  # seconds from one picture of the progress to the next at least
 METRICS = {
     "valid_loss": "valid loss",
     "valid_accuracy": "accuracy",
@@ -39,7 +39,7 @@ class Display:
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
-            refresh_per_second=4,  # each takes a core that trains a millisecond
+            refresh_per_second=1 / EVERY,  # each takes a core that trains a millisecond
         )
         self.row = self.bar.add_task("", total=None, segment="0", text="compiling")
 

@@ -28,6 +28,7 @@ class Engine:
 
     def __init__(self, state: State, watchers: Watchers, store: Store | None = None):
         self.state, self.watchers, self.store = state, watchers, store
+        self.segments = state.segments
         rule = state.options.pruner
         self.pruner = rule and rule.for_sweep(state.segments, len(state.settings))
         self.first = 0  # segment to train
@@ -45,7 +46,7 @@ class Engine:
     def run(self) -> SweepResult:
         """Train, and return what came of the sweep."""
         self.began = time.perf_counter()
-        last = self.state.segments - 1
+        last = self.segments - 1
         with Interrupts() as interrupts:
             for segment in range(self.first, last + 1):
                 if interrupts.asked or not self.state.history.going.any():
@@ -125,7 +126,7 @@ class Engine:
         history = self.state.history
         now = Segment(
             number=segment + 1,
-            segments=self.state.segments,
+            segments=self.segments,
             step=self.state.step_after(segment),
             table=self.state.table(),
             valid={name: seen.copy() for name, seen in history.valid.items()},
@@ -143,16 +144,17 @@ class Engine:
             self.best = self.state.best_row()
         history = self.state.history
         going = history.going
-        left = self.state.plan.steps - history.steps[going]
+        alive = np.count_nonzero(going)
+        made = int(history.steps[going].sum())
         self.watchers.progress(
             Progress(
                 segment=segment + 1,
-                segments=self.state.segments,
-                alive=int(going.sum()),
+                segments=self.segments,
+                alive=alive,
                 trials=len(going),
                 best=self.best,
                 trial_steps=int(history.steps.sum()),
-                trial_steps_left=int(left.sum()),
+                trial_steps_left=alive * self.state.plan.steps - made,
                 seconds=time.perf_counter() - self.began,
                 last_block=last_block,
             )
