@@ -48,7 +48,7 @@ def mlp(layers: int, width: int, examples: int = 32) -> Model:
         return jnp.mean(jnp.square(x - wanted))
 
     batch = tuple(jax.random.normal(key, (examples, width)) for key in keys[:2])
-    return Model(f"MLP {layers} x {width}", params, loss, batch)
+    return Model(f"MLP {layers} x {width}, batch of {examples}", params, loss, batch)
 
 
 def cnn(layers: int = 8, channels: int = 32, examples: int = 32) -> Model:

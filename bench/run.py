@@ -4,6 +4,8 @@
     python bench/run.py             in full, bench/results/NAME-DEVICE.json written; the
                                     minutes that optax compiles 10,000 leaves are in it
 
+On Linux all scripts run with an allocator that keeps the memory that it was given:
+XLA's temporary arrays, which are optax's too, are otherwise new pages in every call.
 What a script prints goes to standard error; the table of all rows, measure, aim, what
 was found, pass or miss, to standard output. Exits with 1 if a script fails, and after a
 full run if a row misses its aim. Run nothing else beside it.
@@ -26,6 +28,7 @@ SCRIPTS = ("memory", "compile", "accumulate", "step", "train_step", "low_bit")
 ALOFT = "h100_hlo"  # for another device: skipped where what it needs is not installed
 BY_EXIT = ("low_bit", ALOFT)  # scripts that write no rows: whether they exit with 0
 LONGEST = 600, 7200  # seconds of a script, quick and in full
+KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34)}  # glibc's
 
 
 def ran(name: str, quick: bool, path: Path) -> tuple[list[dict[str, Any]], str]:
@@ -39,7 +42,12 @@ def ran(name: str, quick: bool, path: Path) -> tuple[list[dict[str, Any]], str]:
     began = time.perf_counter()
     try:
         # Its table and its progress are beside the one table of this script.
-        done = subprocess.run(command, stdout=sys.stderr, timeout=LONGEST[not quick])
+        done = subprocess.run(
+            command,
+            stdout=sys.stderr,
+            timeout=LONGEST[not quick],
+            env={**KEPT, **os.environ},
+        )
     except subprocess.TimeoutExpired:
         return [], f"failed: not done after {LONGEST[not quick]} s"
     took = f"{time.perf_counter() - began:.0f} s"

@@ -17,7 +17,8 @@ CNN (mnist) and a transformer (text), with AdamW at as many learning rates:
 
 Times are medians over rounds; in a round every block of the scan, every number of
 trials and the serial way take turns in random order. Compiling, picking and starting
-the trials are apart. Blocks that do not fit in memory are left out. Steps of a call and
+the trials are apart. A turn has at least 16 trials, for after another program the
+first call is slow. Blocks that do not fit in memory are left out. Steps of a call and
 rounds fit a time: `--seconds` for each model, compiling (a minute or two) not counted.
 
     python bench/scaling.py
@@ -83,8 +84,8 @@ def measure(task, numbers, steps, seconds, roof):
     one_after_another, turn = min(SERIAL, numbers[-1]), functools.partial
     turns = {
         ("serial", one_after_another): turn(run_serial, one_after_another),
-        **{("scan", b): turn(work.seconds, p, b) for b, p in scanned.items()},
-        **{("all", n): turn(work.seconds, p, n) for n, p in picked.items()},
+        **{("scan", b): turn(work.turn, p, b) for b, p in scanned.items()},
+        **{("all", n): turn(work.turn, p, n) for n, p in picked.items()},
     }
     rounds = {name: [] for name in turns}
     load, began, done = os.getloadavg(), time.perf_counter(), 0

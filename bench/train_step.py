@@ -8,6 +8,8 @@ jopt        `jopt.train_step`, of `jopt.TrainState.create(params, tx)`. It also 
             the norm of the gradients and the hyperparameters, folds a key, and leaves
             everything as it was where the gradients are not finite; optax's does not
 no buckets  the same, of `create(..., buckets=False)`
+gradients   the loss, its gradients and their norm, and no optimizer: below that no step
+            that clips can come
 10 a call   `jopt.train_steps`, ten steps a call; a row of its own, a step's time. XLA's
             convolutions are slow within a loop on a CPU: the CNN has no such row
 
@@ -37,6 +39,7 @@ from turns import rounds, steps
 import jopt
 
 RATE, NORM, CALL = 1e-3, 1.0, 10
+FEW = 8  # examples a batch: the fewer, the more of a step is the optimizer's
 
 
 class Case(NamedTuple):
@@ -54,14 +57,17 @@ def gpt2(layers: int) -> Model:
 
 
 QUICK = [
-    Case(lambda: mlp(50, 64), 2.0, None),
-    Case(lambda: mlp(300, 32), 4.0, None, False, False),
+    Case(lambda: mlp(50, 64, FEW), 2.0, None),
+    Case(lambda: mlp(50, 64), 2.0, None, False, False),
+    Case(lambda: mlp(300, 32, FEW), 4.0, None, False, False),
     Case(lambda: mlp(50, 512), 1.5, None, False, False),
     Case(lambda: gpt2(4), NO_SLOWER, None, False, False),
     Case(cnn, NO_SLOWER, None, False, False),
 ]
 FULL = [
+    Case(lambda: mlp(50, 64, FEW), 2.0, 2.0),
     Case(lambda: mlp(50, 64), 2.0, 2.0),
+    Case(lambda: mlp(300, 32, FEW), 4.0, 4.0),
     Case(lambda: mlp(300, 32), 4.0, 4.0),
     Case(lambda: mlp(50, 512), 1.5),
     Case(lambda: gpt2(12), NO_SLOWER),
@@ -117,6 +123,21 @@ def by_hand(model: Model, tx: Any) -> Any:
     return held
 
 
+def gradients(model: Model) -> Any:
+    """Return what a step is without an optimizer, and after the one before it."""
+
+    @jax.jit
+    def program(params: Any, before: jax.Array, batch: Any) -> Any:
+        loss, grads = jax.value_and_grad(model.loss)(params, batch)
+        return loss, optax.global_norm(grads) + 0 * before
+
+    def held(both: Any, batch: Any) -> Any:
+        loss, norm = program(*both, batch)
+        return (both[0], norm), loss
+
+    return held
+
+
 def trainings(model: Model, clip: bool, case: Case) -> dict[str, Training]:
     """Return the steps by name, each with three steps made, to the same loss."""
     ours, theirs = transformations(clip)
@@ -137,6 +158,9 @@ def trainings(model: Model, clip: bool, case: Case) -> dict[str, Training]:
         training.step()
         told = training.step()
         losses[name] = float(told if name == "optax" else told.loss)
+    if clip:
+        held = model.params, jnp.zeros(())
+        found["gradients"] = Training(gradients(model), held, model.batch)
     if clip and case.loops:
         batches = jax.tree.map(lambda x: jnp.stack([x] * CALL), model.batch)
         state = create(model.params, ours)

@@ -16,6 +16,8 @@ from jopt.sweep.compiled.program import Program
 from jopt.sweep.plan import CALL, Plan, base_key
 from jopt.sweep.trial import stack
 
+TURN = 16  # trials, at least
+
 
 class Work:
     """A task, and calls of some steps of some of its trials."""
@@ -42,6 +44,11 @@ class Work:
             jax.block_until_ready(program.train(*waiting.pop(), self.batches))
         return time.perf_counter() - began
 
+    def turn(self, program, number):
+        """Return the same as the mean of as many times as a turn has room for."""
+        times = repeats(number)
+        return sum(self.seconds(program, number) for _ in range(times)) / times
+
     def needs(self, program, roof):
         """Return what the roofline says of a step of a block."""
         first = {name: getattr(self.batches, name)[:1] for name in ("steps", "rows")}
@@ -49,6 +56,11 @@ class Work:
         arguments = *trials, self.data.train, self.batches._replace(**first)
         step = jax.jit(program.lanes.train, donate_argnums=0).lower(*arguments)
         return least(step.compile(), roof)
+
+
+def repeats(number):
+    """Return how many times so many trials are trained in a turn."""
+    return max(1, TURN // number)
 
 
 def started(program, first):
@@ -115,8 +127,8 @@ def steps_that_fit(task, numbers, seconds, rounds):
         times.append(min(work.seconds(program, block) for _ in range(3)) / work.steps)
     a_trial = max(times[1] - times[0], times[1] / many) / max(many - few, 1)
     blocks = powers(numbers[-1])
-    calls = len(blocks) + len(numbers)
-    trained = sum(blocks) + sum(numbers)
+    calls = sum(repeats(n) for n in (*blocks, *numbers))
+    trained = sum(n * repeats(n) for n in (*blocks, *numbers))
     a_round = trained * a_trial + calls * max(0, times[0] - a_trial)
     return int(np.clip(seconds / rounds / a_round, 2, CALL))
 

@@ -198,15 +198,15 @@ def test_what_is_packed_is_unpacked_as_it_was(tree, most, shards):
     assert hash(again) == hash(layout)
 
 
-LARGE, SMALL = {"a": (200, 200)}, {"b": (8,), "c": (2, 2), "d": (128, 128)}
+LARGE, SMALL = {"a": (200, 200)}, {"b": (8,), "c": (2, 2), "d": (64, 128)}
 
 
-def test_leaves_of_up_to_16384_elements_are_joined_and_larger_ones_are_not():
+def test_leaves_of_up_to_8192_elements_are_joined_and_larger_ones_are_not():
     params = normal(LARGE | SMALL, 0)
 
     packed = pack(params)
 
-    assert packed.vectors[0].size == 12 + MOST == 12 + 128 * 128
+    assert packed.vectors[0].size == 12 + MOST == 12 + 64 * 128
     assert packed.leaves == (params["a"],)
     assert repr(packed) == "Buckets(3 leaves in 1 vectors, 1 alone)"
 

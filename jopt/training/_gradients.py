@@ -152,8 +152,6 @@ def split(
     total = examples(batch)
     if not total:
         raise ValueError("train_step: a batch must have at least one example, got 0.")
-    if not total:
-        raise ValueError("train_step: a batch must have at least one example, got 0.")
     if microbatch is None and total % accumulate:
         fitting = [str(k) for k in range(1, total + 1) if total % k == 0]
         raise ValueError(

@@ -93,8 +93,8 @@ def train_step(
     turn, so that each has as many examples of every device.
 
     The state is donated: the one passed in is gone, its memory is the new one's. A new
-    number in `state.tx` is no new program. To differentiate through a step (`jax.grad`
-    with respect to a rate) write it by `tx.update`: this one has a loop in it.
+    number in `state.tx` is no new program. A step can be differentiated, backwards too:
+    with respect to a rate, say (then give it a copy of the state).
 
     A loss or gradients that are not finite change nothing but the counts: a microbatch
     is left out of the mean, a step leaves params, optimizer and model state as they
