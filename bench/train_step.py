@@ -227,7 +227,7 @@ def main() -> None:
     for case in cases:
         for clip in (True, False):
             if clip or case.plain is not None:
-                budget = 3 if options.quick else 7
+                budget = 3 if options.quick else 20
                 measured(case, clip, budget, roof, record)
                 gc.collect()
                 jax.clear_caches()

@@ -102,9 +102,14 @@ def rms(x: jax.Array) -> jax.Array:
 
 
 def shrink(norm: jax.Array, limit: Number) -> jax.Array:
-    """Return the factor that brings `norm` to at most `limit`: 1 if it is there."""
-    within = norm <= limit
-    return jnp.where(within, 1, limit / jnp.where(within, 1, norm))
+    """Return the factor that brings `norm` to at most `limit`: 1 if it is there.
+
+    Without a choice: XLA's CPU backend would make it anew in the update of each leaf,
+    and compile hundreds of them for minutes.
+    """
+    numbers = jnp.finfo(norm.dtype)
+    limit = jnp.clip(limit, numbers.tiny, numbers.max)  # neither 0 / 0 nor inf / inf
+    return limit / jnp.maximum(norm, limit)
 
 
 def over_root(x: jax.Array, squares: jax.Array, eps: Number) -> jax.Array:
