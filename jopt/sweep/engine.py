@@ -144,7 +144,7 @@ class Engine:
             self.best = self.state.best_row()
         history = self.state.history
         going = history.going
-        alive = np.count_nonzero(going)
+        alive = int(np.count_nonzero(going))
         made = int(history.steps[going].sum())
         self.watchers.progress(
             Progress(
