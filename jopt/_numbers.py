@@ -108,7 +108,9 @@ def shrink(norm: jax.Array, limit: Number) -> jax.Array:
     and compile hundreds of them for minutes.
     """
     numbers = jnp.finfo(norm.dtype)
-    limit = jnp.clip(limit, numbers.tiny, numbers.max)  # neither 0 / 0 nor inf / inf
+    # Neither 0 / 0 nor inf / inf.
+    norm = jnp.minimum(norm, jnp.where(limit <= numbers.max, jnp.inf, numbers.max))
+    limit = jnp.clip(limit, numbers.tiny, numbers.max)
     return limit / jnp.maximum(norm, limit)
 
 

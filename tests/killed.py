@@ -85,8 +85,12 @@ def kill(process, directory, random):
     _, kept = state(directory)
     next_ = 0 if kept is None else kept + 1
     moment = random.choice(["early", "segment", "save"])
-    if moment == "early":  # it compiles, or restores
-        time.sleep(random.uniform(0, 2))
+    if moment == "early":  # it compiles, or restores, or is a segment on
+        late = time.monotonic() + random.uniform(0, 2)
+        _wait(
+            lambda: time.monotonic() > late or (state(directory)[0] or -1) > next_,
+            process,
+        )
     elif moment == "segment":
         checkpoint = directory / CHECKPOINTS / str(next_ + random.randint(0, 1))
         _wait(checkpoint.exists, process)
