@@ -30,7 +30,7 @@ class Engine:
         self.state, self.watchers, self.store = state, watchers, store
         self.segments = state.segments
         rule = state.options.pruner
-        self.pruner = rule and rule.for_sweep(state.segments, len(state.settings))
+        self.pruner = rule and rule.for_sweep(self.segments, len(state.settings))
         self.first = 0  # segment to train
         self.unsaved: str | None = None  # why the state is no longer kept
         self.best: dict[str, Any] | None = None
@@ -90,7 +90,7 @@ class Engine:
 
     def _evolve(self, segment: int) -> None:
         state, population = self.state, self.state.options.population
-        if population is None or not population.due(segment, state.segments):
+        if population is None or not population.due(segment, self.segments):
             return
         losses = state.history.valid["loss"][:, segment].astype(float)
         values = np.where(state.history.diverged, np.inf, losses)
