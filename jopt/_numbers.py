@@ -110,8 +110,8 @@ def shrink(norm: jax.Array, limit: Number) -> jax.Array:
     numbers = jnp.finfo(norm.dtype)
     # Neither 0 / 0 nor inf / inf.
     norm = jnp.minimum(norm, jnp.where(limit <= numbers.max, jnp.inf, numbers.max))
-    limit = jnp.minimum(limit, numbers.max)
-    return limit / jnp.maximum(norm, jnp.maximum(limit, numbers.tiny))
+    limit = jnp.clip(limit, numbers.tiny, numbers.max)
+    return limit / jnp.maximum(norm, limit)
 
 
 def over_root(x: jax.Array, squares: jax.Array, eps: Number) -> jax.Array:
