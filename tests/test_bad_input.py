@@ -71,6 +71,10 @@ NAN = float("nan")
             "ScaleByLion: b2 must be below 1, got 1.5.",
         ),
         (
+            lambda: jopt.lion(0.1, b2=0.0),
+            "ScaleByLion: b2 must be above 0, got 0.0.",
+        ),
+        (
             lambda: jopt.scale_by_lion(mode="soft"),  # pyright: ignore[reportArgumentType]
             "ScaleByLion: mode must be one of hard, smooth, refined, got 'soft'.",
         ),

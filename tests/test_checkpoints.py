@@ -157,7 +157,7 @@ def test_a_state_of_another_model_is_refused_with_the_first_leaf(
 ):
     params = {name: p for name, p in (PARAMS | params).items() if p is not None}
     state = TrainState.create(PARAMS, TX, buckets=buckets)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"^TrainState\.filled: .*{message}"):
         state.filled(TrainState.create(params, tx).by_leaf())
 
 
@@ -169,5 +169,7 @@ def test_other_params_take_the_place_of_the_held_ones():
 
     assert isinstance(state.packed, Buckets)
     assert all(x.sum() == 2 * x.size for x in state.params.values())
-    with pytest.raises(ValueError, match=r"\['b'\] must be float32\[2\]"):
-        state.with_params(twice | {"b": jnp.ones(3)})
+    for other in (jnp.ones(3), jnp.ones(2, jnp.bfloat16)):
+        message = r"^TrainState\.with_params: \['b'\] must be float32\[2\]"
+        with pytest.raises(ValueError, match=message):
+            state.with_params(twice | {"b": other})

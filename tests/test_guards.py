@@ -12,6 +12,7 @@ import pytest
 from table import assert_close, relaxed
 
 import jopt
+from jopt._leaves import all_finite
 
 PARAMS = {"w": jnp.array([1.0, -2.0]), "b": jnp.array(0.5)}
 BAD = {"w": jnp.array([1.0, jnp.nan]), "b": jnp.array(0.5)}
@@ -40,6 +41,36 @@ def test_what_is_not_finite_never_comes_out_and_optax_lets_it():
     assert is_zero(ours)
     assert (int(state.notfinite_count), int(state.total_notfinite)) == (3, 3)
     assert bool(tx.exceeded(state))
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "float16", "complex64"])
+@pytest.mark.parametrize("shape", [(), (7,), (1000,), (64, 64), (100_000,)])
+def test_one_number_that_is_not_finite_is_found_in_a_leaf_of_any_size(kind, shape):
+    # XLA's maximum over a leaf of some thousands overlooks a NaN on a CPU.
+    most = float(jnp.finfo(kind).max)
+    leaf = jnp.full(shape, most, kind)
+    place = tuple(n // 3 for n in shape)
+
+    assert all_finite({"a": jnp.ones(3), "leaf": leaf, "steps": jnp.int32(1)})
+    for bad in (jnp.nan, jnp.inf, -jnp.inf):
+        assert not all_finite({"a": jnp.ones(3), "leaf": leaf.at[place].set(bad)})
+        if kind == "complex64":
+            assert not all_finite(leaf.at[place].set(complex(0, bad)))
+
+
+def test_a_nan_in_a_large_leaf_is_skipped():
+    params = jnp.ones((64, 64))
+    bad = params.at[5, 7].set(jnp.nan)
+    guard = jopt.apply_if_finite(jopt.adam(0.1), 3)
+    window = jopt.accumulate(jopt.sgd(0.1), 2)
+
+    updates, state = guard.update(bad, guard.init(params), params)
+    _, gathered = window.update(bad, window.init(params), params)
+
+    assert is_zero(updates)
+    assert state.total_notfinite == 1
+    assert is_zero(gathered.acc_grads)
+    assert gathered.skipped == 1
 
 
 def test_the_counters_tell_what_was_skipped():

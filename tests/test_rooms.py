@@ -14,6 +14,7 @@ ROOMS = [
     {"_numbers"},
     {"_leaves", "_matrices"},
     {"_core", "_stacks"},
+    {"_layout"},
     {"_buckets"},
     {"_labels"},
     {"_mask", "_chain"},

@@ -293,6 +293,7 @@ def programs():
     clipped = jopt.chain(jopt.clip_by_global_norm(1.0), adamw)
     for name, tx, scale in [
         ("adamw", adamw, None),
+        ("lion", jopt.lion(0.1), None),
         ("clipped", clipped, None),
         ("clipped and scaled", clipped, jopt.LossScale()),
     ]:
@@ -301,7 +302,7 @@ def programs():
     return made
 
 
-def test_no_second_copy_of_the_gradients_is_made(programs):
+def test_no_second_copy_of_the_gradients_or_of_a_moment_is_made(programs):
     gradients = 4 * sum(x.size for x in jax.tree.leaves(wide_model()))
     temp = {k: p.memory_analysis().temp_size_in_bytes for k, p in programs.items()}
     for name in programs.keys() - {"backward"}:

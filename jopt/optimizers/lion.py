@@ -37,9 +37,13 @@ class ScaleByLion(GradientTransformation):
 
         u = sign(c),  c = b1 m + (1 - b1) g        m <- b2 m + (1 - b2) g
 
-    b1, b2: in [0, 1). mu_dtype: of m; by default the params', but at least float32.
-    mode: "hard" is the sign; "smooth" is tanh(smooth_beta c); "refined" is c where |c|
-    is below 1 and its sign elsewhere. smooth_beta: above 0, per unit of the gradients.
+    The new m gives the same c = (b1 / b2) m + (1 - b1 / b2) g and is read for it: for
+    the old one XLA's CPU backend would copy m at every step.
+
+    b1: in [0, 1). b2: in (0, 1), optax's may be 0. mu_dtype: of m; by default the
+    params', but at least float32. mode: "hard" is the sign; "smooth" is
+    tanh(smooth_beta c); "refined" is c where |c| is below 1 and its sign elsewhere.
+    smooth_beta: above 0, per unit of the gradients.
 
     Hard updates are -1, 0 or 1 in each coordinate, so the learning rate is in units of
     params: use 3 to 10 times less than Adam's, and as much more weight decay.
@@ -56,7 +60,8 @@ class ScaleByLion(GradientTransformation):
     shapeless = True
 
     def __post_init__(self):
-        check(self, "b1", "b2", least=0, below=1)
+        check(self, "b1", least=0, below=1)
+        check(self, "b2", above=0, below=1)
         check(self, "smooth_beta", above=0)
         if self.mode not in _SIGNS:
             known = ", ".join(_SIGNS)
@@ -69,10 +74,11 @@ class ScaleByLion(GradientTransformation):
         return ScaleByLionState(count=jnp.zeros((), jnp.int32), mu=mu)
 
     def update(self, updates, state, params=None, **extra):
-        sign = _SIGNS[self.mode]
+        sign, share = _SIGNS[self.mode], self.b1 / self.b2
 
         def rule(g, m):
-            return sign(mix(m, g, self.b1), self.smooth_beta), mix(m, g, self.b2)
+            m = mix(m, g, self.b2)
+            return sign(mix(m, g, share), self.smooth_beta), m
 
         updates, mu = map_leaves(rule, updates, state.mu)
         return updates, ScaleByLionState(count=increment(state.count), mu=mu)

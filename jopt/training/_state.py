@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jopt._buckets import MOST, check_like, pack, pack_like, unpack
+from jopt._buckets import MOST, check_like, laid_out, pack, unpack
 from jopt._core import GradientTransformation, as_transformation
 from jopt._numbers import dtype_of
 from jopt._pytree import PyTree, pytree, static
@@ -120,7 +120,9 @@ class TrainState:
 
         Raises a ValueError that names the first leaf that differs.
         """
-        return dataclasses.replace(self, packed=pack_like(self.packed, params))
+        where = "TrainState.with_params"
+        leaves = check_like(self.packed, params, dtypes=True, where=where)
+        return dataclasses.replace(self, packed=laid_out(self.packed, leaves))
 
     def apart(self) -> tuple["TrainState", Constant]:
         """Return the state without what no step changes, and that."""
@@ -151,8 +153,9 @@ class TrainState:
 
         Raises a ValueError that names the first leaf where the models differ.
         """
-        check_like(self, by_leaf, dtypes=True)
-        return jax.tree.map(_placed_like, pack_like(self, by_leaf), self)
+        where = "TrainState.filled"
+        leaves = check_like(self, by_leaf, dtypes=True, where=where)
+        return jax.tree.map(_placed_like, laid_out(self, leaves), self)
 
 
 def _placed_like(x: Any, old: Any) -> Any:

@@ -35,7 +35,9 @@ class ApplyIfFinite(GradientTransformation):
     finite comes out. optax lets it through after max_consecutive_errors, which ends the
     training; it looks at the gradients alone.
 
-    The last two checks need the old state until the update is known: its memory twice.
+    The last two checks need the old state until the update is known: its memory twice,
+    and on a CPU several times AdamW's time. `train_step` has a check of its own, for
+    one reading of the gradients.
     """
 
     inner: Any

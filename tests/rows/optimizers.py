@@ -38,8 +38,11 @@ ROWS = rows(
         "rmsprop, centered, unbiased": lambda lib: lib.rmsprop(
             1e-2, initial_scale=30.0, centered=True, bias_correction=True
         ),
+        # The direction of a complex difference, where that is small.
         "scale_by_lion": Row(
-            lambda lib: lib.scale_by_lion(0.9, 0.7), idle={".smooth_beta"}
+            lambda lib: lib.scale_by_lion(0.9, 0.7),
+            idle={".smooth_beta"},
+            scale=4e-6,
         ),
         "scale_by_lion, smooth": lambda lib: lib.scale_by_lion(
             mode="smooth", smooth_beta=0.1
@@ -50,6 +53,7 @@ ROWS = rows(
         "lion": Row(
             lambda lib: lib.lion(1e-3, 0.9, 0.7, weight_decay=0.1, mask=matrices),
             idle={".transforms[0].smooth_beta"},
+            scale=4e-6,
         ),
     }
 )

@@ -36,7 +36,7 @@ ROWS = rows(
             ),
             optax=False,
             idle={".transforms[1].transforms[0].smooth_beta"},
-            scale=2e-6,
+            scale=6e-6,
         ),
         "cautious": Row(
             lambda lib: lib.cautious(lib.adamw(1e-2, weight_decay=0.1)),

@@ -1,0 +1,66 @@
+"""`Layout`: which leaves of a tree lie in which vector."""
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where each leaf of a tree is found: static, compared by value."""
+
+    structure: Any  # of the tree
+    shapes: tuple[tuple[int, ...], ...]  # of its leaves
+    joined: tuple[tuple[int, ...], ...]  # the leaves that lie in each vector, by number
+    alone: tuple[int, ...]  # the other leaves, by number
+    shards: int  # a vector's length is a multiple of it
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash(self._fields)
+
+    def __hash__(self) -> int:
+        # Every call of a compiled step asks for it.
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, Layout)
+            and hash(self) == hash(other)
+            and self._fields == other._fields
+        )
+
+    def __reduce__(self) -> Any:
+        # Not the hash: that of a string is another in another process.
+        return Layout, self._fields
+
+    @property
+    def _fields(self) -> tuple[Any, ...]:
+        return self.structure, self.shapes, self.joined, self.alone, self.shards
+
+    def size(self, leaf: int) -> int:
+        """Return how many elements the leaf has."""
+        return math.prod(self.shapes[leaf])
+
+    def vector(self, leaves: Mapping[int, Any], numbers: tuple[int, ...]) -> jax.Array:
+        """Return one vector of the leaves with these numbers, zeros behind them."""
+        flat = [jnp.ravel(jnp.asarray(leaves[i])) for i in numbers]
+        rest = self.length(numbers) - sum(map(self.size, numbers))
+        return jnp.concatenate(
+            [*flat, *([jnp.zeros(rest, flat[0].dtype)] * (rest > 0))]
+        )
+
+    def length(self, numbers: tuple[int, ...]) -> int:
+        """Return how long the vector of the leaves with these numbers is."""
+        return -(-sum(map(self.size, numbers)) // self.shards) * self.shards
+
+    def starts(self, numbers: tuple[int, ...]) -> list[int]:
+        """Return where in their vector the leaves with these numbers begin."""
+        sizes = map(self.size, numbers[:-1])
+        return list(itertools.accumulate(sizes, initial=0))
