@@ -80,10 +80,16 @@ def debiased(
     return mix(mean / ahead, new / weight, decay)
 
 
+@jax.custom_jvp
 def root(x: jax.Array) -> jax.Array:
     """Return the square root, whose gradient at zero is zero rather than infinite."""
-    zero = x == 0
-    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
+    return jnp.sqrt(x)
+
+
+@root.defjvp
+def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> Any:
+    y = root(*primals)
+    return y, quotient(*tangents, 2 * y)
 
 
 def abs_sq(x: jax.Array) -> jax.Array:

@@ -1,5 +1,10 @@
 """Every test runs with strict dtypes and ranks: nothing is promoted in silence."""
 
+import os
+
+# To compile is most of the suite's time: not in 32 parts on a core or two.
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_parallel_codegen_split_count=1")
+
 import jax
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")

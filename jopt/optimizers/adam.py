@@ -84,13 +84,14 @@ class ScaleByAdam(GradientTransformation):
 
     def update(self, updates, state, params=None, **extra):
         count = increment(state.count)
-        weight1, weight2 = bias(self.b1, count), bias(self.b2, count)
+        # Times a scalar's inverse: a division takes a coordinate as long as a root.
+        weight1, growth2 = bias(self.b1, count), 1 / bias(self.b2, count)
         ahead = bias(self.b1, increment(count)) if self.nesterov else None
 
         def rule(g, m, v):
             m, v = mix(m, g, self.b1), mix(v, abs_sq(g), self.b2)
             mean = debiased(m, g, self.b1, weight1, ahead)
-            return mean / (root(v / weight2 + self.eps_root) + self.eps), m, v
+            return mean / (root(v * growth2 + self.eps_root) + self.eps), m, v
 
         updates, mu, nu = map_leaves(rule, updates, state.mu, state.nu)
         return updates, ScaleByAdamState(count=count, mu=mu, nu=nu)
