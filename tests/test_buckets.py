@@ -271,6 +271,16 @@ def test_a_tree_of_another_model_is_refused_with_the_first_leaf(changes, message
         pack_like(pack(normal(SMALL, 0)), normal(shapes, 0))
 
 
+def test_kernels_of_convolutions_stay_themselves():
+    params = normal({"bias": (2,), "dense": (3, 2), "kernel": (3, 3, 1, 2)}, 0)
+
+    packed = pack(params, jopt.adamw(0.1))
+
+    assert packed.vectors[0].shape == (8,)
+    assert [leaf.shape for leaf in packed.leaves] == [(3, 3, 1, 2)]
+    assert_equal(unpack(packed), params)
+
+
 def test_shards_are_at_least_one():
     with pytest.raises(ValueError, match="pack: shards must be at least 1, got 0"):
         pack(normal(SMALL, 0), shards=0)
