@@ -22,6 +22,7 @@ from jopt.training.sharding import state_sharding
 
 WIDTHS = [32, 256, 256, 256, 8]
 PARAMS = sum(n * m + m for n, m in itertools.pairwise(WIDTHS))
+BYTES = {"f32": 4, "u8": 1}
 COLLECTIVE = re.compile(
     r"= (\S+|\(.*?\)) (all-reduce|all-gather|all-to-all|reduce-scatter"
     r"|collective-permute|collective-broadcast|send|recv)(?:-start)?\("
@@ -58,9 +59,9 @@ def collectives(text):
     """The bytes that each kind of collective makes, in order of size."""
     found = {}
     for shapes, kind in COLLECTIVE.findall(text):
-        for dims in re.findall(r"f32\[([\d,]*)\]", shapes):
-            size = 4 * int(np.prod([int(d) for d in dims.split(",") if d]))
-            found.setdefault(kind, []).append(size)
+        for dtype, dims in re.findall(r"(f32|u8)\[([\d,]*)\]", shapes):
+            size = int(np.prod([int(d) for d in dims.split(",") if d]))
+            found.setdefault(kind, []).append(BYTES[dtype] * size)
     return {kind: sorted(sizes, reverse=True) for kind, sizes in found.items()}
 
 
@@ -99,22 +100,22 @@ def lies_as(state, shardings):
 
 
 @functools.cache
-def alone(steps=5):
+def alone(create):
     """The state and the losses of a run on one device."""
     state, step, losses = create(), jopt.train_step(loss_fn), []
-    for batch in zip(*batches(steps), strict=True):
+    for batch in zip(*batches(5), strict=True):
         state, metrics = step(state, batch)
         losses.append(float(metrics.loss))
     return state, losses
 
 
-def trained(params_sharding, steps=5, **kwargs):
+def trained(params_sharding, create=create, **kwargs):
     """What is seen of a run on the mesh of `params_sharding`, beside one device's."""
     shardings, program = made(create, params_sharding)
     state, batch, losses = program(), None, []
     step = jopt.train_step(loss_fn, shardings=shardings, **kwargs)
     before = held(state)
-    for batch in zip(*batches(steps), strict=True):
+    for batch in zip(*batches(5), strict=True):
         state, metrics = step(state, batch)
         losses.append(float(metrics.loss))
     return state, {
@@ -123,8 +124,8 @@ def trained(params_sharding, steps=5, **kwargs):
         "init_temporaries": temporaries(program),
         "step": collectives(step.lower(state, batch).compile().as_text()),
         "stays": lies_as(state, shardings),
-        "gap": gap(state, alone(steps)[0]),
-        "losses": float(np.abs(np.subtract(losses, alone(steps)[1])).max()),
+        "gap": gap(state, alone(create)[0]),
+        "losses": float(np.abs(np.subtract(losses, alone(create)[1])).max()),
     }
 
 
@@ -156,6 +157,7 @@ def main():
     )
     everywhere, whole = NamedSharding(line, P()), NamedSharding(grid, P())
     without_moments = functools.partial(create, jopt.sgd)
+    in_few_bits = functools.partial(create, lambda lr: jopt.low_bit(jopt.adamw(lr)))
     shardings = state_sharding(jax.eval_shape(create), everywhere)
     state, zero = trained(everywhere)
     _, accumulated = trained(everywhere, accumulate=4)
@@ -169,6 +171,7 @@ def main():
         "accumulated": accumulated,
         "in_scan": {"step": in_scan, "gap": gap(together, state)},
         "mixed": trained(mixed)[1],
+        "low_bit": trained(everywhere, in_few_bits)[1],
     }
     again = restored(state, shardings)
     step = jopt.train_step(loss_fn, shardings=shardings)

@@ -126,16 +126,17 @@ class Division:
 def divided(
     shape: tuple[int, ...], sharding: NamedSharding, axis: str
 ) -> NamedSharding:
-    """Return `sharding`, and `axis` along the largest dimension that is free and fits.
+    """Return `sharding`, and `axis` along the first dimension that is free and fits.
 
-    It stays as it is if there is none, or if `axis` divides the array already.
+    The first, since parts of leading rows lie in one piece. It stays as it is if there
+    is none, or if `axis` divides the array already.
     """
     spec = [*sharding.spec, *[None] * (len(shape) - len(sharding.spec))]
     size = sharding.mesh.shape[axis]
     free = [d for d, taken in enumerate(spec) if not taken and not shape[d] % size]
     if any(axis == taken or axis in (taken or ()) for taken in spec) or not free:
         return sharding
-    spec[max(free, key=lambda d: shape[d])] = axis
+    spec[free[0]] = axis
     while spec[-1] is None:  # as in what a compiled program answers
         spec.pop()
     return sharding.update(spec=PartitionSpec(*spec))

@@ -1,5 +1,7 @@
 """`state_sharding`: where each array of a train state lies on many devices."""
 
+import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -11,6 +13,7 @@ from jopt._buckets import Buckets
 from jopt._pytree import PyTree
 from jopt.training._division import divided
 from jopt.training._state import TrainState
+from jopt.wrappers._coded import Coded, is_coded
 
 Path: TypeAlias = tuple[Any, ...]
 
@@ -37,10 +40,12 @@ def state_sharding(
     mesh, the one that divides the batch.
 
     Params lie as given. What is like a param in the optimizer's state lies as that one
-    does, divided over `axis` too, along its largest dimension that is whole and
-    divisible, if any; where `axis` divides the param already, it stays at that.
-    Everything else has a copy on each device. Small leaves in vectors (see `pack`) must
-    be whole; the vectors' moments are divided.
+    does, divided over `axis` too, along its first dimension that is whole and
+    divisible, if any; where `axis` divides the param already, it stays at that. The
+    codes of a moment (see `low_bit`) are divided where that is along the leading
+    dimension alone, and each part is whole blocks. Everything else has a copy on each
+    device. Small leaves in vectors (see `pack`) must be whole; the vectors' moments are
+    divided.
 
     Returns a `TrainState` of `NamedSharding`s: `out_shardings` of one, or what
     `jax.device_put` takes.
@@ -63,7 +68,7 @@ def state_sharding(
     everywhere = NamedSharding(next(iter(by_leaf.values())).mesh, PartitionSpec())
     packed = dict(_packed(shapes.packed, list(by_leaf.items()), axis))
 
-    def lies(path: Any, x: Any) -> NamedSharding:
+    def lies(path: Any, x: Any) -> Any:
         field, *rest = path
         if field == GetAttrKey("packed"):
             return packed[tuple(rest)][1]
@@ -73,11 +78,23 @@ def state_sharding(
             (packed[end] for end in ends if end in packed), (None, everywhere)
         )
         of_optimizer = field == GetAttrKey("opt_state")
-        if not of_optimizer or shape != x.shape:
-            return everywhere
-        return divided(x.shape, sharding, axis)
+        like = of_optimizer and shape == x.shape
+        found = divided(x.shape, sharding, axis) if like else everywhere
+        return _of_codes(x, found, everywhere, axis) if is_coded(x) else found
 
-    return tree_map_with_path(lies, shapes)
+    return tree_map_with_path(lies, shapes, is_leaf=is_coded)
+
+
+def _of_codes(
+    x: Coded, sharding: NamedSharding, everywhere: NamedSharding, axis: str
+) -> Coded:
+    """Where codes lie: blocks are in flat order, and so are parts of leading rows."""
+    blocks, in_bytes = x.codes.shape
+    full = blocks * in_bytes * 8 == math.prod(x.shape) * x.bits
+    leading = sharding.spec == PartitionSpec(axis)
+    fits = full and leading and not blocks % sharding.mesh.shape[axis]
+    lies = sharding if fits else everywhere
+    return dataclasses.replace(x, codes=lies, scales=lies)
 
 
 def _by_leaf(
