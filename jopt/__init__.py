@@ -6,29 +6,15 @@ from jopt._buckets import (
     pack_like as pack_like,
     unpack as unpack,
 )
-from jopt._chain import (
-    Chain as Chain,
-    chain as chain,
-    named_chain as named_chain,
-)
+from jopt._chain import Chain as Chain, chain as chain, named_chain as named_chain
 from jopt._core import (
     EmptyState as EmptyState,
     GradientTransformation as GradientTransformation,
 )
 from jopt._from_optax import NAMES as _TAKEN_OVER, from_optax as _taken_over
-from jopt._hyperparameters import (
-    hyperparameters as hyperparameters,
-    replace as replace,
-)
-from jopt._leaves import (
-    apply_updates as apply_updates,
-    global_norm as global_norm,
-)
-from jopt._pytree import (
-    check as check,
-    pytree as pytree,
-    static as static,
-)
+from jopt._hyperparameters import hyperparameters as hyperparameters, replace as replace
+from jopt._leaves import apply_updates as apply_updates, global_norm as global_norm
+from jopt._pytree import check as check, pytree as pytree, static as static
 from jopt.optimizers import (
     COCOBState as COCOBState,
     DAdaptAdamW as DAdaptAdamW,

@@ -221,7 +221,7 @@ def check_like(
     if theirs:
         raise ValueError(
             f"{where}: the tree has {next(iter(theirs))}, which the model that was "
-            "packed has not; give a tree of that model."
+            "packed does not have; give a tree of that model."
         )
     return found
 

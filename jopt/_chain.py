@@ -4,14 +4,8 @@ from typing import Any, ClassVar
 
 import jax
 
-from jopt._core import (
-    GradientTransformation,
-    as_transformation,
-)
-from jopt._numbers import (
-    dtype_of,
-    wide,
-)
+from jopt._core import GradientTransformation, as_transformation
+from jopt._numbers import dtype_of, wide
 from jopt._pytree import PyTree, pytree, static
 
 
@@ -27,7 +21,7 @@ class Chain(GradientTransformation):
     names: tuple[str, ...] | None = static(default=None)
 
     any_dtype: ClassVar[bool] = True  # its parts say what they cannot take
-    shapeless: ClassVar[bool] = True
+    shapeless = True
 
     def init(self, params):
         return self._state([tx.init(params) for tx in self.transforms])

@@ -1,7 +1,6 @@
 """`hyperparameters` and `replace`: read and change numbers by name."""
 
 import dataclasses
-import difflib
 import itertools
 from collections.abc import Iterator
 from typing import Any, TypeVar
@@ -11,10 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import GetAttrKey, tree_leaves_with_path
 
-from jopt._core import (
-    GradientTransformation,
-)
-from jopt._pytree import PyTree
+from jopt._core import GradientTransformation
+from jopt._pytree import PyTree, close_match
 from jopt.schedules import Schedule
 
 Tx = TypeVar("Tx")
@@ -155,11 +152,10 @@ def _find(name: str, paths: list[Path]) -> Path:
             f"replace: {name} is ambiguous, it stands at {_listed(found)}; "
             "give the path, as in replace(tx, **{path: value})."
         )
-    close = difflib.get_close_matches(words[-1], [path[-1] for path in paths], n=1)
+    close = close_match(words[-1], [path[-1] for path in paths])
     raise ValueError(
-        f"replace: there is no {name} here"
-        + (f" (did you mean {close[0]}?)" if close else "")
-        + f"; there is {_listed(paths) or 'nothing to replace'}."
+        f"replace: there is no {name} here{close}; there is "
+        f"{_listed(paths) or 'nothing to replace'}."
     )
 
 

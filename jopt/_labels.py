@@ -177,7 +177,7 @@ def _points(
     tree: PyTree, stops: Collection[Words] = ()
 ) -> tuple[list[tuple[Words, Any]], Any]:
     """Flatten `tree` down to its leaves, or to the paths `stops` where these are."""
-    # Flax is not loaded for the question: who has a Variable has loaded it.
+    # Flax need not be loaded to tell: whoever has a Variable has loaded it.
     variable = getattr(sys.modules.get("flax.nnx"), "Variable", ())
 
     def stop(path: Any, node: Any) -> bool:

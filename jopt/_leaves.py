@@ -124,9 +124,9 @@ def all_finite(tree: PyTree) -> jax.Array:
 
 @jax.jit
 def global_norm(updates: PyTree) -> jax.Array:
-    """Return the root of the sum of the squares of all leaves, summed in float32.
+    """Return the root of the sum of the squares of all leaves.
 
-    The result is a scalar of at least float32, whatever the leaves' dtypes.
+    Summed in at least float32, whatever the leaves' dtypes; the result is a scalar.
     """
     return root(sum_leaves(abs_sq, updates))
 

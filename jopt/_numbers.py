@@ -13,6 +13,11 @@ def dtype_of(x: Any) -> Any:
     return x.dtype if hasattr(x, "dtype") else jnp.result_type(x)
 
 
+def as_number(x: Any) -> Any:
+    """Return `x`, a Python integer as a float: as a leaf it then has a gradient."""
+    return float(x) if type(x) is int else x
+
+
 def wide_dtype(x: Any) -> Any:
     """The dtype to compute in: the array's own, but at least float32."""
     dtype = dtype_of(x)

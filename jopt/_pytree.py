@@ -1,9 +1,11 @@
 """`@pytree`: a frozen dataclass whose fields are leaves unless static."""
 
 import dataclasses
+import difflib
 import functools
 import operator
 import reprlib
+from collections.abc import Iterable
 from typing import Any, TypeAlias, TypeVar, cast, dataclass_transform
 
 import jax
@@ -94,7 +96,10 @@ def check(
     """Raise a ValueError that names class, field, rule and value, if a rule is broken.
 
     Looks at concrete numbers only: tracers, arrays, schedules and None pass. NaN breaks
-    every rule. `hint` is a sentence that says what to do instead.
+    every rule.
+
+    least, most: bounds that may be reached. above, below: bounds that may not. hint: a
+    sentence that says what to do instead.
     """
     rules = {
         "at least": (least, operator.ge),
@@ -114,6 +119,12 @@ def check(
         if broken:
             sentence = f"{field} must be {' and '.join(broken)}, got {value}."
             raise ValueError(f"{type(self).__name__}: {sentence} {hint}".rstrip())
+
+
+def close_match(name: str, known: Iterable[str]) -> str:
+    """Return " (did you mean x?)" of the known name that is most like `name`, or ""."""
+    found = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {found[0]}?)" if found else ""
 
 
 def _identity(self: Any) -> tuple[Any, ...]:

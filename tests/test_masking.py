@@ -568,7 +568,7 @@ def test_a_train_step_of_jopt_trains_groups():
         (
             {"block": {"kernel": "kernle", "bias": "bias"}, "head": "kernel"},
             "Partition: block/kernel is labelled 'kernle', which has no "
-            "transformation; there is 'kernel', 'bias' (did you mean 'kernel'?).",
+            "transformation (did you mean kernel?); there is 'kernel', 'bias'.",
         ),
         (
             lambda path, leaf: None,

@@ -204,7 +204,7 @@ def test_shardings_that_do_not_fit_are_refused():
     cases = {
         "axis must be one of the mesh's, 'data', got 'rows'": (EVERYWHERE, "rows"),
         "has nothing for params\\['b'\\]": ({"w": EVERYWHERE}, "data"),
-        "has \\['x'\\], which the params have not": (
+        "has \\['x'\\], which the params do not have": (
             {**dict.fromkeys(params(), EVERYWHERE), "x": EVERYWHERE},
             "data",
         ),

@@ -1,17 +1,17 @@
 """Tasks and optimizers by the names that the command line takes."""
 
-import difflib
 import functools
 import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from jopt import optimizers
+from jopt._pytree import close_match
 from jopt.sweep import Task
 from jopt.wrappers import lift
 
@@ -57,7 +57,7 @@ def task_maker(name: str) -> Callable[..., Any]:
     file, colon, attribute = name.rpartition(":")
     if not colon or not file.endswith(".py"):
         raise ValueError(
-            f"There is no task {name}{_close(name, BUILT_IN)}; "
+            f"There is no task {name}{close_match(name, BUILT_IN)}; "
             f"there is {', '.join(BUILT_IN)}, or give your own as FILE.py:NAME."
         )
     found = _attribute(_load(Path(file)), attribute, file)
@@ -71,8 +71,8 @@ def optimizer(name: str) -> Callable[..., Any]:
     factories = _factories(module)
     if source not in ("", "jopt", "optax") or attribute not in factories:
         raise ValueError(
-            f"There is no optimizer {name}{_close(attribute, factories)}; there is "
-            f"{', '.join(_factories(optimizers))}, and optax.NAME for optax's."
+            f"There is no optimizer {name}{close_match(attribute, factories)}; there "
+            f"is {', '.join(_factories(optimizers))}, and optax.NAME for optax's."
         )
     factory = getattr(module, attribute)
     return lift(factory) if source == "optax" else factory
@@ -115,11 +115,6 @@ def _attribute(module: ModuleType, name: str, file: str) -> Any:
         or getattr(value, "__module__", None) == module.__name__
     ]
     raise ValueError(
-        f"{file} has no {name!r}{_close(name, defined)}; it defines "
+        f"{file} has no {name!r}{close_match(name, defined)}; it defines "
         f"{', '.join(defined) or 'nothing'}."
     )
-
-
-def _close(name: str, known: Iterable[str]) -> str:
-    match = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {match[0]}?)" if match else ""

@@ -1,10 +1,10 @@
 """Rules as they are typed: pruners, samplers, populations, sizes of memory."""
 
 import dataclasses
-import difflib
 from typing import Any
 
 from jopt import sweep
+from jopt._pytree import close_match
 from jopt.cli.values import distribution, values
 
 PRUNERS = {
@@ -39,7 +39,7 @@ def pruner(text: str | None) -> sweep.Pruner | None:
         field, equals, value = part.partition("=")
         if not equals or field not in fields:
             raise ValueError(
-                f"--pruner got {part!r}{_close(field, fields)}; {name} has "
+                f"--pruner got {part!r}{close_match(field, fields)}; {name} has "
                 f"{', '.join(fields)}: write {name}:{next(iter(fields))}=2."
             )
         (found[field],) = values(value, f"--pruner {field}")
@@ -92,12 +92,7 @@ def size(text: str | None) -> int | None:
 def _named(name: str, known: dict[str, Any], what: str) -> Any:
     if name not in known:
         raise ValueError(
-            f"There is no {what} {name}{_close(name, known)}; there is "
+            f"There is no {what} {name}{close_match(name, known)}; there is "
             f"{', '.join(known)}."
         )
     return known[name]
-
-
-def _close(name: str, known: Any) -> str:
-    match = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {match[0]}?)" if match else ""

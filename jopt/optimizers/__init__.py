@@ -88,22 +88,15 @@ from jopt.optimizers.dowg import (
     dowg as dowg,
     scale_by_dowg as scale_by_dowg,
 )
-from jopt.optimizers.fromage import (
-    StepAndShrink as StepAndShrink,
-    fromage as fromage,
-)
+from jopt.optimizers.fromage import StepAndShrink as StepAndShrink, fromage as fromage
 from jopt.optimizers.kron import (
     ScaleByKron as ScaleByKron,
     ScaleByKronState as ScaleByKronState,
     kron as kron,
     scale_by_kron as scale_by_kron,
 )
-from jopt.optimizers.lamb import (
-    lamb as lamb,
-)
-from jopt.optimizers.lars import (
-    lars as lars,
-)
+from jopt.optimizers.lamb import lamb as lamb
+from jopt.optimizers.lars import lars as lars
 from jopt.optimizers.lion import (
     ScaleByLion as ScaleByLion,
     ScaleByLionState as ScaleByLionState,
@@ -136,9 +129,7 @@ from jopt.optimizers.muon import (
     muon as muon,
     scale_by_muon as scale_by_muon,
 )
-from jopt.optimizers.noisy_sgd import (
-    noisy_sgd as noisy_sgd,
-)
+from jopt.optimizers.noisy_sgd import noisy_sgd as noisy_sgd
 from jopt.optimizers.normuon import (
     NormalizeNeurons as NormalizeNeurons,
     NormalizeNeuronsState as NormalizeNeuronsState,
@@ -195,9 +186,7 @@ from jopt.optimizers.schedule_free import (
     schedule_free_adamw as schedule_free_adamw,
     schedule_free_sgd as schedule_free_sgd,
 )
-from jopt.optimizers.sgd import (
-    sgd as sgd,
-)
+from jopt.optimizers.sgd import sgd as sgd
 from jopt.optimizers.shampoo import (
     ScaleByShampoo as ScaleByShampoo,
     ScaleByShampooState as ScaleByShampooState,

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+from jopt._numbers import quotient
+
 
 def farther(d: jax.Array, numerator: jax.Array, denominator: jax.Array) -> jax.Array:
     """Return the greater of `d` and the quotient, or `d` where there is no quotient."""
-    none = denominator == 0
-    quotient = numerator / jnp.where(none, 1, denominator)
-    return jnp.maximum(d, jnp.where(none, 0, quotient))
+    return jnp.maximum(d, quotient(numerator, denominator))

@@ -3,17 +3,9 @@
 from typing import NamedTuple
 
 from jopt._chain import Chain, chain
-from jopt._core import (
-    GradientTransformation,
-)
-from jopt._leaves import (
-    full_like,
-    map_leaves,
-)
-from jopt._numbers import (
-    abs_sq,
-    over_root,
-)
+from jopt._core import GradientTransformation
+from jopt._leaves import full_like, map_leaves
+from jopt._numbers import abs_sq, over_root
 from jopt._pytree import Number, PyTree, check, pytree
 from jopt.schedules import ScalarOrSchedule
 from jopt.transforms import scale_by_learning_rate

@@ -23,12 +23,7 @@ from jopt.optimizers._whitening import (
     fitted,
     multiplied,
 )
-from jopt.schedules import (
-    ScalarOrSchedule,
-    as_schedule,
-    exponential_decay,
-    value_at,
-)
+from jopt.schedules import ScalarOrSchedule, as_schedule, exponential_decay, value_at
 from jopt.transforms import add_decayed_weights, scale_by_learning_rate
 
 _ANNEALED = exponential_decay(1.0, 1000, math.exp(-1), 500, end_value=0.03)

@@ -6,20 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
-from jopt._core import (
-    GradientTransformation,
-)
-from jopt._leaves import (
-    full_like,
-    map_leaves,
-)
-from jopt._numbers import (
-    abs_sq,
-    bias,
-    increment,
-    mix,
-    root,
-)
+from jopt._core import GradientTransformation
+from jopt._leaves import full_like, map_leaves
+from jopt._numbers import abs_sq, bias, increment, mix, root
 from jopt._pytree import Number, PyTree, check, pytree, static
 from jopt.schedules import ScalarOrSchedule
 from jopt.transforms import identity, scale_by_learning_rate, trace

@@ -7,10 +7,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jopt._numbers import (
-    wide,
-    wide_numbers,
-)
+from jopt._numbers import wide, wide_numbers
 from jopt._pytree import Number, pytree, static
 
 

@@ -2,6 +2,8 @@
 
 import jax.numpy as jnp
 
+from jopt._numbers import as_number
+
 
 def half_cosine(way):
     """Return a cosine that falls from 1 at 0 to 0 at 1, and stays."""
@@ -26,7 +28,7 @@ def fraction(count, steps, begin):
 
 def floats(numbers):
     """Return numbers as a tuple, Python's integers as floats."""
-    return tuple(float(x) if type(x) is int else x for x in numbers)
+    return tuple(map(as_number, numbers))
 
 
 WAYS = {"linear": lambda f: f, "cosine": lambda f: 1 - half_cosine(f)}

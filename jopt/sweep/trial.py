@@ -1,7 +1,6 @@
 """Trials: settings of the hyperparameters, and the transformations they make."""
 
 import dataclasses
-import difflib
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Sequence
@@ -11,11 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt._core import (
-    GradientTransformation,
-    as_transformation,
-)
-from jopt._pytree import PyTree
+from jopt._core import GradientTransformation, as_transformation
+from jopt._pytree import PyTree, close_match
 from jopt.sweep.task import Task
 
 
@@ -182,10 +178,8 @@ def check_names(factory: Callable[..., Any], names: Iterable[str]) -> None:
     title = getattr(factory, "__name__", repr(factory))
     for name in names:
         if name not in parameters:
-            close = difflib.get_close_matches(name, parameters, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
             raise ValueError(
-                f"{title} has no hyperparameter {name}{hint}; "
+                f"{title} has no hyperparameter {name}{close_match(name, parameters)}; "
                 f"it has {', '.join(parameters)}."
             )
     for name, parameter in parameters.items():

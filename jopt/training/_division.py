@@ -37,7 +37,7 @@ class Undivided:
 
 @dataclasses.dataclass(frozen=True)
 class Division:
-    """Where a step's arrays lie, told to the compiler: it would gather all on each.
+    """Where a step's arrays lie. Else the compiler would gather all on every device.
 
     shardings: of the state, a `TrainState` of `NamedSharding`s. axis: of their mesh,
     the one that divides the batch.

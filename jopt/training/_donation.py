@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.tree_util import keystr, tree_leaves_with_path
 
 from jopt._pytree import PyTree
+from jopt.training.memory import bytes_of
 
 
 class Donating:
@@ -77,11 +77,9 @@ class Donating:
 
 def _bytes(x: Any) -> int:
     """The bytes of an array on one device."""
-    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-        x = jax.eval_shape(jax.random.key_data, x)
     sharding = getattr(x, "sharding", None)  # NumPy's arrays have none
     shape = x.shape if sharding is None else sharding.shard_shape(x.shape)
-    return functools.reduce(int.__mul__, shape, x.dtype.itemsize)
+    return bytes_of(jax.ShapeDtypeStruct(shape, x.dtype))
 
 
 def _kind(x: Any) -> str:

@@ -74,7 +74,7 @@ Form: TypeAlias = Plain | Linen | Nnx
 
 def form_of(model: Model) -> Form:
     """Return the form of an nnx module, of linen's variables, or of plain params."""
-    # Flax is not loaded for the question: who has a module has loaded it.
+    # Flax need not be loaded to tell: whoever has a module has loaded it.
     nnx = sys.modules.get("flax.nnx")
     if nnx is not None and isinstance(model, nnx.Module):
         return Nnx(nnx.graphdef(model))

@@ -74,7 +74,7 @@ def accumulated(
         batch = division.batch(batch)
         w = examples(batch) if weight is None else weight(batch)
         w = jnp.asarray(w, jnp.float32).reshape(())
-        # That of as many steps.
+        # The key that it would have as a step of its own.
         key = jax.random.fold_in(state.key, state.step * microbatches + number)
         found = whole(loss, params, total.model_state, batch, key)
         grads = division.by_leaf(state.packed, found.grads)

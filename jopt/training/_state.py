@@ -34,7 +34,7 @@ class TrainState:
     model_state: PyTree  # what else the model holds: batch statistics, counters
     opt_state: PyTree  # of `packed`
     key: jax.Array  # the run's; step t uses fold_in(key, t)
-    skipped: jax.Array  # int32[], gradients so far that were not finite
+    skipped: jax.Array  # int32[], (micro)batches so far that were not finite
     loss_scale: LossScale | None
     tx: GradientTransformation
     form: Form = static(default=Plain())
@@ -74,9 +74,14 @@ class TrainState:
         precision: the dtypes, see `Precision`. loss_scale: for float16, see
         `LossScale`.
 
-        Raises a ValueError if there are no parameters, and a TypeError if one is
-        neither float nor complex.
+        Raises a ValueError if there are no parameters, if `buckets` is below 0 or
+        `shards` below 1, and a TypeError if a parameter is neither float nor complex.
         """
+        for name, value, least in (("buckets", buckets, 0), ("shards", shards, 1)):
+            if value < least:
+                raise ValueError(
+                    f"TrainState: {name} must be at least {least}, got {value}."
+                )
         form = form_of(model)
         params, model_state = form.split(model)
         if not jax.tree.leaves(params):
@@ -92,12 +97,13 @@ class TrainState:
         )
         most = MOST if buckets is True else int(buckets)
         packed = pack(params, tx, most, shards) if most else params
+        seeded = isinstance(key, (int, np.integer))
         return cls(
             step=jnp.zeros((), jnp.int32),
             packed=packed,
             model_state=model_state,
             opt_state=precision.stored(tx.init(packed)),
-            key=jax.random.key(key) if isinstance(key, int) else jnp.copy(key),
+            key=jax.random.key(key) if seeded else jnp.copy(key),
             skipped=jnp.zeros((), jnp.int32),
             loss_scale=loss_scale,
             tx=tx,
@@ -159,7 +165,7 @@ class TrainState:
 
 
 def _placed_like(x: Any, old: Any) -> Any:
-    """Return `x` bound to its device only if `old` is: else it were a new program."""
+    """Return `x` bound to its device only if `old` is: it is one program then."""
     if getattr(old, "committed", True) or not getattr(x, "committed", False):
         return x
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):

@@ -20,13 +20,7 @@ from jopt.training._division import Division, Undivided
 from jopt.training._donation import Donating
 from jopt.training._folded import with_numbers_together, without_clip
 from jopt.training._forms import Loss, pure_loss
-from jopt.training._gradients import (
-    Gradients,
-    Weight,
-    accumulated,
-    split,
-    whole,
-)
+from jopt.training._gradients import Gradients, Weight, accumulated, split, whole
 from jopt.training._state import TrainState
 
 
@@ -34,10 +28,8 @@ class Metrics(NamedTuple):
     """What a step saw; scalars, all on the device."""
 
     loss: jax.Array  # float32[], before the update
-    grad_norm: (
-        jax.Array
-    )  # float32[], of all gradients together, as the optimizer got them
-    nonfinite: jax.Array  # int32[], batches or microbatches whose gradients were not
+    grad_norm: jax.Array  # float32[], of all gradients together, before any clipping
+    nonfinite: jax.Array  # int32[], (micro)batches whose loss or gradients were not
     hyperparameters: dict[str, Any]  # by name, as the update used them
     loss_scale: jax.Array | None  # float32[], as the step used it
 
@@ -52,6 +44,9 @@ def descend(
     key: Any,
 ) -> tuple[PyTree, PyTree, PyTree, jax.Array]:
     """Take one step of `tx` on `loss`, and compile nothing.
+
+    loss: of (params, model_state, batch, key), the pure form that `pure_loss` returns.
+    key: for the loss function, new at every step.
 
     Returns the new params, model state and optimizer state, and the loss before.
     """

@@ -1,6 +1,7 @@
 """`LossScale`: a factor on the loss that keeps float16 gradients from vanishing."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,8 @@ import numpy as np
 
 from jopt._numbers import wide
 from jopt._pytree import Number, check, pytree
+
+KNOWN = (int, float, np.number)  # what can be looked at: no tracer, no array
 
 
 @pytree
@@ -59,24 +62,20 @@ class LossScale:
         check(self, "most", most=2.0**126, hint="1 / scale must not be zero.")
         check(self, "good_steps", least=0)
         check(self, "interval", "good_steps", most=2**31 - 1)
-        known = (int, float, np.number)
-        least = self.least if isinstance(self.least, known) else None
-        most = self.most if isinstance(self.most, known) else None
+        least = self.least if isinstance(self.least, KNOWN) else None
+        most = self.most if isinstance(self.most, KNOWN) else None
         check(self, "most", least=least)
         check(self, "scale", least=least, most=most)
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            whole = field.name in ("interval", "good_steps")
-            if whole and isinstance(value, float) and not value.is_integer():
-                raise ValueError(
-                    f"LossScale: {field.name} must be a whole number, got {value}."
-                )
-            # Of one dtype from the start: a second one were a second program.
-            kind = np.int32 if whole else np.float32
-            number = isinstance(value, (int, float, np.number))
-            self.__dict__[field.name] = (
-                kind(value) if number else jnp.asarray(value, kind)
-            )
+            self.__dict__[field.name] = self._settled(field.name)
+
+    def _settled(self, name: str) -> Any:
+        """The number in one dtype from the start: another would be another program."""
+        value, whole = getattr(self, name), name in ("interval", "good_steps")
+        if whole and isinstance(value, float) and not value.is_integer():
+            raise ValueError(f"LossScale: {name} must be a whole number, got {value}.")
+        kind = np.int32 if whole else np.float32
+        return kind(value) if isinstance(value, KNOWN) else jnp.asarray(value, kind)
 
     def scaled(self, loss: jax.Array) -> jax.Array:
         """Return the loss times the scale, in at least float32."""

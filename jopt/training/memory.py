@@ -124,11 +124,11 @@ def memory(tree: PyTree, params: PyTree | None = None) -> Memory:
         given = isinstance(shapes, Mapping)
         params = shapes.get("params") if given else getattr(shapes, "params", None)
     rows = [
-        LeafMemory(_name(path), str(x.dtype), tuple(x.shape), _bytes(x))
+        LeafMemory(_name(path), str(x.dtype), tuple(x.shape), bytes_of(x))
         for path, x in tree_leaves_with_path(unpack(shapes))
     ]
-    unused = sum(map(_bytes, jax.tree.leaves(shapes))) - sum(row.bytes for row in rows)
-    if unused:
+    held = sum(map(bytes_of, jax.tree.leaves(shapes)))
+    if unused := held - sum(row.bytes for row in rows):
         rows.append(LeafMemory("ends of vectors", "", (), unused))
     sizes = [math.prod(jnp.shape(leaf)) for leaf in jax.tree.leaves(params)]
     return Memory(
@@ -150,7 +150,8 @@ def _name(path: Any) -> str:
     return keystr(path, simple=True, separator="/")
 
 
-def _bytes(x: jax.ShapeDtypeStruct) -> int:
+def bytes_of(x: jax.ShapeDtypeStruct) -> int:
+    """Return the bytes of an array, or of a key's data."""
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         x = jax.eval_shape(jax.random.key_data, x)
     return math.prod(x.shape) * x.dtype.itemsize

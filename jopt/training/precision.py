@@ -47,7 +47,7 @@ class Precision:
     (`kahan`, 2 bytes), "stochastic" rounds up or down by chance (`stochastic_rounding`,
     none).
 
-    Norms are float32, counters int32, whatever is asked for here.
+    Norms are at least float32, counters int32, whatever is asked for here.
 
     Raises a TypeError if one is no floating dtype. `TrainState.create` raises a
     ValueError if the device cannot compute in one; both name it.

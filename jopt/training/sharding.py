@@ -127,7 +127,7 @@ def _by_leaf(
     if unused := given.keys() - used:
         raise ValueError(
             f"state_sharding: params_sharding has {keystr(min(unused, key=keystr))}, "
-            "which the params have not; give a tree like the params."
+            "which the params do not have; give a tree like the params."
         )
     return found
 
@@ -144,7 +144,7 @@ def _packed(packed: PyTree, by_leaf: Any, axis: str) -> Iterator[Any]:
         for path, sharding in (by_leaf[i] for i in numbers):
             if not sharding.is_fully_replicated:
                 raise ValueError(
-                    f"state_sharding: params{keystr(path)} shall lie as {sharding.spec}"
+                    f"state_sharding: params{keystr(path)} is to lie as {sharding.spec}"
                     ", but it is in a vector with other small leaves; leave it whole, "
                     "or make the state with buckets=False."
                 )

@@ -40,9 +40,7 @@ from jopt.transforms.decay import (
     WeightDecaySchedule as WeightDecaySchedule,
     add_decayed_weights as add_decayed_weights,
 )
-from jopt.transforms.dimensions import (
-    MuonDimensionNumbers as MuonDimensionNumbers,
-)
+from jopt.transforms.dimensions import MuonDimensionNumbers as MuonDimensionNumbers
 from jopt.transforms.momentum import (
     Ema as Ema,
     EmaState as EmaState,
@@ -82,10 +80,7 @@ from jopt.transforms.plateau import (
     ReduceOnPlateau as ReduceOnPlateau,
     reduce_on_plateau as reduce_on_plateau,
 )
-from jopt.transforms.projection import (
-    Project as Project,
-    project as project,
-)
+from jopt.transforms.projection import Project as Project, project as project
 from jopt.transforms.proximal import (
     AddL1Subgradient as AddL1Subgradient,
     ProximalL1 as ProximalL1,

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jopt._numbers import abs_sq, root, wide_dtype
+from jopt._numbers import abs_sq, as_number, root, wide_dtype
 from jopt._pytree import Number
 
 Preconditioning: TypeAlias = Literal["frobenius", "spectral", "aol", "schatten"]
@@ -192,4 +192,4 @@ def _shape(coefficients: Any) -> tuple[int, ...]:
 def _tuples(given: Any) -> Any:
     if isinstance(given, (tuple, list)):
         return tuple(map(_tuples, given))
-    return float(given) if type(given) is int else given
+    return as_number(given)

@@ -25,7 +25,7 @@ def settle_seed(self: Any) -> None:
 
 def first_key(key: Any, seed: int | None) -> jax.Array:
     """Return the key to begin with: the one given, or that of the seed, or of 0."""
-    if key is None or isinstance(key, int):
+    if key is None or isinstance(key, (int, np.integer)):
         return jax.random.key(seed or 0)
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         return key

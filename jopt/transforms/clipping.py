@@ -2,14 +2,8 @@
 
 import jax.numpy as jnp
 
-from jopt._core import (
-    EmptyState,
-    GradientTransformation,
-)
-from jopt._leaves import (
-    global_norm,
-    map_leaves,
-)
+from jopt._core import EmptyState, GradientTransformation
+from jopt._leaves import global_norm, map_leaves
 from jopt._numbers import shrink
 from jopt._pytree import Number, check, pytree
 
@@ -45,7 +39,7 @@ class ClipByGlobalNorm(GradientTransformation):
         u = g min(1, max_norm / |g|),  |g| = root of the sum of all squares
 
     max_norm: at least 0, in units of the updates; infinity is off. The norm is summed
-    in float32 over all leaves, whatever their dtypes.
+    in at least float32 over all leaves, whatever their dtypes.
 
     Pascanu et al. 2012, https://arxiv.org/abs/1211.5063, Algorithm 1.
     """

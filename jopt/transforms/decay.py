@@ -7,13 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import EmptyState, GradientTransformation, needed
-from jopt._leaves import (
-    map_leaves,
-)
+from jopt._leaves import map_leaves
 from jopt._mask import Mask
-from jopt._numbers import (
-    increment,
-)
+from jopt._numbers import increment
 from jopt._pytree import PyTree, check, pytree, static
 from jopt.schedules import ScalarOrSchedule, Schedule, as_schedule, value_at
 

@@ -5,18 +5,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jopt._core import (
-    GradientTransformation,
-)
-from jopt._leaves import (
-    full_like,
-    map_leaves,
-)
-from jopt._numbers import (
-    bias,
-    increment,
-    mix,
-)
+from jopt._core import GradientTransformation
+from jopt._leaves import full_like, map_leaves
+from jopt._numbers import bias, increment, mix
 from jopt._pytree import Number, PyTree, check, pytree, static
 
 

@@ -7,7 +7,7 @@ import jax
 
 from jopt._core import EmptyState, GradientTransformation, needed
 from jopt._leaves import map_leaves
-from jopt._numbers import wide
+from jopt._numbers import as_number, wide
 from jopt._pytree import PyTree, pytree, static
 
 
@@ -59,8 +59,5 @@ def project(projection: Callable[..., PyTree], **arguments: Any) -> Project:
 
     Bertsekas 1976, https://doi.org/10.1109/TAC.1976.1101194.
     """
-    numbers = {
-        name: float(value) if type(value) is int else value
-        for name, value in arguments.items()
-    }
+    numbers = {name: as_number(value) for name, value in arguments.items()}
     return Project(projection, numbers)

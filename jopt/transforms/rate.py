@@ -5,16 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jopt._core import (
-    EmptyState,
-    GradientTransformation,
-)
-from jopt._leaves import (
-    map_leaves,
-)
-from jopt._numbers import (
-    increment,
-)
+from jopt._core import EmptyState, GradientTransformation
+from jopt._leaves import map_leaves
+from jopt._numbers import increment
 from jopt._pytree import Number, check, pytree, static
 from jopt.schedules import ScalarOrSchedule, Schedule, as_schedule, value_at
 

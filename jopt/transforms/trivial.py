@@ -3,10 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jopt._core import (
-    EmptyState,
-    GradientTransformation,
-)
+from jopt._core import EmptyState, GradientTransformation
 from jopt._pytree import pytree
 
 

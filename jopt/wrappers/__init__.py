@@ -14,10 +14,7 @@ from jopt.wrappers.averaging import (
     ema_params as ema_params,
     parameter_ema as parameter_ema,
 )
-from jopt.wrappers.cautious import (
-    Cautious as Cautious,
-    cautious as cautious,
-)
+from jopt.wrappers.cautious import Cautious as Cautious, cautious as cautious
 from jopt.wrappers.conditional import (
     ConditionallyMask as ConditionallyMask,
     ConditionallyMaskState as ConditionallyMaskState,
@@ -32,10 +29,7 @@ from jopt.wrappers.finite import (
     ApplyIfFiniteState as ApplyIfFiniteState,
     apply_if_finite as apply_if_finite,
 )
-from jopt.wrappers.flatten import (
-    Flatten as Flatten,
-    flatten as flatten,
-)
+from jopt.wrappers.flatten import Flatten as Flatten, flatten as flatten
 from jopt.wrappers.freeze import (
     freeze as freeze,
     selective_transform as selective_transform,
@@ -49,22 +43,14 @@ from jopt.wrappers.inject import (
     inject_hyperparams as inject_hyperparams,
     inject_stateful_hyperparams as inject_stateful_hyperparams,
 )
-from jopt.wrappers.kahan import (
-    Kahan as Kahan,
-    KahanState as KahanState,
-    kahan as kahan,
-)
+from jopt.wrappers.kahan import Kahan as Kahan, KahanState as KahanState, kahan as kahan
 from jopt.wrappers.lbfgs import (
     lbfgs as lbfgs,
     scale_by_backtracking_linesearch as scale_by_backtracking_linesearch,
     scale_by_lbfgs as scale_by_lbfgs,
     scale_by_zoom_linesearch as scale_by_zoom_linesearch,
 )
-from jopt.wrappers.lift import (
-    Lifted as Lifted,
-    lift as lift,
-    to_optax as to_optax,
-)
+from jopt.wrappers.lift import Lifted as Lifted, lift as lift, to_optax as to_optax
 from jopt.wrappers.lifted import (
     acprop as acprop,
     differentially_private_aggregate as differentially_private_aggregate,

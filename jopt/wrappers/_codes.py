@@ -8,9 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_LOW = (
-    16  # bits of a float32 that do not count: 128 cells from a power of 2 to the next
-)
+_LOW = 16  # bits of a float32 that do not count: 128 cells an octave
 _LEAST = int(np.float32(1e-7).view(np.int32)) >> _LOW  # the cell of all that is smaller
 _CELLS = (int(np.float32(1).view(np.int32)) >> _LOW) - _LEAST + 1
 

@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jopt._numbers import as_number
+
 
 def as_data(function: Callable[..., Any]) -> Any:
     """Return `function` as a pytree node that is called like it.
@@ -18,10 +20,7 @@ def as_data(function: Callable[..., Any]) -> Any:
         return function
     if not isinstance(function, functools.partial):
         return jax.tree_util.Partial(function)
-    args, keywords = jax.tree.map(
-        lambda x: float(x) if type(x) is int else x,
-        (function.args, function.keywords),
-    )
+    args, keywords = jax.tree.map(as_number, (function.args, function.keywords))
     return jax.tree_util.Partial(function.func, *args, **keywords)
 
 

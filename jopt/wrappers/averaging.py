@@ -85,14 +85,14 @@ def ema_params(state: PyTree, like: PyTree) -> PyTree:
     nothing is averaged: before the first update, and at leaves that a mask keeps out.
 
     Raises a ValueError if the state holds no average, two of one leaf, or one of a leaf
-    that `like` has not.
+    that `like` does not have.
     """
     leaves, structure = tree_flatten_with_path(like)
     means = _means(state if isinstance(like, Buckets) else unpack(state))
     if unknown := [path for path in means if path not in dict(_named(leaves))]:
         raise ValueError(
             f"ema_params: the state holds the average of a leaf {unknown[0] or 'alone'}"
-            " that `like` has not; give the params that init was given."
+            " that `like` does not have; give the params that init was given."
         )
 
     def mean(path: str, p: Any) -> jax.Array:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import GradientTransformation, as_transformation
-from jopt._numbers import increment, wide, wide_numbers
+from jopt._numbers import as_number, increment, wide, wide_numbers
 from jopt._pytree import PyTree, pytree, static
 from jopt.schedules import ScalarOrSchedule, as_schedule, value_at
 from jopt.wrappers._factory import Settings, arguments
@@ -175,7 +175,7 @@ def inject_hyperparams(
         }
         return InjectHyperparams(
             inner_factory,
-            {n: _number(v) for n, v in numbers.items() if n not in schedules},
+            {n: as_number(v) for n, v in numbers.items() if n not in schedules},
             schedules,
             Settings({n: v for n, v in settings.items() if n not in schedules}),
             hyperparam_dtype,
@@ -186,10 +186,6 @@ def inject_hyperparams(
 
 InjectStatefulHyperparamsState = InjectHyperparamsState
 inject_stateful_hyperparams = inject_hyperparams
-
-
-def _number(value: Any) -> Any:
-    return float(value) if type(value) is int else value
 
 
 def _is_schedule(value: Any) -> bool:

@@ -1,6 +1,6 @@
 """Kahan summation: low-precision parameters, and beside them what they round away."""
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ class Kahan(GradientTransformation):
 
     inner: Any
 
-    shapeless: ClassVar[bool] = True
+    shapeless = True
 
     def __post_init__(self):
         self.__dict__["inner"] = as_transformation(self.inner)

@@ -5,11 +5,8 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from jopt._core import (
-    GradientTransformation,
-    init_foreign,
-    update_foreign,
-)
+from jopt._core import GradientTransformation, init_foreign, update_foreign
+from jopt._numbers import as_number
 from jopt._pytree import pytree, static
 from jopt.wrappers._factory import Settings, arguments
 
@@ -27,8 +24,7 @@ class Lifted(GradientTransformation):
 
     def __post_init__(self):
         self.__dict__["numbers"] = {
-            name: float(value) if type(value) is int else value
-            for name, value in self.numbers.items()
+            name: as_number(value) for name, value in self.numbers.items()
         }
 
     def init(self, params):

@@ -45,10 +45,10 @@ class LowBit(GradientTransformation):
     min_size are not joined to them. What `accumulate`, `kahan` and the like keep is no
     moment either, but looks like one: they go around, `kahan(low_bit(tx))`.
 
-    A block with a NaN or an infinity becomes NaN as a whole, so that who looks for them
-    finds them. Where numbers of very different sizes share a block, the mean square of
-    the least is kept as too great and they move less: leave the embeddings of rare
-    tokens out by `partition`.
+    A block with a NaN or an infinity becomes NaN as a whole, so that a check for them
+    still finds them. Where numbers of very different sizes share a block, the mean
+    square of the least is kept as too great and they move less: leave the embeddings of
+    rare tokens out by `partition`.
 
     Dettmers et al. 2021, https://arxiv.org/abs/2110.02861.
     """

@@ -1,6 +1,6 @@
 """Master weights: low-precision parameters that move by less than they can show."""
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
@@ -35,7 +35,7 @@ class MasterWeights(GradientTransformation):
 
     inner: Any
 
-    shapeless: ClassVar[bool] = True
+    shapeless = True
 
     def __post_init__(self):
         self.__dict__["inner"] = as_transformation(self.inner)

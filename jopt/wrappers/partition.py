@@ -1,13 +1,12 @@
 """`partition`: a transformation for each group of leaves."""
 
-import difflib
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from jopt._core import GradientTransformation, as_transformation, joint
 from jopt._labels import Labels, Words, named
 from jopt._mask import Mask
-from jopt._pytree import PyTree, pytree, static
+from jopt._pytree import PyTree, close_match, pytree, static
 from jopt.wrappers.masked import Masked, MaskedState
 
 
@@ -82,11 +81,10 @@ class Partition(GradientTransformation):
     def _check_label(self, words: Words, label: Any) -> None:
         if label in self.names:
             return
-        close = difflib.get_close_matches(str(label), map(str, self.names), n=1)
+        close = close_match(str(label), list(map(str, self.names)))
         raise ValueError(
             f"Partition: {named(words)} is labelled {label!r}, which has no "
-            f"transformation; there is {_listed(self.names)}"
-            + (f" (did you mean {close[0]!r}?)." if close else ".")
+            f"transformation{close}; there is {_listed(self.names)}."
         )
 
 

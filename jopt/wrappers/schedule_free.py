@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jopt._buckets import Buckets, unpack
 from jopt._core import GradientTransformation, as_transformation, needed
 from jopt._leaves import copied, map_leaves
-from jopt._numbers import increment, wide
+from jopt._numbers import increment, quotient, wide
 from jopt._pytree import Number, PyTree, check, pytree, static
 from jopt.schedules import ScalarOrSchedule, as_schedule, value_at
 
@@ -89,7 +89,7 @@ class ScheduleFree(GradientTransformation):
         )
         weight = _power(max_lr, self.weight_lr_power)
         total = state.weight_sum + weight
-        c = jnp.where(total == 0, 0, weight / jnp.where(total == 0, 1, total))
+        c = quotient(weight, total)
         steps, base_state = self.base_optimizer.update(
             jax.tree.map(wide, updates), state.base_optimizer_state, params, **extra
         )

@@ -1,6 +1,6 @@
 """Stochastic rounding: low-precision parameters that move by chance, and on average."""
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +59,7 @@ class StochasticRounding(GradientTransformation):
     key: jax.Array | int | None = None
     seed: int | None = static(default=None, kw_only=True)
 
-    shapeless: ClassVar[bool] = True
+    shapeless = True
 
     def __post_init__(self):
         self.__dict__["inner"] = as_transformation(self.inner)
@@ -98,8 +98,8 @@ def _moved(g: jax.Array, p: jax.Array, step: jax.Array, seeds: jax.Array) -> jax
     """Return the update of one leaf, in the dtype of its gradient."""
     if not is_low(p):
         return step.astype(g.dtype)
-    # As many bits as the sum with a number of p's dtype can show: of more the sum is
-    # rounded up, and who makes no step would move.
+    # As many bits as the sum with a number of p's dtype can show: with more the sum is
+    # rounded up, and a parameter whose step is zero would move.
     chance = _uniform(seeds, p.shape, bits=23 - jnp.finfo(p.dtype).nmant)
     target = rounded(
         wide(p) + step.astype(jnp.float32), p.dtype, lambda x: jnp.floor(x + chance)

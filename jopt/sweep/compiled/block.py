@@ -60,6 +60,10 @@ class Batches(NamedTuple):
     end: jax.Array  # int32[], steps in all; later ones change no parameter
     examples: PyTree = None  # what `rows` points into, if not the whole training set
 
+    def within(self, train: PyTree) -> PyTree:
+        """Return what the rows point into."""
+        return train if self.examples is None else self.examples
+
 
 class Seen(NamedTuple):
     """What the steps of a call saw of a trial."""

@@ -99,10 +99,6 @@ class Lanes:
 
         return _over_trials(one, own, shared, out_axes=0)
 
-    def examples(self, batches: Batches) -> PyTree:
-        """Return what the rows of `batches` point into."""
-        return self.data.train if batches.examples is None else batches.examples
-
     def join(self, own: Leaves, shared: Leaves) -> Lane:
         """Return the lane, or the stacked lanes, of these leaves."""
         owns, shares = iter(own), iter(shared)
@@ -127,7 +123,7 @@ class Lanes:
             return probe(jax.tree.leaves(lane))
 
         trials = jax.vmap(trained, in_axes=(0, None, None, None))
-        jax.eval_shape(trials, own, shared, self.examples(batches), batches)
+        jax.eval_shape(trials, own, shared, batches.within(self.data.train), batches)
         still = [s and not b for s, b in zip(self._is_shared, batched[0], strict=True)]
         if still != self._is_shared:
             self._is_shared = still

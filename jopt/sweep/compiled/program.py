@@ -44,7 +44,7 @@ class Program:
         self._evaluations: dict[Any, Any] = {}  # by the shapes of the examples
         calls = self.spread.copies(batches)
         examples = [
-            self._examples(*given) for given in zip(self.data, calls, strict=True)
+            call.within(data.train) for data, call in zip(self.data, calls, strict=True)
         ]
         train = jax.jit(lanes.train, donate_argnums=0)
         self._trains = self._compile(train, examples, calls)
@@ -75,7 +75,7 @@ class Program:
         calls = self.spread.copies(batches)
         given = zip(self._trains, own, shared, self.data, calls, strict=True)
         found = [
-            train(own, shared, self._examples(data, call), call)
+            train(own, shared, call.within(data.train), call)
             for train, own, shared, data, call in given
         ]
         return (
@@ -169,6 +169,3 @@ class Program:
         first = programs[0].compile()
         with ThreadPoolExecutor() as threads:
             return [first, *threads.map(lambda x: x.compile(), programs[1:])]
-
-    def _examples(self, data: Any, batches: Batches) -> PyTree:
-        return data.train if batches.examples is None else batches.examples

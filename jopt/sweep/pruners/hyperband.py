@@ -5,13 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from jopt.sweep.pruners._pruner import (
-    Pruner,
-    Rung,
-    check_integers,
-    going,
-    lowest,
-)
+from jopt.sweep.pruners._pruner import Pruner, Rung, check_integers, going, lowest
 from jopt.sweep.reports import Reports
 
 
