@@ -205,7 +205,7 @@ def test_two_averages_of_one_leaf_are_refused():
 
 def test_params_of_another_tree_are_refused():
     state = jopt.parameter_ema(0.9).init(PARAMS)
-    message = "ema_params: the state holds the average of a leaf ['b'] that `like` has"
+    message = "ema_params: the state holds the average of a leaf ['b'] that `like` does"
 
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         jopt.ema_params(state, {"w": PARAMS["w"]})
