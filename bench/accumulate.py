@@ -38,8 +38,6 @@ import jopt
 
 EVERY, RATE = 8, 1e-3
 AIM = 8.0  # the optimizer part
-
-
 THIN = 4  # the inner axis of the products
 
 
@@ -147,7 +145,7 @@ class Whole:
         return self.program(held, self.batch)[0]
 
 
-def windows(model: Model, optimizer_alone: bool) -> dict[str, Any]:
+def windows(model: Model, alone: bool) -> dict[str, Any]:
     """Return the ways to take a step of eight microbatches, by name."""
     stacked = jax.tree.map(
         lambda x: x.reshape(EVERY, x.shape[0] // EVERY, *x.shape[1:]), model.batch
@@ -156,7 +154,6 @@ def windows(model: Model, optimizer_alone: bool) -> dict[str, Any]:
     adamw = jopt.adamw(RATE)
     multi = optax.MultiSteps(optax.adamw(RATE), EVERY)
     guarded = jopt.accumulate(adamw, EVERY)
-    bare = jopt.accumulate(adamw, EVERY, should_skip_update_fn=None)
 
     def window(tx: Any, parts: Any = parts, scans: bool = False) -> Window:
         return Window(model, mini(model, by(tx)), tx.init(model.params), parts, scans)
@@ -165,8 +162,9 @@ def windows(model: Model, optimizer_alone: bool) -> dict[str, Any]:
     found["MultiSteps"] = window(multi)
     found["in a scan"] = window(multi, [stacked], True)
     found["wrapper"] = window(guarded)
-    if optimizer_alone:
+    if alone:
         zeros = jax.tree.map(jnp.zeros_like, model.params)
+        bare = jopt.accumulate(adamw, EVERY, should_skip_update_fn=None)
         found["no guard"] = window(bare)
         found["gradients"] = Window(model, mini(model, making), zeros, parts)
         found["addition"] = Window(model, mini(model, adding), zeros, parts)
@@ -189,11 +187,11 @@ def agree(found: dict[str, Any], model: Model) -> None:
 
 
 def measured(
-    name: str, model: Model, aim: float, options: argparse.Namespace, record: Record
+    name: str, model: Model, alone: bool, options: argparse.Namespace, record: Record
 ) -> None:
     """Time the ways and add a row."""
     progress(f"{name}: compiling")
-    found = windows(model, aim == AIM)
+    found = windows(model, alone)
     agree(found, model)
     temporary = {way: window.temporary for way, window in found.items()}
     runs = {}
@@ -208,6 +206,7 @@ def measured(
     medians = {way: median - shares[way] for way, median in medians.items()}
     best = min(medians["MultiSteps"], medians["in a scan"])
     values = {"optax": best, **medians}
+    aim = AIM if alone else NO_SLOWER
     record.add(name, values, aim, times=times, temporary_bytes=temporary)
     megabytes = ", ".join(f"{way} {size / 1e6:.0f}" for way, size in temporary.items())
     print(f"{'':6}temporary MB: {megabytes}")
@@ -219,13 +218,13 @@ def main() -> None:
     options = parser.parse_args()
     options.quick |= options.side is not None
     record = Record("accumulate", __doc__, options)
-    alone = given(16, options.side or 1024)
-    measured("accumulation over 8, optimizer part", alone, AIM, options, record)
-    del alone
+    part = given(16, options.side or 1024)
+    measured("accumulation over 8, optimizer part", part, True, options, record)
+    del part
     layers, width = (4, options.side) if options.side else (50, 512)
     whole = mlp(layers, width, 32 * EVERY)
     name = f"accumulation over 8, whole step, {whole.name}"
-    measured(name, whole, NO_SLOWER, options, record)
+    measured(name, whole, False, options, record)
     record.write()
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from models import Model, mlp
+from models import Model, mlp, optimizer_step
 from record import NO_SLOWER, Record, arguments, progress
 from train_step import Training, by_hand, transformations
 
@@ -39,12 +39,7 @@ def optimizer(library: Any, tx: Any, params: Any, grads: Any) -> Measuring:
     state = tx.init(params)
     # Shapes are enough, and no array is kept.
     shapes = jax.eval_shape(lambda *trees: trees, params, state, grads)
-
-    def step(params: Any, state: Any, grads: Any) -> Any:
-        if jax.tree.structure(grads) != jax.tree.structure(params):
-            grads = jopt.pack_like(params, grads)
-        updates, state = tx.update(grads, state, params)
-        return library.apply_updates(params, updates), state
+    step = optimizer_step(library, tx)
 
     def measure() -> dict[str, float]:
         times = [time.perf_counter()]

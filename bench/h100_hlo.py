@@ -37,6 +37,8 @@ import optax
 from gpt2_small import Shape
 from h100 import H100, PACKAGES, Missing
 from kernels import kernels
+from models import optimizer_step
+from record import question
 
 import jopt
 from jopt.sweep.surroundings import surroundings
@@ -90,7 +92,7 @@ def optimizers(chip: H100, number: int, size: int) -> Iterator[Program]:
             tx = make(module)
             params = chip.shapes(_packing(tx) if module is jopt else list, tree)
             arguments = params, chip.shapes(tx.init, params), params
-            step = jax.jit(_step_alone(tx, module), donate_argnums=(0, 1))
+            step = jax.jit(optimizer_step(module, tx), donate_argnums=(0, 1))
             task = f"{number} x {size:,}"
             yield Program(task, name, library, step, arguments, 2, number * size)
 
@@ -108,14 +110,6 @@ def _step_of_optax(tx: Any, model: Shape) -> Any:
         loss, gradients = jax.value_and_grad(model.loss)(params, batch)
         updates, state = tx.update(gradients, state, params)
         return optax.apply_updates(params, updates), state, loss
-
-    return step
-
-
-def _step_alone(tx: Any, module: Any) -> Any:
-    def step(params: Any, state: Any, gradients: Any) -> Any:
-        updates, state = tx.update(gradients, state, params)
-        return module.apply_updates(params, updates), state
 
     return step
 
@@ -173,7 +167,7 @@ def show(each: dict[str, Any]) -> None:
 
 
 def main():
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=question(__doc__))
     parser.add_argument("--target", type=Path, help="XLA's description of the chip")
     parser.add_argument("--layers", type=int, default=Shape().layers)
     parser.add_argument("--quick", action="store_true", help="one layer, 300 leaves")
@@ -205,7 +199,7 @@ def main():
             add(program)
 
     report = {
-        "question": (__doc__ or "").splitlines()[0],
+        "question": question(__doc__),
         "command": f"python bench/h100_hlo.py --target {options.target.name}",
         "compiled_for": chip.device.device_kind,
         "model": model._asdict() | {"sequences": SEQUENCES, "length": LENGTH},

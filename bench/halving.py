@@ -36,21 +36,19 @@ quarter of the time, or compiles a segment more than once.
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
+from record import keep, question
 
 import jopt
 from jopt import sweep
 from jopt.cli import named
 from jopt.sweep.surroundings import surroundings
 
-HERE = Path(__file__).parent
 RULES = {
     "full": None,
     "halving": sweep.SuccessiveHalving(min_resource=3, reduction_factor=6),
@@ -236,7 +234,7 @@ def picture(rows, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=question(__doc__))
     parser.add_argument("--task", default="digits", choices=list(named.BUILT_IN))
     parser.add_argument("--width", type=int, help="of the model; default: the task's")
     parser.add_argument("--steps", type=int, default=1080)
@@ -282,7 +280,7 @@ def main():
     if given.quick:
         sys.exit(RECOMPILED if RECOMPILED in said else 0)
     report = {
-        "question": __doc__.splitlines()[0],
+        "question": question(__doc__),
         "task": given.task,
         **sizes,
         "space": space(few=False),
@@ -295,12 +293,9 @@ def main():
         "cores": os.cpu_count(),
         **surroundings(),
     }
-    device = report["device"]["kind"].replace(" ", "-").lower()
     name = f"{given.task}-constant" if given.constant else given.task
-    path = HERE / "results" / f"halving-{name}-{device}.json"
-    path.write_text(json.dumps(report, indent=2) + "\n")
+    path = keep(f"halving-{name}", report)
     picture(rows, path.with_suffix(".png"))
-    print(f"\nwritten to {path.relative_to(HERE.parent)} and .png")
     if said:
         sys.exit(f"halving: {'; '.join(said)}")
 

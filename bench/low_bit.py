@@ -23,7 +23,6 @@ the dynamic map take more than 2.1 bytes a parameter.
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -33,12 +32,12 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from record import keep, question
 
 import jopt
 from jopt.sweep.surroundings import surroundings
 from jopt.tasks.text import text
 
-HERE = Path(__file__).parent
 COLUMNS = {"": 24, "state": 12, "training": 11, "held out": 11, "ratio": 20, "s": 10}
 ROWS = {
     "float32": lambda tx: tx,
@@ -94,7 +93,7 @@ def _parts(losses):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=question(__doc__))
     parser.add_argument("--text", metavar="FILE", help="instead of Python's help pages")
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--width", type=int, default=128)
@@ -140,7 +139,7 @@ def main():
 
     if not options.quick:
         report = {
-            "question": (__doc__ or "").splitlines()[0],
+            "question": question(__doc__),
             "command": "python " + " ".join(["bench/low_bit.py", *sys.argv[1:]]),
             "text": Path(options.text).name if options.text else "pydoc_data.topics",
             "parameters": parameters,
@@ -151,11 +150,8 @@ def main():
             "load": {"before": load_before, "after": os.getloadavg()},
             **surroundings(),
         }
-        kind = report["device"]["kind"].replace(" ", "-").lower()
-        path = HERE / "results" / f"low_bit-{kind}.json"
-        path.write_text(json.dumps(report, indent=2) + "\n")
+        path = keep("low_bit", report)
         picture(table, options.steps, path.with_suffix(".png"))
-        print(f"written to {path.relative_to(HERE.parent)} and its .png")
 
     eight = (name for name in names if name.startswith("8-bit"))
     wide = [name for name in eight if abs(table[name]["ratio"] - 1) > 0.01]

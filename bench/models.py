@@ -1,4 +1,4 @@
-"""Models to train in the benchmarks: parameters, a loss, a batch."""
+"""What the benchmarks train: a model's parameters, loss and batch; and what steps."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 from gpt2_small import Shape
+
+import jopt
 
 
 class Model(NamedTuple):
@@ -102,3 +104,15 @@ def transformer(examples: int = 4, length: int = 64, **sizes: Any) -> Model:
     )
     params = shape.init(jax.random.key(0))
     return Model(f"GPT-2 of width {shape.width}", params, shape.loss, tokens)
+
+
+def optimizer_step(library: Any, tx: Any) -> Callable[..., Any]:
+    """Return a library's step of an optimizer alone, gradients packed if need be."""
+
+    def step(params: Any, state: Any, grads: Any) -> Any:
+        if jax.tree.structure(grads) != jax.tree.structure(params):
+            grads = jopt.pack_like(params, grads)
+        updates, state = tx.update(grads, state, params)
+        return library.apply_updates(params, updates), state
+
+    return step

@@ -16,22 +16,20 @@ optax loops over "dion"'s rows and unrolls "standard"'s: the former has fewer do
 """
 
 import argparse
-import json
 import os
 import random
 import re
 import statistics
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import optax
+from record import keep, question
 
 import jopt
 from jopt.sweep.surroundings import surroundings
 
-HERE = Path(__file__).parent
 LAYERS = 12
 
 
@@ -73,7 +71,7 @@ def program(tx):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=question(__doc__))
     parser.add_argument("--width", type=int, default=192)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--coefficients", default="standard", choices=_COEFFICIENTS)
@@ -120,7 +118,7 @@ def main():
         report[name] |= {"median_ms": statistics.median(found), "least_ms": min(found)}
     pairs = zip(times["optax"], times["jopt"], strict=True)
     report |= {
-        "question": (__doc__ or "").splitlines()[0],
+        "question": question(__doc__),
         "width": options.width,
         "layers": LAYERS,
         "matrices": len(jax.tree.leaves(params)),
@@ -146,11 +144,7 @@ def main():
         f"{os.getloadavg()[0]:.2f} after, of {os.cpu_count()} cores"
     )
     if not options.no_write:
-        device = report["device"]["kind"].replace(" ", "-").lower()
-        name = f"muon-{options.coefficients}-{options.width}-{device}.json"
-        path = HERE / "results" / name
-        path.write_text(json.dumps(report, indent=2) + "\n")
-        print(f"written to {path.relative_to(HERE.parent)}")
+        keep(f"muon-{options.coefficients}-{options.width}", report)
 
 
 _COEFFICIENTS = ("standard", "dion")

@@ -13,19 +13,17 @@ Rprop is for whole gradients: it gets all examples at each step, and steps of at
 
 import argparse
 import inspect
-import json
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
+from record import keep, question
 
 import jopt
 from jopt import sweep
 from jopt.sweep.surroundings import surroundings
 from jopt.tasks.digits import digits
 
-HERE = Path(__file__).parent
 RATES = np.geomspace(1e-4, 3, 8)
 
 RATE_OF = {"polyak_sgd": "max_learning_rate"}
@@ -91,7 +89,7 @@ def picture(rows, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=question(__doc__))
     parser.add_argument("names", nargs="*", metavar="optimizer")
     parser.add_argument("--steps", type=int, default=300)
     given = parser.parse_args()
@@ -133,13 +131,8 @@ def main():
         )
     report = {"steps": given.steps, "loss_before": before, "optimizers": rows}
     if not given.names:
-        stem = (
-            HERE / "results" / f"optimizers-digits-{surroundings()['device']['kind']}"
-        )
-        path = Path(str(stem).lower() + ".json")
-        path.write_text(json.dumps({**report, **surroundings()}, indent=2) + "\n")
+        path = keep("optimizers-digits", report | surroundings())
         picture(rows, path.with_suffix(".png"))
-        print(f"\nwritten to {path.relative_to(HERE.parent)} and .png")
     if not all(row["reduced"] for row in rows):
         sys.exit("not every optimizer reduced the loss")
 

@@ -7,21 +7,19 @@ eager     `tx.update` outside jit: jopt's AdamW is one compiled call, optax's a 
 python bench/overheads.py
 """
 
-import json
 import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import optax
+from record import keep
 
 import jopt
 from jopt.sweep.surroundings import surroundings
 
-HERE = Path(__file__).parent
 CODE = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
 
 
@@ -72,9 +70,7 @@ def main():
         word = "times faster" if "eager" in question else "times the import of jax"
         print(f"{question}: {shown}; {ratios[question]:.2f} {word}")
     report = {"medians": medians, "ratios": ratios, **surroundings()}
-    path = HERE / "results" / f"overheads-{report['device']['kind']}.json".lower()
-    path.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"written to {path.relative_to(HERE.parent)}")
+    keep("overheads", report)
 
 
 if __name__ == "__main__":

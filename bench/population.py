@@ -21,12 +21,10 @@ tie. The same steps are trained each way; times are no matter here.
 """
 
 import argparse
-import json
 import sys
-from pathlib import Path
 
-import jax
 import numpy as np
+from record import keep, question
 from scipy import stats
 
 import jopt
@@ -38,7 +36,6 @@ from jopt.sweep.space.names import log_uniform
 from jopt.sweep.surroundings import surroundings
 from jopt.tasks.digits import digits
 
-HERE = Path(__file__).parent
 SPACE = {
     "learning_rate": np.geomspace(1e-4, 1e-1, 8).tolist(),
     "weight_decay": np.geomspace(1e-4, 1e-1, 4).tolist(),
@@ -137,7 +134,7 @@ def show(rows, differences):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=question(__doc__))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=20)
     given = parser.parse_args()
@@ -163,7 +160,7 @@ def main():
     show(rows, differences)
     if parser.get_default("seeds") == given.seeds and given.epochs == 20:
         report = {
-            "question": __doc__.splitlines()[0],
+            "question": question(__doc__),
             "population": repr(POPULATION),
             "space": SPACE,
             "steps": steps,
@@ -172,10 +169,7 @@ def main():
             "population_less": differences,
             **surroundings(),
         }
-        device = jax.devices()[0].device_kind.replace(" ", "-").lower()
-        path = HERE / "results" / f"population-digits-{device}.json"
-        path.write_text(json.dumps(report, indent=2) + "\n")
-        print(f"\nwritten to {path.relative_to(HERE.parent)}")
+        keep("population-digits", report)
     if "worse" in (row["verdict"] for row in differences["fixed"].values()):
         sys.exit("population-based training lost to the best fixed setting")
 

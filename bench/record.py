@@ -19,9 +19,14 @@ PACKAGES = ("jax", "jaxlib", "optax", "flax", "numpy", "torch")
 SETTINGS = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "XLA_", "OMP_", "JAX_")
 
 
+def question(doc: str | None) -> str:
+    """Return the first line of a script's docstring."""
+    return (doc or "").partition("\n")[0]
+
+
 def arguments(doc: str | None) -> argparse.ArgumentParser:
     """Return a parser that has the options that every script has."""
-    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=question(doc))
     parser.add_argument("--quick", action="store_true", help="few, small, no results")
     parser.add_argument("--json", type=Path, help="write the rows there, too")
     return parser
@@ -32,15 +37,24 @@ def progress(*words: object) -> None:
     print("   ", *words, file=sys.stderr, flush=True)
 
 
+def keep(name: str, report: dict[str, Any]) -> Path:
+    """Write a report under results/, named after its device, and say where."""
+    kind = report["device"]["kind"].replace(" ", "-").lower()
+    path = HERE / "results" / f"{name}-{kind}.json"
+    path.write_text(json.dumps(report, indent=2) + "\n")
+    print(f"\nwritten to {path.relative_to(HERE.parent)}")
+    return path
+
+
 class Record:
     """The rows of a script, and what they were measured on."""
 
     def __init__(self, name: str, doc: str | None, options: argparse.Namespace):
         self.name, self.options = name, options
         self.rows: list[dict[str, Any]] = []
-        self.more: dict[str, Any] = {"question": (doc or "").splitlines()[0]}
+        self.more: dict[str, Any] = {"question": question(doc)}
         self.load = os.getloadavg()
-        print(f"{(doc or '').splitlines()[0]}\n{self._where()}\n", flush=True)
+        print(f"{question(doc)}\n{self._where()}\n", flush=True)
 
     def add(
         self,
@@ -90,14 +104,10 @@ class Record:
             "load": {"before": self.load, "after": os.getloadavg()},
             "rows": self.rows,
         }
-        text = json.dumps(report, indent=2) + "\n"
         if self.options.json:
-            self.options.json.write_text(text)
+            self.options.json.write_text(json.dumps(report, indent=2) + "\n")
         if not self.options.quick:
-            kind = device.device_kind.replace(" ", "-").lower()
-            path = HERE / "results" / f"{self.name}-{kind}.json"
-            path.write_text(text)
-            print(f"\nwritten to {path.relative_to(HERE.parent)}")
+            keep(self.name, report)
 
     def _where(self) -> str:
         settings = _environment()

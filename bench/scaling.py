@@ -28,15 +28,13 @@ rounds fit a time: `--seconds` for each model, compiling (a minute or two) not c
 
 import argparse
 import functools
-import json
 import os
 import random
 import statistics
-import tempfile
 import time
-from pathlib import Path
 
 import jax
+from record import keep, question
 from roofline import roofs, shown
 from scaling_picture import draw
 from trials import Work, powers, serial, steps_that_fit
@@ -49,7 +47,6 @@ from jopt.tasks.digits import digits
 from jopt.tasks.mnist import mnist
 from jopt.tasks.text import text
 
-RESULTS = Path(__file__).parent / "results"
 MODELS = {"digits": digits, "mnist": mnist, "text": text}
 SMALL = {
     "digits": functools.partial(digits, width=8),
@@ -119,7 +116,7 @@ def measure(task, numbers, steps, seconds, roof):
         }
 
     return {
-        "question": (__doc__ or "").splitlines()[0],
+        "question": question(__doc__),
         "model": task.name,
         "batch_size": task.batch_size,
         "parameters": memory.size(jax.eval_shape(task.init, work.plan.key)[0]) // 4,
@@ -166,7 +163,7 @@ def show(report):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=question(__doc__))
     parser.add_argument("models", nargs="*", metavar="model", help=", ".join(MODELS))
     parser.add_argument("--seconds", type=float, default=100, help="a model's, about")
     parser.add_argument("--most", type=int, help="trials; default: 256, 4096 on a GPU")
@@ -182,19 +179,14 @@ def main():
     numbers = [4**power for power in range(7) if 4**power <= most]
     roof = roofs(options.quick)
     print(jax.devices()[0].device_kind, shown(roof), sep=": ")
-    with tempfile.TemporaryDirectory() as nowhere:
-        results = Path(nowhere) if options.quick else RESULTS
-        for name in options.models or MODELS:
-            task = (SMALL if options.quick else MODELS)[name]()
-            steps, seconds = (4, 0) if options.quick else (None, options.seconds)
-            report = measure(task, numbers, steps, seconds, roof)
-            show(report)
-            device = report["device"]["kind"].replace(" ", "-").lower()
-            path = results / f"scaling-{name}-{device}.json"
-            path.write_text(json.dumps(report, indent=2) + "\n")
-            picture = draw(results, device)
-            if not options.quick:
-                print(f"written to {path.name} and {picture.name} in {results.name}")
+    for name in options.models or MODELS:
+        task = (SMALL if options.quick else MODELS)[name]()
+        steps, seconds = (4, 0) if options.quick else (None, options.seconds)
+        report = measure(task, numbers, steps, seconds, roof)
+        show(report)
+        if not options.quick:
+            path = keep(f"scaling-{name}", report)
+            draw(path.parent, path.stem.removeprefix(f"scaling-{name}-"))
 
 
 if __name__ == "__main__":

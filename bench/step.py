@@ -16,7 +16,8 @@ Adafactor and Muon look at leaves one by one; their leaves stay leaves in jopt t
 is of leaves that a training has many of: at 8192 by 8192 it is one long product.
 
 roof        bytes that the step has to read and write at least, over the time of jopt's,
-            over the bytes a second of a large copy. What fits into a cache exceeds 1.
+            over the bytes a second of a large copy in place, as the step is. What fits
+            into a cache exceeds 1.
 
     python bench/step.py            but 10,000 leaves: optax compiles them for minutes
     python bench/step.py --all
@@ -31,6 +32,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from models import optimizer_step
 from record import NO_SLOWER, Record, arguments, cores, progress
 from roofline import roofs
 from turns import rounds, steps
@@ -126,12 +128,7 @@ class Stepping:
     """A jitted step of a library's: what it holds, and how it goes on."""
 
     def __init__(self, library: Any, tx: Any, params: Any, grads: Any):
-        def step(params: Any, state: Any, grads: Any) -> Any:
-            if jax.tree.structure(grads) != jax.tree.structure(params):
-                grads = jopt.pack_like(params, grads)
-            updates, state = tx.update(grads, state, params)
-            return library.apply_updates(params, updates), state
-
+        step = optimizer_step(library, tx)
         self.program = jax.jit(step, donate_argnums=(0, 1))
         # A program's own arrays: they are donated.
         self.held = jax.tree.map(jnp.copy, params), tx.init(params)
@@ -229,7 +226,7 @@ def measured(case: Case, seconds: float, copies: float | None, record: Record) -
     if joined:
         print(f"{'':6}gradients by leaf: {medians['optax'] / medians['by leaf']:.2f} x")
     if roof:
-        print(f"{'':6}{roof:.2f} of the bandwidth of a copy")
+        print(f"{'':6}{roof:.2f} of the bandwidth of a copy in place")
 
 
 def main() -> None:

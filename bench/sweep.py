@@ -19,15 +19,14 @@ first round only: it is slow, and its compiling is part of it.
 
 import argparse
 import functools
-import json
 import statistics
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from record import keep, question
 
 import jopt
 from jopt import sweep
@@ -35,8 +34,6 @@ from jopt.cli import named
 from jopt.sweep.compiled.block import evaluate
 from jopt.sweep.plan import Plan
 from jopt.sweep.surroundings import surroundings
-
-HERE = Path(__file__).parent
 
 
 class Work:
@@ -113,7 +110,7 @@ def serial(work):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=question(__doc__))
     parser.add_argument("--task", default="digits", choices=list(named.BUILT_IN))
     parser.add_argument("--rates", type=int, default=64)
     parser.add_argument("--steps", type=int, help="default: the task's epochs")
@@ -158,7 +155,7 @@ def main():
         **({"script": train["script"]} if "script" in train else {}),
     }
     report = {
-        "question": __doc__.splitlines()[0],
+        "question": question(__doc__),
         "task": options.task,
         "rates": options.rates,
         "steps": steps,
@@ -180,11 +177,7 @@ def main():
         print(
             f"{name:8}{total[name]:10.2f}{apart}{total[name] / jopt_total:12.2f}{ratio}"
         )
-    device = report["device"]["kind"].replace(" ", "-").lower()
-    path = HERE / "results" / f"sweep-{options.task}-{options.rates}-{device}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"written to {path.relative_to(HERE.parent)}")
+    keep(f"sweep-{options.task}-{options.rates}", report)
 
 
 if __name__ == "__main__":

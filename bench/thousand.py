@@ -22,7 +22,8 @@ callbacks together take 1 % of the time.
     python bench/thousand.py --quick         a tenth of it, for CI, no file
 """
 
-# Nothing but the standard library: a child's peak begins with its parent's size.
+# Nothing but the standard library, so not `record`, which imports jax: a child's peak
+# begins with its parent's size.
 import argparse
 import json
 import os

@@ -8,15 +8,15 @@ jopt        `jopt.train_step`, of `jopt.TrainState.create(params, tx)`. It also 
             the norm of the gradients and the hyperparameters, folds a key, and leaves
             everything as it was where the gradients are not finite; optax's does not
 no buckets  the same, of `create(..., buckets=False)`
-gradients   the loss, its gradients and their norm, and no optimizer: below that no step
-            that clips can come
+gradients   the loss, its gradients and their norm, and no optimizer. Parameters are
+            handed over leaf by leaf: of many, a step in buckets can be faster than this
 10 a call   `jopt.train_steps`, ten steps a call; a row of its own, a step's time. XLA's
             convolutions are slow within a loop on a CPU: the CNN has no such row
 
 First all take three steps from one start and must come to the same losses.
 
 products    roof: what XLA says that jopt's step multiplies and moves, over the time,
-bytes       over what this device does of large products and of a large copy
+bytes       over what this device does of large products and of a large copy in place
 
     python bench/train_step.py
     python bench/train_step.py --quick

@@ -1,6 +1,5 @@
 """What scaling.py times: steps of some trials, by the engine's parts and by optax."""
 
-import functools
 import time
 
 import jax
@@ -65,24 +64,9 @@ def repeats(number):
 
 def started(program, first):
     """Return a block of trials before their first step, from the trial `first` on."""
-    lanes = program.lanes
-    rows = np.minimum(np.arange(first, first + program.block), lanes.count - 1)
-    seeded = lanes.seeded._replace(
-        rows=lanes.seeded.rows[rows], folds=lanes.seeded.folds[rows]
-    )
-    txs = jax.tree.map(lambda leaf: leaf[rows], lanes.txs)
-    leaves = jax.tree.leaves(_start(lanes)(txs, seeded))
-    return jax.tree.unflatten(_structure(program), leaves)
-
-
-@functools.cache
-def _start(lanes):
-    return jax.jit(lanes.start)
-
-
-@functools.cache
-def _structure(program):
-    return jax.tree.structure(program.zeros())
+    rows = np.minimum(np.arange(first, first + program.block), program.lanes.count - 1)
+    own, shared = program.start(rows, 0)
+    return [own], [shared]
 
 
 def serial(work):

@@ -49,12 +49,14 @@ class Layout:
         return math.prod(self.shapes[leaf])
 
     def vector(self, leaves: Mapping[int, Any], numbers: tuple[int, ...]) -> jax.Array:
-        """Return one vector of the leaves with these numbers, zeros behind them."""
-        flat = [jnp.ravel(jnp.asarray(leaves[i])) for i in numbers]
+        """Return one vector of the leaves with these numbers, zeros behind them.
+
+        Further axes in front, trials of a sweep, stay in front.
+        """
+        flat = [_flat(jnp.asarray(leaves[i]), len(self.shapes[i])) for i in numbers]
         rest = self.length(numbers) - sum(map(self.size, numbers))
-        return jnp.concatenate(
-            [*flat, *([jnp.zeros(rest, flat[0].dtype)] * (rest > 0))]
-        )
+        zeros = [jnp.zeros((*flat[0].shape[:-1], rest), flat[0].dtype)] * (rest > 0)
+        return jnp.concatenate([*flat, *zeros], axis=-1)
 
     def length(self, numbers: tuple[int, ...]) -> int:
         """Return how long the vector of the leaves with these numbers is."""
@@ -64,3 +66,8 @@ class Layout:
         """Return where in their vector the leaves with these numbers begin."""
         sizes = map(self.size, numbers[:-1])
         return list(itertools.accumulate(sizes, initial=0))
+
+
+def _flat(x: jax.Array, axes: int) -> jax.Array:
+    """Return `x` with its last `axes` axes as one."""
+    return x.reshape(*x.shape[: x.ndim - axes], math.prod(x.shape[x.ndim - axes :]))

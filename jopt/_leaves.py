@@ -92,7 +92,8 @@ def sum_leaves(rule: Callable[..., Any], *trees: PyTree) -> jax.Array:
     first = jax.tree.leaves(trees[0])
     columns = [first, *(leaves_like(trees[0], tree) for tree in trees[1:])]
     sums = [jnp.sum(rule(*map(wide, row))) for row in zip(*columns, strict=True)]
-    return sum(sums, start=jnp.zeros((), jnp.float32))
+    with jax.numpy_dtype_promotion("standard"):  # float32 to float64
+        return sum(sums, start=jnp.zeros((), jnp.float32))
 
 
 def normal_like(key: jax.Array, tree: PyTree) -> PyTree:

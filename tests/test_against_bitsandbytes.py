@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from one_update import trained
 
 import jopt
 from jopt.wrappers._coded import Coded
@@ -116,16 +117,7 @@ def test_a_training_with_adamw_is_the_same(theirs, monkeypatch, spread):
         optimizer.step()
     tx = jopt.low_bit(jopt.adamw(rate, b1, b2, eps, weight_decay=decay), code=NEAREST)
 
-    def step(carry, g):
-        params, state = carry
-        updates, state = tx.update(g, state, params)
-        return (jopt.apply_updates(params, updates), state), None
-
-    @jax.jit
-    def trained(params, grads):
-        return jax.lax.scan(step, (params, tx.init(params)), grads)[0]
-
-    params, state = trained(jnp.asarray(start), jnp.asarray(grads))
+    params, state = jax.jit(trained)(tx, jnp.asarray(grads), jnp.asarray(start))
 
     kept = optimizer.state[weights]
     adam = state.inner_state[0]

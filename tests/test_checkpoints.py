@@ -6,6 +6,7 @@ import numpy as np
 import orbax.checkpoint
 import pytest
 from classifiers import BATCH, linen_loss, linen_model, plain_model
+from one_update import key_data
 
 import jopt
 from jopt._buckets import Buckets
@@ -27,12 +28,7 @@ def after(steps, state):
 
 def numbers(state):
     """Every array of a state, leaf by leaf, keys as their bits."""
-
-    def leaf(x):
-        is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
-        return np.array(jax.random.key_data(x) if is_key else x)
-
-    return jax.tree.map(leaf, jax.tree.leaves(state.by_leaf()))
+    return jax.tree.map(np.array, key_data(jax.tree.leaves(state.by_leaf())))
 
 
 @pytest.fixture(scope="module")

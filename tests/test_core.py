@@ -7,13 +7,8 @@ import pytest
 from table import counted
 
 import jopt
-from jopt._leaves import (
-    map_leaves,
-)
-from jopt._numbers import (
-    bias,
-    root,
-)
+from jopt._leaves import map_leaves
+from jopt._numbers import bias, root
 
 COMPILED = []
 jax.monitoring.register_event_duration_secs_listener(

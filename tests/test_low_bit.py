@@ -108,6 +108,18 @@ def test_copies_of_the_params_are_no_moments(make):
     np.testing.assert_array_equal(copies[0], params)
 
 
+def test_codes_inside_codes_stay_as_they_are():
+    inner = jopt.low_bit(jopt.adam(0.1), bits=4, block=32, min_size=100)
+    groups = {"a": inner, "b": jopt.adam(0.1)}
+    tx = jopt.low_bit(jopt.partition(groups, {"a": "a", "b": "b"}), min_size=1000)
+    params = {name: jnp.ones((64, 64)) for name in groups}
+    state = tx.init(params)
+    _, after = jax.jit(tx.update)(params, state, params)
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    coded = [x for x in jax.tree.leaves(after, is_leaf=is_coded) if is_coded(x)]
+    assert sorted(x.bits for x in coded) == [4, 4, 8, 8]
+
+
 @each_width
 @pytest.mark.parametrize("signed", [False, True])
 def test_codes_are_the_nearest_entries(bits, signed):

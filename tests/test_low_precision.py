@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from one_update import trained
 from sklearn.datasets import load_digits
 
 import jopt
@@ -26,25 +27,14 @@ def float64(tree):
     return jax.tree.map(lambda x: np.asarray(x).astype(np.float64), tree)
 
 
-@jax.jit
-def run(tx, params, grads):
-    """The params and the state after a step for each of `grads`."""
-
-    def step(carry, g):
-        params, state = carry
-        updates, state = tx.update(g, state, params)
-        return (jopt.apply_updates(params, updates), state), None
-
-    return jax.lax.scan(step, (params, tx.init(params)), grads)[0]
-
-
+run = jax.jit(trained)
 SGD = jopt.sgd(0.75)  # of few bits, so that the length of a step is exact
 
 
 @jax.jit
 def stepped(tx, params, grads):
     """Where the params are after one step of SGD."""
-    return run(tx, params, grads[None])[0]
+    return run(tx, grads[None], params)[0]
 
 
 def exact(params, grads):
@@ -75,8 +65,8 @@ def test_a_thousand_steps_of_a_thousandth_are_one(name):
     grads = -jnp.ones((1000, 256), jnp.bfloat16)
     start = jnp.ones(256, jnp.bfloat16)
 
-    alone = float64(run(jopt.sgd(1e-3), start, grads)[0])
-    moved = float64(run(WRAPPERS[name](jopt.sgd(1e-3)), start, grads)[0])
+    alone = float64(run(jopt.sgd(1e-3), grads, start)[0])
+    moved = float64(run(WRAPPERS[name](jopt.sgd(1e-3)), grads, start)[0])
 
     np.testing.assert_array_equal(alone, 1)
     if name == "stochastic":
@@ -180,7 +170,7 @@ def test_random_bits_differ_by_leaf_step_and_key_and_are_those_of_the_key():
     @jax.jit
     def after(key):
         tx = stochastic_rounding(jopt.sgd(1.0), key)
-        first, state = run(tx, start, jax.tree.map(lambda s: s[:1], step))
+        first, state = run(tx, jax.tree.map(lambda s: s[:1], step), start)
         updates, _ = tx.update(jax.tree.map(lambda s: s[1], step), state, start)
         return [*jax.tree.leaves(first), *jax.tree.leaves(updates)]
 
@@ -215,7 +205,7 @@ def test_kahan_keeps_what_the_parameters_round_away(dtype):
     # Through zero and back now and then: long ways, which the dtype cannot show.
     grads = jnp.asarray(rng.normal(size=(300, 512)) * np.abs(float64(p)) / 12, dtype)
 
-    moved, state = run(kahan(SGD), p, grads)
+    moved, state = run(kahan(SGD), grads, p)
 
     path = float64(p) - 0.75 * np.cumsum(float64(grads), axis=0)
     assert state.compensation.dtype == moved.dtype
@@ -238,8 +228,8 @@ def test_wide_parameters_beside_low_ones_move_as_without_the_wrapper(name):
     grads = jax.tree.map(lambda p: jnp.stack([p, -p / 2, p / 3]), params)
     inner = jopt.adamw(1e-2, weight_decay=0.1)
 
-    alone, _ = run(inner, params, grads)
-    got, state = run(WRAPPERS[name](inner), params, grads)
+    alone, _ = run(inner, grads, params)
+    got, state = run(WRAPPERS[name](inner), grads, params)
 
     for leaf in ("wide", "complex"):
         if name == "master":
@@ -285,7 +275,7 @@ def test_a_hypergradient_goes_through_the_rounding(name):
 
     def end(rate):
         tx = WRAPPERS[name](jopt.sgd(rate))
-        return run(tx, start, grads)[0].astype(jnp.float32).sum()
+        return run(tx, grads, start)[0].astype(jnp.float32).sum()
 
     assert float(jax.grad(end)(1e-3)) == 20  # 5 steps of 4 coordinates
 

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from one_update import updates_of
 from reference.muon import newton_schulz, rows_of
 from table import assert_close, relaxed
 
@@ -117,11 +118,7 @@ def test_steps_are_those_of_optax(options):
     grads = {name: normal(8, *shape) for name, shape in shapes.items()}
 
     def run(tx):
-        def step(state, g):
-            updates, state = tx.update(g, state, params)
-            return state, updates
-
-        return jax.jit(lambda: jax.lax.scan(step, tx.init(params), grads)[1])()
+        return jax.jit(lambda: updates_of(tx, grads, params)[0])()
 
     ours = run(jopt.muon(0.1, **options))
     with relaxed():

@@ -1,4 +1,4 @@
-"""Promises of `train_step`: buckets, accumulation, many steps, what is not finite."""
+"""Promises of `train_step`: one program, buckets, accumulation, what is not finite."""
 
 import dataclasses
 import re
@@ -8,15 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from classifiers import (
-    BATCH,
-    KINDS,
-    linen_loss,
-    linen_model,
-    plain_loss,
-    plain_model,
-)
+from classifiers import BATCH, KINDS, linen_loss, linen_model, plain_loss, plain_model
 from flax.core import freeze
 
 import jopt
@@ -54,6 +48,113 @@ def run(step, state, batches):
         state, metrics = step(state, batch)
         seen.append(metrics)
     return state, seen
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_steps_reduce_the_loss_in_one_program(kind):
+    make, loss_fn = KINDS[kind]
+    state = TrainState.create(make(), jopt.adam(0.03))
+    step: Any = train_step(loss_fn)
+    losses = []
+    for _ in range(20):
+        state, metrics = step(state, BATCH)
+        losses.append(float(metrics.loss))
+    assert losses[-1] < 0.8 * losses[0]
+    assert step._cache_size() == 1
+    assert int(state.step) == 20
+
+
+def test_a_step_is_what_optax_does_by_hand():
+    params: Any = plain_model()
+    metrics, grads = None, None
+    tx = optax.chain(optax.clip_by_global_norm(0.1), optax.adamw(0.01))
+    opt_state = tx.init(params)
+    state = TrainState.create(
+        params, jopt.chain(jopt.clip_by_global_norm(0.1), jopt.adamw(0.01))
+    )
+    step = train_step(plain_loss)
+    with jax.numpy_dtype_promotion("standard"):
+        for _ in range(5):
+            grads = jax.grad(plain_loss)(params, BATCH, None)
+            updates, opt_state = tx.update(grads, opt_state, params)
+            params = optax.apply_updates(params, updates)
+    for _ in range(5):
+        state, metrics = step(state, BATCH)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), state.params, params
+    )
+    assert metrics is not None
+    np.testing.assert_allclose(metrics.grad_norm, jopt.global_norm(grads), rtol=1e-3)
+
+
+def test_the_state_is_donated():
+    state = TrainState.create(plain_model(), jopt.adam(0.1))
+    train_step(plain_loss)(state, BATCH)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.apart()[0]))
+
+
+def test_metrics_show_the_numbers_that_the_update_used():
+    schedule = jopt.linear_schedule(1.0, 0.0, 10)
+    state = TrainState.create(plain_model(), jopt.sgd(schedule, momentum=0.5))
+    step = train_step(plain_loss)
+    rates = []
+    for _ in range(3):
+        state, metrics = step(state, BATCH)
+        rates.append(float(metrics.hyperparameters["learning_rate"]))
+        assert float(metrics.hyperparameters["decay"]) == 0.5
+    np.testing.assert_allclose(rates, [1.0, 0.9, 0.8], rtol=1e-6)
+
+
+def test_a_new_number_is_no_new_program():
+    state = TrainState.create(plain_model(), jopt.sgd(1.0))
+    step: Any = train_step(plain_loss)
+    state, _ = step(state, BATCH)
+    before = jax.tree.map(np.asarray, state.params)
+    new = jopt.replace(state.tx, learning_rate=0.0)
+    state, _ = step(dataclasses.replace(state, tx=new), BATCH)
+    assert step._cache_size() == 1
+    jax.tree.map(np.testing.assert_array_equal, state.params, before)
+
+
+def test_states_are_trained_side_by_side_by_vmap():
+    rates = jnp.asarray([0.01, 0.1, 1.0])
+    step = train_step(plain_loss)
+
+    def create(rate):
+        return TrainState.create(plain_model(), jopt.sgd(rate))
+
+    states = jax.vmap(create)(rates)
+    alone = [create(rate) for rate in rates]
+    for _ in range(3):
+        states, metrics = jax.vmap(step, in_axes=(0, None))(states, BATCH)
+        alone = [step(state, BATCH)[0] for state in alone]
+    losses = [step(state, BATCH)[1].loss for state in alone]
+    states, metrics = jax.vmap(step, in_axes=(0, None))(states, BATCH)
+    np.testing.assert_allclose(metrics.loss, jnp.stack(losses), rtol=1e-5)
+
+
+def test_a_key_is_new_at_every_step():
+    def loss_fn(params, batch, key):
+        return jax.random.uniform(key) + 0 * params["w"].sum()
+
+    state, step = (
+        TrainState.create(plain_model(), jopt.sgd(0.1), 7),
+        train_step(loss_fn),
+    )
+    state, first = step(state, BATCH)
+    _, second = step(state, BATCH)
+    key = jax.random.key(7)
+    for number, metrics in enumerate((first, second)):
+        expected = jax.random.uniform(jax.random.fold_in(key, number))
+        np.testing.assert_array_equal(metrics.loss, expected)
+
+
+def test_extra_arguments_reach_the_transformation():
+    polyak = jopt.lift(optax.polyak_sgd)(max_learning_rate=1.0)
+    state = TrainState.create(plain_model(), polyak)
+    with jax.numpy_dtype_promotion("standard"):
+        state, _ = train_step(plain_loss)(state, BATCH)
+    assert not np.array_equal(state.params["w"], plain_model()["w"])
 
 
 MOMENTUM = jopt.sgd(0.1, momentum=0.9)
@@ -159,6 +260,44 @@ def test_a_microbatch_that_is_not_finite_is_left_out():
     assert metrics.nonfinite == 1
     assert state.skipped == 2
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(ended))
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, 0.0])
+def test_a_microbatch_of_weight_zero_is_left_out_and_not_counted(bad):
+    # A mean over no tokens is 0 / 0, and a padded batch is no overflow.
+    def loss_fn(params, batch, key):
+        x, mask = batch
+        return ((x @ params["w"])[:, 0] * mask).sum() / mask.sum()
+
+    mask = jnp.repeat(jnp.array([1.0, 0.0]), 8)
+    scale = jopt.LossScale(2.0**10)
+    state = TrainState.create(plain_model(), jopt.sgd(0.1), loss_scale=scale)
+    alone, _ = train_step(loss_fn)(
+        jax.tree.map(jnp.copy, state), (INPUTS[:8], mask[:8])
+    )
+    step = train_step(loss_fn, accumulate=2, weight=lambda batch: batch[1].sum())
+
+    state, metrics = step(state, (INPUTS.at[8:].set(bad), mask))
+
+    assert_close(state.params, alone.params, rtol=1e-6)
+    assert metrics.nonfinite == state.skipped == 0
+    assert state.loss_scale.scale == 2.0**10
+
+
+def test_a_weight_that_is_not_finite_leaves_its_microbatch_out():
+    state = TrainState.create(plain_model(), jopt.sgd(0.1))
+    alone, _ = train_step(plain_loss)(
+        jax.tree.map(jnp.copy, state), (INPUTS[:8], LABELS[:8])
+    )
+    number = jnp.repeat(jnp.array([1.0, jnp.nan]), 8)
+    step = train_step(
+        lambda params, batch, key: plain_loss(params, batch[0], key),
+        accumulate=2,
+        weight=lambda batch: batch[1].sum(),
+    )
+    state, metrics = step(state, (BATCH, number))
+    assert_close(state.params, alone.params, rtol=1e-6)
+    assert metrics.nonfinite == 1
 
 
 @pytest.mark.parametrize(
@@ -336,6 +475,36 @@ def test_a_step_can_be_differentiated(accumulate):
     assert_close(jax.grad(by_step)(0.1), jax.grad(by_hand)(0.1), rtol=1e-4)
 
 
+@pytest.mark.filterwarnings("error")
+def test_inside_another_program_nothing_is_donated():
+    step = train_step(plain_loss)
+
+    def loss_after(rate, state):
+        tx = jopt.replace(state.tx, learning_rate=rate)
+        state, _ = step(dataclasses.replace(state, tx=tx), BATCH)
+        return step(state, BATCH)[1].loss
+
+    state = TrainState.create(plain_model(), jopt.adam(0.1))
+    slope = jax.grad(loss_after)
+    found = slope(0.1, state)
+    for other in (jax.grad(jax.checkpoint(loss_after)), jax.jit(slope)):
+        np.testing.assert_allclose(other(0.1, state), found, rtol=1e-5)
+    assert state.params["w"].sum() == 8  # still there
+
+
+@pytest.mark.parametrize("settings", [{}, {"accumulate": 2}])
+def test_complex_parameters_go_down(settings):
+    def loss_fn(params, batch, key):
+        return jnp.square(jnp.abs(params["z"] - (1 + 2j)))
+
+    params = {"z": jnp.zeros((), jnp.complex64)}
+    state = TrainState.create(params, jopt.sgd(0.1))
+    step = train_step(loss_fn, **settings)
+    for _ in range(50):
+        state, _ = step(state, jnp.zeros(2))
+    assert abs(state.params["z"] - (1 + 2j)) < 1e-3
+
+
 def test_the_norm_is_read_once_and_factors_are_folded(programs):
     read = {k: p.cost_analysis()["bytes accessed"] for k, p in programs.items()}
     sums = {k: p.as_text().count(" reduce(") for k, p in programs.items()}
@@ -426,12 +595,14 @@ def test_float64_is_accumulated_in_float64():
 @pytest.mark.parametrize(
     ("settings", "batch", "message"),
     [
-        ({"accumulate": 0}, BATCH, "accumulate must be at least 1, got 0"),
-        ({"microbatch": 0}, BATCH, "microbatch must be at least 1, got 0"),
+        ({"accumulate": 0}, BATCH, "accumulate must be a whole number of at least 1"),
+        ({"microbatch": 0}, BATCH, "microbatch must be a whole number of at least 1"),
+        ({"accumulate": 2.0}, BATCH, "at least 1, got 2.0"),
+        ({"accumulate": 2, "microbatch": 2}, BATCH, "not both; got 2 and 2"),
         (
-            {"accumulate": 2, "microbatch": 2},
+            {"accumulate": 2, "weight": lambda batch: batch[0]},
             BATCH,
-            "not both; got 2 and 2",
+            r"weight must return one number for a microbatch, got .* \[8, 4\]; sum it",
         ),
         (
             {"accumulate": 3},
@@ -464,9 +635,46 @@ def test_averages_are_read_from_a_state_with_buckets_too(buckets):
         lambda x, y: np.testing.assert_allclose(x, y, 1e-6), mean, state.params
     )
 
-    state = TrainState.create(
-        plain_model(), jopt.schedule_free_sgd(0.1), buckets=buckets
+    params, tx = plain_model(), jopt.schedule_free_sgd(0.1)
+    opt_state = tx.init(params)
+    state = TrainState.create(params, tx, buckets=buckets)
+    state, _ = run(train_step(plain_loss), state, [BATCH] * 2)
+    for _ in range(2):  # after one the average is where the params are
+        grads = jax.grad(plain_loss)(params, BATCH, None)
+        updates, opt_state = tx.update(grads, opt_state, params)
+        params = jopt.apply_updates(params, updates)
+    assert_close(
+        jopt.schedule_free_eval_params(state.opt_state, state.params),
+        jopt.schedule_free_eval_params(opt_state, params),
     )
-    state, _ = train_step(plain_loss)(state, BATCH)
-    mean = jopt.schedule_free_eval_params(state.opt_state, state.params)
-    assert jax.tree.structure(mean) == jax.tree.structure(state.params)
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "found"),
+    [
+        (lambda params, batch, key: params["w"].sum(0), r"float32\[2\]"),
+        (lambda params, batch, key: None, "NoneType"),
+        (lambda params, batch, key: (params["w"].sum(), 1), "tuple"),
+        (lambda params, batch, key: jax.lax.complex(*params["w"][0]), r"complex64\[\]"),
+    ],
+)
+def test_a_loss_that_is_no_scalar_is_refused(loss_fn, found):
+    state = TrainState.create({"w": jnp.ones((3, 2))}, jopt.sgd(0.1))
+    with pytest.raises(TypeError, match=f"must return a real scalar, got {found}"):
+        train_step(loss_fn)(state, BATCH)
+
+
+def test_a_state_that_was_donated_or_is_none_is_said_to_be_so():
+    step = train_step(plain_loss)
+    state = TrainState.create(plain_model(), jopt.sgd(0.1))
+    step(state, BATCH)
+    with pytest.raises(ValueError, match="was given to a step before"):
+        step(state, BATCH)
+    with pytest.raises(TypeError, match=r"got tuple; call step\(state, batch\)"):
+        step(BATCH, state)
+
+
+def test_batches_of_many_steps_must_be_stacked():
+    state = TrainState.create(plain_model(), jopt.sgd(0.1))
+    with pytest.raises(ValueError, match="batches must be stacked"):
+        jopt.train_steps(plain_loss)(state, (jnp.ones((2, 4, 4)), LABELS))

@@ -6,10 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.core import Tracer
 from jax.tree_util import keystr, tree_leaves_with_path
 
 from jopt._pytree import PyTree
 from jopt.training.memory import bytes_of
+
+_GONE = (
+    "train_step: the state was given to a step before, which put the new state into "
+    "its memory; go on with what came back: state, metrics = step(state, batch)."
+)
 
 
 class Donating:
@@ -33,10 +39,25 @@ class Donating:
             return new.apart()[0], metrics
 
         self._program = jax.jit(program, donate_argnums=0)
+        # Inside another program nothing is donated: that one says what is.
+        self._inside = jax.jit(program)
 
     def __call__(self, state: Any, batch: PyTree) -> tuple[Any, Any]:
+        if not hasattr(state, "apart"):
+            raise TypeError(
+                "train_step: the state must be a TrainState, got "
+                f"{type(state).__name__}; call step(state, batch), in this order."
+            )
         changing, constant = state.apart()
-        new, metrics = self._program(changing, constant, batch)
+        if any(isinstance(x, Tracer) for x in jax.tree.leaves((state, batch))):
+            new, metrics = self._inside(changing, constant, batch)
+            return new.with_constant(constant), metrics
+        try:
+            new, metrics = self._program(changing, constant, batch)
+        except (RuntimeError, ValueError):
+            if any(x.is_deleted() for x in jax.tree.leaves(changing)):
+                raise ValueError(_GONE) from None
+            raise
         if self._cache_size() != self._programs:
             self._programs = self._cache_size()
             self._check(state, batch, new)
@@ -56,23 +77,37 @@ class Donating:
         held = sum(map(_bytes, jax.tree.leaves(before)))
         if analysis is None or analysis.alias_size_in_bytes >= held:
             return
-        changed = [
-            f"{keystr(path)} becomes {_kind(after)} from {_kind(old)}"
-            for (path, old), after in zip(
-                tree_leaves_with_path(before), jax.tree.leaves(new), strict=False
-            )
-            if _kind(old) != _kind(after)
-        ]
         warnings.warn(
             f"train_step: {held - analysis.alias_size_in_bytes:,} of the state's "
             f"{held:,} bytes are copied by the step instead of written in place, since "
-            + (
-                "; ".join(changed[:3]) + ": a step must keep shapes and dtypes."
-                if changed
-                else f"XLA for {jax.default_backend()} does not reuse their memory."
-            ),
+            + _reason(before, new.apart()[0]),
             stacklevel=3,
         )
+
+
+def _reason(before: PyTree, after: PyTree) -> str:
+    """Why the bytes of a state are not those of the state after it."""
+    held = zip(tree_leaves_with_path(before), jax.tree.leaves(after), strict=False)
+    arrays = [(keystr(path), old, new) for (path, old), new in held]
+    changed = [
+        f"{name} becomes {_kind(new)} from {_kind(old)}"
+        for name, old, new in arrays
+        if _kind(old) != _kind(new)
+    ]
+    if changed:
+        return "; ".join(changed[:3]) + ": a step must keep shapes and dtypes."
+    moved = [
+        name
+        for name, old, new in arrays
+        if isinstance(old, jax.Array)
+        and not old.sharding.is_equivalent_to(new.sharding, new.ndim)
+    ]
+    if moved:
+        return (
+            f"state{moved[0]} lies on other devices before the step than after it; "
+            "place it first: jax.device_put(state, shardings)."
+        )
+    return f"XLA for {jax.default_backend()} does not reuse their memory."
 
 
 def _bytes(x: Any) -> int:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import keystr, tree_leaves_with_path
 
 from jopt._leaves import full_like, global_norm, map_leaves
@@ -46,6 +47,8 @@ def whole(
     """
     differentiate = jax.value_and_grad(loss, has_aux=True)
     (value, changed), grads = differentiate(params, model_state, batch, key)
+    # JAX returns dL/dx - i dL/dy, and the way down is against dL/dx + i dL/dy.
+    grads = jax.tree.map(lambda g: g.conj() if jnp.iscomplexobj(g) else g, grads)
     changed = _like(model_state, changed)
     return Gradients(grads, (), value, changed, jnp.zeros((), jnp.int32))
 
@@ -64,8 +67,9 @@ def accumulated(
 
     parts: stacks of microbatches, each with a leading axis, of equal sizes within one.
     weight: w of a microbatch, a scalar; by default how many examples it has. The model
-    state goes from one to the next. A microbatch whose gradients are not finite adds
-    nothing, to no sum and to no state.
+    state goes from one to the next. A microbatch whose loss, gradients or weight are
+    not finite adds nothing, to no sum and to no state. One of weight 0, all padding,
+    counts as finite whatever its mean is, 0 / 0 for one, and adds nothing either.
     """
     microbatches = sum(map(examples, parts))
 
@@ -73,12 +77,18 @@ def accumulated(
         number, batch = at
         batch = division.batch(batch)
         w = examples(batch) if weight is None else weight(batch)
+        if np.shape(w) not in ((), (1,)):
+            raise ValueError(
+                "train_step: weight must return one number for a microbatch, got an "
+                f"array of shape {list(np.shape(w))}; sum it."
+            )
         w = jnp.asarray(w, jnp.float32).reshape(())
         # The key that it would have as a step of its own.
         key = jax.random.fold_in(state.key, state.step * microbatches + number)
         found = whole(loss, params, total.model_state, batch, key)
         grads = division.by_leaf(state.packed, found.grads)
         sound = jnp.isfinite(global_norm(grads)) & jnp.isfinite(found.loss)
+        sound &= jnp.isfinite(w)
 
         def sums(old: jax.Array, new: jax.Array) -> jax.Array:
             return jnp.where(sound, old + w * new, old)
@@ -88,7 +98,7 @@ def accumulated(
             loss=map_leaves(sums, total.loss, found.loss),
             weight=sums(total.weight, jnp.ones_like(w)),
             model_state=chosen(sound, found.model_state, total.model_state),
-            nonfinite=jnp.where(sound, total.nonfinite, total.nonfinite + 1),
+            nonfinite=total.nonfinite + (~sound & (w != 0)).astype(jnp.int32),
         ), None
 
     total = Total(
@@ -178,11 +188,21 @@ def _dealt(x: jax.Array, start: int, number: int, size: int) -> jax.Array:
 
 def examples(batch: PyTree) -> int:
     """Return the length of the leading axis of a batch's arrays."""
-    lengths = {jnp.shape(x)[:1] for x in jax.tree.leaves(batch)}
+    return leading(
+        batch,
+        "to accumulate, the arrays of a batch must have one leading axis, its examples",
+    )
+
+
+def leading(tree: PyTree, rule: str) -> int:
+    """Return the length of the leading axis that all arrays share.
+
+    Raises a ValueError that says the rule if they do not.
+    """
+    lengths = {jnp.shape(x)[:1] for x in jax.tree.leaves(tree)}
     if len(lengths) != 1 or () in lengths:
-        shapes = ", ".join(str(list(jnp.shape(x))) for x in jax.tree.leaves(batch))
+        shapes = ", ".join(str(list(jnp.shape(x))) for x in jax.tree.leaves(tree))
         raise ValueError(
-            "train_step: to accumulate, the arrays of a batch must have one leading "
-            f"axis, its examples, but their shapes are {shapes or 'none'}."
+            f"train_step: {rule}, but their shapes are {shapes or 'none'}."
         )
     return lengths.pop()[0]

@@ -13,8 +13,10 @@ from jopt._core import GradientTransformation, as_transformation
 from jopt._numbers import dtype_of
 from jopt._pytree import PyTree, pytree, static
 from jopt.training._forms import Form, Plain, form_of
+from jopt.training._given import check_options, check_params
 from jopt.training.loss_scale import LossScale
 from jopt.training.precision import Precision
+from jopt.wrappers._copies import made_of_numbers
 
 Constant: TypeAlias = tuple[Any, Any]
 
@@ -43,6 +45,7 @@ class TrainState:
     def __post_init__(self):
         # Numbers and arrays are two entries of jit's cache: arrays from the start, and
         # its own, for a step donates those of the loss scale.
+        self.__dict__["tx"] = as_transformation(self.tx)
         for name in ("tx", "loss_scale"):
             self.__dict__[name] = jax.tree.map(_own, self.__dict__[name])
 
@@ -75,28 +78,20 @@ class TrainState:
         `LossScale`.
 
         Raises a ValueError if there are no parameters, if `buckets` is below 0 or
-        `shards` below 1, and a TypeError if a parameter is neither float nor complex.
+        `shards` below 1, and a TypeError if a parameter is neither float nor complex,
+        or `precision` or `loss_scale` something else.
         """
-        for name, value, least in (("buckets", buckets, 0), ("shards", shards, 1)):
-            if value < least:
-                raise ValueError(
-                    f"TrainState: {name} must be at least {least}, got {value}."
-                )
+        check_options(buckets, shards, precision, loss_scale)
         form = form_of(model)
         params, model_state = form.split(model)
-        if not jax.tree.leaves(params):
-            raise ValueError(
-                f"TrainState: the model has no parameters, got {type(model).__name__} "
-                "without a leaf; give an nnx module with nnx.Param, linen's variables "
-                "with 'params', or a tree of arrays."
-            )
+        check_params(params, model)
         precision = precision or Precision()
         tx = precision.rounded(as_transformation(tx))
         params, model_state = jax.tree.map(
-            jnp.copy, (precision.held(params), model_state)
+            _copied, (precision.held(params), model_state)
         )
-        most = MOST if buckets is True else int(buckets)
-        packed = pack(params, tx, most, shards) if most else params
+        most = MOST if isinstance(buckets, (bool, np.bool_)) else int(buckets)
+        packed = pack(params, tx, most, shards) if buckets else params
         seeded = isinstance(key, (int, np.integer))
         return cls(
             step=jnp.zeros((), jnp.int32),
@@ -124,11 +119,21 @@ class TrainState:
     def with_params(self, params: PyTree) -> "TrainState":
         """Return this state with other parameters of the same tree, shapes and dtypes.
 
+        Arrays are copied. What the optimizer keeps of the parameters' own numbers, a
+        master copy, an average, where training began, it makes anew; moments stay.
+
         Raises a ValueError that names the first leaf that differs.
         """
         where = "TrainState.with_params"
         leaves = check_like(self.packed, params, dtypes=True, where=where)
-        return dataclasses.replace(self, packed=laid_out(self.packed, leaves))
+        packed = jax.tree.map(_placed_like, laid_out(self.packed, leaves), self.packed)
+        opt_state = jax.tree.map(
+            lambda kept, new, anew: _placed_like(new, kept) if anew else kept,
+            self.opt_state,
+            self.precision.stored(self.tx.init(packed)),
+            made_of_numbers(self.tx.init, packed),
+        )
+        return dataclasses.replace(self, packed=packed, opt_state=opt_state)
 
     def apart(self) -> tuple["TrainState", Constant]:
         """Return the state without what no step changes, and that."""
@@ -150,7 +155,7 @@ class TrainState:
         return unpack(self)
 
     def filled(self, by_leaf: "TrainState") -> "TrainState":
-        """Return what `by_leaf` holds, laid out as this state is.
+        """Return what `by_leaf` holds, copied and laid out as this state is.
 
         So a checkpoint is restored, whatever the buckets were when it was made:
 
@@ -164,9 +169,23 @@ class TrainState:
         return jax.tree.map(_placed_like, laid_out(self, leaves), self)
 
 
+def _copied(x: Any) -> jax.Array:
+    x = jnp.copy(x)
+    # A Python number's dtype is weak, and that of what a step returns is not.
+    return x.astype(x.dtype) if getattr(x, "weak_type", False) else x
+
+
 def _placed_like(x: Any, old: Any) -> Any:
-    """Return `x` bound to its device only if `old` is: it is one program then."""
-    if getattr(old, "committed", True) or not getattr(x, "committed", False):
+    """Return a copy of `x` that lies where `old` does.
+
+    Bound to a device only if `old` is: a step takes the two for two programs.
+    """
+    if isinstance(x, Tracer) or isinstance(old, Tracer):
+        return x
+    x = _copied(x)
+    if old.committed:
+        return jax.device_put(x, old.sharding)
+    if not x.committed:
         return x
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         data = np.asarray(jax.random.key_data(x))

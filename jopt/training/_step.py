@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jopt._buckets import unpack
 from jopt._core import GradientTransformation
@@ -20,7 +21,14 @@ from jopt.training._division import Division, Undivided
 from jopt.training._donation import Donating
 from jopt.training._folded import with_numbers_together, without_clip
 from jopt.training._forms import Loss, pure_loss
-from jopt.training._gradients import Gradients, Weight, accumulated, split, whole
+from jopt.training._gradients import (
+    Gradients,
+    Weight,
+    accumulated,
+    leading,
+    split,
+    whole,
+)
 from jopt.training._state import TrainState
 
 
@@ -89,7 +97,8 @@ def train_step(
 
     The state is donated: the one passed in is gone, its memory is the new one's. A new
     number in `state.tx` is no new program. A step can be differentiated, backwards too:
-    with respect to a rate, say (then give it a copy of the state).
+    with respect to a rate, say. Inside `jax.grad`, `jax.vmap` or another jitted
+    function nothing is donated; that function's own `donate_argnums` says what is.
 
     A loss or gradients that are not finite change nothing but the counts: a microbatch
     is left out of the mean, a step leaves params, optimizer and model state as they
@@ -100,8 +109,12 @@ def train_step(
     batch, if the devices cannot share it, or if `shardings` are of another state.
     """
     for name, value in (("accumulate", accumulate), ("microbatch", microbatch)):
-        if value is not None and value < 1:
-            raise ValueError(f"train_step: {name} must be at least 1, got {value}.")
+        whole_number = isinstance(value, (int, np.integer))
+        if value is not None and not (whole_number and value >= 1):
+            raise ValueError(
+                f"train_step: {name} must be a whole number of at least 1, got "
+                f"{value!r}."
+            )
     if accumulate > 1 and microbatch is not None:
         raise ValueError(
             "train_step: give accumulate, how many microbatches, or microbatch, their "
@@ -138,7 +151,12 @@ def train_steps(loss_fn: Callable[..., Any], **kwargs: Any) -> Donating:
     its steps. (On a CPU XLA's convolutions are slow inside such a loop.)
     """
     step = train_step(loss_fn, **kwargs)
-    return Donating(lambda state, batches: jax.lax.scan(step.function, state, batches))
+
+    def steps(state: TrainState, batches: PyTree) -> tuple[TrainState, Metrics]:
+        leading(batches, "batches must be stacked, a leading axis of steps")
+        return jax.lax.scan(step.function, state, batches)
+
+    return Donating(steps)
 
 
 def _loss(loss_fn: Callable[..., Any], state: TrainState) -> Loss:

@@ -51,7 +51,8 @@ class Kahan(GradientTransformation):
 
     def init(self, params):
         def leaf(p: Any) -> Any:
-            return jnp.zeros_like(p) if is_low(p) else MaskedNode()
+            # Zero, but made of p: it belongs to these numbers (see `made_of_numbers`).
+            return jnp.asarray(p) - p if is_low(p) else MaskedNode()
 
         inner = self.inner.init(jax.tree.map(wide, params))
         return KahanState(jax.tree.map(leaf, params), inner)

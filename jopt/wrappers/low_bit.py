@@ -10,6 +10,7 @@ from jopt._core import GradientTransformation, as_transformation, joint
 from jopt._pytree import PyTree, pytree, static
 from jopt.wrappers._coded import Coded, decoded, is_coded
 from jopt.wrappers._codes import Code, Companded as Companded, Dynamic as Dynamic
+from jopt.wrappers._copies import made_of_numbers
 
 
 class LowBitState(NamedTuple):
@@ -42,8 +43,8 @@ class LowBit(GradientTransformation):
     float, and those that `init` makes of the params' own numbers: a master copy, an
     average, where training began. They are no moments: they move by less than a step of
     these codes. Vectors of small leaves (see `pack`) stay too, and leaves of at least
-    min_size are not joined to them. What `accumulate`, `kahan` and the like keep is no
-    moment either, but looks like one: they go around, `kahan(low_bit(tx))`.
+    min_size are not joined to them. What `accumulate` and the like keep is no moment
+    either, but looks like one: they go around, `accumulate(low_bit(tx), 4)`.
 
     A block with a NaN or an infinity becomes NaN as a whole, so that a check for them
     still finds them. Where numbers of very different sizes share a block, the mean
@@ -80,15 +81,18 @@ class LowBit(GradientTransformation):
 
     def init(self, params):
         state = self.inner.init(params)
-        copies = _made_of_numbers(self.inner.init, params)
+        copies = made_of_numbers(self.inner.init, params)
 
-        def leaf(x: jax.Array, copy: bool, joined: bool) -> Any:
+        def leaf(x: Any, copy: Any, joined: Any) -> Any:
+            if is_coded(x):
+                return x
             large = x.size >= self.min_size and jnp.issubdtype(x.dtype, jnp.floating)
             if copy or joined or not large:
                 return x
             return Coded.of(x, self.bits, self.block, self.code)
 
-        return LowBitState(jax.tree.map(leaf, state, copies, _in_vectors(state)))
+        joined = _in_vectors(state)
+        return LowBitState(jax.tree.map(leaf, state, copies, joined, is_leaf=is_coded))
 
     def update(self, updates, state, params=None, **extra):
         old = state.inner_state
@@ -101,17 +105,6 @@ class LowBit(GradientTransformation):
 
 
 low_bit = LowBit
-
-
-def _made_of_numbers(init: Any, params: PyTree) -> PyTree:
-    """For each array of the state: whether it depends on params' values, not shapes."""
-    program, shapes = jax.make_jaxpr(init, return_shape=True)(params)
-    depend = set(program.jaxpr.invars)
-    for step in program.jaxpr.eqns:
-        if any(not hasattr(x, "val") and x in depend for x in step.invars):
-            depend.update(step.outvars)
-    found = (not hasattr(x, "val") and x in depend for x in program.jaxpr.outvars)
-    return jax.tree.structure(shapes).unflatten(found)
 
 
 def _in_vectors(state: PyTree) -> PyTree:

@@ -138,10 +138,7 @@ from reference.schedules import (
     warmup_linear_decay_schedule as warmup_linear_decay_schedule,
     warmup_stable_decay_schedule as warmup_stable_decay_schedule,
 )
-from reference.shampoo import (
-    scale_by_shampoo as scale_by_shampoo,
-    shampoo as shampoo,
-)
+from reference.shampoo import scale_by_shampoo as scale_by_shampoo, shampoo as shampoo
 from reference.signs import (
     rprop as rprop,
     scale_by_rprop as scale_by_rprop,
