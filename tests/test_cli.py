@@ -10,11 +10,13 @@ import signal
 import subprocess
 import sys
 import textwrap
+from typing import Any
 
 import numpy as np
 import pytest
 
 from jopt.cli import main
+from jopt.sweep.resuming.journal import Journal
 
 COLUMNS = "trial,learning_rate,seed,status,steps,train_loss,valid_loss,valid_accuracy"
 SHORT = ["--steps", "20", "--block", "4", "--learning-rate", "1e-4:1e-2:4"]
@@ -321,3 +323,70 @@ def test_a_directory_that_breaks_in_mid_run_is_said_and_the_status_is_2(
     assert sentence in captured.err
     assert sentence in captured.out
     assert {row["status"] for row in rows_of(tmp_path / "out")} == {"complete"}
+
+
+def test_a_bad_argument_costs_no_sweep_that_is_there(tmp_path, refused):
+    place = tmp_path / "out"
+    arguments = [*SHORT, "--out", str(place)]
+    assert main(["sweep", *arguments]) == 0
+    before = {path.name: path.stat().st_mtime for path in place.iterdir()}
+    assert "block of at least 1" in refused(*arguments, "--overwrite", "--block", "0")
+    assert {path.name: path.stat().st_mtime for path in place.iterdir()} == before | {
+        "command.json": (place / "command.json").stat().st_mtime
+    }
+    assert main(["sweep", "--resume", str(place)]) == 0
+
+
+def test_a_bad_argument_leaves_the_directory_free(tmp_path, refused):
+    place = str(tmp_path / "out")
+    assert "block of at least 1" in refused(*SHORT, "--out", place, "--block", "0")
+    assert "There is no pruner foo" in refused(*SHORT, "--out", place, "--pruner=foo")
+    assert main(["sweep", *SHORT, "--out", place]) == 0
+
+
+def test_a_sweep_that_is_being_written_is_not_overwritten(tmp_path, refused):
+    place = tmp_path / "out"
+    assert main(["sweep", *SHORT, "--out", str(place)]) == 0
+    asked = (place / "command.json").read_text()
+    with Journal(place):
+        error = refused(*SHORT, "--out", str(place), "--overwrite")
+    assert "Another process is writing" in error
+    assert (place / "command.json").read_text() == asked
+
+
+def test_overwriting_removes_the_other_sweep_and_no_file_of_the_users(tmp_path):
+    place = tmp_path / "out"
+    place.mkdir()
+    for name in ("notes.txt", "lineage.json", "mine.png", "learning_rate.png"):
+        (place / name).write_text("here")
+    (place / "trials.csv").write_text("trial,learning_rate,seed\n")
+    with Journal(place) as journal:
+        journal.append({"another": "sweep"})
+    assert main(["sweep", *SHORT, "--out", str(place), "--overwrite"]) == 0
+    assert not (place / "lineage.json").exists()
+    assert (place / "notes.txt").read_text() == (place / "mine.png").read_text()
+    assert b"another" not in (place / "journal.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"task"'])
+def test_a_damaged_command_is_said_to_be_so(tmp_path, refused, content):
+    (tmp_path / "command.json").write_text(content)
+    assert "command.json is damaged" in refused("--resume", str(tmp_path))
+
+
+def test_a_task_file_that_is_no_python_is_named_with_the_line(tmp_path, refused):
+    (tmp_path / "mine.py").write_text("def f(:\n")
+    assert "mine.py, line 1, is no Python" in refused(f"{tmp_path}/mine.py:f")
+
+
+def test_a_reader_that_leaves_does_not_end_the_training(tmp_path):
+    place = tmp_path / "out"
+    command = [sys.executable, "-m", "jopt.cli", "sweep", *SHORT, "--out", str(place)]
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    running: Any = subprocess.Popen(command, **pipes)
+    with running:
+        running.stdout.readline()
+        running.stdout.close()
+        assert running.stderr.read() == b""
+    assert running.returncode == 0
+    assert (place / "trials.csv").exists()

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show
             return options.run(options)
     except KeyboardInterrupt:
-        print("jopt: interrupted before anything was trained.", file=sys.stderr)
+        print("jopt: interrupted; nothing was saved.", file=sys.stderr)
         return 130
     except Exception as error:
         place = _place_in_users_file(error)

@@ -1,26 +1,41 @@
 """What a sweep was asked for, noted beside its files so that it can be resumed."""
 
 import argparse
+import contextlib
 import json
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 COMMAND, JOURNAL = "command.json", "journal.jsonl"
 ANEW = ("resume", "memory", "devices", "tensorboard", "keep")  # may be given again
 NOT_ASKED = ("run", "defaults")
+DAMAGED = "go on with jopt.sweep.resume(directory), which does without it."
 
 
-def begin(options: argparse.Namespace, directory: Path) -> None:
-    """Note what is asked for; remove what a sweep that is overwritten left."""
-    for left in (JOURNAL, "checkpoints"):
-        path = directory / left
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+@contextlib.contextmanager
+def noted(options: argparse.Namespace, directory: Path) -> Iterator[None]:
+    """Note what is asked for; take it back if the sweep ends before it has begun."""
+    path, journal = directory / COMMAND, directory / JOURNAL
+    before, header = _bytes(path), _bytes(journal).partition(b"\n")[0]
     asked = {n: value for n, value in vars(options).items() if n not in NOT_ASKED}
     plain = {k: str(v) if isinstance(v, Path) else v for k, v in asked.items()}
     file, colon, name = options.task.rpartition(":")
     if colon:
         plain["task"] = f"{Path(file).resolve()}:{name}"
-    (directory / COMMAND).write_text(json.dumps(plain, indent=2) + "\n")
+    path.write_text(json.dumps(plain, indent=2) + "\n")
+    try:
+        yield
+    except BaseException:
+        if _bytes(journal).partition(b"\n")[0] == header:
+            path.write_bytes(before) if before else path.unlink()
+            if not _bytes(journal):
+                journal.unlink(missing_ok=True)
+        raise
+
+
+def _bytes(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
 
 
 def as_begun(options: argparse.Namespace) -> argparse.Namespace:
@@ -42,11 +57,22 @@ def as_begun(options: argparse.Namespace) -> argparse.Namespace:
                 f"--resume goes on with what the sweep was asked for, and takes no "
                 f"other {name.replace('_', ' ')}; leave it out, or start a new sweep."
             )
-    begun = json.loads(path.read_text())
+    begun = _begun(path, set(options.defaults))
     given = {n: getattr(options, n) for n in ANEW}
     if options.keep == options.defaults["keep"]:
         del given["keep"]
     return argparse.Namespace(**{**begun, **given})
+
+
+def _begun(path: Path, names: set[str]) -> dict[str, Any]:
+    try:
+        begun = json.loads(path.read_text())
+        missing = names - begun.keys()
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); {DAMAGED}") from None
+    if missing:
+        raise ValueError(f"{path} is damaged (no {min(missing)}); {DAMAGED}")
+    return begun
 
 
 def started(directory: Path) -> bool:

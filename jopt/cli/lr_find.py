@@ -88,15 +88,14 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
     # Here and not above: `jopt lr-find --help` waits for none of these.
-    from rich.console import Console
-
     from jopt.cli import display, named
+    from jopt.cli.output import Output
     from jopt.sweep.rates.range_test import lr_range
 
     task = named.task(options.task)
     factory, given = named.optimizer(options.optimizer), settings(options.set)
     directory = prepare(options, f"{task.name}-lr-find")
-    console = Console(highlight=False, soft_wrap=True)
+    console = Output()
     console.print(f"{task.name}: {options.rates} rates, {options.seeds} seeds")
     with display.Display(console, ["learning_rate"]) as show:
         found = lr_range(

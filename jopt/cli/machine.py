@@ -1,6 +1,9 @@
 """The devices that a command asks for."""
 
+import os
 from typing import Any
+
+MOST = 16  # CPU devices a core; with more, JAX takes minutes to start
 
 
 def prepare(count: int | None) -> None:
@@ -13,8 +16,11 @@ def prepare(count: int | None) -> None:
         return
     import jax
 
-    if count < 1:
-        raise ValueError(f"--devices must be at least 1, got {count}.")
+    most = MOST * (os.cpu_count() or 1)
+    if not 1 <= count <= most:
+        raise ValueError(
+            f"--devices must be between 1 and {most}, {MOST} a core, got {count}."
+        )
     jax.config.update("jax_num_cpu_devices", count)
 
 

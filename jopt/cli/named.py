@@ -97,11 +97,14 @@ def _load(path: Path) -> ModuleType:
     assert spec is not None  # the name ends in .py
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(
-        0, str(path.parent.resolve())
-    )  # for what the file imports beside it
+    sys.path.insert(0, str(path.parent.resolve()))  # what the file imports beside it
     sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ValueError(
+            f"{error.filename}, line {error.lineno}, is no Python: {error.msg}."
+        ) from error
     return module
 
 

@@ -71,6 +71,8 @@ def population(texts: list[str]) -> sweep.PopulationBasedTraining | None:
                 f"--evolve got {text!r}; write NAME=LOW:HIGH, as in "
                 "learning_rate=1e-4:1e-1."
             )
+        if name in mutations:
+            raise ValueError(f"--evolve gives {name} a second time; give it once.")
         mutations[name] = distribution(given, f"--evolve {name}")
     return sweep.PopulationBasedTraining(mutations) if mutations else None
 

@@ -133,10 +133,9 @@ def _add_machine(add: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
     # Here and not above: `jopt sweep --help` waits for none of these.
-    from rich.console import Console
-
     from jopt import sweep
     from jopt.cli import again, display, machine, rules, space
+    from jopt.cli.output import Output
 
     machine.prepare(options.devices)
     directory, resumed = options.resume, False
@@ -145,37 +144,38 @@ def run(options: argparse.Namespace) -> int:
     task, trials = space.trials(options)
     if directory is None:
         directory = prepare(options, task.name)
-    if not resumed:
-        again.begin(options, directory)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Output()
     many = len(trials) * options.seeds * options.folds
     console.print(f"{task.name}: {many} trials" + (", resumed" if resumed else ""))
     shared: dict[str, Any] = {
         "devices": machine.devices(options.devices),
         "memory": rules.size(options.memory),
     }
+    pruner, population = rules.pruner(options.pruner), rules.population(options.evolve)
     try:
         with display.Display(console, list(trials[0].hyperparameters)) as show:
             if resumed:
                 result = sweep.resume(directory, task, trials, progress=show, **shared)
             else:
-                result = sweep.run(
-                    task,
-                    trials,
-                    steps=options.steps,
-                    epochs=options.epochs,
-                    seeds=options.seeds,
-                    folds=options.folds,
-                    batch_size=options.batch_size,
-                    block=options.block,
-                    segments=options.segments,
-                    seed=options.seed,
-                    pruner=rules.pruner(options.pruner),
-                    population=rules.population(options.evolve),
-                    directory=directory,
-                    progress=show,
-                    **shared,
-                )
+                with again.noted(options, directory):
+                    result = sweep.run(
+                        task,
+                        trials,
+                        steps=options.steps,
+                        epochs=options.epochs,
+                        seeds=options.seeds,
+                        folds=options.folds,
+                        batch_size=options.batch_size,
+                        block=options.block,
+                        segments=options.segments,
+                        seed=options.seed,
+                        pruner=pruner,
+                        population=population,
+                        directory=directory,
+                        overwrite=options.overwrite,
+                        progress=show,
+                        **shared,
+                    )
     except KeyboardInterrupt:  # the second: the first lets the segment end
         print(f"jopt: stopped at once. {_go_on(directory)}", file=sys.stderr)
         return 130

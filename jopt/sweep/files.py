@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,20 @@ def save(result: "SweepResult", directory: Path, keep: int) -> list[Path]:
         written.append(report.save(result, directory))
     models.save(result, result.top(keep), directory / "best")
     return written
+
+
+def remove(directory: Path) -> None:
+    """Remove what `save` wrote of another sweep, and nothing else."""
+    names = ["curves.npz", "sweep.json", "best.json", "lineage.json", "report.html"]
+    table = directory / "trials.csv"
+    if table.is_file():
+        with table.open(newline="") as file:
+            columns = next(csv.reader(file), [])
+        names += ["trials.csv", "curves.png", *(f"{name}.png" for name in columns)]
+    for name in names:
+        (directory / name).unlink(missing_ok=True)
+    for name in ("best", "tensorboard"):
+        shutil.rmtree(directory / name, ignore_errors=True)
 
 
 def _table(result: "SweepResult", path: Path) -> Path:

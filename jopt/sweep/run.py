@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from jopt.sweep import arguments
 from jopt.sweep.compiled.devices import Device, Spread
 from jopt.sweep.compiled.memory import budget
 from jopt.sweep.engine import Engine
@@ -40,6 +41,7 @@ def run(
     pruner: Pruner | None = None,
     population: Population | None = None,
     directory: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
     devices: Sequence[Device] | None = None,
     memory: int | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -71,8 +73,10 @@ def run(
     block: trials trained together in one compiled call on a device; by default picked
     by timing. devices: that share the trials; by default all of this process's. memory:
     bytes to take of each device; by default nine tenths of what is free. directory:
-    where the sweep's state is kept, for `resume`. progress: called after each block.
-    callbacks: called at the end of each segment, with NumPy arrays.
+    where the sweep's state is kept, for `resume`. overwrite: whether the sweep that is
+    there is removed, as soon as this one has been checked and compiled. progress:
+    called after each block. callbacks: called at the end of each segment, with NumPy
+    arrays.
 
     A trial diverges when its loss is not finite, or above what the task says: its
     parameters stay as they are from that step on, and it is left out from the next
@@ -83,9 +87,36 @@ def run(
     is returned, with the rest marked `interrupted`. Where `directory` cannot be written
     any more, the sweep warns and goes on in memory; `info["unsaved"]` has the reason.
 
-    Raises a ValueError in a sentence where an argument does not fit, and an OSError
-    where `directory` cannot be written at the start.
+    Raises a TypeError or a ValueError in a sentence where an argument is of another
+    kind or does not fit, and an OSError where `directory` cannot be written at the start.
     """
+    needed = ("task", "trials", "seeds", "folds", "segments", "seed", "callbacks")
+    arguments.check(
+        "sweep.run",
+        needed,
+        task=task,
+        trials=trials,
+        steps=steps,
+        epochs=epochs,
+        seeds=seeds,
+        folds=folds,
+        batch_size=batch_size,
+        block=block,
+        segments=segments,
+        seed=seed,
+        pruner=pruner,
+        population=population,
+        directory=directory,
+        devices=devices,
+        memory=memory,
+        progress=progress,
+        callbacks=callbacks,
+    )
+    if steps is not None and epochs is not None:
+        raise ValueError(
+            f"sweep.run: steps or epochs must be left out, got {steps} steps and "
+            f"{epochs} epochs; each says how long a trial is."
+        )
     task.check()
     size = task.batch_size if batch_size is None else batch_size
     if steps is None:
@@ -104,7 +135,7 @@ def run(
         pruner=pruner,
         population=population,
     )
-    store = None if directory is None else Store.new(directory)
+    store = None if directory is None else Store.new(directory, overwrite)
     try:
         every, parts = _compiled(task, trials, options, devices, memory)
         if store is not None:
@@ -142,6 +173,18 @@ def resume(
     are not those of the journal, a FileNotFoundError if there is none, and a
     BlockingIOError while another process writes it.
     """
+    arguments.check(
+        "sweep.resume",
+        ("directory", "callbacks"),
+        directory=directory,
+        task=task,
+        trials=trials,
+        block=block,
+        devices=devices,
+        memory=memory,
+        progress=progress,
+        callbacks=callbacks,
+    )
     begun, _ = read(directory)
     options = Options.from_json(begun["options"])
     if block is not None:

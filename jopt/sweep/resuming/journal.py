@@ -72,6 +72,11 @@ class Journal:
         self._size += len(line)
         self.lines += 1
 
+    def clear(self) -> None:
+        """Take all lines out; the file stays, and stays locked."""
+        self.lines = self._size = 0
+        self._cut()
+
     def close(self) -> None:
         """Let others open the journal."""
         if self._file >= 0:

@@ -1,12 +1,14 @@
 """What a sweep can go on from after a crash: a journal and checkpoints."""
 
 import os
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jopt._pytree import PyTree
+from jopt.sweep import files
 from jopt.sweep.resuming.checkpoints import Checkpoints
 from jopt.sweep.resuming.journal import Journal, read
 
@@ -33,10 +35,13 @@ class Store:
         self.checkpoints = Checkpoints(directory)
 
     @classmethod
-    def new(cls, directory: str | os.PathLike[str]) -> "Store":
-        """Return the store of a new sweep; raise a sentence if there is one already."""
+    def new(cls, directory: str | os.PathLike[str], overwrite: bool) -> "Store":
+        """Return the store of a new sweep; raise a sentence if there is one already.
+
+        overwrite: whether that one is lost as soon as the new one begins.
+        """
         store = cls(directory)
-        if store.journal.lines:
+        if store.journal.lines and not overwrite:
             store.close()
             raise FileExistsError(
                 f"{directory} has the journal of a sweep; go on with it by "
@@ -45,7 +50,11 @@ class Store:
         return store
 
     def begin(self, header: dict[str, Any]) -> None:
-        """Write the header of a new sweep."""
+        """Write the header of a new sweep; what is left of another one is removed."""
+        if self.journal.lines:
+            self.journal.clear()
+            shutil.rmtree(self.checkpoints.directory, ignore_errors=True)
+            files.remove(self.directory)
         self.journal.append(header)
 
     def save(self, segment: int, record: dict[str, Any], tree: PyTree) -> None:
