@@ -108,10 +108,11 @@ def test_the_first_state_is_made_in_parts_and_nothing_is_sent(seen):
 
 @pytest.mark.parametrize("run", ["zero", "accumulated", "mixed", "low_bit"])
 def test_eight_devices_train_as_one_does(seen, run):
-    assert seen[run]["losses"] < 3e-6
-    # Adam turns the rounding of a gradient near zero to a part of its rate, 1e-2, and
-    # a moment between two codes goes to either.
-    assert seen[run]["gap"] < (3e-3 if run == "low_bit" else 1e-3)
+    # A moment between two codes goes to either.
+    wider = 10 if run == "low_bit" else 1
+    assert seen[run]["losses"] < 3e-6 * wider
+    # Adam turns the rounding of a gradient near zero to a part of its rate, 1e-2.
+    assert seen[run]["gap"] < 1e-3 * wider
 
 
 @pytest.mark.parametrize("run", ["zero", "accumulated", "mixed", "low_bit"])
