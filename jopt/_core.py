@@ -187,6 +187,18 @@ def needed(
     return given
 
 
+def needed_loss(value: Any, self: object, purpose: str) -> Any:
+    """Return the loss that was given, or raise a ValueError if there is no scalar."""
+    call = "tx.update(updates, state, params, value=loss)"
+    value = needed(value, self, purpose, call)
+    if jnp.shape(value):
+        raise ValueError(
+            f"{type(self).__name__}: value must be a scalar, got an array of shape "
+            f"{list(jnp.shape(value))}; take its mean."
+        )
+    return value
+
+
 def as_transformation(tx: Any) -> GradientTransformation:
     """Return `tx` itself, or another library's `(init, update)` pair wrapped.
 
@@ -194,7 +206,8 @@ def as_transformation(tx: Any) -> GradientTransformation:
     """
     if isinstance(tx, GradientTransformation):
         return tx
-    if callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None)):
+    pair = callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))
+    if pair and not isinstance(tx, type):  # a class is a factory
         return Foreign(tx)
     raise TypeError(
         f"Expected a gradient transformation (an object with init and update), got "

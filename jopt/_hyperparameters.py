@@ -138,13 +138,12 @@ def _paths(node: Any, path: Path = ()) -> Iterator[Path]:
 
 
 def _find(name: str, paths: list[Path]) -> Path:
-    words = tuple(name.split("."))
-    if words in paths:  # a whole path is its own meaning, whatever is like it
-        return words
-    # What `hyperparameters` calls it comes first.
-    starts = [path for path in paths if _starts(words, path)]
-    ends = [path for path in paths if path[-len(words) :] == words]
-    for found in (starts, ends):
+    # Joined, for a label may have dots. A whole path is its own meaning, whatever is
+    # like it; then comes what `hyperparameters` calls it.
+    whole = [path for path in paths if name == ".".join(path)]
+    starts = [path for path in paths if name in _starts_of(path)]
+    ends = [path for path in paths if name in _ends_of(path)]
+    for found in (whole, starts, ends):
         if len(found) == 1:
             return found[0]
     if found := list(dict.fromkeys(starts + ends)):
@@ -152,11 +151,19 @@ def _find(name: str, paths: list[Path]) -> Path:
             f"replace: {name} is ambiguous, it stands at {_listed(found)}; "
             "give the path, as in replace(tx, **{path: value})."
         )
-    close = close_match(words[-1], [path[-1] for path in paths])
+    close = close_match(name.rpartition(".")[2], [path[-1] for path in paths])
     raise ValueError(
         f"replace: there is no {name} here{close}; there is "
         f"{_listed(paths) or 'nothing to replace'}."
     )
+
+
+def _starts_of(path: Path) -> list[str]:
+    return [".".join((*path[:i], path[-1])) for i in range(len(path))]
+
+
+def _ends_of(path: Path) -> list[str]:
+    return [".".join(path[i:]) for i in range(len(path))]
 
 
 def _listed(paths: list[Path]) -> str:

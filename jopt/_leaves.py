@@ -155,8 +155,23 @@ def copied(params: PyTree, *, dtype: Any = None) -> PyTree:
 
 @jax.jit
 def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
-    """Return `params + updates` in the params' dtypes, added in at least float32."""
-    return map_leaves(lambda p, u: p + u, params, updates)
+    """Return `params + updates` in the params' dtypes, added in at least float32.
+
+    Integers are added as integers: a frozen key or counter stays what it is.
+    """
+
+    def exact(p: Any, u: Any, total: Any) -> Any:
+        whole = all(jnp.issubdtype(dtype_of(x), jnp.integer) for x in (p, u))
+        return p + jnp.asarray(u, dtype_of(p)) if whole else total
+
+    leaves, structure = jax.tree.flatten(params)
+    total = jax.tree.leaves(map_leaves(lambda p, u: p + u, params, updates))
+    return structure.unflatten(map(exact, leaves, leaves_like(params, updates), total))
+
+
+def stored(new: PyTree, old: PyTree) -> PyTree:
+    """Return the new arrays in the dtypes of the old ones."""
+    return jax.tree.map(lambda n, o: jnp.asarray(n, dtype_of(o)), new, old)
 
 
 def _state_dtype(p: Any, dtype: Any) -> Any:

@@ -5,10 +5,12 @@ import difflib
 import functools
 import operator
 import reprlib
+import typing
 from collections.abc import Iterable
 from typing import Any, TypeAlias, TypeVar, cast, dataclass_transform
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -42,6 +44,7 @@ def pytree(cls: type[T]) -> type[T]:
     fields = dataclasses.fields(made)
     leaves = tuple(f.name for f in fields if not f.metadata.get("static"))
     fixed = tuple(f.name for f in fields if f.metadata.get("static"))
+    numbers = {f.name for f in fields if float in typing.get_args(f.type)}
     keys = tuple(jax.tree_util.GetAttrKey(name) for name in leaves)
     dataclass_init = made.__init__
 
@@ -52,7 +55,7 @@ def pytree(cls: type[T]) -> type[T]:
             value = self.__dict__[name]
             if type(value) is int:
                 self.__dict__[name] = float(value)
-            elif isinstance(value, str):
+            elif isinstance(value, str) or (name in numbers and _is_no_number(value)):
                 raise TypeError(
                     f"{cls.__name__}: {name} must be a number, got {value!r}."
                 )
@@ -127,6 +130,10 @@ def close_match(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {found[0]}?)" if found else ""
 
 
+def _is_no_number(value: Any) -> bool:
+    return isinstance(value, (bool, np.bool_, list, dict))
+
+
 def _identity(self: Any) -> tuple[Any, ...]:
     leaves, structure = jax.tree.flatten(self)
     arrays = (jax.Array, np.ndarray)
@@ -144,7 +151,8 @@ def _represent(self: Any) -> str:
 def _short(value: Any) -> str:
     """Arrays of more than one number by dtype and shape, everything else in full."""
     if isinstance(value, (jax.Array, np.ndarray)):
-        if isinstance(value, Tracer) or value.size != 1:
+        key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+        if isinstance(value, Tracer) or key or value.size != 1:
             return f"{value.dtype}{list(value.shape)}"
         return f"{value.item():g}" if value.ndim == 0 else repr(value.tolist())
     if isinstance(value, tuple):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt._leaves import leaves_like
+from jopt._leaves import leaves_like, stored
 from jopt._numbers import dtype_of, wide, wide_dtype
 from jopt._pytree import PyTree
 
@@ -66,8 +66,8 @@ def map_stacks(
             for i, piece in zip(rows, jnp.split(stack, ends[:-1]), strict=True):
                 joined = _joined(piece, cuts[i]).reshape(np.shape(first[i]))
                 leaves[i] = joined.astype(dtype_of(column[i]))
-        for part, new in zip(kept, made[len(trees) :], strict=True):
-            part[key] = new
+        for part, old, new in zip(kept, held, made[len(trees) :], strict=True):
+            part[key] = stored(new, old[key])
     return *(structure.unflatten(leaves) for leaves in grown), *kept
 
 

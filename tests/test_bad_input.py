@@ -72,7 +72,7 @@ NAN = float("nan")
         ),
         (
             lambda: jopt.lion(0.1, b2=0.0),
-            "ScaleByLion: b2 must be above 0, got 0.0.",
+            "ScaleByLion: b2 must be at least 0.0001, got 0.0. It divides b1.",
         ),
         (
             lambda: jopt.scale_by_lion(mode="soft"),  # pyright: ignore[reportArgumentType]

@@ -188,6 +188,7 @@ def test_a_mistake_in_the_users_file_is_given_with_its_line(file, tmp_path, refu
         (["--steps", "0"], "steps of at least 1, got 0"),
         (["--seeds", "0"], "seeds of at least 1, got 0"),
         (["--block", "0"], "block of at least 1, got 0"),
+        (["--keep", "-1"], "--keep must be at least 0, got -1"),
         (["--out", "/proc/none/here"], "/proc/none/here cannot be written"),
     ],
 )

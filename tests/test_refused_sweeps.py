@@ -58,11 +58,45 @@ def init_by_count():
             {"evaluate": lambda p, s, batch: {"loss": p["out"]}},
             "evaluate must return a dict of one value an example",
         ),
+        (
+            {"evaluate": lambda p, s, batch: None},
+            "evaluate must return a dict of one value an example.* got None",
+        ),
+        (
+            {"evaluate": lambda p, s, batch: {"loss": None}},
+            "evaluate must return a dict of one value an example",
+        ),
+        (
+            {"loss": lambda p, s, batch, k: (jnp.zeros((), jnp.int32), s)},
+            "loss must be a real number of a floating dtype.* got int32",
+        ),
+        ({"loss": lambda p, s, batch, k: (None, s)}, "loss must be a scalar, got None"),
+        ({"train": {}}, "train must have at least one array of examples, got {}"),
+        ({"valid": None}, "valid must have at least one array of examples, got None"),
+        ({"valid": {}}, "valid must have at least one array of examples, got {}"),
+        ({"test": {}}, "test must have at least one array of examples, got {}"),
+        (
+            {"valid": (np.zeros((3, 5), np.float32), np.zeros(3, np.int32))},
+            "evaluate must take valid as it takes train",
+        ),
+        ({"test": np.zeros((3, 2), np.float32)}, "evaluate must take test as it takes"),
+        ({"batch_size": 16.0}, r"batch_size must be an integer, got 16\.0"),
+        ({"batch_size": True}, "batch_size must be an integer, got True"),
+        ({"epochs": 1.5}, r"epochs must be an integer, got 1\.5"),
     ],
 )
 def test_a_task_that_is_none_is_refused(changes, sentence):
     with pytest.raises((ValueError, TypeError), match=f"^Task points: {sentence}"):
         run(small.task(**changes))
+
+
+def test_a_loss_may_be_a_python_number():
+    result = run(small.task(loss=lambda p, s, batch, k: (0.0, s)))
+    assert (result.curves == 0).all()
+
+
+def test_one_example_is_enough_to_validate_on():
+    small.task(valid=small.points(1), test=small.points(1)).check()
 
 
 def test_a_task_of_a_setup_is_checked_too():

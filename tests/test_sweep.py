@@ -91,7 +91,8 @@ def test_a_loss_above_the_tasks_limit_is_divergence():
 
 def test_diverged_trials_are_dropped_from_the_next_segment():
     seen = []
-    run([0.01] * 3 + [1e38] * 5, factory=jopt.sgd, block=2, progress=seen.append)
+    rates = [0.01, 0.02, 0.03, *np.linspace(1e38, 2e38, 5)]
+    run(rates, factory=jopt.sgd, block=2, progress=seen.append)
     blocks = [sum(now.segment == segment for now in seen) for segment in (1, 2, 3)]
     assert blocks == [4, 2, 2]
     assert [now.alive for now in seen][-1] == 3

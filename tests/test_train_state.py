@@ -150,7 +150,10 @@ def test_other_params_and_restored_states_are_copied():
 
 def test_stacked_states_are_taken_apart_and_filled_again():
     def make(key):
-        params = {"a": jax.random.normal(key, 3), "b": jax.random.normal(key, (2, 2))}
+        params = {
+            "a": jax.random.normal(key, (3,)),
+            "b": jax.random.normal(key, (2, 2)),
+        }
         return TrainState.create(params, jopt.adam(0.1), key)
 
     states = jax.vmap(make)(jax.random.split(jax.random.key(0), 4))

@@ -16,6 +16,7 @@ from rich.progress import (
 from rich.table import Table
 
 from jopt.sweep import Progress, SweepResult, Task, combine
+from jopt.sweep.trial import column_of
 
 EVERY = 0.5  # seconds from one picture of the progress to the next at least
 METRICS = {
@@ -29,7 +30,7 @@ class Display:
     """A live bar on a terminal, a line a segment elsewhere. A context manager."""
 
     def __init__(self, console: Console, names: list[str]):
-        self.console, self.names, self.next = console, names, 0.0
+        self.console, self.names, self.next = console, list(map(column_of, names)), 0.0
         self.bar = Bar(
             TextColumn("segment {task.fields[segment]}"),
             BarColumn(),
@@ -79,7 +80,7 @@ class Display:
 
 def summary(console: Console, result: SweepResult, directory: Path, files: list[Path]):
     """Print the best settings, those that diverged, the winner, and the files."""
-    names = list(result.trials[0].hyperparameters)
+    names = list(result.info["space"])
     console.print(_best(result, names))
     diverged = result.table["status"] == "diverged"
     if diverged.any():
@@ -97,7 +98,8 @@ def summary(console: Console, result: SweepResult, directory: Path, files: list[
         test = ", ".join(
             f"{name} {value:.4g}" for name, value in result.best.test.items()
         )
-        setting = _settings(result.best.hyperparameters, names)
+        chosen = result.best.hyperparameters
+        setting = _settings(chosen, list(chosen))
         console.print(
             f"Best on validation: {setting}; on the test set: {test or 'none'}."
         )
@@ -160,10 +162,8 @@ def _ended_early(console: Console, result: SweepResult) -> None:
 
 def _best(result: SweepResult, names: list[str], most: int = 5) -> Table:
     settings = result.settings()
-    seeds = int(settings["trials"].max())
-    table = Table(
-        title="best settings" + (f", means of {seeds} seeds" if seeds > 1 else "")
-    )
+    several = bool(settings["trials"].max() > 1)
+    table = Table(title="best settings" + (_means(result.info) if several else ""))
     metrics = [name for name in METRICS if name in settings]
     for title in ("trial", *names, *(METRICS[name] for name in metrics)):
         table.add_column(title, justify="right")
@@ -173,7 +173,7 @@ def _best(result: SweepResult, names: list[str], most: int = 5) -> Table:
             table.add_row(
                 str(settings["trial"][row]),
                 *(_number(settings[name][row]) for name in names),
-                *(_spread(settings, name, row, seeds) for name in metrics),
+                *(_spread(settings, name, row, several) for name in metrics),
             )
     return table
 
@@ -192,8 +192,13 @@ def _diverged(
     return table
 
 
-def _spread(settings: dict[str, Any], name: str, row: int, seeds: int) -> str:
-    spread = f" ± {settings[f'{name}_std'][row]:.2g}" if seeds > 1 else ""
+def _means(info: dict[str, Any]) -> str:
+    found = [f"{info[n]} {n}" for n in ("seeds", "folds") if info[n] > 1]
+    return f", means of {' and '.join(found) or 'trials'}"
+
+
+def _spread(settings: dict[str, Any], name: str, row: int, several: bool) -> str:
+    spread = f" ± {settings[f'{name}_std'][row]:.2g}" if several else ""
     return f"{settings[name][row]:.4g}{spread}"
 
 
@@ -206,6 +211,8 @@ def _settings(row: dict[str, Any], names: list[str]) -> str:
 
 
 def _number(value: Any) -> str:
+    if value is None or value != value:  # a trial that has none of that name
+        return "-"
     return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)
 
 

@@ -138,6 +138,8 @@ def run(options: argparse.Namespace) -> int:
     from jopt.cli.output import Output
 
     machine.prepare(options.devices)
+    if options.keep < 0:
+        raise ValueError(f"--keep must be at least 0, got {options.keep}.")
     directory, resumed = options.resume, False
     if directory is not None:
         options, resumed = again.as_begun(options), again.started(directory)

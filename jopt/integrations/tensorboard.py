@@ -75,6 +75,8 @@ def _start(record: Record, row: int) -> Any:
     info = _messages().SessionStartInfo()
     for name in _names(record):
         value = record.table[name][row].item()
+        if value != value:  # NaN: the trial has none of that name
+            continue
         if isinstance(value, bool):
             info.hparams[name].bool_value = value
         elif isinstance(value, str):
@@ -109,7 +111,7 @@ def _hparam(name: str, column: np.ndarray, most: int = 32) -> Any:
     make = _messages()
     kind = {"b": "BOOL", "U": "STRING"}.get(column.dtype.kind, "FLOAT64")
     info = make.HParamInfo(name=name, type=make.DataType.Value(f"DATA_TYPE_{kind}"))
-    values = sorted(set(column.tolist()))
+    values = sorted({value for value in column.tolist() if value == value})
     if kind == "FLOAT64" and len(values) > most:
         info.domain_interval.min_value = values[0]
         info.domain_interval.max_value = values[-1]

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
@@ -106,6 +107,8 @@ class ScaleByFactoredRms(GradientTransformation):
             row = mix(row, jnp.mean(square, long), decay)
             col = mix(col, jnp.mean(square, short), decay)
             rows, cols = jnp.expand_dims(row, long), jnp.expand_dims(col, short)
+            # By a constant first: the slope of a quotient by 1e-30 is above the range.
+            rows = rows / lax.stop_gradient(jnp.mean(rows, short, keepdims=True))
             ratio = rows / jnp.mean(rows, short, keepdims=True)
             return g * (_inverse_root(ratio) * _inverse_root(cols)), row, col, v
 

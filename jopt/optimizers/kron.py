@@ -11,7 +11,7 @@ from jax import lax
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
-from jopt._leaves import full_like
+from jopt._leaves import full_like, stored
 from jopt._numbers import bias, increment, mix, rms, shrink, wide
 from jopt._pytree import Number, PyTree, check, pytree, static
 from jopt._stacks import Cut, hold, map_stacks
@@ -155,7 +155,8 @@ class ScaleByKron(GradientTransformation):
             def fit():
                 probe = jax.random.normal(key, g.shape, jnp.finfo(g.dtype).dtype)
                 noise = (self.damping * jnp.mean(jnp.abs(seen)) + 1e-12) * probe
-                return fitted(balanced(factors), seen + noise, probe, self.precond_lr)
+                made = fitted(balanced(factors), seen + noise, probe, self.precond_lr)
+                return stored(made, factors)
 
             factors = lax.cond(due, fit, lambda: factors)
             u = multiplied(multiplied(mean, factors), factors, turned=True)

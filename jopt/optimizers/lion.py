@@ -32,7 +32,7 @@ class ScaleByLion(GradientTransformation):
     The new m gives the same c = (b1 / b2) m + (1 - b1 / b2) g and is read for it: for
     the old one XLA's CPU backend would copy m at every step.
 
-    b1: in [0, 1). b2: in (0, 1), optax's may be 0. mu_dtype: of m; by default the
+    b1: in [0, 1). b2: in [1e-4, 1), optax's may be 0. mu_dtype: of m; by default the
     params', but at least float32. mode: "hard" is the sign; "smooth" is
     tanh(smooth_beta c); "refined" is c where |c| is below 1 and its sign elsewhere.
     smooth_beta: above 0, per unit of the gradients.
@@ -53,7 +53,7 @@ class ScaleByLion(GradientTransformation):
 
     def __post_init__(self):
         check(self, "b1", least=0, below=1)
-        check(self, "b2", above=0, below=1)
+        check(self, "b2", least=1e-4, below=1, hint="It divides b1.")
         check(self, "smooth_beta", above=0)
         if self.mode not in _SIGNS:
             known = ", ".join(_SIGNS)

@@ -5,14 +5,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jopt._core import GradientTransformation, needed
-from jopt._leaves import full_like, global_norm, inner_product, map_leaves
+from jopt._core import GradientTransformation, needed, needed_loss
+from jopt._leaves import full_like, global_norm, inner_product, map_leaves, stored
 from jopt._numbers import abs_sq, bias, increment, mix, root, wide
 from jopt._pytree import Number, PyTree, check, pytree, static
 from jopt.schedules import ScalarOrSchedule, as_schedule, value_at
 
 _PARAMS = "the parameters, at which the loss is modelled"
-_CALL = "tx.update(updates, state, params, value=loss)"
 _TINY = 2.0**-52  # a squared norm below which there is no direction, as in optax
 
 
@@ -88,7 +87,7 @@ class Momo(GradientTransformation):
 
     def update(self, updates, state, params=None, *, value=None, **extra):
         params = needed(params, self, _PARAMS)
-        loss = needed(value, self, "the loss", _CALL)
+        loss = needed_loss(value, self, "the loss")
         decay = jnp.where(state.count == 0, 0, self.beta)
         f, c = _model(state, decay, loss, updates, params)
 
@@ -147,7 +146,7 @@ class MomoAdam(GradientTransformation):
 
     def update(self, updates, state, params=None, *, value=None, **extra):
         params = needed(params, self, _PARAMS)
-        loss = needed(value, self, "the loss", _CALL)
+        loss = needed_loss(value, self, "the loss")
         count = increment(state.count)
         weight, weight2 = bias(self.b1, count), bias(self.b2, count)
         f, c = _model(state, self.b1, loss, updates, params)
@@ -168,11 +167,10 @@ class MomoAdam(GradientTransformation):
 
 def _model(state, decay, loss, grads, params) -> tuple[jax.Array, jax.Array]:
     """The running means of the loss and of <gradient, params>."""
+    old = state.barf, state.gamma
     loss = jnp.asarray(loss, state.barf.dtype)
-    return (
-        mix(state.barf, loss, decay),
-        mix(state.gamma, inner_product(grads, params), decay),
-    )
+    along = inner_product(grads, params)
+    return stored((mix(old[0], loss, decay), mix(old[1], along, decay)), old)
 
 
 def _step_size(

@@ -5,7 +5,7 @@ from typing import Literal
 import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
-from jopt._core import EmptyState, GradientTransformation, needed
+from jopt._core import EmptyState, GradientTransformation, needed_loss
 from jopt._leaves import global_norm, map_leaves
 from jopt._numbers import wide
 from jopt._pytree import Number, check, pytree, static
@@ -53,8 +53,7 @@ class ScaleByPolyak(GradientTransformation):
         return EmptyState()
 
     def update(self, updates, state, params=None, *, value=None, **extra):
-        call = "tx.update(updates, state, params, value=loss)"
-        value = needed(value, self, "the loss", call)
+        value = needed_loss(value, self, "the loss")
         gap = wide(value) - self.f_min
         if self.variant == "sps+":
             gap = jnp.maximum(gap, 0)

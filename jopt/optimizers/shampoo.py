@@ -10,7 +10,7 @@ from jax import lax
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
-from jopt._leaves import full_like
+from jopt._leaves import full_like, stored
 from jopt._matrices import along_axes, gram, inverse_power
 from jopt._numbers import abs_sq, bias, increment, mix, norm, root
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -122,9 +122,9 @@ class ScaleByShampoo(GradientTransformation):
             power = 1 / (2 * len(axes) or 1) if self.exponent is None else self.exponent
 
             def fresh():
-                return tuple(
-                    inverse_power(f / weight2, power, self.matrix_eps) for f in factors
-                )
+                debiased = (f / weight2 for f in factors)
+                made = (inverse_power(f, power, self.matrix_eps) for f in debiased)
+                return stored(tuple(made), roots)
 
             roots = lax.cond(due, fresh, lambda: roots)
             mean = m / weight1

@@ -10,7 +10,7 @@ from jax import lax
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
-from jopt._leaves import full_like
+from jopt._leaves import full_like, stored
 from jopt._matrices import along_axes, eigenbasis, gram, refined_basis
 from jopt._numbers import abs_sq, bias, increment, mix, rms, root
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -112,10 +112,12 @@ class ScaleBySoap(GradientTransformation):
 
         def rule(axes, g, m, v, factors, bases):
             pairs = zip(factors, axes, strict=True)
-            factors = tuple(mix(f, gram(g, axis), decay) for f, axis in pairs)
+            mixed = tuple(mix(f, gram(g, axis), decay) for f, axis in pairs)
+            factors, held = stored(mixed, factors), (g, m, v, bases)
 
             def first():
-                return jnp.zeros_like(g), m, v, tuple(map(eigenbasis, factors))
+                made = jnp.zeros_like(g), m, v, tuple(map(eigenbasis, factors))
+                return stored(made, held)
 
             def later():
                 mean = mix(m, g, self.b1)
@@ -124,12 +126,13 @@ class ScaleBySoap(GradientTransformation):
                 turned = along_axes(mean / weight1, bases, axes, turned=True)
                 scaled = turned / (root(square / weight2) + self.eps)
                 u = along_axes(scaled, bases, axes)
+                kept = square, bases
                 kept = lax.cond(
                     due,
-                    lambda: refreshed(square, factors, bases, axes),
-                    lambda: (square, bases),
+                    lambda: stored(refreshed(square, factors, bases, axes), kept),
+                    lambda: kept,
                 )
-                return u, mean, *kept
+                return stored((u, mean, *kept), held)
 
             u, m, v, bases = lax.cond(made == 0, first, later)
             if self.normalize_grads:

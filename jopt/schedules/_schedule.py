@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -26,13 +26,16 @@ class Schedule:
     the steps, from the start, at which the warmup and the whole schedule end.
     """
 
+    takes_integers: ClassVar[bool] = False  # float32 counts no further than 2^24
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         call = cls.__call__
 
         @jax.jit
         def program(self: Any, count: Any) -> jax.Array:
-            value = call(wide_numbers(self), wide(count))
+            at = count if cls.takes_integers else wide(count)
+            value = call(wide_numbers(self), at)
             # To its own dtype: what Python numbers make is else weakly typed.
             return value.astype(value.dtype)
 
@@ -54,10 +57,12 @@ class FunctionSchedule(Schedule):
 
     function: Callable[[Any], Any] = static()
 
+    takes_integers = True
+
     def __call__(self, count):
         # Others count on JAX's own promotion, whatever the user's is.
         with jax.numpy_dtype_promotion("standard"):
-            return wide(self.function(count.astype(jnp.int32)))
+            return wide(self.function(jnp.asarray(count, jnp.int32)))
 
 
 def as_schedule(value: Any) -> Any:

@@ -2,14 +2,13 @@
 
 import csv
 import importlib.util
-import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jopt.sweep import models
+from jopt.sweep import models, strict_json
 
 if TYPE_CHECKING:
     from jopt.sweep.result import SweepResult
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
 def save(result: "SweepResult", directory: Path, keep: int) -> list[Path]:
     """Write everything into `directory`, made if it is not there; return the files."""
+    best = result.top(keep)  # first: it may be refused
     directory.mkdir(parents=True, exist_ok=True)
     written = [
         _table(result, directory / "trials.csv"),
@@ -34,7 +34,7 @@ def save(result: "SweepResult", directory: Path, keep: int) -> list[Path]:
         from jopt.sweep import report  # plotly is an extra, and slow to load
 
         written.append(report.save(result, directory))
-    models.save(result, result.top(keep), directory / "best")
+    models.save(result, best, directory / "best")
     return written
 
 
@@ -86,10 +86,5 @@ def _best(result: "SweepResult") -> dict[str, Any]:
 
 
 def _json(value: Any, path: Path) -> Path:
-    path.write_text(json.dumps(value, indent=2, default=_plain) + "\n")
+    path.write_text(strict_json.dumps(value, indent=2) + "\n")
     return path
-
-
-def _plain(value: Any) -> Any:
-    """NumPy's and JAX's numbers as Python's, other objects by what they print."""
-    return value.item() if hasattr(value, "item") else repr(value)

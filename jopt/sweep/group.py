@@ -72,13 +72,14 @@ def reasons(trials: Sequence[Trial], groups: Sequence[Group]) -> list[dict[str, 
         ]
         for group in groups
     ]
+    known = dict.fromkeys(name for members in settings for s in members for name in s)
     values = [
-        {name: list(dict.fromkeys(s[name] for s in members)) for name in members[0]}
+        {name: list(dict.fromkeys(s.get(name) for s in members)) for name in known}
         for members in settings
     ]
     names = [
         name
-        for name in values[0]
+        for name in known
         if all(len(found[name]) == 1 for found in values)
         and len({found[name][0] for found in values}) > 1
     ]

@@ -13,10 +13,12 @@ from jopt.sweep.plan import Plan
 from jopt.sweep.population.generation import Population
 from jopt.sweep.pruners import Pruner
 from jopt.sweep.resuming import references
+from jopt.sweep.space.distribution import is_integer
 from jopt.sweep.task import Task, examples
 from jopt.sweep.trial import Trial, groups, settings_of
 
 RULES = ("pruner", "population")
+MOST = 2**31 - 1  # steps: they are counted in int32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Options:
         most = examples(plan.examples)
         if self.folds > 1:
             most -= max(map(len, plan.held_out))
+        if not is_integer(size):
+            raise ValueError(f"The batch size must be an integer, got {size!r}.")
         if not 1 <= size <= most:
             raise ValueError(
                 f"The batch size must be between 1 and the {most} training examples "
@@ -81,6 +85,10 @@ class Options:
         for name, value in {**sizes, "block": min(self.blocks or (1,))}.items():
             if value < 1:
                 raise ValueError(f"A sweep needs {name} of at least 1, got {value}.")
+        if self.steps > MOST:
+            raise ValueError(
+                f"A sweep needs steps of at most 2^31 - 1, got {self.steps}."
+            )
         plan = self.plan(task, trials[0])
         size = examples(plan.examples)
         if self.folds > size:

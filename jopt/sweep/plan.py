@@ -13,6 +13,7 @@ import numpy as np
 from jopt._pytree import PyTree
 from jopt.sweep.compiled.block import Batches, Data, place
 from jopt.sweep.compiled.lanes import Seeded
+from jopt.sweep.space.distribution import is_integer
 from jopt.sweep.task import Task, examples
 from jopt.sweep.trial import Trial
 
@@ -144,10 +145,19 @@ class Plan:
 def base_key(seed: int | jax.Array) -> jax.Array:
     """Return the key of a sweep.
 
-    Raises a ValueError for the `rbg` kinds, which under vmap give all trials the bits
-    of one (https://docs.jax.dev/en/latest/jax.random.html).
+    Raises a ValueError for an integer of more than 64 bits, for what is no key, and for
+    the `rbg` kinds, which under vmap give all trials the bits of one
+    (https://docs.jax.dev/en/latest/jax.random.html).
     """
-    key = jax.random.key(seed) if isinstance(seed, (int, np.integer)) else seed
+    if is_integer(seed) and not -(2**63) <= int(seed) < 2**63:
+        raise ValueError(f"A sweep needs a seed from -2^63 to 2^63 - 1, got {seed}.")
+    key: Any = jax.random.key(int(seed)) if is_integer(seed) else seed
+    raw = key.dtype == np.uint32 and key.ndim == 1  # of jax.random.PRNGKey
+    if not raw and (not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.ndim > 0):
+        raise ValueError(
+            "A sweep needs a seed that is an integer or one key of jax.random.key, got "
+            f"{seed!r}."
+        )
     name = str(jax.random.key_impl(key))
     if "rbg" in name:
         raise ValueError(

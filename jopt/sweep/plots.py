@@ -34,6 +34,13 @@ def save(result: "SweepResult", directory: Path) -> list[Path]:
 
 def overview(result: "SweepResult", hyperparameter: str | None = None) -> Figure:
     """Return both pictures side by side."""
+    columns = {name: _numbers(result.table[name]) for name in result.info["space"]}
+    names = [name for name, values in columns.items() if not np.isnan(values).all()]
+    if hyperparameter is not None and hyperparameter not in names:
+        raise ValueError(
+            f"SweepResult.plot: hyperparameter must be a column of numbers "
+            f"({', '.join(names)}), got {hyperparameter!r}."
+        )
     name = main_hyperparameter(result) if hyperparameter is None else hyperparameter
     figure = Figure(figsize=(14, 5), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -45,9 +52,10 @@ def overview(result: "SweepResult", hyperparameter: str | None = None) -> Figure
 
 def main_hyperparameter(result: "SweepResult") -> str | None:
     """The learning rate, or else the first number that has several values."""
-    names = list(result.trials[0].hyperparameters)
+    names = result.info["space"]
     for name in sorted(names, key=lambda name: name != "learning_rate"):
-        if len(np.unique(_numbers(result.table[name]))) > 1:
+        values = _numbers(result.table[name])
+        if len(np.unique(values[~np.isnan(values)])) > 1:
             return name
     return None
 
@@ -56,18 +64,19 @@ def draw_response(axes: Axes, result: "SweepResult", name: str) -> None:
     """Draw the final validation loss against a hyperparameter.
 
     A line is a setting of the other hyperparameters, the mean over the seeds; its band
-    reaches from the least to the greatest. Of more than a few settings there are points
-    alone. Pruned ones are pale, where they ended. Diverged ones are crosses at the top;
-    the dashed line is the least value at which any diverged.
+    reaches from the least to the greatest. Of more than a few settings, and of members
+    of a population, which went on from each other, there are points alone. Pruned ones
+    are pale, where they ended. Diverged ones are crosses at the top; the dashed line is
+    the least value at which any diverged.
     """
     settings = result.settings()
     x, y = _numbers(settings[name]), settings["valid_loss"]
-    diverged = settings["status"] == "diverged"
+    diverged = (settings["status"] == "diverged") & ~np.isnan(x)
     pruned = settings["status"] == "pruned"
     if pruned.any():
         axes.plot(x[pruned], y[pruned], "o", ms=3, color=PALE, label="pruned")
     lines = _lines(result, name, settings)
-    if len(lines) > LINES:
+    if len(lines) > LINES or result.lineage is not None:
         kept = ~(diverged | pruned)
         axes.plot(x[kept], y[kept], "o", ms=4, label="trained to the end")
         lines = {}
@@ -88,11 +97,14 @@ def draw_response(axes: Axes, result: "SweepResult", name: str) -> None:
         high = axes.get_xaxis_transform()
         axes.plot(x[diverged], top, "x", color=BAD, transform=high, label="diverged")
     if result.best is not None:
-        best = result.best.hyperparameters[name], result.best.valid["loss"]
+        value = _numbers(result.table[name])[result.best.trial]
+        best = value, result.best.valid["loss"]
         label = f"best: {best[0]:.3g}"
         axes.plot(*best, "*", ms=16, mec="black", color=WINNER, label=label, zorder=5)
     axes.set_xlabel(name.replace("_", " "))
-    axes.set_ylabel(f"validation loss after {result.info['steps']} steps")
+    ended = {"pruned", "interrupted"} & set(settings["status"].tolist())
+    when = "at the last report" if ended else f"after {result.info['steps']} steps"
+    axes.set_ylabel(f"validation loss {when}")
     axes.set_title(_title(result))
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
@@ -109,7 +121,8 @@ def draw_curves(axes: Axes, result: "SweepResult", name: str | None) -> None:
     )
     log = _spans_decades(values)
     norm = LogNorm if log else Normalize
-    colors = ScalarMappable(norm(values.min(), values.max()), colormaps["viridis"])
+    map_ = colormaps["viridis"].with_extremes(bad=PALE)  # where a trial has none
+    colors = ScalarMappable(norm(np.nanmin(values), np.nanmax(values)), map_)
     width = max(1, result.curves.shape[1] // 100)
     for trial, losses in enumerate(result.curves):
         steps, means = _smoothed(losses[np.isfinite(losses)], width)
@@ -132,7 +145,7 @@ def _lines(
     space = result.info["space"]
     others = [n for n, values in space.items() if n != name and len(values) > 1]
     lines: dict[str, list[int]] = {}
-    for row in range(len(settings[name])):
+    for row in np.flatnonzero(~np.isnan(_numbers(settings[name]))).tolist():
         label = ", ".join(f"{n}={settings[n][row]!s:.8}" for n in others)
         lines.setdefault(label or "validation loss", []).append(row)
     return {label: np.asarray(rows) for label, rows in lines.items()}

@@ -16,7 +16,8 @@ from jopt.sweep import files
 from jopt.sweep.history import History
 from jopt.sweep.over_settings import means, reduced
 from jopt.sweep.population.lineage import Lineage
-from jopt.sweep.trial import Trial, shown
+from jopt.sweep.space.distribution import is_integer
+from jopt.sweep.trial import Trial, columns
 
 if TYPE_CHECKING:
     import pandas
@@ -39,10 +40,11 @@ class Best:
 class SweepResult:
     """What came of each trial.
 
-    table: a NumPy array by column: `trial`, the hyperparameters, `seed`, `fold` if
-        there are several, `status` (complete, pruned, diverged or interrupted),
-        `steps`, `train_loss` (mean over the last segment), `valid_loss` and the task's
-        other metrics, as they were in the trial's last report.
+    table: a NumPy array by column: `trial`, the hyperparameters (one that is called as
+        another column is `param_seed` here; NaN or None in trials that have none),
+        `seed`, `fold` if there are several, `status` (complete, pruned, diverged or
+        interrupted), `steps`, `train_loss` (mean over the last segment), `valid_loss`
+        and the task's other metrics, as they were in the trial's last report.
     curves: the training loss before each step, float32[trials, steps]; NaN where there
         was none.
     valid: the validation metrics by segment, each float32[trials, segments].
@@ -105,8 +107,13 @@ class SweepResult:
     def top(self, k: int) -> list[int]:
         """Return the best trials of the k best settings, the best first.
 
-        Fewer, where fewer were trained to the end and did not diverge.
+        Fewer, where fewer were trained to the end and did not diverge. k: an integer of
+        at least 0.
         """
+        if not is_integer(k) or k < 0:
+            raise ValueError(
+                f"SweepResult.top: k must be an integer of at least 0, got {k!r}."
+            )
         losses, status = self.table["valid_loss"], self.table["status"]
         losses = np.where(status == "complete", _worst_last(losses), np.inf)
         ranked = sorted(
@@ -118,8 +125,10 @@ class SweepResult:
     def plot(self, hyperparameter: str | None = None) -> "Figure":
         """Return a matplotlib figure: final validation loss, and the loss curves.
 
-        hyperparameter: of the horizontal axis; by default the learning rate, or the
-        first that has several values.
+        hyperparameter: of the horizontal axis, a column of numbers; by default the
+        learning rate, or the first that has several values.
+
+        Raises a ValueError for another.
         """
         from jopt.sweep import plots  # matplotlib is an extra, and slow to load
 
@@ -137,12 +146,17 @@ class SweepResult:
         return files.save(self, Path(directory), keep)
 
     def _row(self, trial: int) -> tuple[PyTree, PyTree]:
+        last = len(self.trials) - 1
+        if not is_integer(trial):
+            raise TypeError(
+                f"SweepResult: trial must be an integer from 0 to {last}, got "
+                f"{trial!r}."
+            )
         for positions, params, model_state in self._models:
             if trial in positions:
                 take = operator.itemgetter(int(np.flatnonzero(positions == trial)[0]))
                 row = jax.tree.map(take, (params, model_state))
                 return jax.tree.map(jnp.asarray, row)
-        last = len(self.trials) - 1
         if 0 <= trial <= last:
             raise KeyError(
                 f"The parameters of trial {trial} are not at hand: it had ended before "
@@ -156,14 +170,10 @@ _STATUSES = ("complete", "interrupted", "pruned", "diverged")
 
 def table_of(trials: Sequence[Trial], history: History) -> dict[str, np.ndarray]:
     """Return the columns of a sweep's table."""
-    names = list(trials[0].hyperparameters)
     folds = np.asarray([trial.fold for trial in trials])
     return {
         "trial": np.arange(len(trials)),
-        **{
-            name: np.asarray([shown(t.hyperparameters[name]) for t in trials])
-            for name in names
-        },
+        **columns(trials),
         "seed": np.asarray([trial.seed for trial in trials]),
         **({"fold": folds} if folds.any() else {}),
         "status": history.statuses(),

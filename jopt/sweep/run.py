@@ -88,30 +88,10 @@ def run(
     any more, the sweep warns and goes on in memory; `info["unsaved"]` has the reason.
 
     Raises a TypeError or a ValueError in a sentence where an argument is of another
-    kind or does not fit, and an OSError where `directory` cannot be written at the start.
+    kind or does not fit, and an OSError where `directory` cannot be written at the
+    start.
     """
-    needed = ("task", "trials", "seeds", "folds", "segments", "seed", "callbacks")
-    arguments.check(
-        "sweep.run",
-        needed,
-        task=task,
-        trials=trials,
-        steps=steps,
-        epochs=epochs,
-        seeds=seeds,
-        folds=folds,
-        batch_size=batch_size,
-        block=block,
-        segments=segments,
-        seed=seed,
-        pruner=pruner,
-        population=population,
-        directory=directory,
-        devices=devices,
-        memory=memory,
-        progress=progress,
-        callbacks=callbacks,
-    )
+    arguments.check("sweep.run", **locals())
     if steps is not None and epochs is not None:
         raise ValueError(
             f"sweep.run: steps or epochs must be left out, got {steps} steps and "
@@ -173,18 +153,7 @@ def resume(
     are not those of the journal, a FileNotFoundError if there is none, and a
     BlockingIOError while another process writes it.
     """
-    arguments.check(
-        "sweep.resume",
-        ("directory", "callbacks"),
-        directory=directory,
-        task=task,
-        trials=trials,
-        block=block,
-        devices=devices,
-        memory=memory,
-        progress=progress,
-        callbacks=callbacks,
-    )
+    arguments.check("sweep.resume", optional=("task", "trials"), **locals())
     begun, _ = read(directory)
     options = Options.from_json(begun["options"])
     if block is not None:
@@ -222,10 +191,11 @@ def _compiled(
     blocks = options.blocks or (None,)
     blocks = blocks * len(parts) if len(blocks) == 1 else blocks
     room = budget(Spread.of(devices).devices, memory, held=0)
+    # All of them before the first is compiled: one may be refused.
+    plans = [options.plan(task, trials[positions[0]], room) for positions in parts]
     made: list[Group] = []
     data: dict[int, Any] = {}
-    for positions, block in zip(parts, blocks, strict=True):
-        plan = options.plan(task, trials[positions[0]], room)
+    for plan, positions, block in zip(plans, parts, blocks, strict=True):
         if id(plan.task) not in data:
             data[id(plan.task)] = plan.data()
         seen = data[id(plan.task)]

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt._pytree import PyTree
+from jopt.sweep.space.distribution import is_integer
 from jopt.training import form_of, pure_loss
 
 
@@ -95,6 +96,11 @@ class Task:
 
     def check(self) -> None:
         """Raise a sentence if the functions and the data do not fit together."""
+        for name in ("batch_size", "epochs"):
+            if not is_integer(value := getattr(self, name)):
+                raise ValueError(
+                    f"Task {self.name}: {name} must be an integer, got {value!r}."
+                )
         params, model_state = self._shapes(0)
         if (params, model_state) != self._shapes(1):
             raise ValueError(
@@ -106,15 +112,34 @@ class Task:
                 f"Task {self.name}: init made params with no leaves; it must return "
                 "(params, model_state) with at least one array of parameters."
             )
-        for split in ("train", "valid", "test"):
-            leaves = jax.tree.leaves(getattr(self, split))
-            sizes = {np.shape(leaf)[:1] for leaf in leaves}
-            if len(sizes) > 1 or () in sizes or (0,) in sizes:
-                raise ValueError(
-                    f"Task {self.name}: the arrays of {split} must have one number of "
-                    f"examples, at least 1, on their first axis, got {sizes}."
-                )
-        batch = jax.tree.map(lambda a: jnp.asarray(a[:2]), self.train)
+        if (self.predict is None) != (self.score is None):
+            raise ValueError(
+                f"Task {self.name}: predict and score must be given together, or "
+                "neither: score says how good the mean of predictions is."
+            )
+        splits = ["train", "valid", *(["test"] if self.test is not None else [])]
+        rows = {split: self._first_rows(split) for split in splits}
+        self._check_loss(params, model_state, rows["train"])
+        for split, batch in rows.items():
+            self._check_evaluate(params, model_state, batch, split)
+
+    def _first_rows(self, split: str) -> PyTree:
+        """The first two examples, where there are two."""
+        data = getattr(self, split)
+        sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
+        if not sizes:
+            raise ValueError(
+                f"Task {self.name}: {split} must have at least one array of examples, "
+                f"got {data!r}."
+            )
+        if len(sizes) > 1 or () in sizes or (0,) in sizes:
+            raise ValueError(
+                f"Task {self.name}: the arrays of {split} must have one number of "
+                f"examples, at least 1, on their first axis, got {sizes}."
+            )
+        return jax.tree.map(lambda array: jnp.asarray(array[:2]), data)
+
+    def _check_loss(self, params: PyTree, model_state: PyTree, batch: PyTree) -> None:
         key = jax.random.key(0)
         found = jax.eval_shape(self.loss, params, model_state, batch, key)
         if not _is_pair(found):
@@ -122,25 +147,40 @@ class Task:
                 f"Task {self.name}: loss must return (loss, model_state), got {found}."
             )
         loss, _ = found
-        if loss.shape != ():
+        if getattr(loss, "shape", None) != ():
             raise ValueError(
-                f"Task {self.name}: loss must be a scalar, got shape {loss.shape}; "
-                "take the mean over the batch."
+                f"Task {self.name}: loss must be a scalar, got "
+                f"{_described(loss)}; take the mean over the batch."
             )
-        if (self.predict is None) != (self.score is None):
+        if not jnp.issubdtype(loss.dtype, jnp.floating):
             raise ValueError(
-                f"Task {self.name}: predict and score must be given together, or "
-                "neither: score says how good the mean of predictions is."
+                f"Task {self.name}: loss must be a real number of a floating dtype, to "
+                f"have a gradient, got {loss.dtype}."
             )
-        values = jax.eval_shape(self.evaluate, params, model_state, batch)
-        named = values if isinstance(values, dict) else {"no dict": values}
-        shapes = {name: value.shape for name, value in named.items()}
+
+    def _check_evaluate(
+        self, params: PyTree, model_state: PyTree, batch: PyTree, split: str
+    ) -> None:
+        try:
+            values = jax.eval_shape(self.evaluate, params, model_state, batch)
+        except Exception as error:  # whatever the user's function raises
+            if split == "train":
+                raise
+            # With its traceback: the command line names the line of the user's file.
+            raise ValueError(
+                f"Task {self.name}: evaluate must take {split} as it takes train, with "
+                f"arrays of the same shapes but for their first axis, got an error on "
+                f"its first examples: {error}"
+            ).with_traceback(error.__traceback__) from error
         size = len(jax.tree.leaves(batch)[0])
-        if "loss" not in shapes or any(s != (size,) for s in shapes.values()):
+        named = values if isinstance(values, dict) else {}
+        fits = all(getattr(v, "shape", None) == (size,) for v in named.values())
+        if "loss" not in named or not fits:
+            shapes = {name: _described(value) for name, value in named.items()}
             raise ValueError(
                 f"Task {self.name}: evaluate must return a dict of one value an "
-                f"example, loss among them (shape ({size},) for {size} examples), got "
-                f"{shapes}."
+                f"example, loss among them (shape ({size},) for {size} examples of "
+                f"{split}), got {shapes or values}."
             )
 
     def _shapes(self, seed: int) -> tuple[PyTree, PyTree]:
@@ -162,6 +202,10 @@ class Task:
 
 def _is_pair(value: Any) -> bool:
     return isinstance(value, tuple) and len(value) == 2
+
+
+def _described(value: Any) -> str:
+    return f"shape {value.shape}" if hasattr(value, "shape") else repr(value)
 
 
 def examples(data: PyTree) -> int:

@@ -3,6 +3,8 @@
 import dataclasses
 import inspect
 import itertools
+import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -12,7 +14,11 @@ import numpy as np
 
 from jopt._core import GradientTransformation, as_transformation
 from jopt._pytree import PyTree, close_match
+from jopt.sweep.space.distribution import Distribution, is_number
 from jopt.sweep.task import Task
+
+# Columns that a sweep's tables have of their own, and what those would be renamed to.
+OWN = re.compile(r"(param_)*(trials?|seed|fold|status|steps|train_loss(_.*)?|valid_.*)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +69,8 @@ class Trial:
         try:
             made = factory(**setting)
             setup = made if isinstance(made, Setup) else Setup(made)
+            if not isinstance(setup.task, (Task, type(None))):
+                raise TypeError(f"Setup: task must be a sweep.Task, got {setup.task!r}")
             tx = as_transformation(setup.tx)
         except (TypeError, ValueError) as error:
             given = ", ".join(f"{name}={value}" for name, value in setting.items())
@@ -91,11 +99,13 @@ def grid(factory: Callable[..., Any], **values: Any) -> list[Trial]:
 
         lambda peak: jopt.adamw(jopt.warmup_cosine_decay_schedule(0, peak, 50, 500))
 
-    values: a sequence by name, or a single value. Values that change the structure
-    (bools, names) make groups that are compiled one by one.
+    values: a sequence by name, or a single value; one that is listed twice counts once.
+    Values that change the structure (bools, names) make groups that are compiled one by
+    one.
 
     Raises a ValueError for a name that `factory` does not take, for an empty sequence,
-    and whatever `factory` raises, with the setting that it was given.
+    a TypeError for what is to be drawn, which is for `sample`, and whatever `factory`
+    raises, with the setting that it was given.
     """
     check_names(factory, values)
     columns = {name: _listed(name, value) for name, value in values.items()}
@@ -146,16 +156,46 @@ def shown(value: Any) -> Any:
 
 
 def space(trials: Sequence[Trial]) -> dict[str, list[Any]]:
-    """Return the values that each hyperparameter takes, in the order of the trials."""
-    settings = [{n: shown(v) for n, v in t.hyperparameters.items()} for t in trials]
-    return {n: list(dict.fromkeys(s[n] for s in settings)) for n in settings[0]}
+    """Return the values of each column of `columns`, in the order of the trials."""
+    found: dict[str, dict[Any, None]] = {}
+    for trial in trials:
+        for name, value in trial.hyperparameters.items():
+            found.setdefault(column_of(name), {}).setdefault(shown(value))
+    return {name: list(values) for name, values in found.items()}
+
+
+def column_of(name: str) -> str:
+    """Return the table's column of a hyperparameter: `param_seed` of one named `seed`.
+
+    No other hyperparameter has the same.
+    """
+    return f"param_{name}" if OWN.fullmatch(name) else name
+
+
+def columns(trials: Sequence[Trial]) -> dict[str, np.ndarray]:
+    """Return the hyperparameters of all trials as columns of a table.
+
+    Where a trial has none of a name there is NaN among numbers, None among others.
+    """
+    names = dict.fromkeys(name for t in trials for name in t.hyperparameters)
+    found: dict[str, np.ndarray] = {}
+    for name in names:
+        held = [t.hyperparameters for t in trials]
+        values = [shown(h[name]) for h in held if name in h]
+        none = math.nan if all(map(is_number, values)) else None
+        found[column_of(name)] = np.asarray(
+            [shown(h[name]) if name in h else none for h in held]
+        )
+    return found
 
 
 def settings_of(trials: Sequence[Trial]) -> list[np.ndarray]:
     """Return the positions of the trials of each setting, in the order of the first."""
     found: dict[str, list[int]] = {}
     for position, trial in enumerate(trials):
-        found.setdefault(repr(trial.hyperparameters), []).append(position)
+        # Two factories may take the same numbers.
+        setting = repr((trial.factory, trial.hyperparameters))
+        found.setdefault(setting, []).append(position)
     return [np.asarray(rows) for rows in found.values()]
 
 
@@ -172,6 +212,11 @@ def groups(trials: Sequence[Trial]) -> list[list[int]]:
 
 def check_names(factory: Callable[..., Any], names: Iterable[str]) -> None:
     """Raise a sentence unless `factory` takes just these names and misses none."""
+    if not callable(factory):
+        raise TypeError(
+            f"The factory of trials must be callable, such as jopt.adamw, got "
+            f"{factory!r}."
+        )
     parameters = inspect.signature(factory).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
@@ -188,9 +233,16 @@ def check_names(factory: Callable[..., Any], names: Iterable[str]) -> None:
 
 
 def _listed(name: str, value: Any) -> list[Any]:
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        return [value]
-    items = value.tolist() if isinstance(value, np.ndarray) else list(value)
+    several = isinstance(value, Iterable) and not isinstance(value, str)
+    if not several or getattr(value, "ndim", 1) == 0:
+        value = [value]
+    items = list(value.tolist() if isinstance(value, np.ndarray) else value)
     if not items:
         raise ValueError(f"grid: {name} has no values; give at least one.")
-    return items
+    for item in items:
+        if isinstance(item, Distribution):
+            raise TypeError(
+                f"grid: {name} must be values, got {item!r}, from which they are "
+                "drawn; use sweep.sample."
+            )
+    return list({repr(item): item for item in items}.values())

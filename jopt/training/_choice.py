@@ -6,13 +6,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jopt._numbers import dtype_of
+from jopt._leaves import stored
 from jopt._pytree import PyTree
 
 
 def chosen(flag: jax.Array, new: PyTree, old: PyTree) -> PyTree:
     """Return `new` where the flag is true, else `old`, in the dtypes of `old`."""
-    new = _stored(new, old)
+    new = stored(new, old)
     return jax.tree.map(lambda n, o: jnp.where(flag, n, o), new, old)
 
 
@@ -28,7 +28,7 @@ def taken(
 
     def branch(flag: jax.Array, *held: PyTree) -> tuple[Any, ...]:
         def changed(*held: PyTree) -> tuple[Any, ...]:
-            return _stored(step(*held), held)
+            return stored(step(*held), held)
 
         return jax.lax.cond(flag, changed, lambda *held: held, *held)
 
@@ -36,8 +36,3 @@ def taken(
         return chosen(flag, step(*held), held)
 
     return jax.lax.platform_dependent(flag, *held, cpu=branch, default=select)
-
-
-def _stored(new: PyTree, old: PyTree) -> PyTree:
-    """Return the new arrays in the dtypes of the old ones."""
-    return jax.tree.map(lambda n, o: jnp.asarray(n, dtype_of(o)), new, old)

@@ -100,6 +100,10 @@ def newton_schulz(
         left, right = left.astype(dtype), right.astype(dtype)
         return jnp.matmul(left, right, preferred_element_type=wide_dtype(x))
 
+    # The squares of greater ones would be infinite.
+    most = jnp.max(jnp.abs(x), (-2, -1), keepdims=True, initial=0)
+    x = x * jnp.where(most > 2.0**50, 1 / jnp.maximum(most, 1), 1)
+
     def directly(x: jax.Array) -> jax.Array:
         return _directly(x, rows, eps, preconditioning, dot)
 

@@ -1,5 +1,6 @@
 """Clipping of gradients by example, each with its own norm."""
 
+import math
 from typing import Any
 
 import jax
@@ -56,10 +57,10 @@ def per_example_layer_norm_clip(
     """
     _check_examples("per_example_layer_norm_clip", grads)
     leaves, structure = jax.tree.flatten(grads)
-    sizes = [1 if uniform else leaf[0].size for leaf in leaves]
+    sizes = [1 if uniform else math.prod(leaf.shape[1:]) for leaf in leaves]
     sums, counts = [], []
     for leaf, size in zip(leaves, sizes, strict=True):
-        share = (size / sum(sizes)) ** 0.5
+        share = (size / max(sum(sizes), 1)) ** 0.5
         clipped, count = per_example_global_norm_clip(leaf, global_l2_norm_clip * share)
         sums.append(clipped)
         counts.append(count)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jopt._core import GradientTransformation, needed
+from jopt._core import GradientTransformation, needed_loss
 from jopt._leaves import global_norm, map_leaves
 from jopt._numbers import increment, wide
 from jopt._pytree import Number, check, pytree
@@ -76,10 +76,10 @@ class ReduceOnPlateau(GradientTransformation):
         )
 
     def update(self, updates, state, params=None, *, value=None, **extra):
-        call = "tx.update(updates, state, params, value=loss)"
-        value = wide(needed(value, self, "the value that should fall", call))
+        value = wide(needed_loss(value, self, "the value that should fall"))
         count = increment(state.count)
         mean = (wide(state.count) * state.avg_value + value) / wide(count)
+        mean = mean.astype(state.avg_value.dtype)
         state = state._replace(count=count, avg_value=mean)
 
         full = wide(count) >= self.accumulation_size

@@ -127,6 +127,7 @@ def train(task: Task, lane: Lane, data: PyTree, batches: Batches) -> tuple[Lane,
             jax.tree.map(lambda array: array[rows], data),
             jax.random.fold_in(lane.key, number),
         )
+        loss = jnp.asarray(loss)  # it may be a Python number
         alive = alive & jnp.isfinite(loss) & (loss <= task.diverged_above)
         # Frozen by `where`, for 0 * nan is nan; and not the optimizer's state, whose
         # counters would get a trial axis, and every branch on them would run both ways.

@@ -30,7 +30,7 @@ def budget(devices: Sequence[Device], memory: int | None, held: int) -> int:
     memory: bytes in all of each memory, data included, CPU devices having one together;
     None for nine tenths of what is free. held: bytes of data on each device already.
 
-    Raises a ValueError for a memory below 1.
+    Raises a ValueError for a memory below 1, or that the data fill.
     """
     if memory is None:
         return int(USABLE * available(devices))
@@ -40,6 +40,12 @@ def budget(devices: Sequence[Device], memory: int | None, held: int) -> int:
             "take what is free."
         )
     sharing = len(devices) if devices[0].platform == "cpu" else 1
+    if held and memory // sharing <= held:
+        raise ValueError(
+            f"A sweep needs memory of more than the {shown(held * sharing)} that its "
+            f"data take, got {shown(memory)}; give it more, or leave it out to take "
+            "what is free."
+        )
     return memory // sharing - held
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from jopt._pytree import check
 from jopt.sweep.reports import Reports
+from jopt.sweep.space.distribution import is_integer, is_number
 
 
 class Rung(NamedTuple):
@@ -79,10 +80,19 @@ def check_integers(self: Pruner, *fields: str, least: int) -> None:
     """Raise a ValueError in a sentence unless the fields are integers from `least`."""
     for field in fields:
         value = getattr(self, field)
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        if not is_integer(value):
             title = type(self).__name__
             raise ValueError(f"{title}: {field} must be an integer, got {value!r}.")
     check(self, *fields, least=least)
+
+
+def check_numbers(self: Pruner, *fields: str) -> None:
+    """Raise a ValueError in a sentence unless the fields are numbers."""
+    for field in fields:
+        value = getattr(self, field)
+        if not is_number(value):
+            title = type(self).__name__
+            raise ValueError(f"{title}: {field} must be a number, got {value!r}.")
 
 
 def check_first(self: Pruner, first: int, why: str, reports: int, fix: str) -> None:

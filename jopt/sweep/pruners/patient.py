@@ -5,7 +5,13 @@ import dataclasses
 import numpy as np
 
 from jopt._pytree import check
-from jopt.sweep.pruners._pruner import Pruner, check_first, check_integers, going
+from jopt.sweep.pruners._pruner import (
+    Pruner,
+    check_first,
+    check_integers,
+    check_numbers,
+    going,
+)
 from jopt.sweep.reports import Reports
 
 
@@ -36,6 +42,7 @@ class PatientPruner(Pruner):
                 f"{self.wrapped_pruner!r}."
             )
         check_integers(self, "patience", least=0)
+        check_numbers(self, "min_delta")
         check(self, "min_delta", least=0)
 
     def check(self, reports: int, settings: int) -> None:

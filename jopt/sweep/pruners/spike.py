@@ -5,7 +5,13 @@ import dataclasses
 import numpy as np
 
 from jopt._pytree import check
-from jopt.sweep.pruners._pruner import Pruner, check_first, check_integers, going
+from jopt.sweep.pruners._pruner import (
+    Pruner,
+    check_first,
+    check_integers,
+    check_numbers,
+    going,
+)
 from jopt.sweep.reports import Reports
 
 
@@ -33,6 +39,7 @@ class LossSpike(Pruner):
     n_warmup_steps: int = 0
 
     def __post_init__(self) -> None:
+        check_numbers(self, "factor", "min_rise")
         check(self, "factor", above=1)
         check_integers(self, "reports", least=1)
         check(self, "min_rise", least=0)

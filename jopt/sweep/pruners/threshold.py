@@ -10,6 +10,7 @@ from jopt.sweep.pruners._pruner import (
     Pruner,
     check_first,
     check_integers,
+    check_numbers,
     going,
     is_judged,
 )
@@ -37,6 +38,8 @@ class ThresholdPruner(Pruner):
             raise ValueError(
                 "ThresholdPruner: lower or upper must be given, got neither."
             )
+        bounds = {"lower": self.lower, "upper": self.upper}
+        check_numbers(self, *(name for name, b in bounds.items() if b is not None))
         check(self, "lower", most=math.inf if self.upper is None else self.upper)
         check(self, "upper", least=-math.inf)
         check_integers(self, "n_warmup_steps", least=0)

@@ -118,6 +118,8 @@ def _spread(column: np.ndarray) -> np.ndarray:
 
     Zero, if there is one, lies a decade below the least positive value.
     """
+    if column.dtype.kind == "f" and not np.isfinite(column).all():
+        return column.astype(str)  # categories: NaN is where a trial has none
     positive = column[column > 0] if column.dtype.kind in "iuf" else column[:0]
     if not len(positive) or positive.max() <= 30 * positive.min() or column.min() < 0:
         return column
@@ -133,7 +135,7 @@ def _distribution(column: np.ndarray) -> Any:
     )
 
     values = sorted(set(column.tolist()))
-    if column.dtype.kind not in "iuf" or not np.isfinite(column).all():
+    if column.dtype.kind not in "iuf":
         return CategoricalDistribution(values)
     kind = FloatDistribution if column.dtype.kind == "f" else IntDistribution
     return kind(values[0], values[-1])

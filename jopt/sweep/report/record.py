@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jopt.sweep import strict_json
+
 if TYPE_CHECKING:
     from jopt.sweep.result import SweepResult
 
@@ -102,10 +104,7 @@ def _text(column: np.ndarray) -> np.ndarray:
 
 
 def _through_json(value: Any) -> Any:
-    def plain(value: Any) -> Any:
-        return value.item() if hasattr(value, "item") else repr(value)
-
-    return json.loads(json.dumps(value, default=plain))
+    return json.loads(strict_json.dumps(value))
 
 
 def _there(path: Path) -> Path:
@@ -140,12 +139,18 @@ def _read_table(path: Path, info: dict[str, Any]) -> dict[str, np.ndarray]:
         raise _damaged(path, "it has no rows, or rows of different lengths")
     space = info.get("space", {})
     metrics = {n for n in names if n == "train_loss" or n.startswith("valid_")}
-    words = {n for n in names if all(isinstance(v, str) for v in space.get(n, [0]))}
+    words = {n for n in names if _are_words(space.get(n, []))}
     table: dict[str, np.ndarray] = {}
     for name, column in zip(names, zip(*rows, strict=True), strict=True):
         kinds = [np.float32] if name in metrics - set(space) else [np.int64, np.float64]
         table[name] = _parsed(column, [] if name in words else kinds)
     return table
+
+
+def _are_words(values: Sequence[Any]) -> bool:
+    """Whether a hyperparameter's values, as sweep.json holds them, are text."""
+    text = all(isinstance(value, str) for value in values)
+    return text and not set(values) <= set(strict_json.NOT_FINITE)
 
 
 def _parsed(column: Sequence[str], kinds: Sequence[type]) -> np.ndarray:

@@ -91,7 +91,7 @@ function drawResponse(name, target, legend) {
   }
   // A ring is a shape: to move it, unlike a point, leaves the thousands of others alone.
   const fixed = changes.shapes, ring = (row) => {
-    if (row === null) return [];
+    if (row === null || columns[name][row] === null) return [];
     const [xanchor, yanchor] = place(row);
     const pixels = { xsizemode: "pixel", ysizemode: "pixel", xanchor, yanchor };
     return [{ type: "path", name: "chosen", path: RING, ...pixels, line: { color: colour("chosen"), width: 3 } }];

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jopt.sweep.report.record import Record
+from jopt.sweep.trial import column_of
 
 STATUSES = ("complete", "pruned", "diverged", "interrupted")
 
@@ -26,7 +27,8 @@ def headline(record: Record) -> str:
             return "The sweep was interrupted before there was a winner."
         return "No winner is recorded."
     values = best.get("hyperparameters", {})
-    chosen = [name for name in record.varying if name in values] or list(values)
+    varying = [name for name in values if column_of(name) in record.varying]
+    chosen = varying or list(values)
     setting = ", ".join(
         f"{name}\N{NO-BREAK SPACE}{number(values[name])}" for name in chosen
     )

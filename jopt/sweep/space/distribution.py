@@ -27,3 +27,8 @@ def share(u: float) -> float:
 def is_number(value: Any) -> bool:
     """Return whether `value` is one real number, and no bool."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def is_integer(value: Any) -> bool:
+    """Return whether `value` is one integer of Python or NumPy, and no bool."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

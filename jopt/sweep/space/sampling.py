@@ -1,9 +1,10 @@
 """Sampling: trials whose hyperparameters are drawn from a space."""
 
-import numbers
 from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any
 
+from jopt.sweep import arguments
+from jopt.sweep.space.distribution import is_integer
 from jopt.sweep.space.names import Distribution
 from jopt.sweep.space.samplers import Random, Sampler
 from jopt.sweep.trial import Trial, check_names
@@ -47,6 +48,7 @@ def sample(
     """
     _check_integer("n", n, least=1)
     _check_integer("seed", seed, least=0)
+    arguments.check("sample", factory=factory, sampler=sampler)
     check_names(factory, space)
     for name, value in space.items():
         _check_fixed(name, value)
@@ -65,8 +67,7 @@ def sample(
 
 
 def _check_integer(name: str, value: Any, least: int) -> None:
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not whole or value < least:
+    if not is_integer(value) or value < least:
         rule = f"an integer of at least {least}"
         raise ValueError(f"sample: {name} must be {rule}, got {value!r}.")
 
