@@ -97,10 +97,10 @@ class Record:
         device = jax.devices()[0]
         report = self.more | {
             "command": " ".join(["python", f"bench/{self.name}.py", *sys.argv[1:]]),
-            "versions": _versions(),
+            "versions": versions(),
             "device": {"platform": device.platform, "kind": device.device_kind},
             "cores": cores(),
-            "environment": _environment(),
+            "environment": environment(),
             "load": {"before": self.load, "after": os.getloadavg()},
             "rows": self.rows,
         }
@@ -110,7 +110,7 @@ class Record:
             keep(self.name, report)
 
     def _where(self) -> str:
-        settings = _environment()
+        settings = environment()
         said = ", ".join(f"{name}={value}" for name, value in settings.items())
         kind = jax.devices()[0].device_kind
         return (
@@ -136,12 +136,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Return the environment variables that times depend on."""
     found = {k: v for k, v in os.environ.items() if k.startswith(SETTINGS)}
     return dict(sorted(found.items()))
 
 
-def _versions() -> dict[str, str | None]:
+def versions() -> dict[str, str | None]:
+    """Return the versions of Python and of what is measured; None where not there."""
+
     def version(name: str) -> str | None:
         try:
             return importlib.metadata.version(name)

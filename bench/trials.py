@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from roofline import least
+from turns import steps
 
 import jopt
 from jopt import sweep
@@ -69,27 +70,40 @@ def started(program, first):
     return [own], [shared]
 
 
-def serial(work):
-    """Return the time of some trainings by plain optax, as a function."""
-    rows, (params, model_state) = work.batches.rows, work.plan.init(work.plan.key)
+def by_optax(work):
+    """Return a step of plain optax, whose rate is an argument.
+
+    step(rate, held, data, (rows, number)) returns what it holds next, and the loss.
+    """
     loss = jax.value_and_grad(work.task.loss, has_aux=True)
 
-    def train(rate, params, model_state, data):
-        tx = optax.adamw(rate)
+    def step(rate, held, data, now):
+        params, model_state, opt_state = held
+        batch = jax.tree.map(lambda array: array[now[0]], data)
+        key = jax.random.fold_in(work.plan.key, now[1])
+        (value, model_state), grads = loss(params, model_state, batch, key)
+        updates, opt_state = optax.adamw(rate).update(grads, opt_state, params)
+        params = optax.apply_updates(params, updates)
+        return (params, model_state, opt_state), value
 
-        def step(carry, now):
-            params, model_state, opt_state = carry
-            batch = jax.tree.map(lambda array: array[now[0]], data)
-            key = jax.random.fold_in(work.plan.key, now[1])
-            (value, model_state), grads = loss(params, model_state, batch, key)
-            updates, opt_state = tx.update(grads, opt_state, params)
-            params = optax.apply_updates(params, updates)
-            return (params, model_state, opt_state), value
+    return step
 
-        start = (params, model_state, tx.init(params))
-        return jax.lax.scan(step, start, (rows, jnp.arange(work.steps)))
 
-    arguments = params, model_state, work.data.train
+def start_of_optax(work):
+    """Return what the first of those steps holds."""
+    params, model_state = work.plan.init(work.plan.key)
+    return params, model_state, optax.adamw(0.0).init(params)
+
+
+def serial(work):
+    """Return the time of some trainings by plain optax, as a function."""
+    held, step = start_of_optax(work), by_optax(work)
+
+    def train(rate, held, data):
+        steps = work.batches.rows, jnp.arange(work.steps)
+        return jax.lax.scan(lambda held, now: step(rate, held, data, now), held, steps)
+
+    arguments = held, work.data.train
     program = jax.jit(train).lower(1e-3, *arguments).compile()
 
     def seconds(number):
@@ -99,6 +113,30 @@ def serial(work):
         return time.perf_counter() - began
 
     return seconds
+
+
+def looped(work):
+    """Return some trainings by a Python loop of jitted steps, as a function."""
+    step = jax.jit(by_optax(work), donate_argnums=1)
+    rows, start = list(np.asarray(work.batches.rows)), start_of_optax(work)
+
+    def run(number):
+        for rate in np.geomspace(1e-4, 1e-2, number).tolist():
+            held = jax.tree.map(jnp.copy, start)
+            for now in enumerate(rows):
+                held, _ = step(rate, held, work.data.train, now[::-1])
+            jax.block_until_ready(held)
+
+    return run
+
+
+def trained(program, number, batches):
+    """Return calls of a program that train `number` trials, block by block."""
+    firsts = range(0, number, program.block)
+    return steps(
+        lambda held: [program.train(*block, batches)[:2] for block in held],
+        [started(program, first) for first in firsts],
+    )
 
 
 def steps_that_fit(task, numbers, seconds, rounds):

@@ -36,21 +36,22 @@ def timed(function: Callable[[], Any]) -> float:
 
 
 def rounds(
-    runs: Mapping[str, Callable[[int], None]], seconds: float
+    runs: Mapping[str, Callable[[int], None]], seconds: float, turn: float = TURN
 ) -> dict[str, dict[str, Any]]:
     """Return for each program its milliseconds a call: median, quartiles, rounds.
 
     runs: functions of a number of calls, already compiled. seconds: about how long all
-    may take. In every round each has a turn, in an order of chance: one call that is
-    not counted, since the others have had the cache, and then some in a row.
+    may take. turn: seconds of a turn. In every round each has a turn, in an order of
+    chance: one call that is not counted, since the others have had the cache, and then
+    some in a row.
     """
     calls, spent = {}, 0.0
     for name, run in runs.items():
         run(1)
         each = timed(lambda run=run: run(1))
-        number = _fitting(each)
+        number = _fitting(each, turn)
         each = timed(lambda run=run, n=number: run(n)) / number
-        calls[name] = _fitting(each)
+        calls[name] = _fitting(each, turn)
         spent += (calls[name] + 1) * each
     number = max(FEWEST, min(MOST, int(seconds / spent)))
     order, chance = list(runs), random.Random(0)
@@ -64,8 +65,8 @@ def rounds(
     return {name: _summary(seen[name], calls[name]) for name in runs}
 
 
-def _fitting(each: float) -> int:
-    return max(1, min(1000, round(TURN / each)))
+def _fitting(each: float, turn: float) -> int:
+    return max(1, min(1000, round(turn / each)))
 
 
 def _summary(seconds: list[float], calls: int) -> dict[str, Any]:

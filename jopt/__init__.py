@@ -15,6 +15,7 @@ from jopt._from_optax import NAMES as _TAKEN_OVER, from_optax as _taken_over
 from jopt._hyperparameters import hyperparameters as hyperparameters, replace as replace
 from jopt._leaves import apply_updates as apply_updates, global_norm as global_norm
 from jopt._pytree import check as check, pytree as pytree, static as static
+from jopt._version import __version__ as __version__
 from jopt.optimizers import (
     COCOBState as COCOBState,
     DAdaptAdamW as DAdaptAdamW,
@@ -399,8 +400,6 @@ from jopt.wrappers import (
     stochastic_rounding as stochastic_rounding,
     to_optax as to_optax,
 )
-
-__version__ = "0.1.0"
 
 from jopt import contrib as contrib  # isort: skip
 

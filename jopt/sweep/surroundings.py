@@ -6,7 +6,9 @@ from typing import Any
 
 import jax
 
-PACKAGES = ("jopt", "jax", "jaxlib", "flax", "optax", "numpy")
+from jopt._version import __version__
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def surroundings() -> dict[str, Any]:
@@ -14,7 +16,11 @@ def surroundings() -> dict[str, Any]:
     device = jax.devices()[0]
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {
-        "versions": {"python": platform.python_version(), **versions},
+        "versions": {
+            "python": platform.python_version(),
+            "jopt": __version__,
+            **versions,
+        },
         "device": {
             "platform": device.platform,
             "kind": device.device_kind,
