@@ -10,6 +10,9 @@ from sklearn.datasets import load_digits
 import jopt
 
 jax.config.update("jax_num_cpu_devices", 8)  # without GPUs: of the host's cores
+# They share the host's threads: with several steps under way, those that wait for one
+# another may leave none for those that they wait for.
+jax.config.update("jax_cpu_enable_async_dispatch", False)
 images, labels = load_digits(return_X_y=True)
 devices = jax.devices()
 mesh = Mesh(np.array(devices), ("data",))

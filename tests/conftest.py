@@ -11,9 +11,32 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
-def pytest_collection_modifyitems(items):
-    """Put the tests of one row of the table side by side: they share its programs."""
+def pytest_addoption(parser):
+    parser.addoption(
+        "--all",
+        action="store_true",
+        help="run the tests marked slow, too; `--all -m slow` runs them alone",
+    )
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers",
+        "slow(why): runs with --all; why the quick run keeps its promise without it",
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out slow tests, and put those of one row of the table side by side.
+
+    Tests of one row share its programs.
+    """
     from table import TRANSFORMATIONS
+
+    if not config.getoption("--all"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
 
     def row(item):
         given = item.callspec.params if hasattr(item, "callspec") else {}

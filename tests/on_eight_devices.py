@@ -14,6 +14,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
 if __name__ == "__main__":
     jax.config.update("jax_num_cpu_devices", 8)
+    # They share the host's threads, and a step of one waits for that of another.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
     jax.config.update("jax_numpy_dtype_promotion", "strict")
     jax.config.update("jax_numpy_rank_promotion", "raise")
 
