@@ -1,9 +1,11 @@
 """Every transformation and schedule, once: the contract tests run over these tables.
 
-New ones add rows, in the file of their family under `rows`.
+New ones add rows, in the file of their family under `rows`. Costly tests run over the
+simplest rows in the quick run, and over all with `--all`.
 """
 
 import contextlib
+import dataclasses
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
@@ -12,7 +14,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import rows
+
+import jopt
 
 FAMILIES = {
     module.name: importlib.import_module(f"rows.{module.name}").ROWS
@@ -22,6 +27,46 @@ SCHEDULES = FAMILIES.pop("schedules")
 TRANSFORMATIONS = {
     name: row for family in FAMILIES.values() for name, row in family.items()
 }
+
+
+def parts(tree: Any) -> set[Any]:
+    """Return the classes that a transformation consists of, each with its flags."""
+    if isinstance(tree, (list, tuple)):
+        return set().union(*map(parts, tree))
+    if isinstance(tree, dict):
+        return parts(list(tree.values()))
+    if not dataclasses.is_dataclass(tree):
+        return set()
+    fields = {f.name: getattr(tree, f.name) for f in dataclasses.fields(tree)}
+    flags = tuple((n, v) for n, v in fields.items() if isinstance(v, bool))
+    return {(type(tree), flags)} | parts(fields)
+
+
+def simplest() -> set[str]:
+    """Return the rows that together have every part, those of few parts first."""
+    found = {name: parts(row(jopt)) for name, row in TRANSFORMATIONS.items()}
+    seen: set[Any] = set()
+    chosen = set()
+    for name in sorted(found, key=lambda name: len(found[name])):
+        if not found[name] <= seen:
+            chosen.add(name)
+            seen |= found[name]
+    return chosen
+
+
+SIMPLEST = simplest()
+
+
+def simplest_first(names: Any) -> list[Any]:
+    """Return pytest's parameters for these rows; all but the simplest are slow.
+
+    names: of rows, or tuples that begin with one.
+    """
+    slow = pytest.mark.slow("its parts are those of simpler rows")
+    return [
+        pytest.param(*each, marks=() if each[0] in SIMPLEST else slow)
+        for each in ((name,) if isinstance(name, str) else name for name in names)
+    ]
 
 
 def numbers(tree: Any) -> dict[str, Any]:

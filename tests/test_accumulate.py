@@ -311,6 +311,7 @@ def test_a_trial_that_skips_is_late_and_its_neighbours_are_not():
         assert int(one[1].gradient_step) == int(state.gradient_step)
 
 
+@pytest.mark.slow("tests/test_independence.py has it for any trial")
 def test_a_trial_of_a_sweep_is_bitwise_the_same_whatever_is_beside_it():
     def factory(learning_rate):
         return jopt.accumulate(jopt.adamw(learning_rate), 3)

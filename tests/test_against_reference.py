@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 from runs import rounded, with_jopt, with_reference
-from table import TRANSFORMATIONS, assert_close
+from table import TRANSFORMATIONS, assert_close, simplest_first
 
 PAPERS = [name for name, row in TRANSFORMATIONS.items() if row.reference]
 
@@ -19,7 +19,7 @@ def kinds(tree):
     return [leaf.dtype for leaf in jax.tree.leaves(tree)]
 
 
-@pytest.mark.parametrize("name", PAPERS)
+@pytest.mark.parametrize("name", simplest_first(PAPERS))
 def test_fifty_updates_and_states_are_those_of_the_paper(name):
     row = TRANSFORMATIONS[name]
     updates, states = with_jopt(name)

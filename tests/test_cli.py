@@ -78,6 +78,7 @@ def test_a_sweep_prints_tables_and_writes_files(tmp_path):
     np.testing.assert_allclose(rates, np.geomspace(1e-4, 1e-2, 4))
 
 
+@pytest.mark.slow("the display's text is tested without a terminal")
 def test_a_terminal_shows_a_live_bar(tmp_path):
     shown, child = pty.openpty()
     with subprocess.Popen(
@@ -101,6 +102,7 @@ def test_a_terminal_shows_a_live_bar(tmp_path):
     assert "trial-steps/s" in plain
 
 
+@pytest.mark.slow("tests/test_columns.py has columns")
 def test_seeds_and_other_hyperparameters_are_columns(tmp_path, capsys):
     out = tmp_path / "out"
     arguments = [*SHORT, "--optimizer", "sgd", "--set", "momentum=0.5,0.9"]
@@ -115,6 +117,7 @@ def test_seeds_and_other_hyperparameters_are_columns(tmp_path, capsys):
     assert "means of 2 seeds" in capsys.readouterr().out
 
 
+@pytest.mark.slow("tests/test_nonfinite.py has diverged trials")
 def test_a_diverged_trial_is_listed_with_its_step(tmp_path, capsys):
     arguments = ["--learning-rate", "0.01,1e6", "--steps", "20", "--block", "2"]
     assert main(["sweep", *arguments, "--out", str(tmp_path / "out")]) == 0
@@ -126,6 +129,7 @@ def test_a_diverged_trial_is_listed_with_its_step(tmp_path, capsys):
     assert 0 < int(rows[1]["steps"]) < 20
 
 
+@pytest.mark.slow("tests/test_lift.py lifts them")
 def test_optaxs_optimizers_are_swept_by_their_names(tmp_path):
     arguments = [*SHORT, "--optimizer", "optax.adan", "--set", "b1=0.9,0.98"]
     assert main(["sweep", *arguments, "--out", str(tmp_path / "out")]) == 0
@@ -153,6 +157,7 @@ def file(tmp_path):
     return str(path)
 
 
+@pytest.mark.slow("an example in CI does it")
 @pytest.mark.parametrize("name", ["task", "made"])
 def test_a_task_of_the_users_own_comes_from_a_file(file, tmp_path, name):
     arguments = [f"{file}:{name}", *SHORT, "--out", str(tmp_path / "out")]
@@ -207,6 +212,7 @@ def test_what_is_no_task_is_named(file, refused):
     )
 
 
+@pytest.mark.slow("tests/test_journal.py refuses such a directory")
 def test_a_directory_with_files_is_kept(refused, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
@@ -218,6 +224,7 @@ def test_a_directory_with_files_is_kept(refused, tmp_path):
     assert (tmp_path / "out" / "trials.csv").exists()
 
 
+@pytest.mark.slow("tests/test_journal.py has a directory that cannot be written")
 def test_what_was_computed_survives_a_full_disk(tmp_path, monkeypatch, capsys):
     def full(*arguments, keep=1):
         raise OSError(28, "No space left on device")
@@ -232,6 +239,7 @@ def test_what_was_computed_survives_a_full_disk(tmp_path, monkeypatch, capsys):
     assert [line.split(",")[0] for line in lines[start + 1 : start + 5]] == list("0123")
 
 
+@pytest.mark.slow("tests/test_resume.py interrupts sweeps")
 def test_an_interrupt_saves_what_was_trained(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         "jopt.cli.display.Display.__call__",
@@ -244,6 +252,7 @@ def test_an_interrupt_saves_what_was_trained(tmp_path, monkeypatch, capsys):
     assert [(row["status"], row["steps"]) for row in rows] == [("interrupted", "2")] * 4
 
 
+@pytest.mark.slow("other tests name a directory")
 def test_the_default_directory_is_a_new_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for number in (1, 2):
@@ -259,6 +268,7 @@ def test_help_shows_examples_values_tasks_and_files():
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+@pytest.mark.slow("tests/test_resume.py interrupts sweeps in one process")
 def test_ctrl_c_ends_the_segment_and_the_sweep_goes_on_as_if_there_had_been_none(
     tmp_path, capsys
 ):
@@ -296,6 +306,7 @@ def rows_of(directory):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow("tests/test_journal.py has the sentences")
 def test_what_cannot_be_resumed_is_one_sentence(refused, tmp_path):
     assert "There is no command.json in nowhere" in refused("--resume", "nowhere")
     assert main(["sweep", *SHORT, "--out", "out"]) == 0
@@ -326,6 +337,7 @@ def test_a_directory_that_breaks_in_mid_run_is_said_and_the_status_is_2(
     assert {row["status"] for row in rows_of(tmp_path / "out")} == {"complete"}
 
 
+@pytest.mark.slow("tests/test_refused_sweeps.py refuses them before a sweep")
 def test_a_bad_argument_costs_no_sweep_that_is_there(tmp_path, refused):
     place = tmp_path / "out"
     arguments = [*SHORT, "--out", str(place)]
@@ -380,6 +392,7 @@ def test_a_task_file_that_is_no_python_is_named_with_the_line(tmp_path, refused)
     assert "mine.py, line 1, is no Python" in refused(f"{tmp_path}/mine.py:f")
 
 
+@pytest.mark.slow("a closed pipe is rare")
 def test_a_reader_that_leaves_does_not_end_the_training(tmp_path):
     place = tmp_path / "out"
     command = [sys.executable, "-m", "jopt.cli", "sweep", *SHORT, "--out", str(place)]

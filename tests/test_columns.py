@@ -44,6 +44,7 @@ def noisy():
     return sweep.run(small.task(), trials, seeds=2, **SIZES)
 
 
+@pytest.mark.slow("other names of columns are in the quick run")
 def test_a_hyperparameter_called_as_a_column_has_another(noisy, tmp_path):
     assert noisy.table["param_seed"].tolist() == [1, 1, 2, 2, 3, 3]
     assert noisy.table["seed"].tolist() == [0, 1] * 3
@@ -82,6 +83,7 @@ def mixed(request):
     return sweep.run(small.task(), trials, **SIZES)
 
 
+@pytest.mark.slow("tests/test_groups.py has such trials")
 def test_trials_may_have_other_hyperparameters(mixed, tmp_path):
     has = np.asarray(["momentum" in t.hyperparameters for t in mixed.trials])
     assert np.isnan(mixed.table["momentum"]).tolist() == (~has).tolist()
@@ -142,6 +144,7 @@ def test_numbers_that_are_not_finite_are_strict_json_and_come_back(tmp_path):
     assert page(record) == page(Record.of(result))
 
 
+@pytest.mark.slow("titles are tested without seeds")
 def test_titles_count_seeds_and_folds():
     trials = sweep.grid(jopt.sgd, learning_rate=[0.1, 0.1, 0.2])
     result = sweep.run(small.task(), trials, seeds=3, folds=2, **SIZES)

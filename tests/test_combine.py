@@ -131,6 +131,7 @@ def test_fewer_than_two_are_not_combined(swept, k):
         sweep.combine(TASK, swept, k)
 
 
+@pytest.mark.slow("one structure is in the quick run")
 def test_those_of_another_structure_are_left_out():
     @functools.cache
     def network(width):
@@ -240,6 +241,7 @@ def saved(tmp_path_factory):
     return results
 
 
+@pytest.mark.slow("the same files are read without nnx in the quick run")
 @pytest.mark.parametrize("rank", [1, 3])
 def test_a_kept_model_is_restored_into_nnx_in_three_lines(saved, rank):
     result, directory = saved["nnx"]

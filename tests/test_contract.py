@@ -19,6 +19,7 @@ from table import (
     numbers,
     once,
     relaxed,
+    simplest_first,
     stack,
     values,
     variations,
@@ -27,6 +28,7 @@ from table import (
 import jopt
 
 every_transformation = pytest.mark.parametrize("name", TRANSFORMATIONS)
+every_part = pytest.mark.parametrize("name", simplest_first(TRANSFORMATIONS))
 
 MIXED = {
     "float32": jnp.ones((2, 3), jnp.float32),
@@ -83,7 +85,7 @@ def first_step(tx: Any, params: Any, extra: Any) -> Any:
     return params, state, *tx.update(params, state, params, **extra)
 
 
-@every_transformation
+@every_part
 @pytest.mark.parametrize("kind", [float, jnp.float32, jnp.bfloat16, jnp.int32])
 def test_updates_and_state_keep_their_types(name, kind):
     tx = jax.tree.map(kind, make(name))
@@ -126,7 +128,7 @@ def test_all_arrays_of_a_run_can_be_donated_together(name):
     assert len(places) == len(arrays)
 
 
-@every_transformation
+@every_part
 def test_zero_gradients_in_float16_give_finite_updates(name):
     tx, zeros = make(name), {"w": jnp.zeros((2, 2), jnp.float16)}
 
@@ -139,12 +141,12 @@ def test_zero_gradients_in_float16_give_finite_updates(name):
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [
+    simplest_first(
         (name, kind)
         for name in TRANSFORMATIONS
         for kind in TREES
         if not (kind == "complex" and TRANSFORMATIONS[name].real)
-    ],
+    ),
 )
 def test_any_tree_will_do(name, kind):
     given, before, updates, after = jax.eval_shape(
@@ -224,7 +226,7 @@ def trained_one_by_one(name: str) -> tuple[Any, int]:
 
 
 with_numbers = pytest.mark.parametrize(
-    "name", [name for name in TRANSFORMATIONS if numbers(make(name))]
+    "name", simplest_first(name for name in TRANSFORMATIONS if numbers(make(name)))
 )
 
 
@@ -289,7 +291,7 @@ def test_gradients_through_every_number_are_finite(name):
     assert all(np.isfinite(g) for g in numbers(gradients).values())
 
 
-@every_transformation
+@every_part
 def test_counters_are_shared_by_a_block_of_trials(name):
     block = stack([make(name)] * 3)
     counters = [GetAttrKey(field) for field in TRANSFORMATIONS[name].counters]

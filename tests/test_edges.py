@@ -13,6 +13,7 @@ LIST: Any = [0.1]
 TRUE: Any = True
 
 
+@pytest.mark.slow("other optimizers keep them in the quick run")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("make", [jopt.soap, jopt.shampoo, jopt.kron])
 def test_matrix_optimizers_keep_their_dtypes_under_x64(make, dtype):

@@ -48,6 +48,7 @@ def because(result):
     return [group["because"] for group in result.info["grouped_by"]]
 
 
+@pytest.mark.slow("two groups run in the quick run")
 @pytest.mark.parametrize(
     ("space", "reasons"),
     [
@@ -89,6 +90,7 @@ def test_structures_multiply():
         assert result.params(trial)["hidden"].shape == (2, width)
 
 
+@pytest.mark.slow("a group of its own task runs in the quick run")
 @pytest.mark.parametrize("batch", [8, 32])
 def test_a_setups_task_and_batch_size_are_those_of_the_trial(batch):
     inside = run(learning_rate=[0.1], batch=[16, batch], width=3)

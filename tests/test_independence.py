@@ -51,6 +51,7 @@ def test_a_row_is_that_of_the_trial_alone(drawn, on_host):
     alone.check(result, settings, ends)
 
 
+@pytest.mark.slow("tests/test_resume.py interrupts sweeps")
 @hypothesis.settings(max_examples=6, **FEW)
 @hypothesis.given(
     drawn=settings_and_ends(),
@@ -81,6 +82,7 @@ def test_a_row_survives_interrupts(drawn, stops, on_host):
     alone.check(result, settings, ends, resumed_after=max(stops))
 
 
+@pytest.mark.slow("a set on the device has it in the quick run")
 def test_a_row_is_the_same_where_the_training_set_is_streamed(monkeypatch):
     seen = []
     plan_of = group.Group.compiled.__func__
@@ -101,6 +103,7 @@ def test_a_row_is_the_same_where_the_training_set_is_streamed(monkeypatch):
         assert alone.model(here, trial) == alone.model(there, trial)
 
 
+@pytest.mark.slow("a setting alone has it in the quick run")
 def test_a_row_of_a_seed_and_fold_is_that_of_the_setting_alone():
     folds = {"seeds": 2, "folds": 3}
     result = alone.run(SETTINGS[4:9], **folds)
@@ -112,6 +115,7 @@ def test_a_row_of_a_seed_and_fold_is_that_of_the_setting_alone():
     assert len({curve.tobytes() for curve in result.curves}) == 30
 
 
+@pytest.mark.slow("one device has the same promise in the quick run")
 def test_a_row_is_the_same_on_two_devices():
     """In one process, for the number of CPU devices is set before anything else."""
     done = subprocess.run(

@@ -76,6 +76,7 @@ def test_hyperparameters_are_the_states_and_schedules_those_of_the_next_step():
     }
 
 
+@pytest.mark.slow("the contract has low precision of every row")
 @pytest.mark.parametrize("name", ["adam", "adamw", "nadam", "lamb", "amsgrad"])
 def test_bfloat16_params_are_nan_with_optax_and_finite_here(name):
     params = jax.tree.map(lambda p: p.astype(jnp.bfloat16), PARAMS)

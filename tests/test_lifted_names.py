@@ -94,6 +94,7 @@ def test_lbfgs_solves_under_jit_as_optax_does():
     assert tx == jopt.lbfgs() == pickle.loads(pickle.dumps(tx))
 
 
+@pytest.mark.slow("lbfgs runs compiled in the quick run")
 def test_lbfgs_steps_eagerly_and_its_state_keeps_the_value():
     tx = jopt.lbfgs()
     value, grad = jax.value_and_grad(rosenbrock)(START)
@@ -108,6 +109,7 @@ def test_lbfgs_steps_eagerly_and_its_state_keeps_the_value():
     np.testing.assert_allclose(again, after, rtol=1e-6)
 
 
+@pytest.mark.slow("the contract maps every number of lbfgs's row")
 def test_numbers_of_a_line_search_inside_lbfgs_are_leaves_that_can_be_swept():
     txs = [
         jopt.lbfgs(linesearch=jopt.scale_by_zoom_linesearch(15, curv_rtol=rtol))

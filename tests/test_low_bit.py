@@ -259,6 +259,7 @@ def test_a_gradient_that_is_not_finite_is_found_in_the_state():
     assert not all_finite(state.inner_state[0].nu["kernel"])
 
 
+@pytest.mark.slow("one step is checked bit by bit in the quick run")
 @pytest.mark.parametrize(
     ("settings", "apart"),
     [
@@ -280,6 +281,7 @@ def test_training_ends_where_float32_ends(settings, apart):
     assert (got["kernel"] != wanted["kernel"]).any()
 
 
+@pytest.mark.slow("codes are checked in the quick run")
 def test_a_small_gradient_beside_large_ones_makes_no_long_steps():
     """With bitsandbytes' rule its mean square is 0, and its mean is divided by eps."""
     sizes = jnp.asarray(np.abs(spread(5120, decades=9)))

@@ -217,6 +217,7 @@ def test_kahan_keeps_what_the_parameters_round_away(dtype):
     assert (np.abs(float64(moved) - path[-1]) > slack).mean() > 0.2
 
 
+@pytest.mark.slow("low parameters are in the quick run")
 @every_wrapper
 def test_wide_parameters_beside_low_ones_move_as_without_the_wrapper(name):
     rng = np.random.default_rng(2)
@@ -240,6 +241,7 @@ def test_wide_parameters_beside_low_ones_move_as_without_the_wrapper(name):
         assert [k.dtype for k in jax.tree.leaves(state.compensation)] == [jnp.bfloat16]
 
 
+@pytest.mark.slow("tests/test_buckets.py joins leaves")
 @every_wrapper
 def test_joined_leaves_move_as_they_do_alone(name):
     rng = np.random.default_rng(3)
@@ -349,6 +351,7 @@ def test_bfloat16_alone_stands_still_at_a_learning_rate_of_1e_4():
     assert still > loss + 0.4
 
 
+@pytest.mark.slow("one step is checked in the quick run")
 @pytest.mark.parametrize(
     # What is left of the way that float32 goes: the last rounding, or all of them.
     ("name", "off"),

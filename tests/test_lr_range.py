@@ -167,6 +167,7 @@ def found():
     )
 
 
+@pytest.mark.slow("the edge is tested on given curves")
 def test_rates_that_blow_up_are_beyond_the_edge(found):
     assert found.edge is not None
     assert 1 < found.edge < 1e5
@@ -307,6 +308,7 @@ def command(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow("the function has its tests in the quick run")
 def test_the_command_prints_a_suggestion_and_writes_files(command, capsys):
     few = ["--rates", "7", "--seeds", "1", "--steps", "30", "--block", "7"]
     range_ = ["--low", "1e-3", "--high", "1e3", "--set", "momentum=0.9"]

@@ -77,6 +77,7 @@ def test_bytes_are_shown_as_a_person_reads_them():
     assert shown == ["0 bytes", "999 bytes", "1 kB", "1.44 MB", "23 GB", "5e+03 TB"]
 
 
+@pytest.mark.slow("the sentence is tested with a given size")
 def test_a_block_too_large_is_refused_with_the_largest_that_fits():
     limit = DATA + ALL + 12_000
     with pytest.raises(
@@ -89,6 +90,7 @@ def test_a_block_too_large_is_refused_with_the_largest_that_fits():
     assert Program(LANES, largest + 1, CALL).bytes > there
 
 
+@pytest.mark.slow("the sentence is that of a block too large")
 def test_a_device_without_room_for_one_trial_is_said():
     for ask in (
         lambda: given(LANES, 9, CALL, limit=DATA + 100),
@@ -98,6 +100,7 @@ def test_a_device_without_room_for_one_trial_is_said():
             ask()
 
 
+@pytest.mark.slow("tests/test_sweep.py picks blocks")
 def test_a_block_is_picked_among_those_that_fit(program):
     limit = DATA + ALL + int(1.5 * program.bytes)
     picked, search = pick(LANES, CALL, steps=10**9, memory=limit)

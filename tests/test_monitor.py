@@ -87,6 +87,7 @@ def test_measurements_keep_their_place_before_and_after_the_first():
     assert int(after.measurements["a"]["n"]) == 2
 
 
+@pytest.mark.slow("norms in float32 have tests of their own")
 def test_a_norm_of_bfloat16_is_measured_in_float32():
     grads = [jnp.ones(16, jnp.bfloat16)] * 600
     square = lambda u: sum(jnp.sum(x**2) for x in u)  # noqa: E731

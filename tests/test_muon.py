@@ -237,6 +237,7 @@ def test_an_accelerator_iterates_on_the_matrices_themselves():
     assert text.count("dot_general") == 45
 
 
+@pytest.mark.slow("every comparison with optax has stacks")
 def test_stacked_matrices_are_what_each_is_alone():
     params = {"layers": transformer(3), "odd": normal(5, 2), "none": None}
 
@@ -246,6 +247,7 @@ def test_stacked_matrices_are_what_each_is_alone():
     assert_close(together, alone, rtol=1e-4, scale=1e-4)
 
 
+@pytest.mark.slow("float32 products are in the quick run")
 def test_bfloat16_products_round_and_stay_close():
     g = {"wide": normal(8, 24), "square": normal(8, 8)}
 
@@ -314,6 +316,7 @@ def test_the_mask_of_the_decay_is_of_all_params():
     np.testing.assert_array_equal(updates["b"], zeros["b"])
 
 
+@pytest.mark.slow("tests/test_interop.py has nnx")
 def test_works_in_nnx():
     model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
     numbers = {"kernel": MATRIX, "bias": None}
@@ -328,6 +331,7 @@ def test_works_in_nnx():
         assert not np.array_equal(before, model.kernel[...])
 
 
+@pytest.mark.slow("the contract has zero gradients of every row")
 @pytest.mark.parametrize("kind", ["frobenius", "spectral", "aol", "schatten"])
 @pytest.mark.parametrize("shape", [(3, 3), (2, 6)])
 def test_matrices_of_zeros_stay_so_with_finite_gradients(kind, shape):
@@ -344,6 +348,7 @@ def test_matrices_of_zeros_stay_so_with_finite_gradients(kind, shape):
         assert all(np.isfinite(s).all() for s in jax.tree.leaves(slopes))
 
 
+@pytest.mark.slow("real matrices are in the quick run")
 def test_complex_matrices_become_unitary():
     g = jax.lax.complex(normal(3, 5), normal(3, 5))
 

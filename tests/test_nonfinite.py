@@ -109,6 +109,7 @@ def test_a_sweep_of_nothing_but_bad_settings_ends(rule):
     assert result.info["trial_steps"] == len(status)  # no segment after the first
 
 
+@pytest.mark.slow("settings that turn bad are in the quick run")
 @each_rule
 @pytest.mark.parametrize("bad", [{0, 1}, {1}], ids=["all seeds", "one seed"])
 def test_models_that_begin_bad_end_at_step_0(rule, bad):
@@ -172,6 +173,7 @@ def bad_evaluation(large):
     return evaluate
 
 
+@pytest.mark.slow("training losses that are bad are in the quick run")
 @each_rule
 def test_an_evaluation_alone_may_be_bad(rule):
     settings = [*GOOD, (1.0, NEVER), (1.5, NEVER)]
@@ -224,6 +226,7 @@ TASK = """
 """
 
 
+@pytest.mark.slow("tests/test_sweep.py has a sweep without a winner")
 @pytest.mark.parametrize(
     ("task", "arguments"),
     [

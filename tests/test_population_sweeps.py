@@ -204,6 +204,7 @@ def test_a_member_that_diverges_is_replaced_and_complete(task, interval):
     assert np.isfinite(result.settings()["valid_loss"]).all()
 
 
+@pytest.mark.slow("tests/test_resume.py resumes sweeps")
 @pytest.mark.parametrize("interval", [1, 2])
 @pytest.mark.parametrize("stop", [1, 2, 3])
 def test_a_population_goes_on_after_an_interrupt_as_if_there_was_none(

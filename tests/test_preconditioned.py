@@ -170,6 +170,7 @@ def test_kron_whitens_the_gradients():
     assert 0.5 < values.min() <= values.max() < 2
 
 
+@pytest.mark.slow("the reference of kron fits as often")
 def test_kron_fits_as_often_as_it_is_told_to():
     grads = normal((12, 3, 4))
 
@@ -232,6 +233,7 @@ def best_of_eight(name):
     return float(jnp.min(jax.jit(jax.vmap(trained))(rates)))
 
 
+@pytest.mark.slow("the updates are those of the reference")
 @pytest.mark.parametrize("name", ["soap", "shampoo", "kron"])
 def test_an_ill_conditioned_quadratic_is_solved_better_than_by_adam(name):
     assert best_of_eight(name) < best_of_eight("adam") / 100

@@ -11,6 +11,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
 NAMES = ["flax", "low precision", "loop", "vocabulary", "sweep", "early stopping"]
 
 
+@pytest.mark.slow("CI runs it; the code is of tested parts")
 @pytest.mark.parametrize("code", BLOCKS, ids=NAMES)
 def test_the_readmes_code_runs(code):
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):

@@ -37,6 +37,7 @@ def results(directory):
     return [(directory / "results" / name).read_bytes() for name in names], arrays
 
 
+@pytest.mark.slow("other tests here resume a sweep that was ended once")
 @pytest.mark.parametrize(("sweep_", "kills"), [("pruned", 10), ("evolved", 4)])
 def test_a_sweep_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
     tmp_path, sweep_, kills
@@ -192,6 +193,7 @@ def test_a_resumed_population_has_the_same_lineage(tmp_path):
     assert {event.segment for event in whole.lineage.events} == {1, 3}
 
 
+@pytest.mark.slow("each of them is resumed in tests of its own")
 def test_seeds_folds_and_structures_are_resumed(tmp_path):
     def made(learning_rate, momentum, batch_size):
         tx = jopt.sgd(learning_rate, momentum=momentum or None)

@@ -125,6 +125,7 @@ def test_each_number_can_be_mapped_alone(name):
         assert got.shape == (3, *STEPS.shape)
 
 
+@pytest.mark.slow("the contract differentiates transformations with schedules")
 @every_schedule
 def test_gradients_through_every_number_are_finite(name):
     program, _ = traced()

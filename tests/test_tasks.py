@@ -88,6 +88,7 @@ def test_digits_are_learned():
     assert result.best.test["accuracy"] > 0.94
 
 
+@pytest.mark.slow("digits are learned in the quick run")
 @pytest.mark.parametrize("make", [mnist, mnist_nnx])
 def test_mnist_is_learned(make):
     trials = sweep.grid(jopt.adamw, learning_rate=[2e-3])

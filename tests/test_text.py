@@ -152,6 +152,7 @@ def losses_by_numpy(params, characters, following):
     return found
 
 
+@pytest.mark.slow("tests/test_tasks.py learns digits")
 def test_context_is_learned(task):
     trials = sweep.grid(jopt.adamw, learning_rate=[1e-2])
     with jax.numpy_rank_promotion("allow"):

@@ -451,6 +451,7 @@ def test_no_second_copy_of_the_gradients_or_of_a_moment_is_made(programs):
         assert "small_call" not in text  # which XLA gives one core
 
 
+@pytest.mark.slow("a rare use; its program is the step's")
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_step_can_be_differentiated(accumulate):
     batches, state = [BATCH] * 3, TrainState.create(plain_model(), CLIPPED)
@@ -475,6 +476,7 @@ def test_a_step_can_be_differentiated(accumulate):
     assert_close(jax.grad(by_step)(0.1), jax.grad(by_hand)(0.1), rtol=1e-4)
 
 
+@pytest.mark.slow("donation of the step itself is in the quick run")
 @pytest.mark.filterwarnings("error")
 def test_inside_another_program_nothing_is_donated():
     step = train_step(plain_loss)
@@ -574,6 +576,7 @@ def test_frozen_variables_stay_frozen():
     assert jax.tree.structure(state.model_state) == structure
 
 
+@pytest.mark.slow("float32 is accumulated in the quick run")
 def test_float64_is_accumulated_in_float64():
     # Strict dtypes know no sum of float64 and float32.
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
