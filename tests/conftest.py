@@ -1,9 +1,21 @@
 """Every test runs with strict dtypes and ranks: nothing is promoted in silence."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 # To compile is most of the suite's time: not in 32 parts on a core or two.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_parallel_codegen_split_count=1")
+
+# A program is compiled once for all processes of a run: workers of xdist, and what
+# tests start. `compiled_anew` is for tests that count what is compiled.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    programs = tempfile.mkdtemp(prefix="jopt-tests-")
+    atexit.register(shutil.rmtree, programs, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = programs
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
-import jax
 import small
 
 import jopt
@@ -53,19 +52,8 @@ def _run(trials, directory, **options):
     return sweep.run(task(), trials, directory=directory, **sizes, **options)
 
 
-def cached(directory):
-    """Return the options of JAX that keep every compiled program in `directory`."""
-    return {
-        "jax_compilation_cache_dir": str(directory),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-
-
-def train(started, directory, cache):
+def train(started, directory):
     """Begin the sweep kept in `directory`, or go on with it; save what comes."""
-    for name, value in cached(cache).items():
-        jax.config.update(name, value)
     for name in ("matplotlib", "plotly"):  # no pictures: they are slow to load
         sys.modules[name] = cast(Any, None)
     begun = lines(directory) > 0
@@ -73,9 +61,9 @@ def train(started, directory, cache):
     result.save(directory / "results")
 
 
-def begin(started, directory, cache):
+def begin(started, directory):
     """Start a process that trains."""
-    process = PROCESSES.Process(target=train, args=(started, directory, cache))
+    process = PROCESSES.Process(target=train, args=(started, directory))
     process.start()
     return process
 

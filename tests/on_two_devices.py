@@ -8,8 +8,6 @@ import numpy as np
 
 if __name__ == "__main__":
     jax.config.update("jax_num_cpu_devices", 2)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 import alone
 import small

@@ -11,7 +11,6 @@ import optax
 import pytest
 import small
 from flax import linen, nnx
-from kept_programs import kept_programs as kept_programs
 
 import jopt
 from jopt import sweep

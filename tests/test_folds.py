@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 import small
-from kept_programs import kept_programs as kept_programs, not_kept
+from compiled_anew import compiled_anew
 
 import jopt
 from jopt import sweep
@@ -109,7 +109,7 @@ def test_a_fold_equals_a_task_of_its_examples():
 
 
 def test_folds_are_one_more_axis_of_one_program(caplog):
-    with not_kept(), jax.log_compiles():
+    with compiled_anew(), jax.log_compiles():
         result = run(4, steps=8)
     said = [record.message for record in caplog.records]
     compiled = [s for s in said if "Finished XLA compilation of jit(train)" in s]

@@ -1,6 +1,5 @@
 """A trial's row is the same, bit by bit, whatever else is in the sweep."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,6 @@ import hypothesis.strategies as st
 import pytest
 import small
 from alone import NEVER, SEGMENTS, SETTINGS
-from kept_programs import directory, kept_programs as kept_programs
 
 from jopt import sweep
 from jopt.sweep import group
@@ -120,7 +118,6 @@ def test_a_row_is_the_same_on_two_devices():
     """In one process, for the number of CPU devices is set before anything else."""
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("on_two_devices.py")],
-        env={**os.environ, "JAX_COMPILATION_CACHE_DIR": directory()},
         capture_output=True,
         text=True,
         check=False,

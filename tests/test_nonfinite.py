@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import small
 from alone import BAD, NEVER
-from kept_programs import kept_programs as kept_programs
 
 from jopt import sweep
 from jopt.cli import main

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import small
-from kept_programs import kept_programs as kept_programs
 
 import jopt
 from jopt import sweep

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import small
 from alone import NEVER
-from kept_programs import kept_programs as kept_programs, not_kept
+from compiled_anew import compiled_anew
 
 from jopt import sweep
 
@@ -89,7 +89,7 @@ def test_the_winner_of_a_pruned_sweep_was_trained_to_the_end(pruned):
 
 def test_pruning_compiles_nothing_more(caplog):
     seen = []
-    with not_kept(), jax.log_compiles():
+    with compiled_anew(), jax.log_compiles():
         options = {**SIZES, "pruner": PRUNERS["halving"], "progress": seen.append}
         result = alone.run(SETTINGS, **options)
     said = [record.message for record in caplog.records]

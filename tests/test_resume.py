@@ -14,7 +14,6 @@ import killed
 import numpy as np
 import pytest
 import small
-from jax.experimental.compilation_cache import compilation_cache
 
 import jopt
 from jopt import sweep
@@ -42,13 +41,13 @@ def results(directory):
 def test_a_sweep_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
     tmp_path, sweep_, kills
 ):
-    started, cache = getattr(killed, sweep_), tmp_path / "cache"
+    started = getattr(killed, sweep_)
     moments, cut_off = random.Random(f"{sweep_} 1"), tmp_path / "cut off"
-    whole = killed.begin(started, tmp_path / "whole", cache)
+    whole = killed.begin(started, tmp_path / "whole")
     whole.join()
     for _ in range(kills):
-        killed.kill(killed.begin(started, cut_off, cache), cut_off, moments)
-    last = killed.begin(started, cut_off, cache)
+        killed.kill(killed.begin(started, cut_off), cut_off, moments)
+    last = killed.begin(started, cut_off)
     last.join()
     assert whole.exitcode == last.exitcode == 0
     assert results(cut_off) == results(tmp_path / "whole")
@@ -81,22 +80,6 @@ def interrupt(after):
             signal.raise_signal(signal.SIGINT)
 
     return callback
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """Let programs that were compiled be found again on the disk."""
-    options = killed.cached(tmp_path_factory.mktemp("programs"))
-    before = {name: getattr(jax.config, name) for name in options}
-    _configure(options)
-    yield
-    _configure(before)
-
-
-def _configure(options):
-    for name, value in options.items():
-        jax.config.update(name, value)
-    compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="module")

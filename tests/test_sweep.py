@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 import small
+from compiled_anew import compiled_anew
 
 import jopt
 from jopt import sweep
@@ -154,7 +155,7 @@ def test_any_number_of_steps_is_cut_into_segments(steps, segments):
 
 
 def test_the_segment_is_compiled_once_however_many_are_left(caplog):
-    with jax.log_compiles():
+    with compiled_anew(), jax.log_compiles():
         result = run([*RATES[:20], 1e38], factory=jopt.sgd)
     compiled = [record for record in caplog.records if "jit(train)" in record.message]
     assert sum("Finished XLA compilation" in r.message for r in compiled) == 1
