@@ -1,6 +1,7 @@
 """Every test runs with strict dtypes and ranks: nothing is promoted in silence."""
 
 import atexit
+import collections
 import os
 import shutil
 import tempfile
@@ -34,7 +35,8 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     config.addinivalue_line(
         "markers",
-        "slow(why): runs with --all; why the quick run keeps its promise without it",
+        "slow(why, but=0): runs with --all; why the quick run keeps its promise. but: "
+        "how many of its parameters, the first ones, are quick",
     )
 
 
@@ -45,10 +47,18 @@ def pytest_collection_modifyitems(config, items):
     """
     from table import TRANSFORMATIONS
 
+    seen = collections.Counter()
+
+    def slow(item):
+        mark = item.get_closest_marker("slow")
+        place = item.path, getattr(item, "originalname", item.name)
+        seen[place] += mark is not None
+        return mark is not None and seen[place] > mark.kwargs.get("but", 0)
+
+    chosen = [item for item in items if slow(item)]
     if not config.getoption("--all"):
-        slow = [item for item in items if item.get_closest_marker("slow")]
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=chosen)
+        items[:] = [item for item in items if item not in set(chosen)]
 
     def row(item):
         given = item.callspec.params if hasattr(item, "callspec") else {}

@@ -94,6 +94,7 @@ def compiled(lowered):
         return lowered.compile(options)
 
 
+@pytest.mark.slow("its parts treat coordinates alike", but=3)
 @pytest.mark.parametrize(
     "family", [name for name in FAMILIES if FAMILIES[name].keys() - NEVER_JOINED]
 )

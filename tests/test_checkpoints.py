@@ -47,6 +47,7 @@ def restored(files, saved, state):
         return state.filled(checkpointer.restore(files / str(saved), state.by_leaf()))
 
 
+@pytest.mark.slow("one kind of model is in the quick run", but=1)
 @pytest.mark.parametrize("saved", [True, False])
 @pytest.mark.parametrize("buckets", [True, False])
 def test_training_goes_on_as_if_it_had_not_stopped(files, saved, buckets):

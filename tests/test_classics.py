@@ -73,6 +73,7 @@ class TestRadam:
 
         np.testing.assert_allclose(updates, wanted, rtol=3e-6)
 
+    @pytest.mark.slow("the contract differentiates its row")
     def test_gradients_through_its_numbers_once_it_scales(self):
         noise = np.random.default_rng(0).normal(size=(12, 4))
         gradients = jnp.asarray(noise, jnp.float32)

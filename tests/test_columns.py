@@ -127,6 +127,7 @@ def test_optimizers_of_the_same_numbers_are_settings_of_their_own():
     assert [rows.tolist() for rows in settings_of(trials)] == [[0], [1], [2], [3]]
 
 
+@pytest.mark.slow("tests/test_journal.py keeps such numbers")
 def test_numbers_that_are_not_finite_are_strict_json_and_come_back(tmp_path):
     def factory(rate, clip):
         return jopt.chain(jopt.clip_by_global_norm(clip), jopt.sgd(rate))
@@ -154,6 +155,7 @@ def test_titles_count_seeds_and_folds():
     assert display._best(alone, ["learning_rate"]).title == "best settings"
 
 
+@pytest.mark.slow("the sentences have tests without a sweep")
 def test_what_a_result_does_not_have_is_named(noisy, tmp_path):
     wrong: Any = [-1, 1.5]
     for k in wrong:
@@ -173,6 +175,7 @@ def test_what_a_result_does_not_have_is_named(noisy, tmp_path):
         noisy.params(0.5)  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.slow("tests/test_report.py looks at pictures")
 def test_pictures_say_when_and_join_no_members(tmp_path):
     rates = sweep.grid(jopt.sgd, learning_rate=[0.1, 0.2, 0.4, 0.8])
     pruned = sweep.run(

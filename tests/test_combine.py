@@ -259,6 +259,7 @@ def test_a_kept_model_is_restored_into_nnx_in_three_lines(saved, rank):
     )
 
 
+@pytest.mark.slow("an orbax checkpoint is read without a model in the quick run")
 @pytest.mark.parametrize("rank", [1, 3])
 def test_a_kept_model_is_restored_into_linen_in_three_lines(saved, rank):
     result, directory = saved["linen"]

@@ -90,6 +90,7 @@ class TestL1:
 
 
 class TestProject:
+    @pytest.mark.slow("one projection is in the quick run; all are optax's own", but=2)
     @pytest.mark.parametrize(
         ("name", "arguments"),
         [

@@ -132,6 +132,7 @@ def updates_of(tx):
     return compiled(tx, data(0, zeros=0.1), data(1), {})[0]["float32"]
 
 
+@pytest.mark.slow("the reference has ademamix")
 def test_ademamix_without_the_slow_mean_is_adamw():
     tx = jopt.ademamix(0.1, 0.8, 0.9, alpha=0.0, weight_decay=0.1)
     adamw = jopt.adamw(0.1, 0.8, 0.9, weight_decay=0.1)
@@ -139,6 +140,7 @@ def test_ademamix_without_the_slow_mean_is_adamw():
     assert_close(updates_of(tx), updates_of(adamw), rtol=1e-6)
 
 
+@pytest.mark.slow("the reference has it")
 def test_simplified_ademamix_without_alpha_is_adam_whose_mean_is_a_sum():
     """Adam's mean, bias and all, is 1 - b1 times the sum, over its weight."""
     tx = jopt.scale_by_simplified_ademamix(0.8, 0.9)

@@ -75,6 +75,7 @@ def test_numbers_alone_make_one_group():
     assert because(result) == [{}]
 
 
+@pytest.mark.slow("two groups run in the quick run")
 def test_structures_multiply():
     space = {"optimizer": ["sgd", "adamw"], "width": [5, 3]}
     result = run(learning_rate=[0.01, 0.1], **space)
@@ -105,6 +106,7 @@ def test_a_setups_task_and_batch_size_are_those_of_the_trial(batch):
     assert inside.model_state(0)["seen"] == 8 * 16
 
 
+@pytest.mark.slow("a winner of one group is evaluated in the quick run")
 def test_a_winner_of_any_group_is_evaluated_by_its_own_task():
     result = run(learning_rate=[1e-6, 0.2], width=[5, 3, 2])
     assert result.best is not None

@@ -43,6 +43,7 @@ def test_what_is_not_finite_never_comes_out_and_optax_lets_it():
     assert bool(tx.exceeded(state))
 
 
+@pytest.mark.slow("the sizes in the quick run have both paths of XLA's loops", but=6)
 @pytest.mark.parametrize("kind", ["float32", "bfloat16", "float16", "complex64"])
 @pytest.mark.parametrize("shape", [(), (7,), (1000,), (64, 64), (100_000,)])
 def test_one_number_that_is_not_finite_is_found_in_a_leaf_of_any_size(kind, shape):

@@ -40,6 +40,7 @@ HOLDERS = {
 }
 
 
+@pytest.mark.slow("each is wrapped by one function", but=2)
 @pytest.mark.parametrize("holder", HOLDERS)
 def test_jopt_works_inside_of_optax(holder):
     hold = HOLDERS[holder]
@@ -64,6 +65,7 @@ def test_a_factory_of_jopt_works_in_inject_hyperparams():
         np.testing.assert_allclose(x, y, rtol=2e-5)
 
 
+@pytest.mark.slow("each is wrapped by one function", but=2)
 @pytest.mark.parametrize(
     "theirs",
     [

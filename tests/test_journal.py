@@ -537,6 +537,7 @@ made = fingerprint.of(task, trials, {"f": lambda: 1})
 """
 
 
+@pytest.mark.slow("one process makes it twice")
 def test_another_process_makes_the_same_fingerprint():
     here: dict[str, Any] = {"__name__": "__main__"}
     exec(FINGERPRINT, here)

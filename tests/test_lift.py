@@ -52,6 +52,7 @@ def test_a_lifted_factory_keeps_its_signature_and_name():
         lifted()
 
 
+@pytest.mark.slow("all are lifted by one function", but=2)
 @pytest.mark.parametrize(
     "make",
     [

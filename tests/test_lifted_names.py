@@ -55,6 +55,7 @@ def three_updates(tx, extra):
     return updates
 
 
+@pytest.mark.slow("all are lifted by one function", but=1)
 @pytest.mark.parametrize(
     ("make", "extra"),
     [
@@ -82,6 +83,7 @@ def test_updates_are_those_of_optax(make, extra):
         np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow("lbfgs has a row of the contract")
 def test_lbfgs_solves_under_jit_as_optax_does():
     tx = jopt.lbfgs()
 
@@ -198,6 +200,7 @@ def test_private_gradients_without_noise_are_the_mean_of_clipped_ones():
     np.testing.assert_allclose(more, -0.5 * 1.9 * mean, rtol=1e-6)
 
 
+@pytest.mark.slow("the function is optax's own")
 @pytest.mark.parametrize(
     "given", [{"key": 3}, {"seed": 3}, {"key": jax.random.key(3)}], ids=str
 )

@@ -137,6 +137,7 @@ def test_a_sweep_shows_it_at_its_segments_ends(tmp_path):
     assert plot.figure.get_suptitle().startswith("segment 2 of 2, step 6: ")
 
 
+@pytest.mark.slow("the picture is drawn without a notebook in the quick run")
 def test_a_notebooks_cell_gets_one_picture_that_is_updated(tmp_path):
     pytest.importorskip("IPython")
     script = """

@@ -30,6 +30,7 @@ def trained(lib: Any, tx: Any, steps: int = 11) -> Any:
     return pairs, state
 
 
+@pytest.mark.slow("one period is in the quick run", but=2)
 @pytest.mark.parametrize("reset", [False, True])
 @pytest.mark.parametrize(("period", "size"), [(1, 0.5), (3, 0.5), (4, 0.0), (5, 1.0)])
 def test_pairs_are_those_of_optax(period, size, reset):

@@ -110,6 +110,7 @@ OPTIONS: Any = [
 ]
 
 
+@pytest.mark.slow("each option has the reference", but=1)
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_steps_are_those_of_optax(options):
     shapes = {"wide": (3, 7), "tall": (7, 3), "other": (7, 3), "square": (4, 4)}
@@ -219,6 +220,7 @@ def dots(tx, params):
     return len(re.findall(r" dot\(|custom-call\(.*(?:gemm|cublas|dot|matmul)", text))
 
 
+@pytest.mark.slow("bench/muon.py counts the products in CI")
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="it counts a CPU's program")
 def test_matrices_of_one_shape_are_multiplied_together():
     two, twelve = (dots(jopt.muon(0.1), transformer(n)) for n in (2, 12))

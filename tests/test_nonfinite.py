@@ -57,6 +57,7 @@ def told(result):
     return status
 
 
+@pytest.mark.slow("another bad number ends a trial alike", but=2)
 @each_rule
 def test_bad_settings_end_and_change_no_other(rule, good):
     """At step 0's update, in the middle, in the last step, and in evaluation only."""
@@ -97,6 +98,7 @@ def test_the_step_of_divergence_is_the_first_bad_loss():
     assert result.best is None
 
 
+@pytest.mark.slow("another bad number ends a trial alike", but=1)
 @each_rule
 def test_a_sweep_of_nothing_but_bad_settings_ends(rule):
     result = alone.run([(rate, 0) for rate, _ in GOOD], **SIZES, **rule)

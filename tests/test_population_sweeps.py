@@ -134,6 +134,7 @@ def test_trials_that_copy_nobody_are_those_of_a_sweep_without(task, evolved):
         assert alone.row(evolved, trial) == alone.row(plain, trial)
 
 
+@pytest.mark.slow("tests/test_population.py replays")
 def test_a_replay_of_the_winner_is_the_winner():
     """Bit for bit, for this loss uses no key, so that it is no matter whose it is."""
     task = small.task()

@@ -10,6 +10,7 @@ from table import relaxed
 import jopt
 
 
+@pytest.mark.slow("the norm of one leaf is in the quick run")
 def test_the_norm_of_many_bfloat16_leaves_is_right():
     leaves = [jnp.ones(16, jnp.bfloat16)] * 600
     exact = np.sqrt(9600)
@@ -65,6 +66,9 @@ def test_a_limit_of_zero_is_zero():
         np.testing.assert_array_equal(tx.update(grads, ())[0], [0.0, 0.0])
 
 
+@pytest.mark.slow(
+    "the contract differentiates with a coordinate of zero gradients", but=2
+)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     "make",

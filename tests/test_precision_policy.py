@@ -20,6 +20,7 @@ def dtypes(tree):
     return {x.dtype for x in jax.tree.leaves(tree)}
 
 
+@pytest.mark.slow("one kind of model is in the quick run", but=1)
 @pytest.mark.parametrize("kind", KINDS)
 def test_params_are_held_in_their_dtype_and_all_else_is_not(kind):
     make, loss_fn = KINDS[kind]
@@ -82,6 +83,7 @@ def watched(seen):
     return loss_fn
 
 
+@pytest.mark.slow("one kind of model is in the quick run", but=1)
 @pytest.mark.parametrize("cut", [{}, {"accumulate": 2}], ids=["whole", "accumulate"])
 def test_the_loss_function_computes_in_the_dtype_of_computation(cut):
     seen = []

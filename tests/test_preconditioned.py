@@ -16,6 +16,9 @@ from table import assert_close, stack
 import jopt
 
 
+@pytest.mark.slow(
+    "float32 updates are checked by tests/test_against_reference.py", but=1
+)
 @pytest.mark.parametrize("name", ROWS)
 def test_fifty_float64_updates_are_those_of_the_paper(name):
     row = ROWS[name]

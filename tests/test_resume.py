@@ -204,6 +204,7 @@ class First(sweep.Pruner):
         return np.arange(len(reports.alive)) > 0
 
 
+@pytest.mark.slow("a winner that was not pruned is in the quick run")
 def test_a_winner_that_was_pruned_before_the_pause_keeps_its_test_metrics(tmp_path):
     def explodes(after):  # the only one that does not is pruned at once
         return jopt.sgd(jopt.piecewise_constant_schedule(0.1, {after: np.inf}))

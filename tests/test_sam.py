@@ -63,6 +63,7 @@ def test_one_step_is_that_of_the_paper():
     assert_trees_close(got, wanted)
 
 
+@pytest.mark.slow("each mode has closed forms", but=1)
 @pytest.mark.parametrize("period", [2, 3])
 @pytest.mark.parametrize("reset", [True, False], ids=["reset", "kept"])
 def test_both_modes_train_alike_and_as_optax_does(period, reset):

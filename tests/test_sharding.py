@@ -18,6 +18,8 @@ from jopt.training.sharding import state_sharding
 SCALARS = 4 * 32
 """Bytes of the norms and losses that a step may send, at most."""
 
+on_eight_devices = pytest.mark.slow("the example of eight devices runs in CI")
+
 
 def mesh(*sizes, axis_type=AxisType.Auto):
     """A mesh of no devices: for the layouts alone."""
@@ -66,6 +68,7 @@ def large(sizes):
     return {kind: sorted(of) for kind, of in kept.items() if of}
 
 
+@on_eight_devices
 def test_each_device_holds_all_params_and_its_part_of_the_moments(seen):
     whole = 4 * seen["params"]
     held = seen["zero"]["held"]
@@ -73,6 +76,7 @@ def test_each_device_holds_all_params_and_its_part_of_the_moments(seen):
     assert 2 * whole / 8 <= held["opt_state"] < 2 * whole / 8 + 64
 
 
+@on_eight_devices
 def test_a_step_sums_gradients_and_collects_params_and_sends_nothing_else(seen):
     for run in ("zero", "in_scan", "low_bit"):
         sent = seen[run]["step"]
@@ -84,10 +88,12 @@ def test_a_step_sums_gradients_and_collects_params_and_sends_nothing_else(seen):
         assert 4 * seen["params"] <= summed <= 4 * seen["params"] + SCALARS
 
 
+@on_eight_devices
 def test_microbatches_send_no_more_than_their_gradients(seen):
     assert large(seen["accumulated"]["step"]) == large(seen["zero"]["step"])
 
 
+@on_eight_devices
 def test_codes_of_moments_are_divided(seen):
     whole = seen["low_bit"]["held"]["params"]
     held = seen["low_bit"]["held"]["opt_state"]
@@ -97,6 +103,7 @@ def test_codes_of_moments_are_divided(seen):
     assert held == pytest.approx(2 * (coded + in_vectors) / 8, abs=64)
 
 
+@on_eight_devices
 def test_the_first_state_is_made_in_parts_and_nothing_is_sent(seen):
     for run in (seen["zero"], seen["mixed"], seen["low_bit"]):
         assert run["init"] == {}
@@ -106,6 +113,7 @@ def test_the_first_state_is_made_in_parts_and_nothing_is_sent(seen):
     assert seen["mixed"]["init_temporaries"] + held < 3 * 4 * seen["params"]
 
 
+@on_eight_devices
 @pytest.mark.parametrize("run", ["zero", "accumulated", "mixed", "low_bit"])
 def test_eight_devices_train_as_one_does(seen, run):
     # A moment between two codes goes to either.
@@ -115,15 +123,18 @@ def test_eight_devices_train_as_one_does(seen, run):
     assert seen[run]["gap"] < 1e-3 * wider
 
 
+@on_eight_devices
 @pytest.mark.parametrize("run", ["zero", "accumulated", "mixed", "low_bit"])
 def test_a_state_stays_where_it_lies(seen, run):
     assert seen[run]["stays"]
 
 
+@on_eight_devices
 def test_steps_in_one_call_are_the_same_steps(seen):
     assert seen["in_scan"]["gap"] < 1e-6
 
 
+@on_eight_devices
 def test_a_state_written_leaf_by_leaf_goes_on_where_it_was(seen):
     assert seen["restored"] == 0
 

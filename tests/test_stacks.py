@@ -42,6 +42,7 @@ def by_blocks(leaf, limit=3):
     return Cut(shape, evenly(shape, limit), tuple(range(len(shape))))
 
 
+@pytest.mark.slow("references of shampoo and soap cut blocks")
 def test_a_rule_sees_each_block_once_and_every_leaf_comes_back():
     shapes = [(), (4,), (3, 3), (7, 5), (3, 2, 4), (0, 4), (7, 5), (1,)]
     tree = [jnp.arange(np.prod(s), dtype=jnp.float32).reshape(s) + 1 for s in shapes]
@@ -119,6 +120,7 @@ def test_orthogonal_iteration_finds_the_eigenvectors_in_order():
     np.testing.assert_allclose(values, np.diag([64, 16, 4, 1, 0.25]), atol=1e-4)
 
 
+@pytest.mark.slow("the contract differentiates shampoo")
 def test_an_inverse_power_has_gradients_where_eigenvalues_are_equal():
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):

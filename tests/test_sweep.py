@@ -49,6 +49,7 @@ def rows(result):
     return found
 
 
+@pytest.mark.slow("tests/test_independence.py draws what is beside it", but=2)
 @pytest.mark.parametrize(
     "rates",
     [
@@ -144,6 +145,7 @@ def test_steps_that_segments_do_not_divide_are_made_exactly():
     np.testing.assert_array_equal(cut.table["steps"], 11)
 
 
+@pytest.mark.slow("other numbers of steps are cut alike", but=1)
 @pytest.mark.parametrize(("steps", "segments"), [(1, 10), (11, 10), (7, 3), (200, 2)])
 def test_any_number_of_steps_is_cut_into_segments(steps, segments):
     result = run(RATES[:2], steps=steps, segments=segments)
@@ -163,6 +165,7 @@ def test_the_segment_is_compiled_once_however_many_are_left(caplog):
     assert "diverged" in result.table["status"]
 
 
+@pytest.mark.slow("tests/test_groups.py has groups")
 def test_structures_are_groups_with_a_program_each():
     trials = sweep.grid(
         jopt.sgd, learning_rate=[0.1, 0.01], momentum=0.9, nesterov=[True, False]
@@ -306,6 +309,7 @@ class _EveryOther(jopt.GradientTransformation):
         return updates, jopt.ScaleByScheduleState(state.count + 1)
 
 
+@pytest.mark.slow("a smaller sweep is timed in the quick run", but=1)
 @pytest.mark.parametrize("trials", [1, 5, 65])
 def test_the_block_is_picked_by_timing(trials):
     lanes, batches = lanes_of(sweep.grid(jopt.sgd, learning_rate=RATES[:trials]))
@@ -467,6 +471,7 @@ def test_grid_is_every_combination():
     assert settings == [(0.1, 0.8), (0.1, 0.9), (0.2, 0.8), (0.2, 0.9)]
 
 
+@pytest.mark.slow("every sweep calls a factory")
 def test_any_callable_can_be_swept():
     def factory(peak, warmup):
         return jopt.adamw(jopt.warmup_cosine_decay_schedule(0.0, peak, warmup, 12))

@@ -61,6 +61,7 @@ def test_two_spellings_of_the_network_are_one_network():
     assert (3, 3, 32, 64) in shapes[0]
 
 
+@pytest.mark.slow("the model that uses it learns digits in CI")
 def test_slices_and_a_product_are_a_convolution():
     inputs = jax.random.normal(jax.random.key(0), (2, 8, 6, 3))
     plain = nnx.Conv(3, 5, (3, 3), rngs=nnx.Rngs(1))

@@ -71,6 +71,7 @@ def test_the_task_fits_together(task):
     task.check()
 
 
+@pytest.mark.slow("the score has a test in the quick run")
 def test_values_are_means_over_the_places_of_a_sequence(task, model):
     _, evaluate = model
     batch = jax.tree.map(lambda a: a[:2], task.valid)
@@ -93,6 +94,7 @@ def test_the_score_of_predictions_is_the_evaluation(task, model):
         np.testing.assert_allclose(score[name], expected[name], rtol=1e-5)
 
 
+@pytest.mark.slow("the mask is JAX's own")
 def test_no_place_sees_what_follows_it(task):
     network = Transformer(**SMALL, key=jax.random.key(0))
     logits = jax.jit(lambda characters: network(characters))
