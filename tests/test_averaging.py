@@ -3,6 +3,7 @@
 import re
 from typing import Any, cast
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,15 +78,13 @@ def test_params_that_stand_still_are_their_own_average():
     for steps in (1, 1000):
         state, _ = jax.lax.scan(step, tx.init(PARAMS), length=steps)
         averaged = jopt.ema_params(state, PARAMS)
-        jax.tree.map(
-            lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), averaged, PARAMS
-        )
+        chex.assert_trees_all_close(averaged, PARAMS, rtol=1e-5)
 
 
 def test_before_the_first_update_the_average_is_the_params():
     state = jopt.parameter_ema(0.9).init(PARAMS)
 
-    jax.tree.map(np.testing.assert_array_equal, jopt.ema_params(state, PARAMS), PARAMS)
+    chex.assert_trees_all_equal(jopt.ema_params(state, PARAMS), PARAMS)
 
 
 def test_an_average_of_low_precision_params_moves_and_comes_back_in_their_dtype():
@@ -118,9 +117,7 @@ def test_the_average_is_found_wherever_it_is():
 
     for tx in inside.values():
         got = jopt.ema_params(trained(tx)[1], PARAMS)
-        jax.tree.map(
-            lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), got, wanted
-        )
+        chex.assert_trees_all_close(got, wanted, rtol=1e-6)
 
 
 def test_the_averages_of_a_partition_are_put_together():

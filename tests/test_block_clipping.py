@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import chex
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -88,8 +89,7 @@ class TestPerExample:
 
         assert ours[1] == theirs[1]
         assert ours[1].dtype == jnp.int32
-        for name, total in ours[0].items():
-            np.testing.assert_allclose(total, theirs[0][name], rtol=1e-5, atol=1e-6)
+        chex.assert_trees_all_close(ours[0], theirs[0], rtol=1e-5, atol=1e-6)
 
     @pytest.mark.parametrize("uniform", [True, False])
     @pytest.mark.parametrize("limit", [0.0, 2.0, np.inf])
@@ -98,9 +98,8 @@ class TestPerExample:
         with relaxed():
             theirs = OPTAX.per_example_layer_norm_clip(EXAMPLES, limit, uniform)
 
-        for name, total in ours[0].items():
-            np.testing.assert_allclose(total, theirs[0][name], rtol=1e-5, atol=1e-6)
-            assert ours[1][name] == theirs[1][name]
+        chex.assert_trees_all_close(ours[0], theirs[0], rtol=1e-5, atol=1e-6)
+        chex.assert_trees_all_equal(ours[1], theirs[1])
 
     def test_whole_numbers_have_a_float_sum(self):
         grads = [jnp.asarray([[0, 0, 0], [0, 3, 4], [4, 0, 3], [3, 4, 0]])]

@@ -1,5 +1,6 @@
 """`chain` and `named_chain`: transformations in turn."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,6 +87,4 @@ def test_a_low_precision_state_of_optax_keeps_its_types():
     assert updates["w"].dtype == jnp.bfloat16
     assert optax.tree.get(after, "mu")["w"].dtype == jnp.bfloat16
     assert optax.tree.get(after, "nu")["w"].dtype == jnp.float32
-    assert [x.dtype for x in jax.tree.leaves(before)] == [
-        x.dtype for x in jax.tree.leaves(after)
-    ]
+    chex.assert_trees_all_equal_dtypes(before, after)

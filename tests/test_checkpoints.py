@@ -1,5 +1,6 @@
 """Checkpoints are written by leaf: states of any layout restore into each other."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,8 +61,7 @@ def test_training_goes_on_as_if_it_had_not_stopped(files, saved, buckets):
 
     # Vectors sum in another order than leaves.
     rtol = 0 if saved == buckets else 1e-5
-    for x, y in zip(resumed, uninterrupted, strict=True):
-        np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol)
+    chex.assert_trees_all_close(resumed, uninterrupted, rtol=rtol, atol=rtol)
 
 
 def test_a_restored_state_is_no_new_program(files):
@@ -75,8 +75,7 @@ def test_a_restored_state_may_be_laid_out_by_another_threshold(files):
     state = restored(files, True, create(16))
     assert len(state.packed.leaves) == 1
     expected = after(2, create(True))
-    for x, y in zip(numbers(state), numbers(expected), strict=True):
-        np.testing.assert_array_equal(x, y)
+    chex.assert_trees_all_equal(numbers(state), numbers(expected))
 
 
 def test_the_checkpoint_brings_its_own_numbers(files):
@@ -124,7 +123,7 @@ def test_what_is_taken_apart_is_put_together_again(tx, precision):
 
     filled = state.filled(jax.tree.map(other, state.by_leaf()))
 
-    assert jax.tree.structure(filled) == jax.tree.structure(state)
+    chex.assert_trees_all_equal_structs(filled, state)
     for x, y in zip(numbers(filled), numbers(state), strict=True):
         if x.dtype != np.uint32:  # a key
             np.testing.assert_array_equal(x, y + np.ones_like(y))

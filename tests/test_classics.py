@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -93,8 +94,7 @@ class TestSm3:
 
         with relaxed():
             theirs = run(OPTAX.scale_by_sm3(0.8, b2, 1e-3), GRADIENTS)
-        for name, u in ours.items():
-            np.testing.assert_allclose(u, theirs[name], rtol=2e-5, atol=1e-6)
+        chex.assert_trees_all_close(ours, theirs, rtol=2e-5, atol=1e-6)
 
     def test_a_sum_and_means_in_one_block(self):
         decays = jnp.asarray([0.5, 0.9, 1.0], jnp.float32)

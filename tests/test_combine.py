@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,12 +56,6 @@ def in_numpy(models, split):
     return {"loss": -np.log(chosen).mean(), "accuracy": accuracy}
 
 
-def same(found, expected):
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=1e-5)
-
-
 def test_the_top_are_the_best_settings_in_order(swept):
     order = np.argsort(swept.table["valid_loss"]).tolist()
     assert swept.top(3) == order[:3]
@@ -77,16 +72,20 @@ def test_best_ensemble_and_soup_are_numpys(swept, split):
     data = getattr(TASK, split)
 
     assert found.trials == trials
-    same(found.best[split], in_numpy(models[:1], data))
-    same(found.ensemble[split], in_numpy(models, data))
-    same(found.soup[split], in_numpy([average], data))
+    chex.assert_trees_all_close(
+        found.best[split], in_numpy(models[:1], data), rtol=1e-5
+    )
+    chex.assert_trees_all_close(
+        found.ensemble[split], in_numpy(models, data), rtol=1e-5
+    )
+    chex.assert_trees_all_close(found.soup[split], in_numpy([average], data), rtol=1e-5)
     assert len({way[split]["loss"] for way in found[1:]}) == 3
 
 
 def test_the_best_is_what_the_sweep_said_of_it(swept):
     found: Any = sweep.combine(TASK, swept, 2)
-    same(found.best["valid"], swept.best.valid)
-    same(found.best["test"], swept.best.test)
+    chex.assert_trees_all_close(found.best["valid"], swept.best.valid, rtol=1e-5)
+    chex.assert_trees_all_close(found.best["test"], swept.best.test, rtol=1e-5)
 
 
 def test_an_ensemble_counts_every_example_of_many_chunks(swept):
@@ -95,14 +94,18 @@ def test_an_ensemble_counts_every_example_of_many_chunks(swept):
         dataclasses.replace(TASK, valid=many, test=None), swept, 3
     )
     models = [swept.params(trial) for trial in swept.top(3)]
-    same(found.ensemble["valid"], in_numpy(models, many))
+    chex.assert_trees_all_close(
+        found.ensemble["valid"], in_numpy(models, many), rtol=1e-5
+    )
     assert found.best.keys() == {"valid"}
 
 
 def test_a_task_that_predicts_nothing_has_a_soup_alone(swept):
     found: Any = sweep.combine(small.task(), swept, 3)
     assert found.ensemble is None
-    same(found.soup["valid"], sweep.combine(TASK, swept, 3).soup["valid"])
+    chex.assert_trees_all_close(
+        found.soup["valid"], sweep.combine(TASK, swept, 3).soup["valid"], rtol=1e-5
+    )
 
 
 def test_seeds_give_their_best_alone():

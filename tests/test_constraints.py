@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -115,12 +116,8 @@ class TestProject:
 
         with relaxed():
             wanted = function(jopt.apply_updates(TREE, grads), **arguments)
-        assert jax.tree.structure(got) == jax.tree.structure(TREE)
-        jax.tree.map(
-            lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6),
-            got,
-            wanted,
-        )
+        chex.assert_trees_all_equal_structs(got, TREE)
+        chex.assert_trees_all_close(got, wanted, rtol=1e-5, atol=1e-6)
 
     def test_one_array_takes_numbers_as_bounds(self):
         box = optax.projections.projection_box

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,9 +24,8 @@ def test_matrix_optimizers_keep_their_dtypes_under_x64(make, dtype):
         before, update = tx.init(params), jax.jit(tx.update)
         _, state = update(params, before, params)
         updates, state = update(params, state, params)
-        dtypes = lambda tree: [x.dtype for x in jax.tree.leaves(tree)]  # noqa: E731
-        assert dtypes(state) == dtypes(before)
-        assert dtypes(updates) == dtypes(params)
+        chex.assert_trees_all_equal_dtypes(state, before)
+        chex.assert_trees_all_equal_dtypes(updates, params)
 
 
 def test_a_float64_loss_leaves_the_dtypes_of_a_state():
@@ -35,8 +35,7 @@ def test_a_float64_loss_leaves_the_dtypes_of_a_state():
             state = tx.init(params)
             value = jnp.ones((), jnp.float64)
             _, after = tx.update(params, state, params, value=value)
-            for old, new in zip(*map(jax.tree.leaves, (state, after)), strict=True):
-                assert old.dtype == new.dtype
+            chex.assert_trees_all_equal_dtypes(state, after)
 
 
 @pytest.mark.parametrize("number", [np.uint32(3625411723), np.int32(2**24 + 1)])

@@ -4,6 +4,7 @@ import functools
 import re
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,8 +99,8 @@ def test_a_skipped_update_is_as_if_it_never_was():
     made, state = fed(guarded, PARAMS, BAD, PARAMS)
     wanted, inner = fed(jopt.adamw(0.1), PARAMS, PARAMS)
 
-    jax.tree.map(np.testing.assert_array_equal, [made[0], made[2]], wanted)
-    jax.tree.map(np.testing.assert_array_equal, state.inner_state, inner)
+    chex.assert_trees_all_equal([made[0], made[2]], wanted)
+    chex.assert_trees_all_equal(state.inner_state, inner)
 
 
 def test_an_update_that_is_not_finite_is_skipped_though_the_gradient_is():
@@ -138,7 +139,7 @@ def test_a_state_that_begins_infinite_is_no_error():
     made, state = fed(jopt.apply_if_finite(lowest, 0), PARAMS)
 
     assert bool(state.last_finite)
-    jax.tree.map(np.testing.assert_array_equal, made[0], PARAMS)
+    chex.assert_trees_all_equal(made[0], PARAMS)
 
 
 def test_a_block_of_trials_skips_each_its_own():
@@ -178,9 +179,9 @@ def test_a_condition_chooses_between_the_transformation_and_what_came_in():
     )
     masked, other = fed(jopt.conditionally_mask(jopt.ema(0.5), chosen), *[PARAMS] * 4)
 
-    jax.tree.map(np.testing.assert_array_equal, passed[:2], [PARAMS] * 2)
+    chex.assert_trees_all_equal(passed[:2], [PARAMS] * 2)
     assert is_zero(masked[:2])
-    jax.tree.map(np.testing.assert_array_equal, passed[2:], masked[2:])
+    chex.assert_trees_all_equal(passed[2:], masked[2:])
     assert [int(s.inner_state.count) for s in (state, other)] == [2, 2]
     assert [int(s.step) for s in (state, other)] == [4, 4]
 

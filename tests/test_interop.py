@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,8 +50,7 @@ def test_jopt_works_inside_of_optax(holder):
         got = two_steps(hold(jopt.adamw(0.1)))
         wanted = two_steps(hold(optax.adamw(0.1)))
 
-    for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
-        np.testing.assert_allclose(x, y, rtol=2e-5)
+    chex.assert_trees_all_close(got, wanted, rtol=2e-5)
 
 
 def test_a_factory_of_jopt_works_in_inject_hyperparams():
@@ -61,8 +61,7 @@ def test_a_factory_of_jopt_works_in_inject_hyperparams():
         got, wanted = two_steps(tx), two_steps(optax.adamw(0.1))
 
     assert tx.init(PARAMS).hyperparams["learning_rate"] == np.float32(0.2)
-    for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
-        np.testing.assert_allclose(x, y, rtol=2e-5)
+    chex.assert_trees_all_close(got, wanted, rtol=2e-5)
 
 
 @pytest.mark.slow("each is wrapped by one function", but=2)
@@ -95,8 +94,8 @@ def test_optax_works_inside_of_jopt(theirs):
 
     got = two_steps(jopt.chain(theirs, jopt.scale(0.5)))
 
-    for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
-        np.testing.assert_allclose(2 * x, y, rtol=2e-5)
+    doubled = jax.tree.map(lambda x: 2 * x, got)
+    chex.assert_trees_all_close(doubled, wanted, rtol=2e-5)
 
 
 def test_optax_finds_and_sets_the_fields_of_a_state():
@@ -108,7 +107,7 @@ def test_optax_finds_and_sets_the_fields_of_a_state():
 
     np.testing.assert_allclose(mu["w"], [0.1, -0.1], rtol=1e-6)
     assert not any(map(jnp.any, jax.tree.leaves(optax.tree.get(reset, "mu"))))
-    assert jax.tree.structure(reset) == jax.tree.structure(state)
+    chex.assert_trees_all_equal_structs(reset, state)
 
 
 @pytest.mark.parametrize(

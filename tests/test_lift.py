@@ -3,6 +3,7 @@
 import inspect
 import re
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,8 +81,7 @@ def test_a_lifted_factory_updates_as_optax_does(make):
         wanted = jax.jit(lambda: three(theirs))()
         got = jax.jit(three)(ours)
 
-    for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
-        np.testing.assert_allclose(x, y, rtol=2e-5)
+    chex.assert_trees_all_close(got, wanted, rtol=2e-5)
 
 
 def test_a_lifted_schedule_moves_with_the_state_of_optax():

@@ -5,6 +5,7 @@ import pickle
 import sys
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,8 +80,7 @@ def test_updates_are_those_of_optax(make, extra):
     with relaxed():
         wanted = jax.jit(lambda: three_updates(make(optax), extra))()
 
-    for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)
+    chex.assert_trees_all_close(got, wanted, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow("lbfgs has a row of the contract")
@@ -183,8 +183,7 @@ def test_galore_takes_an_inner_transformation_of_jopt():
         )
         wanted = jax.jit(lambda: three_updates(theirs, {}))()
 
-    for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)
+    chex.assert_trees_all_close(got, wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_private_gradients_without_noise_are_the_mean_of_clipped_ones():

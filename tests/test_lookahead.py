@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,7 +87,7 @@ def test_a_reset_does_not_keep_what_is_not_finite():
 def test_a_pair_starts_equal_and_in_arrays_of_its_own():
     pair = jopt.LookaheadParams.init_synced(jax.tree.map(jnp.copy, PARAMS))
 
-    jax.tree.map(np.testing.assert_array_equal, pair.fast, pair.slow)
+    chex.assert_trees_all_equal(pair.fast, pair.slow)
     # Arrays that two leaves share cannot be donated.
     jax.jit(lambda pair: jax.tree.map(jnp.sin, pair), donate_argnums=0)(pair)
 

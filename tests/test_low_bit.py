@@ -2,6 +2,7 @@
 
 import pickle
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -115,7 +116,7 @@ def test_codes_inside_codes_stay_as_they_are():
     params = {name: jnp.ones((64, 64)) for name in groups}
     state = tx.init(params)
     _, after = jax.jit(tx.update)(params, state, params)
-    assert jax.tree.structure(after) == jax.tree.structure(state)
+    chex.assert_trees_all_equal_structs(after, state)
     coded = [x for x in jax.tree.leaves(after, is_leaf=is_coded) if is_coded(x)]
     assert sorted(x.bits for x in coded) == [4, 4, 8, 8]
 
@@ -321,8 +322,7 @@ def test_joined_leaves_change_nothing():
     joined, _ = trained(tx, pack(params, tx))
 
     alone, _ = trained(tx, params)
-    for x, y in zip(*map(jax.tree.leaves, (unpack(joined), alone)), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-6)
+    chex.assert_trees_all_close(unpack(joined), alone, rtol=1e-6)
 
 
 def test_a_checkpoint_by_leaf_fills_a_state_with_buckets():
@@ -332,10 +332,8 @@ def test_a_checkpoint_by_leaf_fills_a_state_with_buckets():
 
     again = state.filled(state.by_leaf())
 
-    assert jax.tree.structure(again) == jax.tree.structure(state)
-    leaves = (jax.tree.leaves(x.opt_state) for x in (again, state))
-    for x, y in zip(*leaves, strict=True):
-        np.testing.assert_array_equal(x, y)
+    chex.assert_trees_all_equal_structs(again, state)
+    chex.assert_trees_all_equal(again.opt_state, state.opt_state)
 
 
 def test_the_state_is_written_in_place():
@@ -361,7 +359,7 @@ def test_a_state_is_pickled_mapped_and_compared():
 
     back = pickle.loads(pickle.dumps(state))
 
-    assert jax.tree.structure(back) == jax.tree.structure(state)
+    chex.assert_trees_all_equal_structs(back, state)
     doubled = jax.tree.map(lambda x: jnp.stack([x, x]), state)  # as vmap has it
     array = doubled.inner_state[0].mu["kernel"].array()
     assert array.shape == (2, 80, 60)

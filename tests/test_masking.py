@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -51,15 +52,6 @@ def step(tx, params):
     return tx.update(grads, tx.init(params), params)
 
 
-def flat(tree):
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
-
-
-def assert_equal(got, wanted):
-    for x, y in zip(flat(got), flat(wanted), strict=True):
-        np.testing.assert_array_equal(x, y)
-
-
 # Masks
 
 
@@ -84,8 +76,8 @@ def test_a_mask_is_a_tree_or_a_function(mask, frozen):
     updates, state = step(tx, params)
     updates, state = tx.update(updates, state)
 
-    assert_equal(updates["block"], {"bias": B, "kernel": 1.5 * W})
-    assert_equal(updates["head"], [{"kernel": 1.5 * W}])
+    wanted = {"block": {"bias": B, "kernel": 1.5 * W}, "head": [{"kernel": 1.5 * W}]}
+    chex.assert_trees_all_equal(updates, FrozenDict(wanted) if frozen else wanted)
     assert state.inner_state.trace["block"]["bias"] == MaskedNode()
     assert len(jax.tree.leaves(state)) == 2
 
@@ -93,9 +85,8 @@ def test_a_mask_is_a_tree_or_a_function(mask, frozen):
 def test_what_a_prefix_hides_is_one_node():
     tx = jopt.masked(jopt.trace(0.5), {"block": False, "head": True})
 
-    assert jax.tree.structure(tx.init(PARAMS)) == jax.tree.structure(
-        MaskedState(jopt.TraceState({"block": MaskedNode(), "head": [{"kernel": W}]}))
-    )
+    wanted = jopt.TraceState({"block": MaskedNode(), "head": [{"kernel": W}]})
+    chex.assert_trees_all_equal_structs(tx.init(PARAMS), MaskedState(wanted))
 
 
 @pytest.mark.parametrize("mask", [{"kernel": True, "bias": False}, is_kernel])
@@ -112,8 +103,8 @@ def test_a_decay_takes_the_same_masks(mask):
         params = jax.tree.map(jnp.ones_like, tree)
         updates, _ = step(tx, params)
         shapes = {leaf.shape: leaf for leaf in jax.tree.leaves(updates)}
-        assert jax.tree.structure(updates) == jax.tree.structure(params)
-        assert_equal([shapes[2, 2], shapes[2,]], [1.5 * W, B])
+        chex.assert_trees_all_equal_structs(updates, params)
+        chex.assert_trees_all_equal([shapes[2, 2], shapes[2,]], [1.5 * W, B])
 
 
 def test_norms_are_of_the_chosen_leaves():
@@ -145,8 +136,9 @@ def test_masks_may_be_nested_and_see_what_others_have_hidden():
     tx = jopt.masked(jopt.masked(jopt.scale(2.0), full), matrices)
     hidden = jopt.masked(jopt.masked(jopt.scale(2.0), full), {**full, "block": False})
 
-    assert_equal(step(tx, PARAMS)[0]["block"], {"kernel": 2 * W, "bias": B})
-    assert_equal(step(hidden, PARAMS)[0], PARAMS)
+    wanted = {"kernel": 2 * W, "bias": B}
+    chex.assert_trees_all_equal(step(tx, PARAMS)[0]["block"], wanted)
+    chex.assert_trees_all_equal(step(hidden, PARAMS)[0], PARAMS)
 
 
 def test_leaves_that_are_None_need_no_bool_and_may_have_one():
@@ -155,7 +147,7 @@ def test_leaves_that_are_None_need_no_bool_and_may_have_one():
     for mask in ({"b": True}, {"a": None, "b": True}, {"a": True, "b": True}):
         updates, _ = step(jopt.masked(jopt.scale(2.0), mask), params)
         assert updates["a"] is None
-        assert_equal(updates["b"], 2 * B)
+        chex.assert_trees_all_equal(updates["b"], 2 * B)
 
 
 def test_extra_arguments_reach_what_is_inside():
@@ -177,7 +169,8 @@ def test_extra_arguments_reach_what_is_inside():
 
     for each in (tx, groups):
         updates, _ = each.update(PARAMS, each.init(PARAMS), weights=weights)
-        assert_equal(updates["block"], {"kernel": 3 * W, "bias": B})
+        wanted = {"kernel": 3 * W, "bias": B}
+        chex.assert_trees_all_equal(updates["block"], wanted)
     with pytest.raises(ValueError, match="pytree structure error"):
         jopt.masked(Weigh(), is_kernel).update(PARAMS, MaskedState(()), weights=weights)
 
@@ -210,9 +203,11 @@ def test_each_leaf_gets_the_transformation_of_its_label(form):
     updates, state = step(tx, PARAMS)
     _, state = tx.update(PARAMS, state, PARAMS)
 
-    assert_equal(updates["head"][0]["kernel"], jnp.float32(-0.1) * W)
-    assert_equal(updates["block"]["bias"], 0 * B)
-    assert_equal(state, [jnp.float32(1.9) * W] * 2)  # of the kernels: no more is kept
+    kernel = jnp.float32(-0.1) * W
+    wanted = {"block": {"kernel": kernel, "bias": 0 * B}, "head": [{"kernel": kernel}]}
+    chex.assert_trees_all_equal(updates, wanted)
+    momenta = [jnp.float32(1.9) * W] * 2  # of the kernels: no more is kept
+    chex.assert_trees_all_equal(jax.tree.leaves(state), momenta)
 
 
 def test_labels_are_matched_by_path_whatever_the_nodes_are():
@@ -230,11 +225,13 @@ def test_labels_are_matched_by_path_whatever_the_nodes_are():
         for params in trees:
             updates, state = step(groups(given), params)
             by_path = dict(jax.tree_util.tree_leaves_with_path(updates))
-            assert jax.tree.structure(updates) == jax.tree.structure(params)
+            chex.assert_trees_all_equal_structs(updates, params)
             assert len(jax.tree.leaves(state)) == 1
             for path, update in by_path.items():
                 moved = "kernel" in jax.tree_util.keystr(path)
-                assert_equal(update, jnp.full_like(update, -0.1 if moved else 0))
+                chex.assert_trees_all_equal(
+                    update, jnp.full_like(update, -0.1 if moved else 0)
+                )
 
 
 def test_a_list_may_be_labelled_by_a_tuple_and_a_prefix_of_it():
@@ -245,7 +242,7 @@ def test_a_list_may_be_labelled_by_a_tuple_and_a_prefix_of_it():
 
     updates, _ = step(tx, params)
 
-    assert_equal(updates, [Dense(2 * W, 2 * B), Dense(3 * W, 2 * B)])
+    chex.assert_trees_all_equal(updates, [Dense(2 * W, 2 * B), Dense(3 * W, 2 * B)])
 
 
 def test_an_empty_tree_needs_no_labels():
@@ -337,8 +334,12 @@ def test_rates_of_two_groups_are_mapped_together():
 
     got = jax.vmap(trained)(slow, fast)
 
-    assert_equal(got["block"]["bias"], -fast[:, None] * B[None])
-    assert_equal(got["block"]["kernel"], -slow[:, None, None] * W[None])
+    kernel = -slow[:, None, None] * W[None]
+    wanted = {
+        "block": {"kernel": kernel, "bias": -fast[:, None] * B[None]},
+        "head": [{"kernel": kernel}],
+    }
+    chex.assert_trees_all_equal(got, wanted)
 
 
 def test_one_group_starts_anew():
@@ -363,8 +364,8 @@ def test_what_is_frozen_keeps_its_place_and_no_state():
     updates, state = step(tx, params)
     moved = jopt.apply_updates(params, updates)
 
-    assert_equal(moved["table"], params["table"])
-    assert moved["table"].dtype == params["table"].dtype
+    chex.assert_trees_all_equal_dtypes(moved, params)
+    chex.assert_trees_all_equal(moved["table"], params["table"])
     assert [leaf.shape for leaf in jax.tree.leaves(state)] == [(), (2,), (2,)]
     assert tx == jopt.selective_transform(jopt.adamw(0.1), freeze_mask=tx.param_labels)
     assert set(state.inner_states) == {"train", "freeze"}
@@ -374,7 +375,7 @@ def test_what_is_frozen_keeps_its_place_and_no_state():
 def test_freeze_stops_what_came_before(mask):
     updates, _ = step(jopt.chain(jopt.sgd(0.1), jopt.freeze(mask)), PARAMS)
 
-    assert_equal(updates, jax.tree.map(jnp.zeros_like, PARAMS))
+    chex.assert_trees_all_equal(updates, jax.tree.map(jnp.zeros_like, PARAMS))
 
 
 # With others
@@ -419,8 +420,7 @@ def test_transformations_of_optax_may_be_inside(name):
     with relaxed():
         wanted, _ = step(theirs, PARAMS)
 
-    for x, y in zip(flat(got), flat(wanted), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-6)
+    chex.assert_trees_all_close(got, wanted, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
@@ -464,8 +464,7 @@ def test_a_group_may_be_of_any_optimizer(inner):
     with relaxed():
         wanted, _ = step(tx(optax), params)
 
-    for x, y in zip(flat(got), flat(wanted), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-4)
+    chex.assert_trees_all_close(got, wanted, rtol=1e-4)
 
 
 LAYERS = {"kernel": "kernel", "bias": "bias"}

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,11 +70,8 @@ def test_a_monitor_measures_with_and_without_memory():
             _, state = tx.update(grads, state)
     theirs = state[0].measurements
     for name in ("norm", "large", "mean", "every"):
-        jax.tree.map(
-            lambda x, y: np.testing.assert_allclose(x[-1], y, rtol=1e-5),
-            ours[name],
-            theirs[name],
-        )
+        last = jax.tree.map(lambda x: x[-1], ours[name])
+        chex.assert_trees_all_close(last, theirs[name], rtol=1e-5)
 
 
 def test_measurements_keep_their_place_before_and_after_the_first():
@@ -82,7 +80,7 @@ def test_measurements_keep_their_place_before_and_after_the_first():
     before = monitor.init(PARAMS)
     _, after = monitor.update(PARAMS, before)
 
-    assert jax.tree.map(jnp.shape, before) == jax.tree.map(jnp.shape, after)
+    chex.assert_trees_all_equal_shapes(before, after)
     assert before.measurements == {"a": {"n": 0}, "b": 0.0}
     assert int(after.measurements["a"]["n"]) == 2
 
@@ -130,16 +128,8 @@ def test_flat_leaves_make_the_same_updates():
         flat = jopt.flatten(tx)
         updates, _ = flat.update(grads, flat.init(grads), grads)
         wanted, _ = tx.update(grads, tx.init(grads), grads)
-        jax.tree.map(
-            lambda x, y: np.testing.assert_allclose(
-                np.asarray(x, np.complex64), np.asarray(y, np.complex64), rtol=1e-6
-            ),
-            updates,
-            wanted,
-        )
-        assert jax.tree.map(jnp.result_type, updates) == jax.tree.map(
-            jnp.result_type, grads
-        )
+        chex.assert_trees_all_close(updates, wanted, rtol=1e-6)
+        chex.assert_trees_all_equal_dtypes(updates, grads)
     moments = jax.tree.leaves(jopt.flatten(jopt.trace(0.9)).init(grads))
     assert {(m.dtype.name, m.shape) for m in moments} == {
         ("float32", (5,)),

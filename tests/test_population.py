@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any
 
-import jax
+import chex
 import numpy as np
 import pytest
 import small
@@ -423,7 +423,7 @@ def test_a_replayed_trial_is_the_trial_bit_for_bit(evolved):
 
     found = sweep.run(small.task(), [again], population=Replay(policy), **SIZES)
 
-    jax.tree.map(np.testing.assert_array_equal, found.params(0), evolved.params(3))
+    chex.assert_trees_all_equal(found.params(0), evolved.params(3))
     assert found.table["valid_loss"][0] == evolved.table["valid_loss"][3]
 
 
@@ -433,8 +433,6 @@ def test_a_schedule_trains_as_the_trial_did(evolved):
 
     found = sweep.run(small.task(), [once], **SIZES)
 
-    jax.tree.map(
-        lambda new, old: np.testing.assert_allclose(new, old, rtol=1e-5, atol=1e-7),
-        found.params(0),
-        evolved.params(3),
+    chex.assert_trees_all_close(
+        found.params(0), evolved.params(3), rtol=1e-5, atol=1e-7
     )

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import alone
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -181,10 +182,8 @@ def test_a_learning_rates_schedule_is_an_ordinary_one():
         rate = result.lineage.schedule(trial, "learning_rate")
         once = sweep.Trial.of(lambda rate=rate: momentum(rate, 0.9), {})
         found = sweep.run(task, [once], **SIZES)
-        jax.tree.map(
-            lambda new, old: np.testing.assert_allclose(new, old, rtol=1e-4, atol=1e-6),
-            found.params(0),
-            result.params(trial),
+        chex.assert_trees_all_close(
+            found.params(0), result.params(trial), rtol=1e-4, atol=1e-6
         )
 
 

@@ -4,6 +4,7 @@ import logging
 import re
 import warnings
 
+import chex
 import numpy as np
 import optuna
 import pytest
@@ -393,8 +394,7 @@ def test_a_pruner_is_a_pure_function(pruner, reports):
     first = pruner.keep(reports)
 
     np.testing.assert_array_equal(first, pruner.keep(Reports(*before)))
-    for array, old in zip(reports, before, strict=True):
-        np.testing.assert_array_equal(array, old)
+    chex.assert_trees_all_equal(reports, Reports(*before))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import re
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ from table import relaxed, stack
 
 import jopt
 
+CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 START = {"a": jnp.array([1.0, -2.0, 0.5]), "b": jnp.array([[3.0], [-1.0]])}
 
 
@@ -45,11 +47,6 @@ def opaque(tx, steps):
     return params
 
 
-def assert_trees_close(got, wanted, rtol=1e-5):
-    for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
-        np.testing.assert_allclose(x, y, rtol=rtol, atol=1e-6)
-
-
 def test_one_step_is_that_of_the_paper():
     rho, rate = 0.1, 0.01
     ascent = jopt.chain(jopt.normalize(), jopt.sgd(rho))
@@ -60,7 +57,7 @@ def test_one_step_is_that_of_the_paper():
     norm = np.sqrt(sum(np.sum(g**2) for g in jax.tree.leaves(gradient(START))))
     there = jax.tree.map(lambda p, g: p + rho * g / norm, START, gradient(START))
     wanted = jax.tree.map(lambda p, g: p - rate * g, START, gradient(there))
-    assert_trees_close(got, wanted)
+    chex.assert_trees_all_close(got, wanted, **CLOSE)
 
 
 @pytest.mark.slow("each mode has closed forms", but=1)
@@ -78,8 +75,8 @@ def test_both_modes_train_alike_and_as_optax_does(period, reset):
         theirs = opaque(make(optax, opaque_mode=True), 3)
 
     if reset:
-        assert_trees_close(seen, hidden)
-    assert_trees_close(hidden, theirs)
+        chex.assert_trees_all_close(seen, hidden, **CLOSE)
+    chex.assert_trees_all_close(hidden, theirs, **CLOSE)
 
 
 def test_between_descents_the_params_are_not_the_true_ones():
@@ -91,7 +88,7 @@ def test_between_descents_the_params_are_not_the_true_ones():
     climbed = jopt.apply_updates(START, updates)
     assert loss(climbed) > loss(START)
     assert int(after.steps_since_sync) == 1
-    assert_trees_close(after.cache, START)
+    chex.assert_trees_all_close(after.cache, START, **CLOSE)
 
 
 def test_a_period_of_one_is_the_optimizer_itself():
@@ -101,7 +98,7 @@ def test_a_period_of_one_is_the_optimizer_itself():
         (jopt.sam(descent, ascent, 1), transparent),
         (jopt.sam(descent, ascent, 1, opaque_mode=True), opaque),
     ):
-        assert_trees_close(run(tx, 3), transparent(descent, 3))
+        chex.assert_trees_all_close(run(tx, 3), transparent(descent, 3), **CLOSE)
 
 
 def test_an_ascent_that_fails_leaves_the_optimizers_state_as_it_was():
@@ -145,7 +142,9 @@ def test_gradients_of_the_ascents_are_averaged_over_a_mapped_axis():
         gradient(START), alone.init(START), START, grad_fn=lambda p, i: gradient(p)
     )
     for i in range(2):
-        assert_trees_close(jax.tree.map(lambda u, i=i: u[i], averaged), wanted)
+        chex.assert_trees_all_close(
+            jax.tree.map(lambda u, i=i: u[i], averaged), wanted, **CLOSE
+        )
 
 
 def test_radius_and_rate_can_be_swept_in_opaque_mode():
@@ -157,7 +156,9 @@ def test_radius_and_rate_can_be_swept_in_opaque_mode():
     swept = jax.jit(jax.vmap(lambda tx: opaque(tx, 3)))(stack(txs))
 
     for i, tx in enumerate(txs):
-        assert_trees_close(jax.tree.map(lambda p, i=i: p[i], swept), opaque(tx, 3))
+        chex.assert_trees_all_close(
+            jax.tree.map(lambda p, i=i: p[i], swept), opaque(tx, 3), **CLOSE
+        )
 
 
 def test_normalized_zero_gradients_are_zero():

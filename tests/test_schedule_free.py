@@ -2,6 +2,7 @@
 
 import re
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -152,8 +153,8 @@ def test_the_average_is_found_inside_a_chain_under_jit_and_vmap(wrap):
 
     for i, rate in enumerate(rates):
         wanted = jopt.schedule_free_eval_params(*trained(rate))
-        for name in PARAMS:
-            np.testing.assert_allclose(got[name][i], wanted[name], rtol=1e-6)
+        of_rate = jax.tree.map(lambda x, i=i: x[i], got)
+        chex.assert_trees_all_close(of_rate, wanted, rtol=1e-6)
 
 
 def test_the_average_is_optaxs_and_found_in_optaxs_state():
@@ -167,8 +168,7 @@ def test_the_average_is_optaxs_and_found_in_optaxs_state():
 
     got = jopt.schedule_free_eval_params((state,), params)
 
-    for name in PARAMS:
-        np.testing.assert_allclose(got[name], wanted[name], rtol=1e-6)
+    chex.assert_trees_all_close(got, wanted, rtol=1e-6)
 
 
 def test_the_average_is_like_the_params():
@@ -177,8 +177,7 @@ def test_the_average_is_like_the_params():
 
     average = jopt.schedule_free_eval_params(tx.init(params), params)
 
-    assert jax.tree.structure(average) == jax.tree.structure(params)
-    assert [x.dtype for x in jax.tree.leaves(average)] == ["bfloat16", "float32"]
+    chex.assert_trees_all_equal_dtypes(average, params)
 
 
 def test_z_is_kept_in_the_dtype_that_is_asked_for():

@@ -5,6 +5,7 @@ import json
 import signal
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -137,11 +138,7 @@ def test_steps_that_segments_do_not_divide_are_made_exactly():
     assert cut.curves.shape == (3, 11)
     assert cut.valid_steps.tolist() == [4, 8, 11]
     np.testing.assert_allclose(whole.curves, cut.curves, rtol=1e-5)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5),
-        whole.params(1),
-        cut.params(1),
-    )
+    chex.assert_trees_all_close(whole.params(1), cut.params(1), rtol=1e-5)
     np.testing.assert_array_equal(cut.table["steps"], 11)
 
 

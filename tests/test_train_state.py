@@ -1,5 +1,6 @@
 """What a `TrainState` is made of: what it keeps, gives back and refuses."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -125,7 +126,7 @@ def test_other_params_are_those_that_training_goes_on_from(rounding):
     state = state.with_params(other)
 
     held = state.packed, state.opt_state
-    jax.tree.map(np.testing.assert_array_equal, held, (fresh.packed, fresh.opt_state))
+    chex.assert_trees_all_equal(held, (fresh.packed, fresh.opt_state))
     state, _ = step(state, BATCH)
     assert np.allclose(np.float32(state.params["w"]), 5, atol=0.05)
 
@@ -134,7 +135,7 @@ def test_moments_stay_when_the_params_are_others():
     state = TrainState.create(plain_model(), jopt.adam(0.1))
     state, _ = train_step(plain_loss)(state, BATCH)
     other = state.with_params(jax.tree.map(jnp.zeros_like, state.params))
-    jax.tree.map(np.testing.assert_array_equal, other.opt_state, state.opt_state)
+    chex.assert_trees_all_equal(other.opt_state, state.opt_state)
 
 
 def test_other_params_and_restored_states_are_copied():
@@ -159,6 +160,6 @@ def test_stacked_states_are_taken_apart_and_filled_again():
     states = jax.vmap(make)(jax.random.split(jax.random.key(0), 4))
     again = states.filled(states.by_leaf())
     assert again.packed.vectors[0].shape == (4, 7)
-    jax.tree.map(np.testing.assert_array_equal, again.params, states.params)
+    chex.assert_trees_all_equal(again.params, states.params)
     doubled = states.with_params(jax.tree.map(lambda x: 2 * x, states.params))
     np.testing.assert_array_equal(doubled.params["b"], 2 * states.params["b"])

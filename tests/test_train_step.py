@@ -5,6 +5,7 @@ import re
 import warnings
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,21 +20,8 @@ from jopt.training import TrainState, train_step, train_steps
 from jopt.training._donation import Donating
 
 INPUTS, LABELS = BATCH
+CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 BAD = (INPUTS.at[3].set(jnp.nan), LABELS)
-
-
-def assert_close(ours, theirs, rtol=1e-5, atol=1e-6):
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-    jax.tree.map(
-        lambda x, y: np.testing.assert_allclose(x, y, rtol=rtol, atol=atol),
-        ours,
-        theirs,
-    )
-
-
-def assert_equal(ours, theirs):
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
 def kept(tree):
@@ -80,9 +68,7 @@ def test_a_step_is_what_optax_does_by_hand():
             params = optax.apply_updates(params, updates)
     for _ in range(5):
         state, metrics = step(state, BATCH)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), state.params, params
-    )
+    chex.assert_trees_all_close(state.params, params, rtol=2e-5)
     assert metrics is not None
     np.testing.assert_allclose(metrics.grad_norm, jopt.global_norm(grads), rtol=1e-3)
 
@@ -113,7 +99,7 @@ def test_a_new_number_is_no_new_program():
     new = jopt.replace(state.tx, learning_rate=0.0)
     state, _ = step(dataclasses.replace(state, tx=new), BATCH)
     assert step._cache_size() == 1
-    jax.tree.map(np.testing.assert_array_equal, state.params, before)
+    chex.assert_trees_all_equal(state.params, before)
 
 
 def test_states_are_trained_side_by_side_by_vmap():
@@ -168,10 +154,12 @@ def test_buckets_are_one_argument_and_change_no_number(kind):
         state = TrainState.create(make(), MOMENTUM, buckets=buckets)
         assert isinstance(state.packed, Buckets) == buckets
         ended[buckets], seen = run(step, state, [BATCH] * 5)
-    assert_close(ended[True].params, ended[False].params)
-    assert_close(ended[True].by_leaf().opt_state, ended[False].opt_state)
+    chex.assert_trees_all_close(ended[True].params, ended[False].params, **CLOSE)
+    chex.assert_trees_all_close(
+        ended[True].by_leaf().opt_state, ended[False].opt_state, **CLOSE
+    )
     fresh = TrainState.create(make(), MOMENTUM).params
-    assert jax.tree.structure(ended[True].params) == jax.tree.structure(fresh)
+    chex.assert_trees_all_equal_structs(ended[True].params, fresh)
     assert step._cache_size() == 2
     assert seen[0].nonfinite == 0
     assert ended[True].skipped == 0
@@ -223,7 +211,9 @@ def trained(step, batch):
     ids=["accumulate", "microbatch", "one microbatch", "weight"],
 )
 def test_microbatches_add_up_to_the_batch(whole, loss_fn, batch, cut):
-    assert_close(trained(train_step(loss_fn, **cut), batch), whole[loss_fn])
+    chex.assert_trees_all_close(
+        trained(train_step(loss_fn, **cut), batch), whole[loss_fn], **CLOSE
+    )
 
 
 def test_microbatches_change_model_state_and_keys_as_that_many_steps():
@@ -242,7 +232,7 @@ def test_microbatches_change_model_state_and_keys_as_that_many_steps():
         [BATCH] * 2,
     )
 
-    assert_close(together.model_state, state.model_state, atol=0)
+    chex.assert_trees_all_close(together.model_state, state.model_state, rtol=1e-5)
     losses = np.reshape([m.loss for m in alone], (2, 4)).mean(1)
     np.testing.assert_allclose([m.loss for m in seen], losses, rtol=1e-5)
 
@@ -256,7 +246,7 @@ def test_a_microbatch_that_is_not_finite_is_left_out():
         state, (metrics, _) = run(step, state, [batch] * 2)
         held = (state.params, state.opt_state, state.model_state)
         ended.append((held, metrics.loss, metrics.grad_norm))
-    assert_equal(*ended)
+    chex.assert_trees_all_equal(*ended)
     assert metrics.nonfinite == 1
     assert state.skipped == 2
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(ended))
@@ -279,7 +269,7 @@ def test_a_microbatch_of_weight_zero_is_left_out_and_not_counted(bad):
 
     state, metrics = step(state, (INPUTS.at[8:].set(bad), mask))
 
-    assert_close(state.params, alone.params, rtol=1e-6)
+    chex.assert_trees_all_close(state.params, alone.params, rtol=1e-6, atol=1e-6)
     assert metrics.nonfinite == state.skipped == 0
     assert state.loss_scale.scale == 2.0**10
 
@@ -296,7 +286,7 @@ def test_a_weight_that_is_not_finite_leaves_its_microbatch_out():
         weight=lambda batch: batch[1].sum(),
     )
     state, metrics = step(state, (BATCH, number))
-    assert_close(state.params, alone.params, rtol=1e-6)
+    chex.assert_trees_all_close(state.params, alone.params, rtol=1e-6, atol=1e-6)
     assert metrics.nonfinite == 1
 
 
@@ -312,15 +302,17 @@ def test_a_batch_that_is_not_finite_changes_nothing_but_the_counts(cut, bad, cou
 
     state, metrics = step(state, bad)
 
-    assert_equal((state.packed, state.opt_state, state.model_state), before)
+    chex.assert_trees_all_equal(
+        (state.packed, state.opt_state, state.model_state), before
+    )
     assert (int(state.step), int(state.skipped)) == (2, count)
     assert metrics.nonfinite == count
     assert not np.isfinite(metrics.grad_norm)
     state, metrics = step(state, BATCH)
     assert metrics.nonfinite == 0
     assert state.skipped == count
-    with pytest.raises(AssertionError):
-        assert_equal(state.packed, before[0])
+    with pytest.raises(AssertionError, match="Values not exactly equal"):
+        chex.assert_trees_all_equal(state.packed, before[0])
 
 
 def test_a_loss_that_is_not_finite_changes_nothing_whatever_its_gradients():
@@ -333,7 +325,7 @@ def test_a_loss_that_is_not_finite_changes_nothing_whatever_its_gradients():
 
     state, metrics = step(state, jnp.float32(jnp.inf))
 
-    assert_equal((state.packed, state.opt_state), before)
+    chex.assert_trees_all_equal((state.packed, state.opt_state), before)
     assert metrics.nonfinite == 1
     assert np.isfinite(metrics.grad_norm)
 
@@ -361,10 +353,12 @@ def test_many_steps_a_call_are_as_many_calls():
 
     other, metrics = steps(TrainState.create(linen_model(), CLIPPED), stacked)
 
-    assert_close(other.params, state.params)
-    assert_close(other.model_state, state.model_state)
+    chex.assert_trees_all_close(other.params, state.params, **CLOSE)
+    chex.assert_trees_all_close(other.model_state, state.model_state, **CLOSE)
     assert (int(other.step), int(other.skipped)) == (4, 1)
-    assert_close(metrics, jax.tree.map(lambda *x: jnp.stack(x), *seen))
+    chex.assert_trees_all_close(
+        metrics, jax.tree.map(lambda *x: jnp.stack(x), *seen), **CLOSE
+    )
     assert metrics.loss.shape == (4,)
     assert metrics.hyperparameters["learning_rate"].shape == (4,)
 
@@ -381,7 +375,7 @@ def test_float16_overflows_at_first_backs_off_and_trains_on():
     step = train_step(plain_loss)
 
     state, first = step(state, BATCH)
-    assert_equal(state.params, before)
+    chex.assert_trees_all_equal(state.params, before)
     state, seen = run(step, state, [BATCH] * 19)
 
     scales = [float(m.loss_scale) for m in (first, *seen)]
@@ -394,7 +388,7 @@ def test_float16_overflows_at_first_backs_off_and_trains_on():
         [BATCH] * (20 - int(state.skipped)),
     )
     np.testing.assert_allclose(seen[-1].loss, expected[-1].loss, rtol=0.01)
-    assert_close(state.params, exact.params, rtol=0.02, atol=0.02)
+    chex.assert_trees_all_close(state.params, exact.params, rtol=0.02, atol=0.02)
     np.testing.assert_allclose(seen[-1].grad_norm, expected[-1].grad_norm, rtol=0.02)
 
 
@@ -473,7 +467,8 @@ def test_a_step_can_be_differentiated(accumulate):
             params = jopt.apply_updates(params, updates)
         return plain_loss(params, BATCH, None)
 
-    assert_close(jax.grad(by_step)(0.1), jax.grad(by_hand)(0.1), rtol=1e-4)
+    found, expected = (jax.grad(train)(0.1) for train in (by_step, by_hand))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow("donation of the step itself is in the quick run")
@@ -590,9 +585,8 @@ def test_float64_is_accumulated_in_float64():
 
         assert state.params["w"].dtype == metrics.loss.dtype == jnp.float64
         expected = jax.tree.map(lambda p, g: p - 0.1 * g, params, grads)
-        assert_close(
-            (state.params, metrics.loss), (expected, loss), rtol=1e-12, atol=1e-14
-        )
+        made, wanted = (state.params, metrics.loss), (expected, loss)
+        chex.assert_trees_all_close(made, wanted, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -634,9 +628,7 @@ def test_averages_are_read_from_a_state_with_buckets_too(buckets):
     state = TrainState.create(plain_model(), averaged, buckets=buckets)
     state, _ = train_step(plain_loss)(state, BATCH)
     mean = jopt.ema_params(state.opt_state, state.params)
-    jax.tree.map(
-        lambda x, y: np.testing.assert_allclose(x, y, 1e-6), mean, state.params
-    )
+    chex.assert_trees_all_close(mean, state.params, rtol=1e-6)
 
     params, tx = plain_model(), jopt.schedule_free_sgd(0.1)
     opt_state = tx.init(params)
@@ -646,9 +638,10 @@ def test_averages_are_read_from_a_state_with_buckets_too(buckets):
         grads = jax.grad(plain_loss)(params, BATCH, None)
         updates, opt_state = tx.update(grads, opt_state, params)
         params = jopt.apply_updates(params, updates)
-    assert_close(
+    chex.assert_trees_all_close(
         jopt.schedule_free_eval_params(state.opt_state, state.params),
         jopt.schedule_free_eval_params(opt_state, params),
+        **CLOSE,
     )
 
 

@@ -9,6 +9,7 @@ A form is a static value with
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
@@ -81,7 +82,8 @@ def form_of(model: Model) -> Form:
     nnx = sys.modules.get("flax.nnx")
     if nnx is not None and _has_modules(model, nnx):
         return Nnx(nnx.graphdef(model))
-    if isinstance(model, Mapping) and "params" in model:
+    # A chex dataclass is a Mapping, and a tree whatever the names of its fields are.
+    if isinstance(model, Mapping) and "params" in model and not is_dataclass(model):
         return Linen()
     return Plain()
 
