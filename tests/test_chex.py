@@ -156,10 +156,11 @@ def test_a_model_state_is_changed_as_a_dict_is(kind):
 
 @pytest.mark.parametrize("settings", [{}, {"mappable_dataclass": False}])
 def test_a_field_that_is_named_params_is_a_parameter_like_others(settings):
-    @chex.dataclass(**settings)
-    class Agent:
+    class Fields:
         params: Any
         target: Any
+
+    Agent: Any = chex.dataclass(Fields, **settings)
 
     def loss(agent, batch, key):
         assert type(agent) is Agent
@@ -192,7 +193,7 @@ def of_dicts():
 
 
 def test_a_sweep_trains_them_as_dicts(kind, of_dicts, tmp_path):
-    result = sweep.run(task_of(kind), TRIALS, **SIZES)
+    result: Any = sweep.run(task_of(kind), TRIALS, **SIZES)
 
     np.testing.assert_array_equal(result.curves, of_dicts.curves)
     chex.assert_trees_all_equal(result.table, of_dicts.table)
