@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -29,23 +29,22 @@ TRANSFORMATIONS = {
 }
 
 
-def parts(tree: Any) -> set[Any]:
-    """Return the classes that a transformation consists of, each with its flags."""
+def parts(tree: Any) -> set[type]:
+    """Return the classes that a transformation consists of."""
     if isinstance(tree, (list, tuple)):
         return set().union(*map(parts, tree))
     if isinstance(tree, dict):
         return parts(list(tree.values()))
     if not dataclasses.is_dataclass(tree):
         return set()
-    fields = {f.name: getattr(tree, f.name) for f in dataclasses.fields(tree)}
-    flags = tuple((n, v) for n, v in fields.items() if isinstance(v, bool))
-    return {(type(tree), flags)} | parts(fields)
+    fields = [getattr(tree, field.name) for field in dataclasses.fields(tree)]
+    return {type(tree)} | parts(fields)
 
 
 def simplest() -> set[str]:
     """Return the rows that together have every part, those of few parts first."""
     found = {name: parts(row(jopt)) for name, row in TRANSFORMATIONS.items()}
-    seen: set[Any] = set()
+    seen: set[type] = set()
     chosen = set()
     for name in sorted(found, key=lambda name: len(found[name])):
         if not found[name] <= seen:
@@ -57,15 +56,11 @@ def simplest() -> set[str]:
 SIMPLEST = simplest()
 
 
-def simplest_first(names: Any) -> list[Any]:
-    """Return pytest's parameters for these rows; all but the simplest are slow.
-
-    names: of rows, or tuples that begin with one.
-    """
+def simplest_first(names: Iterable[str]) -> list[Any]:
+    """Return pytest's parameters for these rows; all but the simplest are slow."""
     slow = pytest.mark.slow("its parts are those of simpler rows")
     return [
-        pytest.param(*each, marks=() if each[0] in SIMPLEST else slow)
-        for each in ((name,) if isinstance(name, str) else name for name in names)
+        pytest.param(name, marks=() if name in SIMPLEST else slow) for name in names
     ]
 
 

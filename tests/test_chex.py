@@ -112,6 +112,7 @@ def trained(kind: Any, **options: Any) -> Any:
     return state, metrics
 
 
+@pytest.mark.slow("other kinds of dataclass differ in their options alone", but=1)
 @pytest.mark.parametrize("options", [{}, {"accumulate": 2}], ids=["whole", "in parts"])
 def test_params_and_batches_are_trained_as_a_dict_is(kind, options):
     state, metrics = trained(kind, **options)
@@ -127,6 +128,7 @@ def test_params_and_batches_are_trained_as_a_dict_is(kind, options):
     chex.assert_trees_all_equal(fields(moments.nu), wanted.nu)
 
 
+@pytest.mark.slow("other kinds of dataclass differ in their options alone", but=1)
 def test_a_model_state_is_changed_as_a_dict_is(kind):
     def after(kind):
         task = task_of(kind)
@@ -154,6 +156,7 @@ def test_a_model_state_is_changed_as_a_dict_is(kind):
     chex.assert_trees_all_equal(metrics, of_dicts)
 
 
+@pytest.mark.slow("other kinds of dataclass differ in their options alone", but=1)
 @pytest.mark.parametrize("settings", [{}, {"mappable_dataclass": False}])
 def test_a_field_that_is_named_params_is_a_parameter_like_others(settings):
     class Fields:
@@ -174,6 +177,7 @@ def test_a_field_that_is_named_params_is_a_parameter_like_others(settings):
     chex.assert_trees_all_equal(state.model, wanted)
 
 
+@pytest.mark.slow("parameters of a dataclass are trained in the quick run")
 def test_other_params_and_checkpoints_fill_a_state(kind):
     state, _ = trained(kind)
 
@@ -192,6 +196,7 @@ def of_dicts():
     return sweep.run(task_of(DICTS), TRIALS, **SIZES)
 
 
+@pytest.mark.slow("other kinds of dataclass differ in their options alone", but=1)
 def test_a_sweep_trains_them_as_dicts(kind, of_dicts, tmp_path):
     result: Any = sweep.run(task_of(kind), TRIALS, **SIZES)
 
