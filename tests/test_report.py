@@ -1,6 +1,7 @@
 """Promises of a sweep's report: the same from a result as from files, and it draws."""
 
 import argparse
+import base64
 import importlib.util
 import json
 import re
@@ -40,6 +41,24 @@ def saved(result, tmp_path_factory):
 
 def test_a_result_and_its_files_make_the_same_page(result, saved):
     assert page(Record.load(saved)) == page(Record.of(result))
+
+
+def test_each_row_of_the_page_is_the_trial_of_the_table(result):
+    told = contents(Record.of(result))
+
+    assert told["columns"].keys() == result.table.keys()
+    for name, column in result.table.items():
+        if column.dtype.kind == "f":
+            shown_values = np.asarray(told["columns"][name], column.dtype)
+            column = np.where(np.isfinite(column), column, np.nan)
+        else:
+            shown_values = np.asarray(told["columns"][name])
+        np.testing.assert_array_equal(shown_values, column, err_msg=name)
+    assert told["best"] == result.best.trial
+    curves = np.frombuffer(base64.b64decode(told["curves"]["losses"]), np.float32)
+    _, means = thinned(result.curves)
+    np.testing.assert_array_equal(curves, means.ravel())
+    np.testing.assert_allclose(means[:, 0], result.curves[:, 0], rtol=1e-6)
 
 
 def test_columns_come_back_with_their_types(result, saved):
