@@ -68,9 +68,9 @@ ROWS = rows(
             lambda lib: lib.lamb(1e-2, 0.8, 0.95, weight_decay=0.1, mask=matrices),
             idle={".transforms[2].min_norm"},
         ),
-        # Two norms, whose sums the compiler orders: each term of the momentum is rounded
-        # as a whole, by up to 4 u of either. Of 240 simulated leaves, in random order
-        # and with and without FMA, the worst needs a scale of 2.7e-7.
+        # Two norms, whose sums the compiler orders: their rounding is each whole term's
+        # of the momentum. Of 240 simulated leaves, summed in random order, with and
+        # without FMA, the worst needs a scale of 2.7e-7.
         "lars": Row(
             lambda lib: lib.lars(0.1), idle={".transforms[1].min_norm"}, scale=5e-7
         ),
