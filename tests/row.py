@@ -37,6 +37,8 @@ class Row:
     """How close to float64 a float32 run stays, relative."""
     scale: float = 2e-7
     """The same, as a fraction of the coordinate's greatest value."""
+    mapped: float = 2e-7
+    """How far mapped runs stay from single ones, as a fraction of the greatest."""
 
     def __call__(self, lib: Any) -> Any:
         return self.make(lib)

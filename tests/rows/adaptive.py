@@ -68,7 +68,12 @@ ROWS = rows(
             lambda lib: lib.lamb(1e-2, 0.8, 0.95, weight_decay=0.1, mask=matrices),
             idle={".transforms[2].min_norm"},
         ),
-        "lars": Row(lambda lib: lib.lars(0.1), idle={".transforms[1].min_norm"}),
+        # Two norms, whose sums the compiler orders: their rounding is each whole term's
+        # of the momentum. Of 240 simulated leaves, summed in random order, with and
+        # without FMA, the worst needs a scale of 2.7e-7.
+        "lars": Row(
+            lambda lib: lib.lars(0.1), idle={".transforms[1].min_norm"}, scale=5e-7
+        ),
         "lars, masks": Row(
             lambda lib: lib.lars(
                 0.1, 0.01, matrices, 0.01, trust_ratio_mask=matrices, nesterov=True

@@ -48,6 +48,9 @@ ROWS = rows(
             ),
             optax=False,
             scale=1e-5,
+            # A rounding u of a factor, which a batched product or eigh makes another,
+            # is e u / matrix_eps in its root: 200 u for the least matrix_eps, 0.0025.
+            mapped=1.2e-5,
         ),
         "kron": Row(
             lambda lib: lib.kron(1e-3, weight_decay=0.1, mask=matrices),

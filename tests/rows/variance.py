@@ -27,8 +27,13 @@ ROWS = rows(
                 1e-2, eps_root=1e-4, weight_decay=0.1, mask=matrices, gamma=0.2
             ),
             optax=False,
+            # The norm, whose sum the compiler orders, and 3.8 times a difference round
+            # each term of the mean. Of 240 simulated leaves, in random order and with
+            # and without FMA, the worst needs a scale of 4.7e-7.
+            scale=1e-6,
         ),
-        # The direction of a complex difference, where that is small.
+        # The direction of a complex difference, which is a thousandth of the mean once:
+        # a rounding of the mean turns it by 6e-5, and a typical one by a third of that.
         "mars, lion": Row(
             lambda lib: lib.chain(
                 lib.scale_by_mars(0.9, 0.5),
@@ -36,7 +41,7 @@ ROWS = rows(
             ),
             optax=False,
             idle={".transforms[1].transforms[0].smooth_beta"},
-            scale=6e-6,
+            scale=2e-5,
         ),
         "cautious": Row(
             lambda lib: lib.cautious(lib.adamw(1e-2, weight_decay=0.1)),
