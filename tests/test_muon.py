@@ -62,6 +62,7 @@ def steps_of(name, steps):
     return np.concatenate([rows[:steps], np.tile(rows[-1], (max(0, steps - 8), 1))])
 
 
+@pytest.mark.slow("other presets and steps are in the quick run", but=3)
 @pytest.mark.parametrize("steps", [3, 5, 11])
 @pytest.mark.parametrize("name", PRESETS)
 def test_singular_values_follow_the_scalar_polynomials(name, steps):
@@ -116,6 +117,7 @@ TOO_MANY = [("tuned5", 8), ("tuned5", 11)]  # it has five rows
 FORMS = {"square": (16, 16), "direct": (16, 20), "wide": (16, 40), "tall": (40, 16)}
 
 
+@pytest.mark.slow("other presets and steps are in the quick run", but=3)
 @pytest.mark.parametrize(
     ("name", "steps"),
     [(p, n) for p in PRESETS for n in (5, 8, 11) if (p, n) not in TOO_MANY],
@@ -148,6 +150,7 @@ def test_rounding_is_what_small_singular_values_are_multiplied_by(name, steps):
             assert apart < slack[condition], (form, condition)
 
 
+@pytest.mark.slow("one shape is in the quick run", but=1)
 @pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_what_has_converged_stays_however_long_it_is_iterated(shape, compiled):
