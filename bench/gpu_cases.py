@@ -89,13 +89,13 @@ class Report:
             row["quartiles_ms"] = [x / number for x in row["quartiles_ms"]]
         return times
 
-    def fraction(self, **seconds: float) -> dict[str, float]:
+    def fraction(self, **rates: float) -> dict[str, float]:
         """Return fractions of ceilings.
 
-        seconds: by ceiling, what is moved or computed, over the seconds that it took.
+        rates: by ceiling, what is moved or computed a second.
         """
         known = self.ceilings
-        return {k: rate / known[k] for k, rate in seconds.items() if k in known}
+        return {k: rate / known[k] for k, rate in rates.items() if k in known}
 
 
 def ceilings(report: Report) -> None:
