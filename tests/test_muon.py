@@ -130,7 +130,7 @@ def test_rounding_is_what_small_singular_values_are_multiplied_by(name, steps):
         values /= np.linalg.norm(values)
         # A rounding of x, of norm 1, where the iteration multiplies most; that of the
         # terms of each step; and that of the product of a Gram matrix's three factors,
-        # at least 1.875 each, which no later step corrects. They come up to 0.4 of it.
+        # at least 1.875 each, which no later step corrects. Errors reach half of it.
         gain = np.max(polynomials(values, rows) / values)
         parts = 2**-24 * (gain + 1.875**6) + rounding(values, rows)
         slack[condition] = 1.5 * parts
