@@ -9,7 +9,7 @@ from jax.experimental.compilation_cache import compilation_cache
 @contextlib.contextmanager
 def compiled_anew():
     """A context in which everything is compiled, so that it can be counted."""
-    kept = jax.config.jax_compilation_cache_dir
+    kept = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
     _keep_in(None)
     yield
     _keep_in(kept)
