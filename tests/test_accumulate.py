@@ -151,6 +151,7 @@ def test_a_window_is_a_step_with_its_mean_or_sum(mean):
     assert (int(state.mini_step), int(state.gradient_step)) == (0, 3)
 
 
+@pytest.mark.slow("another number that is not finite counts alike", but=1)
 @pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
 def test_a_mini_step_that_is_not_finite_counts_for_nothing(bad):
     grads = gradients(8)

@@ -23,6 +23,7 @@ OPTAX: Any = optax
 
 
 class TestClips:
+    @pytest.mark.slow("other shapes are cut alike", but=3)
     @pytest.mark.parametrize(
         ("shape", "axis"),
         [

@@ -162,6 +162,7 @@ def test_a_task_needs_both_halves_of_an_ensemble():
         run(small.task(predict=predict))
 
 
+@pytest.mark.slow("folds have tests of their own")
 def test_folds_are_not_combined_on_what_they_were_trained_on():
     result = run(folds=2, rates=RATES[1:4])
     found: Any = sweep.combine(TASK, result, 2)
@@ -277,6 +278,7 @@ def test_a_kept_model_is_restored_into_linen_in_three_lines(saved, rank):
     np.testing.assert_allclose(losses(logits, labels).mean(), expected, rtol=1e-5)
 
 
+@pytest.mark.slow("files of the best are read in the quick run")
 def test_just_the_best_k_are_kept(saved):
     for _, directory in saved.values():
         names = {path.name for path in (directory / "best").iterdir()}

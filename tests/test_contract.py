@@ -131,6 +131,9 @@ def test_all_arrays_of_a_run_can_be_donated_together(name):
     assert len(places) == len(arrays)
 
 
+@pytest.mark.slow(
+    "other rows divide alike, and their gradients are differentiated at zero", but=25
+)
 @every_part
 def test_zero_gradients_in_float16_give_finite_updates(name):
     tx, zeros = make(name), {"w": jnp.zeros((2, 2), jnp.float16)}
@@ -297,6 +300,9 @@ def trained_twice(tx: Any, extra: Any) -> Any:
     return params
 
 
+@pytest.mark.slow(
+    "the rules of root and power have derivatives of their own, tested alone", but=40
+)
 @pytest.mark.parametrize("name", [n for n in sorted(SIMPLEST) if numbers(make(n))])
 def test_gradients_of_the_first_steps_are_finite(name):
     assert finite_gradients(name, trained_twice)

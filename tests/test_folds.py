@@ -81,6 +81,7 @@ def by_hand(cut, fold, rate):
     return losses, small.evaluate(params, state, held_out)["loss"].mean()
 
 
+@pytest.mark.slow("other folds are trained alike", but=1)
 @pytest.mark.parametrize("fold", range(FOLDS))
 def test_a_fold_equals_optax_on_its_examples(folded, fold):
     trial = FOLDS + fold  # of the second rate
@@ -90,6 +91,7 @@ def test_a_fold_equals_optax_on_its_examples(folded, fold):
     np.testing.assert_allclose(folded.table["valid_loss"][trial], valid, rtol=1e-4)
 
 
+@pytest.mark.slow("a fold is compared with optax in the quick run")
 def test_a_fold_equals_a_task_of_its_examples():
     """With all examples in a batch, for then their order is no matter."""
     cut = plan(FOLDS)
@@ -188,6 +190,7 @@ def test_folds_out_of_range_are_refused(folds, options, sentence):
         run(folds, **options)
 
 
+@pytest.mark.slow("fewer folds are in the quick run")
 def test_each_example_may_be_a_fold_of_its_own():
     task = small.task(train=small.points(9), valid=small.points(3, seed=1))
     result = run(12, task, batch_size=4, steps=2, segments=1)

@@ -38,6 +38,7 @@ def pool(on_host):
     return lambda program: Pool(program, on_host=on_host)
 
 
+@pytest.mark.slow("tests/test_sweep.py compares trials with other neighbours")
 @hypothesis.settings(max_examples=10, **FEW)
 @hypothesis.given(drawn=settings_and_ends(), on_host=st.booleans())
 def test_a_row_is_that_of_the_trial_alone(drawn, on_host):

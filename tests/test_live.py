@@ -128,6 +128,7 @@ def test_nothing_finite_makes_a_picture_too():
     assert len(pictures) == 2
 
 
+@pytest.mark.slow("callbacks are tested without a picture")
 def test_a_sweep_shows_it_at_its_segments_ends(tmp_path):
     trials = sweep.grid(jopt.sgd, learning_rate=[0.1, 1e6])
     file = tmp_path / "live.png"

@@ -442,6 +442,7 @@ def test_optax_maps_over_what_is_like_params_in_the_state(name):
     assert jax.tree.leaves(marked) == sizes
 
 
+@pytest.mark.slow("one optimizer is in the quick run", but=1)
 @pytest.mark.parametrize(
     "inner",
     [

@@ -172,6 +172,7 @@ def test_a_schedule_of_the_winner_trains_as_it_did():
         assert float(decay(stretch.step)) == pytest.approx(stretch.setting["decay"])
 
 
+@pytest.mark.slow("schedules have tests of their own")
 def test_a_learning_rates_schedule_is_an_ordinary_one():
     space = {"learning_rate": sweep.log_uniform(1e-3, 0.5)}
     task = small.task()

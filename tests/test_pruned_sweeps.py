@@ -165,6 +165,7 @@ def test_a_pruned_trial_wins_only_where_all_others_diverged():
     assert result.best.trial == 0
 
 
+@pytest.mark.slow("tests/test_resume.py resumes sweeps")
 def test_a_pruned_winner_is_still_at_hand_after_a_resume(tmp_path):
     settings, ends = [(0.1, 15), (0.01, NEVER)], alone.Ends((NEVER, 3))
     options = {**SIZES, "pruner": ends}

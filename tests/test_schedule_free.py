@@ -128,6 +128,7 @@ def test_a_schedule_is_read_at_the_step_of_the_state():
     np.testing.assert_allclose(now, 0.2 * 4 / 10, rtol=1e-6)
 
 
+@pytest.mark.slow("one place is in the quick run", but=1)
 @pytest.mark.parametrize(
     "wrap",
     [

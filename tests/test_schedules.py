@@ -50,6 +50,7 @@ def test_values_are_those_of_float64(name):
     assert_close(make(name)(STEPS), wanted, rtol=1e-6)
 
 
+@pytest.mark.slow("other kinds of counts are in the quick run", but=60)
 @every_schedule
 @pytest.mark.parametrize(
     "count",

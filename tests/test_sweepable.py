@@ -5,7 +5,7 @@ from sweepable import differing, factories
 
 SLOW = pytest.mark.slow("the contract maps every number of every row")
 NAMES = [
-    pytest.param(name, marks=() if i % 8 == 0 else SLOW)
+    pytest.param(name, marks=() if i % 24 == 0 else SLOW)
     for i, name in enumerate(factories())
 ]
 

@@ -83,6 +83,7 @@ def test_values_are_means_over_the_places_of_a_sequence(task, model):
     np.testing.assert_allclose(places, np.round(places), atol=1e-4)
 
 
+@pytest.mark.slow("digits have the same test")
 def test_the_score_of_predictions_is_the_evaluation(task, model):
     params, evaluate = model
     batch = jax.tree.map(lambda a: a[:3], task.valid)

@@ -146,6 +146,7 @@ def test_extra_arguments_reach_the_transformation():
 MOMENTUM = jopt.sgd(0.1, momentum=0.9)
 
 
+@pytest.mark.slow("other parameters are joined alike", but=1)
 @pytest.mark.parametrize("kind", KINDS)
 def test_buckets_are_one_argument_and_change_no_number(kind):
     make, loss_fn = KINDS[kind]
@@ -196,6 +197,7 @@ def trained(step, batch):
     return state.params, [(m.loss, m.grad_norm) for m in seen]
 
 
+@pytest.mark.slow("other numbers of microbatches add up alike", but=1)
 @pytest.mark.parametrize(
     ("loss_fn", "batch", "cut"),
     [
@@ -622,6 +624,7 @@ def test_batches_that_cannot_be_cut_are_refused(settings, batch, message):
         train_step(plain_loss, **settings)(state, batch)
 
 
+@pytest.mark.slow("another average is read alike", but=1)
 @pytest.mark.parametrize("buckets", [True, False])
 def test_averages_are_read_from_a_state_with_buckets_too(buckets):
     averaged = jopt.chain(jopt.sgd(0.1), jopt.parameter_ema(0.5))
