@@ -11,8 +11,10 @@ def compiled_anew():
     """A context in which everything is compiled, so that it can be counted."""
     kept = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
     _keep_in(None)
-    yield
-    _keep_in(kept)
+    try:
+        yield
+    finally:
+        _keep_in(kept)
 
 
 def _keep_in(directory):

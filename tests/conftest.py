@@ -55,10 +55,10 @@ def pytest_collection_modifyitems(config, items):
         seen[place] += mark is not None
         return mark is not None and seen[place] > mark.kwargs.get("but", 0)
 
-    chosen = [item for item in items if slow(item)]
     if not config.getoption("--all"):
-        config.hook.pytest_deselected(items=chosen)
-        items[:] = [item for item in items if item not in set(chosen)]
+        chosen = {item: slow(item) for item in items}
+        config.hook.pytest_deselected(items=[i for i in items if chosen[i]])
+        items[:] = [item for item in items if not chosen[item]]
 
     def row(item):
         given = item.callspec.params if hasattr(item, "callspec") else {}
