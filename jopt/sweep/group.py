@@ -13,7 +13,7 @@ from jopt.sweep.compiled.fitting import given
 from jopt.sweep.compiled.lanes import Lanes
 from jopt.sweep.compiled.pool import Pool
 from jopt.sweep.plan import Plan
-from jopt.sweep.trial import Trial, shown, stack
+from jopt.sweep.trial import Trial, shown_settings, stack
 
 
 class Group(NamedTuple):
@@ -65,13 +65,8 @@ class Group(NamedTuple):
 
 def reasons(trials: Sequence[Trial], groups: Sequence[Group]) -> list[dict[str, Any]]:
     """Return each group's size and block, and the hyperparameters that made it one."""
-    settings = [
-        [
-            {n: shown(v) for n, v in trials[i].hyperparameters.items()}
-            for i in group.positions
-        ]
-        for group in groups
-    ]
+    every = shown_settings(trials)
+    settings = [[every[i] for i in group.positions] for group in groups]
     known = dict.fromkeys(name for members in settings for s in members for name in s)
     values = [
         {name: list(dict.fromkeys(s.get(name) for s in members)) for name in known}

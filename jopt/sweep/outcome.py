@@ -46,6 +46,14 @@ def _models(state: State, group: Group) -> tuple[np.ndarray, Any, Any]:
     return group.positions[rows], *group.pool.models(rows)
 
 
+def _setting(state: State) -> list[int]:
+    """The number of each trial's setting."""
+    found = np.zeros(len(state.trials), int)
+    for number, rows in enumerate(state.settings):
+        found[rows] = number
+    return found.tolist()
+
+
 def _best(state: State, table: dict[str, np.ndarray], best: int) -> Best:
     test: dict[str, float] = {}
     for group in state.groups:
@@ -67,6 +75,7 @@ def _info(state: State, ending: Ending) -> dict[str, Any]:
         "task": plan.task.name,
         "space": space(state.trials),
         "trials": len(state.trials),
+        "setting": _setting(state),
         "seeds": len({trial.seed for trial in state.trials}),
         "folds": state.options.folds,
         "steps": plan.steps,

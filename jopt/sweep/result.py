@@ -17,7 +17,7 @@ from jopt.sweep.history import History
 from jopt.sweep.over_settings import means, reduced
 from jopt.sweep.population.lineage import Lineage
 from jopt.sweep.space.distribution import is_integer
-from jopt.sweep.trial import Trial, columns
+from jopt.sweep.trial import Trial, shown_settings
 
 if TYPE_CHECKING:
     import pandas
@@ -104,6 +104,13 @@ class SweepResult:
 
         return pandas.DataFrame(self.table)
 
+    def best_as_dict(self) -> dict[str, Any] | None:
+        """Return the winner for JSON, its hyperparameters as the table shows them."""
+        if self.best is None:
+            return None
+        setting = shown_settings(self.trials)[self.best.trial]
+        return {**vars(self.best), "hyperparameters": setting}
+
     def top(self, k: int) -> list[int]:
         """Return the best trials of the k best settings, the best first.
 
@@ -168,12 +175,14 @@ class SweepResult:
 _STATUSES = ("complete", "interrupted", "pruned", "diverged")
 
 
-def table_of(trials: Sequence[Trial], history: History) -> dict[str, np.ndarray]:
-    """Return the columns of a sweep's table."""
+def table_of(
+    trials: Sequence[Trial], columns: dict[str, np.ndarray], history: History
+) -> dict[str, np.ndarray]:
+    """Return the columns of a sweep's table; `columns` has the hyperparameters'."""
     folds = np.asarray([trial.fold for trial in trials])
     return {
         "trial": np.arange(len(trials)),
-        **columns(trials),
+        **columns,
         "seed": np.asarray([trial.seed for trial in trials]),
         **({"fold": folds} if folds.any() else {}),
         "status": history.statuses(),

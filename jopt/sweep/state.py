@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from jopt.sweep.equality import same
 from jopt.sweep.group import Group
 from jopt.sweep.history import History
 from jopt.sweep.options import Options
 from jopt.sweep.population.lineage import Lineage, event_as_dict, event_from_dict
 from jopt.sweep.result import table_of, winner
 from jopt.sweep.resuming.store import Found
-from jopt.sweep.trial import Trial, settings_of
+from jopt.sweep.trial import Trial, columns, settings_of
 
 
 class State:
@@ -24,6 +25,7 @@ class State:
         self, options: Options, trials: Sequence[Trial], groups: Sequence[Group]
     ):
         self.options, self.trials, self.groups = options, list(trials), groups
+        self.columns = columns(trials)  # of hyperparameters
         self.plan = groups[0].plan
         sizes = self.plan.steps, self.plan.segments, self.plan.length
         self.history = History(len(trials), *sizes)
@@ -44,7 +46,7 @@ class State:
 
     def table(self) -> dict[str, np.ndarray]:
         """The table as it is now."""
-        return table_of(self.trials, self.history)
+        return table_of(self.trials, self.columns, self.history)
 
     def best_row(self) -> dict[str, Any] | None:
         """The row of the table that is best now; None if all diverged."""
@@ -55,9 +57,10 @@ class State:
     def change(self, settings: Sequence[dict[str, Any]]) -> None:
         """Give the trials these hyperparameters."""
         self.trials = [
-            trial if setting == trial.hyperparameters else trial.changed(setting)
+            trial if same(setting, trial.hyperparameters) else trial.changed(setting)
             for trial, setting in zip(self.trials, settings, strict=True)
         ]
+        self.columns = columns(self.trials)
 
     def record(self, segment: int) -> dict[str, Any]:
         """Return the line of a segment that has just ended."""

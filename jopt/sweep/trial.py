@@ -14,8 +14,10 @@ import numpy as np
 
 from jopt._core import GradientTransformation, as_transformation
 from jopt._pytree import PyTree, close_match
-from jopt.sweep.space.distribution import Distribution, is_number
+from jopt.sweep.equality import Identities, structure
+from jopt.sweep.space.distribution import Distribution, is_number, is_several
 from jopt.sweep.task import Task
+from jopt.sweep.wording import told_apart
 
 # Columns that a sweep's tables have of their own, and what those would be renamed to.
 OWN = re.compile(r"(param_)*(trials?|seed|fold|status|steps|train_loss(_.*)?|valid_.*)")
@@ -99,7 +101,9 @@ def grid(factory: Callable[..., Any], **values: Any) -> list[Trial]:
 
         lambda peak: jopt.adamw(jopt.warmup_cosine_decay_schedule(0, peak, 50, 500))
 
-    values: a sequence by name, or a single value; one that is listed twice counts once.
+    values: a sequence by name, or a single value, as a string, a dict, a transformation
+    or a key is; one that is listed twice counts once. Values are compared by value and
+    dtype, functions by their code and what they close over.
     Values that change the structure (bools, names) make groups that are compiled one by
     one.
 
@@ -135,33 +139,41 @@ def repeated(trials: Sequence[Trial], seeds: int, folds: int = 1) -> list[Trial]
 def stack(trees: Sequence[PyTree]) -> PyTree:
     """Return trees of one structure as one, whose numbers have a leading axis.
 
-    Numbers become float32 (arrays keep their dtype).
+    Numbers become float32 (arrays keep their dtype). What is static is the first's: in
+    the others it is equal by value, if not for JAX.
     """
 
     def leaf(*values: Any) -> jax.Array:
         if all(isinstance(value, float) for value in values):
             return jnp.asarray(np.asarray(values, np.float32))
-        return jnp.stack([jnp.asarray(value) for value in values])
+        return jnp.stack([jnp.asarray(value, _dtype(value)) for value in values])
 
-    return jax.tree.map(leaf, *trees)
+    leaves = zip(*map(jax.tree.leaves, trees), strict=True)
+    return jax.tree.structure(trees[0]).unflatten(itertools.starmap(leaf, leaves))
 
 
-def shown(value: Any) -> Any:
-    """Return a hyperparameter as tables show it: what is no plain value by its name."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, (np.generic, np.ndarray, jax.Array)) and value.ndim == 0:
-        return value.item()
-    return getattr(value, "__name__", repr(value))
+def shown_settings(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Return each trial's hyperparameters as tables show them, by name.
+
+    Those of a name that are shown alike are equal.
+    """
+    found: list[dict[str, Any]] = [{} for _ in trials]
+    for name in dict.fromkeys(name for t in trials for name in t.hyperparameters):
+        rows = [row for row, t in enumerate(trials) if name in t.hyperparameters]
+        values = told_apart([trials[row].hyperparameters[name] for row in rows])
+        for row, value in zip(rows, values, strict=True):
+            found[row][name] = value
+    return found
 
 
 def space(trials: Sequence[Trial]) -> dict[str, list[Any]]:
     """Return the values of each column of `columns`, in the order of the trials."""
-    found: dict[str, dict[Any, None]] = {}
-    for trial in trials:
-        for name, value in trial.hyperparameters.items():
-            found.setdefault(column_of(name), {}).setdefault(shown(value))
-    return {name: list(values) for name, values in found.items()}
+    found: dict[str, dict[Any, Any]] = {}
+    for setting in shown_settings(trials):
+        for name, value in setting.items():
+            # By how they print, for NaN is not equal to NaN.
+            found.setdefault(column_of(name), {}).setdefault(repr(value), value)
+    return {name: list(values.values()) for name, values in found.items()}
 
 
 def column_of(name: str) -> str:
@@ -177,37 +189,46 @@ def columns(trials: Sequence[Trial]) -> dict[str, np.ndarray]:
 
     Where a trial has none of a name there is NaN among numbers, None among others.
     """
-    names = dict.fromkeys(name for t in trials for name in t.hyperparameters)
+    settings = shown_settings(trials)
     found: dict[str, np.ndarray] = {}
-    for name in names:
-        held = [t.hyperparameters for t in trials]
-        values = [shown(h[name]) for h in held if name in h]
+    for name in dict.fromkeys(name for setting in settings for name in setting):
+        values = [setting[name] for setting in settings if name in setting]
         none = math.nan if all(map(is_number, values)) else None
-        found[column_of(name)] = np.asarray(
-            [shown(h[name]) if name in h else none for h in held]
-        )
+        found[column_of(name)] = np.asarray([s.get(name, none) for s in settings])
     return found
 
 
 def settings_of(trials: Sequence[Trial]) -> list[np.ndarray]:
     """Return the positions of the trials of each setting, in the order of the first."""
-    found: dict[str, list[int]] = {}
+    identities, found = Identities(), dict[Any, list[int]]()
     for position, trial in enumerate(trials):
         # Two factories may take the same numbers.
-        setting = repr((trial.factory, trial.hyperparameters))
+        setting = identities.of(trial.factory), identities.of(trial.hyperparameters)
         found.setdefault(setting, []).append(position)
     return [np.asarray(rows) for rows in found.values()]
 
 
 def groups(trials: Sequence[Trial]) -> list[list[int]]:
-    """Return the positions of the trials by structure: a program each."""
+    """Return the positions of the trials by structure: a program each.
+
+    Static parts are compared by value: what a factory makes anew for each trial, a
+    function for one, is one structure.
+    """
+    identities, known = Identities(), dict[Any, Any]()
     by_structure: dict[Any, list[int]] = {}
     for position, trial in enumerate(trials):
-        shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(trial.tx))
-        structure = jax.tree.structure(trial.tx), shapes
-        program = structure, id(trial.task), trial.batch_size
+        leaves, form = jax.tree.flatten(trial.tx)
+        if form not in known:
+            known[form] = structure(form, identities)
+        kinds = tuple((np.shape(leaf), _dtype(leaf)) for leaf in leaves)
+        program = known[form], kinds, id(trial.task), trial.batch_size
         by_structure.setdefault(program, []).append(position)
     return list(by_structure.values())
+
+
+def _dtype(leaf: Any) -> Any:
+    """The dtype of a number of a transformation, when it is an array."""
+    return np.dtype(np.float32) if isinstance(leaf, float) else jnp.result_type(leaf)
 
 
 def check_names(factory: Callable[..., Any], names: Iterable[str]) -> None:
@@ -233,10 +254,9 @@ def check_names(factory: Callable[..., Any], names: Iterable[str]) -> None:
 
 
 def _listed(name: str, value: Any) -> list[Any]:
-    several = isinstance(value, Iterable) and not isinstance(value, str)
-    if not several or getattr(value, "ndim", 1) == 0:
-        value = [value]
-    items = list(value.tolist() if isinstance(value, np.ndarray) else value)
+    items = list(value.tolist() if isinstance(value, np.ndarray) else value) if (
+        is_several(value)
+    ) else [value]
     if not items:
         raise ValueError(f"grid: {name} has no values; give at least one.")
     for item in items:
@@ -245,4 +265,4 @@ def _listed(name: str, value: Any) -> list[Any]:
                 f"grid: {name} must be values, got {item!r}, from which they are "
                 "drawn; use sweep.sample."
             )
-    return list({repr(item): item for item in items}.values())
+    return Identities().first_of_each(items)
