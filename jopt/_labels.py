@@ -104,6 +104,11 @@ class Labels:
         points, structure = _points(tree, self._table)
         return [(self._table.get(words), node) for words, node in points], structure
 
+    @property
+    def function(self) -> Callable[..., Any] | None:
+        """The function that says the labels, or None where they are a tree."""
+        return self._function
+
     def items(self) -> list[tuple[Words, Any]]:
         """Return each path that has a label, and the label."""
         return list(self._table.items())

@@ -181,7 +181,7 @@ def test_seeds_repeat_every_setting_with_other_keys():
     settings = result.settings()
     losses = result.table["valid_loss"].astype(float).reshape(2, 3)
     np.testing.assert_allclose(settings["valid_loss"], losses.mean(axis=1))
-    np.testing.assert_allclose(settings["valid_loss_std"], losses.std(axis=1))
+    np.testing.assert_allclose(settings["valid_loss_std"], losses.std(axis=1, ddof=1))
     np.testing.assert_array_equal(settings["trials"], 3)
     np.testing.assert_array_equal(run(RATES[:2]).curves[1], result.curves[3])
 
@@ -364,8 +364,8 @@ def test_files_hold_the_table_the_curves_and_the_winner(whole, tmp_path):
     ]
     losses = np.asarray([row["valid_loss"] for row in table], np.float32)
     np.testing.assert_array_equal(losses, whole.table["valid_loss"])
-    curves = np.load(tmp_path / "new" / "curves.npz")
-    np.testing.assert_array_equal(curves["train_loss"], whole.curves)
+    with np.load(tmp_path / "new" / "curves.npz") as curves:
+        np.testing.assert_array_equal(curves["train_loss"], whole.curves)
     info = json.loads((tmp_path / "new" / "sweep.json").read_text())
     assert info["segment_compiles"] == 1
     assert info["space"] == {"learning_rate": RATES}

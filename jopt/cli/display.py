@@ -6,13 +6,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress as Bar,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress as Bar, TaskProgressColumn, TextColumn
 from rich.table import Table
 
 from jopt.sweep import Progress, SweepResult, Task, combine
@@ -36,13 +30,14 @@ class Display:
             BarColumn(),
             TaskProgressColumn(),
             TextColumn("{task.fields[text]}"),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]} left"),
             console=console,
             disable=not console.is_terminal,
             refresh_per_second=1 / EVERY,  # each takes a core that trains a millisecond
         )
-        self.row = self.bar.add_task("", total=None, segment="0", text="compiling")
+        self.row = self.bar.add_task(
+            "", total=None, segment="0", text="compiling", left="-"
+        )
 
     def __enter__(self) -> "Display":
         self.bar.start()
@@ -64,15 +59,14 @@ class Display:
         text = self._text(now)
         total = now.trial_steps + now.trial_steps_left
         segment = f"{now.segment}/{now.segments}"
-        self.bar.update(
-            self.row, total=total, completed=now.trial_steps, segment=segment, text=text
-        )
+        left = f"{now.seconds_left:.0f} s"
+        shown: dict[str, Any] = {"segment": segment, "text": text, "left": left}
+        self.bar.update(self.row, total=total, completed=now.trial_steps, **shown)
         if not self.console.is_terminal and now.last_block:
-            left = now.trial_steps_left * now.seconds / max(now.trial_steps, 1)
-            self.console.print(f"segment {segment}: {text}, {left:.0f} s left")
+            self.console.print(f"segment {segment}: {text}, {left} left")
 
     def _text(self, now: Progress) -> str:
-        rate = now.trial_steps / max(now.seconds, 1e-9)
+        rate = now.trial_steps_per_second
         best = "none yet" if now.best is None else _short(now.best, self.names)
         alive = f"{now.alive} of {now.trials} alive"
         return f"{alive}, best {best}, {rate:,.0f} trial-steps/s"
@@ -89,8 +83,9 @@ def summary(console: Console, result: SweepResult, directory: Path, files: list[
     _groups(console, info)
     _ended_early(console, result)
     console.print(
-        f"{info['trial_steps']:,} trial-steps in {info['train_seconds']:.1f} s "
-        f"({info['trial_steps_per_second']:,.0f} a second), blocks of "
+        f"{info['trial_steps_this_run']:,} trial-steps in "
+        f"{info['train_seconds']:.1f} s ({info['trial_steps_per_second']:,.0f} a "
+        f"second), blocks of "
         f"{', '.join(map(str, info['block']))}, the segment compiled "
         f"{_times(info['segment_compiles'])} in {info['compile_seconds']:.1f} s."
     )
@@ -198,8 +193,10 @@ def _means(info: dict[str, Any]) -> str:
 
 
 def _spread(settings: dict[str, Any], name: str, row: int, several: bool) -> str:
-    spread = f" ± {settings[f'{name}_std'][row]:.2g}" if several else ""
-    return f"{settings[name][row]:.4g}{spread}"
+    """A mean and, of several trials, the sample's standard deviation."""
+    spread = settings[f"{name}_std"][row]
+    known = several and np.isfinite(spread)
+    return f"{settings[name][row]:.4g}" + (f" ± {spread:.2g}" if known else "")
 
 
 def _short(row: dict[str, Any], names: list[str]) -> str:

@@ -32,6 +32,7 @@ class Engine:
         rule = state.options.pruner
         self.pruner = rule and rule.for_sweep(self.segments, len(state.settings))
         self.first = 0  # segment to train
+        self.made = 0  # trial-steps, since this run began
         self.unsaved: str | None = None  # why the state is no longer kept
         self.best: dict[str, Any] | None = None
 
@@ -60,9 +61,8 @@ class Engine:
                 self._call_back(segment)
         seconds = time.perf_counter() - self.began
         first, asked = self.first, interrupts.asked
-        return result(
-            self.state, Ending(seconds, asked, first, self.unsaved, self.pruner)
-        )
+        ending = Ending(seconds, self.made, asked, first, self.unsaved, self.pruner)
+        return result(self.state, ending)
 
     def _train(self, group: Group, segment: int) -> None:
         batches, history = group.plan.batches(segment), self.state.history
@@ -73,10 +73,10 @@ class Engine:
             waiting.append((group.positions[taken], report))
             if len(waiting) > 1:  # the device has the next block while we look at this
                 trials, report = waiting.pop(0)
-                history.record(trials, segment, report())
+                self.made += history.record(trials, segment, report())
                 self._tell(segment)
         for trials, report in waiting:
-            history.record(trials, segment, report())
+            self.made += history.record(trials, segment, report())
         self._tell(segment, last_block=group is self.state.groups[-1])
 
     def _prune(self, segment: int) -> None:
@@ -155,6 +155,7 @@ class Engine:
                 best=self.best,
                 trial_steps=int(history.steps.sum()),
                 trial_steps_left=alive * self.state.plan.steps - made,
+                trial_steps_this_run=self.made,
                 seconds=time.perf_counter() - self.began,
                 last_block=last_block,
             )

@@ -19,7 +19,7 @@ DEEPEST = 200  # levels of them
 
 _NUMBERS = (bool, int, float, complex)
 _DTYPES = tuple(map(np.dtype, _NUMBERS))
-_WRAPPERS = (type(jax.jit(lambda: None)), type(functools.cache(lambda: None)))
+_WRAPPERS: Any = (type(jax.jit(lambda: None)), type(functools.cache(lambda: None)))
 _NAMED = (type, types.ModuleType, types.BuiltinFunctionType)
 
 
@@ -126,7 +126,7 @@ class _Walk:
             return self.combine(("itself", self.itself(value)))
 
     def _visit(self, value: Any) -> tuple[Any, int]:
-        """What stands for a value, and the depth of the highest one it leads back to."""
+        """What stands for a value, and the depth of the highest it leads back to."""
         depth, place = len(self.above), id(value)
         if place in self.found:
             return self.found[place], depth
@@ -162,7 +162,7 @@ class _Walk:
         if value is None or kind in (str, bytes):
             return (kind.__name__, value), []
         if kind is types.CellType:
-            return ("cell",), _cell(value)
+            return ("cell",), contents(value)
         if kind is types.CodeType:
             return _code(value)
         if kind is types.FunctionType:
@@ -219,10 +219,11 @@ class _Walk:
         return ("object", self.itself(type(value))), [make, given, state, held]
 
 
-def _cell(cell: Any) -> list[Any]:
+def contents(cell: types.CellType) -> list[Any]:
+    """Return what a closure's cell holds, or nothing before it has a value."""
     try:
         return [cell.cell_contents]
-    except ValueError:  # of a name that has no value yet
+    except ValueError:
         return []
 
 

@@ -34,8 +34,8 @@ class History:
         """Which trials are still trained, bool[trials]."""
         return ~(self.diverged | self.pruned)
 
-    def record(self, trials: np.ndarray, segment: int, report: Report) -> None:
-        """Note a segment of these trials."""
+    def record(self, trials: np.ndarray, segment: int, report: Report) -> int:
+        """Note a segment of these trials; return the steps that they made in it."""
         first = segment * self.length
         within = slice(0, self.losses.shape[1] - first)  # less the steps past the end
         losses, going = report.losses[:, within], report.alive[:, within]
@@ -44,6 +44,7 @@ class History:
         shown = np.where(going | (np.cumsum(~going, axis=1) == 1), losses, np.nan)
         self.losses[trials, first : first + losses.shape[1]] = shown
         self.steps[trials] = first + made
+        alive &= np.isfinite(report.valid["loss"])
         # The loss before the others, wherever they are listed.
         for name in sorted(report.valid, key=_order):
             values = report.valid[name]
@@ -51,8 +52,8 @@ class History:
                 name, np.full((len(self.steps), self.segments), np.nan, np.float32)
             )
             kept[trials, segment] = np.where(alive, values, np.nan)
-        alive &= np.isfinite(report.valid["loss"])
         self.died[trials] = np.where(alive, self.segments, segment)
+        return int(made.sum())
 
     def reports(self, segment: int, settings: Sequence[np.ndarray]) -> Reports:
         """Return what the settings, given by their trials, reported to this segment."""
@@ -90,13 +91,18 @@ class History:
         return np.where(self.diverged, np.nan, found).astype(np.float32)
 
     def train_loss(self) -> np.ndarray:
-        """Each trial's mean training loss over its last segment's worth of steps."""
+        """Each trial's mean training loss over as many last steps as a segment has.
+
+        NaN if it diverged, and if it has made no step.
+        """
         places = self.steps[:, None] + np.arange(-self.length, 0)
         made = places >= 0
         taken = np.take_along_axis(self.losses, np.maximum(places, 0), axis=1)
+        made &= ~np.isnan(taken)  # steps that a copied parent made in its stead
         sums = np.sum(taken, axis=1, dtype=float, where=made)
-        with np.errstate(invalid="ignore"):  # a trial that has made no step
-            return (sums / made.sum(axis=1)).astype(np.float32)
+        with np.errstate(invalid="ignore", over="ignore"):  # no step; near divergence
+            means = (sums / made.sum(axis=1)).astype(np.float32)
+        return np.where(self.diverged, np.nan, means).astype(np.float32)
 
     def statuses(self) -> np.ndarray:
         """Each trial's status: complete, pruned, interrupted or diverged."""

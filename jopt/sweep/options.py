@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jopt.sweep.constants import swept_constant
 from jopt.sweep.plan import Plan
 from jopt.sweep.population.generation import Population
 from jopt.sweep.pruners import Pruner
@@ -113,9 +114,11 @@ class Options:
             for trial in trials
             for setting in self.population.reachable(trial.hyperparameters)
         ]
-        if len(groups([*trials, *reachable])) > 1:
+        parts = groups(everyone := [*trials, *reachable])
+        if len(parts) > 1:
+            why = swept_constant(everyone, parts) or "let numbers change alone"
             raise ValueError(
                 "A population's trials must have one structure, whatever becomes of "
                 f"them, for one to copy the other; {self.population} makes them "
-                "differ: let numbers change alone."
+                f"differ: {why}."
             )

@@ -16,6 +16,7 @@ class Ending(NamedTuple):
     """How a run of a sweep went."""
 
     seconds: float  # of training
+    made: int  # trial-steps in these seconds
     interrupted: bool
     first: int  # segment that it began with, after those it was resumed from
     unsaved: str | None  # why the state was no longer kept
@@ -70,7 +71,6 @@ def _info(state: State, ending: Ending) -> dict[str, Any]:
     settings = len(state.settings)
     rungs = [] if pruner is None else pruner.rungs(state.segments, settings)
     population = state.options.population
-    made = int(state.history.steps.sum())
     return {
         "task": plan.task.name,
         "space": space(state.trials),
@@ -92,8 +92,9 @@ def _info(state: State, ending: Ending) -> dict[str, Any]:
         "compile_seconds": sum(group.compile_seconds for group in groups),
         "block_search": [g.search for g in groups if g.search is not None],
         "train_seconds": ending.seconds,
-        "trial_steps": made,
-        "trial_steps_per_second": made / ending.seconds,
+        "trial_steps": int(state.history.steps.sum()),
+        "trial_steps_this_run": ending.made,
+        "trial_steps_per_second": ending.made / ending.seconds,
         "trial_steps_of_all": plan.steps * len(state.trials),
         "interrupted": ending.interrupted,
         "resumed_after": ending.first or None,

@@ -43,8 +43,9 @@ class SweepResult:
     table: a NumPy array by column: `trial`, the hyperparameters (one that is called as
         another column is `param_seed` here; NaN or None in trials that have none),
         `seed`, `fold` if there are several, `status` (complete, pruned, diverged or
-        interrupted), `steps`, `train_loss` (mean over the last segment), `valid_loss`
-        and the task's other metrics, as they were in the trial's last report.
+        interrupted), `steps` (those made, until the one that diverged), `train_loss`
+        (mean over as many last steps as a segment has), `valid_loss` and the task's
+        other metrics, as they were in the trial's last report; NaN if it diverged.
     curves: the training loss before each step, float32[trials, steps]; NaN where there
         was none.
     valid: the validation metrics by segment, each float32[trials, segments].
@@ -80,9 +81,12 @@ class SweepResult:
         """Return the table with a row a setting: means and spreads over its trials.
 
         A setting's trials are its seeds and folds. Each metric's column is followed by
-        `..._std`, the standard deviation over them, `..._min` and `..._max`. A setting
-        of which one trial diverged counts as diverged: its metrics are NaN. `trial` is
-        its best one; `trials` counts them.
+        `..._min`, `..._max` and `..._std`, the sample's standard deviation,
+
+            sqrt(sum((x - mean)^2) / (n - 1))
+
+        which one trial does not have: NaN. A setting of which one trial diverged counts
+        as diverged: its metrics are NaN. `trial` is its best one; `trials` counts them.
         """
         table: dict[str, list[Any]] = {}
         for rows in self._settings:
@@ -92,7 +96,8 @@ class SweepResult:
             row["status"] = max(self.table["status"][rows], key=_STATUSES.index)
             for name in ("train_loss", *(f"valid_{key}" for key in self.valid)):
                 values = self.table[name][rows].astype(float)
-                row |= {name: values.mean(), f"{name}_std": values.std()}
+                spread = values.std(ddof=1) if len(values) > 1 else np.nan
+                row |= {name: values.mean(), f"{name}_std": spread}
                 row |= {f"{name}_min": values.min(), f"{name}_max": values.max()}
             for name, value in row.items():
                 table.setdefault(name, []).append(value)

@@ -254,9 +254,11 @@ def check_names(factory: Callable[..., Any], names: Iterable[str]) -> None:
 
 
 def _listed(name: str, value: Any) -> list[Any]:
-    items = list(value.tolist() if isinstance(value, np.ndarray) else value) if (
-        is_several(value)
-    ) else [value]
+    items = (
+        list(value.tolist() if isinstance(value, np.ndarray) else value)
+        if (is_several(value))
+        else [value]
+    )
     if not items:
         raise ValueError(f"grid: {name} has no values; give at least one.")
     for item in items:

@@ -18,7 +18,7 @@ def shown(value: Any) -> Any:
     """Return a value as tables show it: what is no plain value in words."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, (np.generic, np.ndarray, jax.Array)):
+    if _is_array(value):
         if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
             return f"{value.dtype}({np.asarray(jax.random.key_data(value)).tolist()})"
         if value.ndim == 0 and value.dtype.kind != "c":
@@ -51,7 +51,7 @@ def told_apart(values: Sequence[Any]) -> list[Any]:
 
 
 def _alike(words: dict[int, Any]) -> list[list[int]]:
-    """Which of several words are the same in a column, where text makes all of it text."""
+    """Which words are the same in a column; text in it makes all of it text."""
     text = any(isinstance(word, str) for word in words.values())
     found: dict[Hashable, list[int]] = {}
     for number, word in words.items():
@@ -60,7 +60,11 @@ def _alike(words: dict[int, Any]) -> list[list[int]]:
     return [numbers for numbers in found.values() if len(numbers) > 1]
 
 
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (np.generic, np.ndarray, jax.Array))
+
+
 def _typed(value: Any) -> str:
-    if isinstance(value, (np.generic, np.ndarray, jax.Array)) and value.ndim == 0:
+    if _is_array(value) and value.ndim == 0:
         return f"{value.dtype}({shown(value)})"
     return repr(value) if isinstance(value, (bool, int, float, str)) else shown(value)

@@ -154,7 +154,10 @@ def _changes(
 ) -> list[Stretch]:
     """Return the stretches that differ from the one before in what is seen of them."""
     pairs = itertools.pairwise(stretches)
-    return [stretches[0], *(new for old, new in pairs if not same(seen(new), seen(old)))]
+    return [
+        stretches[0],
+        *(new for old, new in pairs if not same(seen(new), seen(old))),
+    ]
 
 
 def _plain(setting: Setting) -> Setting:
