@@ -17,6 +17,7 @@ import small
 
 import jopt
 from jopt import sweep
+from jopt.cli.display import _apart
 from jopt.sweep.equality import Identities, digest, same
 from jopt.sweep.report import Record
 from jopt.sweep.resuming import fingerprint
@@ -362,3 +363,49 @@ def test_a_sweep_is_not_resumed_with_other_values_that_print_alike():
         assert "had another value that is written" in said
     with np.printoptions(precision=17):
         assert fingerprint.differences(begun, of(trials(1, MANY))) == []
+
+
+def test_tasks_that_are_equal_share_a_program():
+    def factory(rate, limit):
+        # Its data, too, is made anew for each trial.
+        return sweep.Setup(jopt.sgd(rate), small.task(diverged_above=limit))
+
+    trials = sweep.grid(factory, rate=[0.1, 0.2], limit=[10.0, 20.0])
+    result = sweep.run(small.task(), trials, **SIZES)
+    assert [group["trials"] for group in result.info["grouped_by"]] == [2, 2]
+    assert [group["because"] for group in result.info["grouped_by"]] == [
+        {"limit": 10.0},
+        {"limit": 20.0},
+    ]
+
+
+def test_a_population_of_arrays_keys_and_functions_is_resumed(tmp_path):
+    def factory(rate, key, rule, array):
+        return jopt.noisy_sgd(rate, key=key)
+
+    fixed = {"key": jax.random.key(3), "rule": functions(1)["closure"]}
+    trials = sweep.grid(factory, rate=[1e-3, 0.1, 1e38], array=[MANY], **fixed)
+    rates = {"rate": sweep.log_uniform(1e-3, 1)}
+    asked: Any = {**SIZES, "population": sweep.PopulationBasedTraining(rates)}
+
+    def stop(now):
+        if now.number == 2:
+            raise InterruptedError
+
+    asked["segments"] = 4
+    whole = sweep.run(small.task(), trials, **asked)
+    with pytest.raises(InterruptedError):
+        sweep.run(small.task(), trials, directory=tmp_path, callbacks=[stop], **asked)
+    result = sweep.resume(tmp_path, small.task(), trials)
+    np.testing.assert_array_equal(result.curves, whole.curves)
+    assert result.lineage == whole.lineage
+    assert result.lineage is not None
+    assert result.lineage.events
+    for trial in result.trials:
+        assert same(trial.hyperparameters["array"], MANY)
+
+
+def test_the_command_shows_values_in_digits_that_tell_them_apart():
+    assert _apart(np.asarray([0.1, 0.25, np.nan])) == ["0.1", "0.25", "-"]
+    assert _apart(np.asarray([0.90001, 0.90002])) == ["0.90001", "0.90002"]
+    assert _apart(np.asarray([1.0, 1 + 1e-12])) == ["1", "1.0000000000010001"]

@@ -163,11 +163,12 @@ def _best(result: SweepResult, names: list[str], most: int = 5) -> Table:
     for title in ("trial", *names, *(METRICS[name] for name in metrics)):
         table.add_column(title, justify="right")
     losses = settings["valid_loss"]
+    chosen = {name: _apart(settings[name]) for name in names}
     for row in np.argsort(losses)[:most]:
         if np.isfinite(losses[row]):
             table.add_row(
                 str(settings["trial"][row]),
-                *(_number(settings[name][row]) for name in names),
+                *(chosen[name][row] for name in names),
                 *(_spread(settings, name, row, several) for name in metrics),
             )
     return table
@@ -179,9 +180,9 @@ def _diverged(
     table = Table(title=f"diverged: {len(rows)} of {len(result.trials)} trials")
     for title in ("trial", *names, "seed", "at step"):
         table.add_column(title, justify="right")
+    columns = [_apart(result.table[n]) for n in ("trial", *names, "seed", "steps")]
     for row in rows[:most]:
-        columns = ("trial", *names, "seed", "steps")
-        table.add_row(*(_number(result.table[name][row]) for name in columns))
+        table.add_row(*(column[row] for column in columns))
     if len(rows) > most:
         table.caption = f"and {len(rows) - most} more, see trials.csv"
     return table
@@ -207,10 +208,21 @@ def _settings(row: dict[str, Any], names: list[str]) -> str:
     return ", ".join(f"{name}={_number(row[name])}" for name in names)
 
 
-def _number(value: Any) -> str:
+def _apart(column: np.ndarray) -> list[str]:
+    """Values in so many digits that different ones stay different."""
+    values = column.tolist()
+    for digits in (4, 8, 17):
+        texts = [_number(value, digits) for value in values]
+        if len(set(texts)) == len(set(map(str, values))):
+            break
+    return texts
+
+
+def _number(value: Any, digits: int = 4) -> str:
     if value is None or value != value:  # a trial that has none of that name
         return "-"
-    return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)
+    number = isinstance(value, (float, np.floating))
+    return f"{value:.{digits}g}" if number else str(value)
 
 
 def _times(count: int) -> str:

@@ -16,6 +16,7 @@ from jopt.sweep.resuming import references
 
 MOST = 10_000  # parts of a value, beyond which it equals itself alone
 DEEPEST = 200  # levels of them
+ROWS = 1 << 12  # of an array, hashed at a time
 
 _NUMBERS = (bool, int, float, complex)
 _DTYPES = tuple(map(np.dtype, _NUMBERS))
@@ -205,7 +206,7 @@ class _Walk:
         form = array.dtype.name, array.shape
         if array.dtype == object:
             return ("array", *form), array.ravel().tolist()
-        return ("array", *form, hashlib.sha256(array.tobytes()).digest()), []
+        return ("array", *form, _bits(array)), []
 
     def _object(self, value: Any) -> tuple[tuple[Hashable, ...], list[Any]]:
         try:
@@ -217,6 +218,14 @@ class _Walk:
         make, given, state, *items = (*made, None, None, None)[:5]
         held = [None if part is None else list(part) for part in items]
         return ("object", self.itself(type(value))), [make, given, state, held]
+
+
+def _bits(array: np.ndarray) -> bytes:
+    """A digest of an array's bits; of a file's a part at a time."""
+    digest, rows = hashlib.sha256(), np.atleast_1d(array)
+    for first in range(0, len(rows), ROWS):
+        digest.update(rows[first : first + ROWS].tobytes())
+    return digest.digest()
 
 
 def contents(cell: types.CellType) -> list[Any]:

@@ -34,7 +34,8 @@ class Setup:
             return sweep.Setup(jopt.adamw(learning_rate), network(width), batch_size)
 
     tx: the transformation. task, batch_size: in place of the sweep's. Trials share a
-    program if they share the task, the object itself, and the batch size.
+    program if their tasks are equal by value (or one object, which is found out without
+    a look at its data) and their batch sizes are.
     """
 
     tx: Any
@@ -130,10 +131,22 @@ def repeated(trials: Sequence[Trial], seeds: int, folds: int = 1) -> list[Trial]
             raise ValueError(f"A sweep needs {name} of at least 1, got {number}.")
     return [
         dataclasses.replace(trial, seed=seed, fold=fold)
-        for trial in trials
+        for trial in _sharing_tasks(trials)
         for seed in (range(seeds) if seeds > 1 else [trial.seed])
         for fold in range(folds)
     ]
+
+
+def _sharing_tasks(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the trials with one object for all tasks that are equal by value."""
+    own = {id(t.task): t.task for t in trials if t.task is not None}
+    if len(own) < 2:  # without a look at the data
+        return list(trials)
+    identities, first = Identities(), dict[int, Task]()
+    same = {
+        key: first.setdefault(identities.of(task), task) for key, task in own.items()
+    }
+    return [dataclasses.replace(t, task=same.get(id(t.task))) for t in trials]
 
 
 def stack(trees: Sequence[PyTree]) -> PyTree:

@@ -52,7 +52,7 @@ class Lineage:
         return tuple(self._events)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Lineage) and self.as_dict() == other.as_dict()
+        return isinstance(other, Lineage) and same(self.as_dict(), other.as_dict())
 
     def record(self, segment: int, step: int, generation: Generation) -> list[Event]:
         """Add what a generation changed; return the events added.
