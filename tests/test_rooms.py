@@ -12,7 +12,7 @@ from jopt._from_optax import MODULES
 
 ROOMS = [
     {"_pytree", "_from_optax", "_version", *MODULES},
-    {"_numbers"},
+    {"_numbers", "_explicit"},
     {"_leaves", "_matrices"},
     {"_core", "_stacks"},
     {"_layout"},
