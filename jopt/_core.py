@@ -11,7 +11,7 @@ import numpy as np
 from jax.tree_util import keystr, tree_leaves_with_path
 
 from jopt._leaves import leaves_like
-from jopt._numbers import dtype_of, wide, wide_numbers
+from jopt._numbers import dtype_of, wide, wide_dtype, wide_numbers
 from jopt._pytree import PyTree, pytree, static
 
 
@@ -220,8 +220,14 @@ def as_transformation(tx: Any) -> GradientTransformation:
 
 
 def init_foreign(tx: Any, params: PyTree) -> PyTree:
-    """Return another library's state, of params in at least float32."""
-    return tx.init(jax.tree.map(wide, params))
+    """Return another library's state, of params or shapes in at least float32."""
+
+    def widened(x: Any) -> Any:
+        if isinstance(x, jax.ShapeDtypeStruct):
+            return jax.ShapeDtypeStruct(x.shape, wide_dtype(x), sharding=x.sharding)
+        return wide(x)
+
+    return tx.init(jax.tree.map(widened, params))
 
 
 def update_foreign(
