@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 
 from jopt._core import GradientTransformation
+from jopt._explicit import spec_of
 from jopt._layout import Layout
 from jopt._numbers import dtype_of
 from jopt._pytree import PyTree
@@ -279,6 +280,8 @@ def _is_buckets(node: Any) -> bool:
 
 def _is_divided(leaf: Any) -> bool:
     """Whether it lies in parts on several devices."""
+    if spec_of(leaf):  # of a tracer, too
+        return True
     if isinstance(leaf, Tracer) or not hasattr(leaf, "sharding"):
         return False
     return leaf.sharding is not None and not leaf.sharding.is_fully_replicated

@@ -11,7 +11,7 @@ import numpy as np
 from jax.tree_util import keystr, tree_leaves_with_path
 
 from jopt._leaves import leaves_like
-from jopt._numbers import dtype_of, wide, wide_numbers
+from jopt._numbers import dtype_of, wide, wide_dtype, wide_numbers
 from jopt._pytree import PyTree, pytree, static
 
 
@@ -59,7 +59,8 @@ class GradientTransformation:
         """Return the new updates, in the dtypes `updates` came in, and the new state.
 
         Extra arguments (`value=`, `value_fn=`) are keywords; those that a
-        transformation does not know are passed over.
+        transformation does not know are passed over. optax's combinators hand them to
+        instances of optax's own class only: inside them, write `jopt.to_optax(tx)`.
         """
         raise NotImplementedError
 
@@ -169,28 +170,31 @@ class Foreign(GradientTransformation):
         return update_foreign(self.tx, updates, state, params, extra)
 
 
-def needed(
-    given: Any,
-    self: object,
-    purpose: str,
-    call: str = "tx.update(updates, state, params)",
-) -> Any:
-    """Return what was `given`, or raise a ValueError that says how to pass it.
+def needed(given: Any, self: object, purpose: str, extra: str | None = None) -> Any:
+    """Return an argument of `update`, or raise a ValueError if it was not given.
 
-    purpose: what `self` needs, as in "the parameters that decay". call: the call that
-    gives it.
+    Args:
+      given: the argument.
+      self: the transformation that needs it.
+      purpose: what it is, as in "the parameters that decay".
+      extra: how it is passed if it is an extra argument, as in "value=loss".
     """
     if given is None:
+        call = ", ".join(filter(None, ("tx.update(updates, state, params", extra)))
+        hint = extra and (
+            " (optax's combinators drop extra arguments of any class but their own: "
+            "inside them, write jopt.to_optax(tx))"
+        )
         raise ValueError(
-            f"{type(self).__name__}: update needs {purpose}, got none; call {call}."
+            f"{type(self).__name__}: update needs {purpose}, got none; "
+            f"call {call}){hint or ''}."
         )
     return given
 
 
 def needed_loss(value: Any, self: object, purpose: str) -> Any:
     """Return the loss that was given, or raise a ValueError if there is no scalar."""
-    call = "tx.update(updates, state, params, value=loss)"
-    value = needed(value, self, purpose, call)
+    value = needed(value, self, purpose, extra="value=loss")
     if jnp.shape(value):
         raise ValueError(
             f"{type(self).__name__}: value must be a scalar, got an array of shape "
@@ -216,8 +220,14 @@ def as_transformation(tx: Any) -> GradientTransformation:
 
 
 def init_foreign(tx: Any, params: PyTree) -> PyTree:
-    """Return another library's state, of params in at least float32."""
-    return tx.init(jax.tree.map(wide, params))
+    """Return another library's state, of params or shapes in at least float32."""
+
+    def widened(x: Any) -> Any:
+        if isinstance(x, jax.ShapeDtypeStruct):
+            return jax.ShapeDtypeStruct(x.shape, wide_dtype(x), sharding=x.sharding)
+        return wide(x)
+
+    return tx.init(jax.tree.map(widened, params))
 
 
 def update_foreign(

@@ -39,7 +39,8 @@ class ConditionallyTransform(GradientTransformation):
 
     inner: a transformation. should_transform_fn: a function of the int32 step that
     returns a bool scalar; with forward_extra_args it gets the extra arguments of
-    `update` too, as keywords. Numbers that `functools.partial` gave it are leaves.
+    `update` too, as keywords; optax's combinators drop them: inside them, write
+    `jopt.to_optax(tx)`. Numbers that `functools.partial` gave it are leaves.
 
     `inner` runs at the chosen steps alone; under `vmap` when any of the block chooses.
     """

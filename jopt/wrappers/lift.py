@@ -81,8 +81,9 @@ def to_optax(tx: GradientTransformation) -> Any:
 
         optax.chain(optax.clip(1.0), jopt.to_optax(tx))
 
-    Most of optax takes jopt's objects as they are; `optax.chain` passes extra arguments
-    (`value=`) on only to what is an instance of its own class.
+    optax takes jopt's objects as they are. Its combinators (`chain`, `partition`,
+    `masked`, `MultiSteps` ...) hand extra arguments (`value=`) only to instances of
+    this class, and drop them for all others.
     """
     # Here and not above: `import jopt` loads jax and nothing heavier.
     import optax
