@@ -16,7 +16,7 @@ from jopt._hyperparameters import hyperparameters
 from jopt._leaves import apply_updates, map_leaves
 from jopt._numbers import increment, wide
 from jopt._pytree import PyTree
-from jopt.training._choice import chosen, taken
+from jopt.training._choice import chosen, model_state_after, taken
 from jopt.training._division import Division, Undivided
 from jopt.training._donation import Donating
 from jopt.training._folded import with_numbers_together, without_clip
@@ -25,6 +25,7 @@ from jopt.training._gradients import (
     Gradients,
     Weight,
     accumulated,
+    key_of,
     leading,
     split,
     whole,
@@ -58,7 +59,7 @@ def descend(
 
     Returns the new params, model state and optimizer state, and the loss before.
     """
-    found = whole(loss, params, model_state, batch, key)
+    found = whole(loss, tx, params, model_state, batch, key)
     updates, opt_state = tx.update(found.grads, opt_state, params, value=found.loss)
     params = apply_updates(params, updates)
     return params, found.model_state, opt_state, found.loss
@@ -127,9 +128,9 @@ def train_step(
         state, batch = division.state(state), division.batch(batch)
         loss = _loss(loss_fn, state)
         params = unpack(state.packed, true=state.step >= 0)
-        if accumulate == 1 and microbatch is None:
-            key = jax.random.fold_in(state.key, state.step)
-            found = whole(loss, params, state.model_state, batch, key)
+        if accumulate == 1 and microbatch is None and weight is None:
+            held = params, state.model_state
+            found = whole(loss, state.tx, *held, batch, key_of(state))
         else:
             dealt = shardings is not None
             parts = split(batch, accumulate, microbatch, dealt)
@@ -180,36 +181,45 @@ def _stepped(
     scale = state.loss_scale
     numbers = hyperparameters(state.tx, state.opt_state)
     factors = [*found.factor, *([] if scale is None else [scale.unscale])]
-    factor = functools.reduce(operator.mul, factors, jnp.ones((), jnp.float32))
     packed_grads = division.gradients(state.packed, found.grads)
     # The one reading of the gradients before the optimizer's own.
-    norm = factor * division.norm(packed_grads)
+    norm = _product(division.norm(packed_grads), *factors)
     # The loss too: what is read for it alone is then read before the params change.
     sound = jnp.isfinite(norm) & jnp.isfinite(found.loss)
-    value = found.loss if scale is None else found.loss * scale.unscale
+    value = found.loss if scale is None else _product(found.loss, scale.unscale)
     tx, shrunk = without_clip(with_numbers_together(state.tx), norm)
-    as_it_is = shrunk is None and not factors
-    factor = factor if shrunk is None else factor * shrunk
+    factors += [] if shrunk is None else [shrunk]
 
     def advance(packed: PyTree, opt_state: PyTree):
         grads = packed_grads
-        if not as_it_is:
+        if factors:
             # A product with a scalar: XLA folds it into what reads the gradients.
+            factor = _product(*factors)
             grads = map_leaves(lambda g: factor * g, jax.tree.map(wide, grads))
         updates, after = tx.update(grads, opt_state, packed, value=value)
         return apply_updates(packed, updates), after
 
     before = division.packed(state.packed), state.opt_state
     packed, opt_state = taken(sound, advance, *before)
-    nonfinite = jnp.maximum(found.nonfinite, (~sound).astype(jnp.int32))
+    # Padding alone is no step, and no overflow either.
+    some = found.counted > 0
+    nonfinite = jnp.maximum(found.nonfinite, (~sound & some).astype(jnp.int32))
     new = dataclasses.replace(
         state,
         step=increment(state.step),
         packed=division.packed(packed),
-        model_state=chosen(sound, found.model_state, state.model_state),
+        model_state=model_state_after(sound, found.model_state, state.model_state),
         opt_state=opt_state,
         skipped=state.skipped + nonfinite,
-        loss_scale=None if scale is None else scale.after(nonfinite == 0),
+        loss_scale=None
+        if scale is None
+        else chosen(some, scale.after(nonfinite == 0), scale),
     )
     used = None if scale is None else jnp.asarray(scale.scale)
     return division.state(new), Metrics(wide(value), norm, nonfinite, numbers, used)
+
+
+def _product(*scalars: jax.Array) -> jax.Array:
+    """Return the product of scalars, in the widest of their dtypes."""
+    with jax.numpy_dtype_promotion("standard"):
+        return functools.reduce(operator.mul, scalars)

@@ -35,6 +35,10 @@ class Partition(GradientTransformation):
         each = (tx.groups(params) for tx in self._groups(params).values())
         return joint(params, *each)
 
+    def frozen(self, params):
+        each = (tx.frozen(params) for tx in self._groups(params).values())
+        return [*map(any, zip(*each, strict=True))]
+
     def init(self, params):
         groups = self._groups(params)
         return PartitionState({name: tx.init(params) for name, tx in groups.items()})
