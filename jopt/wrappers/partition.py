@@ -60,13 +60,13 @@ class Partition(GradientTransformation):
         return tuple(map(str, self.names))
 
     def _groups(self, params: PyTree) -> dict[Hashable, Masked]:
-        labels = self.param_labels.on(params).items()
-        for words, label in labels:
+        labels = self.param_labels.on(params)
+        for words, label in labels.items():
             self._check_label(words, label)
         return {
             name: Masked(
                 tx,
-                Mask.at({words: label == name for words, label in labels}),
+                labels.mapped(lambda label, name=name: label == name, Mask),
                 mask_compatible_extra_args=self.mask_compatible_extra_args,
             )
             for name, tx in zip(self.names, self.transforms, strict=True)
