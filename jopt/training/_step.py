@@ -84,12 +84,19 @@ def train_step(
     accumulate: into how many microbatches the batch is cut along the leading axis of
     its arrays; it must divide it. Their gradients are added up one after the other, in
     at least float32, and the optimizer makes one step with the mean: that of the whole
-    batch, in the memory of one microbatch. Model state and keys are those of as many
-    steps. microbatch: instead, how many examples each has; the last may have fewer.
+    batch, in the memory of one microbatch. The model's state goes from one to the next.
+    The first has the key of a whole batch, and no two microbatches of a run have the
+    same key. microbatch: instead, how many examples each has; the last may have fewer.
     weight: what each counts in the mean, a function of the microbatch; by default its
     examples. For a loss that is a mean over tokens give their number:
 
         jopt.train_step(loss_fn, accumulate=8, weight=lambda batch: batch["mask"].sum())
+
+    A microbatch of weight 0 is padding, and changes nothing: neither the mean nor the
+    model's state, nor the random numbers of the others. A batch of nothing but padding
+    changes only the step; its loss is NaN, but not counted as a failure. Padding
+    within a microbatch is seen by the model: leave it out of the loss, and out of batch
+    statistics by the layer's own argument: `nnx.BatchNorm` takes `mask=`.
 
     shardings: of `state_sharding`, for a state on many devices. They divide the batch,
     by `axis` of their mesh, sum the gradients, and each makes its part of the update;
@@ -101,13 +108,26 @@ def train_step(
     with respect to a rate, say. Inside `jax.grad`, `jax.vmap` or another jitted
     function nothing is donated; that function's own `donate_argnums` says what is.
 
-    A loss or gradients that are not finite change nothing but the counts: a microbatch
-    is left out of the mean, a step leaves params, optimizer and model state as they
-    were. The check is the norm's: a sum of squares beyond float32's range counts as not
-    finite.
+    A step whose loss or gradients are not finite is skipped, an overflow of the loss
+    scale too, and a microbatch left out of the mean:
+
+        advances   the step and with it the key; the model's own random numbers, Flax's
+                   `RngKey`, `RngCount` and typed keys; `skipped`; the loss scale
+        stays      params; the rest of the model's state, batch statistics for one; the
+                   optimizer's state: moments, averages, counts, its own keys
+
+    So the next step draws new dropout masks. The check is the norm's: a sum of squares
+    beyond float32's range counts as not finite. A leaf that the transformation freezes
+    (`set_to_zero`, by a label or a mask) stops no step: what is not finite in its
+    gradient counts as zero.
+
+    What a user's function raises comes out as it is, with notes that say where and
+    whether the state can still be used: it can, until the compiled step has begun.
+    `checkify.checkify(step)` finds the checks in the loss function.
 
     Raises a ValueError if `accumulate` or `microbatch` is below 1, or does not fit the
-    batch, if the devices cannot share it, or if `shardings` are of another state.
+    batch, if the devices cannot share it, if `shardings` are of another state, or if
+    the state was given to a step before.
     """
     for name, value in (("accumulate", accumulate), ("microbatch", microbatch)):
         whole_number = isinstance(value, (int, np.integer))
