@@ -3,7 +3,6 @@
 from typing import Any
 
 import chex
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -58,8 +57,8 @@ def test_others_train_as_if_the_frozen_gradient_were_zero(tx):
         state, step = TrainState.create(PARAMS, tx), train_step(loss_fn)
         for _ in range(3):
             state, metrics = step(state, bad)
+            assert np.isfinite(metrics.grad_norm)
         assert int(state.skipped) == 0
-        assert np.isfinite(metrics.grad_norm)
         ended.append(state.params)
     chex.assert_trees_all_equal(ended[1]["body"], PARAMS["body"])
     assert not np.array_equal(ended[1]["head"]["w"], PARAMS["head"]["w"])

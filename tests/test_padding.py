@@ -90,9 +90,7 @@ def test_a_batch_of_padding_alone_changes_the_step_and_is_no_overflow(settings):
     state = create(loss_scale=scale)
     before = jax.tree.map(np.array, key_data(state.apart()[0].by_leaf()))
 
-    state, metrics = train_step(loss_fn, weight=number, **settings)(
-        state, padded("..")
-    )
+    state, metrics = train_step(loss_fn, weight=number, **settings)(state, padded(".."))
 
     changed = key_data(state.apart()[0].by_leaf())
     assert (int(state.step), int(state.skipped), int(metrics.nonfinite)) == (1, 0, 0)

@@ -10,7 +10,7 @@ import pytest
 import jopt
 
 ROOMS = [
-    {"_pytree", "_from_optax", "_version"},
+    {"_pytree", "_notes", "_from_optax", "_version"},
     {"_numbers"},
     {"_leaves", "_matrices"},
     {"_core", "_stacks"},

@@ -44,12 +44,13 @@ def notes(error):
 @pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
 @pytest.mark.parametrize("make", [train_step, train_steps])
 def test_an_error_of_the_loss_function_is_the_users_own(make, error):
+    errors = [error]
+
     def failing(params, batch, key):
-        if failing.broken:
-            raise error
+        for found in errors:
+            raise found
         return loss_fn(params, batch, key)
 
-    failing.broken = True
     step, state = make(failing), create()
     batch = BATCH if make is train_step else BATCH[None]
     with pytest.raises(type(error)) as caught:
@@ -60,7 +61,7 @@ def test_an_error_of_the_loss_function_is_the_users_own(make, error):
     assert where in notes(error)
     assert KEPT in notes(error)
     error.__notes__.clear()
-    failing.broken = False
+    errors.clear()
     step(state, batch)  # the same state, and the same step
 
 
@@ -104,9 +105,11 @@ def by_io(check, x):
 @pytest.mark.parametrize("call", [by_pure, by_io])
 @pytest.mark.parametrize("make", [train_step, train_steps])
 def test_an_error_while_the_step_runs_says_what_became_of_the_state(call, make):
+    broken = set()
+
     def check(x):
-        if check.broken:
-            raise RuntimeError("row 17 is broken")
+        if broken:
+            raise RuntimeError(f"row {max(broken)} is broken")
         return np.float32(1)
 
     def loss(params, batch, key):
@@ -114,11 +117,10 @@ def test_an_error_while_the_step_runs_says_what_became_of_the_state(call, make):
             call(check, batch[0, 0])
         )
 
-    check.broken = False
     batch = BATCH if make is train_step else BATCH[None]
     step = make(loss)
     state, _ = step(create(), batch)
-    check.broken = True
+    broken.add(17)
     with pytest.raises(Exception, match="row 17 is broken") as caught:
         # Where the device runs behind, it is said where a result is first waited for.
         jax.block_until_ready(step(state, batch))
@@ -126,7 +128,7 @@ def test_an_error_while_the_step_runs_says_what_became_of_the_state(call, make):
     if notes(caught.value):
         assert TAKEN in notes(caught.value)
 
-    check.broken = False
+    broken.clear()
     with pytest.raises(ValueError, match="was given to a step before"):
         step(state, batch)
     step(create(), batch)
@@ -140,10 +142,12 @@ def test_an_error_of_a_debug_callback_arrives():
         jax.debug.callback(tell, batch[0, 0])
         return loss_fn(params, batch, key)
 
-    with pytest.raises(Exception, match="no terminal"):
-        state, _ = train_step(loss)(create(), BATCH)
-        jax.block_until_ready(state)
+    def run():
+        jax.block_until_ready(train_step(loss)(create(), BATCH))
         jax.effects_barrier()
+
+    with pytest.raises(Exception, match="no terminal"):
+        run()
 
 
 def test_what_a_step_refuses_leaves_the_state_too():

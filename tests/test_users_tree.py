@@ -55,9 +55,7 @@ TREES: dict[str, Any] = {
     "labels of a module": (Net(nnx.Rngs(0)), jopt.partition(PARTS, by_name)),
     "frozen layers": (
         Net(nnx.Rngs(0)),
-        jopt.selective_transform(
-            jopt.adamw(0.01), freeze_mask={"a": True, "b": False}
-        ),
+        jopt.selective_transform(jopt.adamw(0.01), freeze_mask={"a": True, "b": False}),
     ),
     "averages of some": (
         Net(nnx.Rngs(0)),
@@ -131,7 +129,9 @@ def test_functions_of_paths_see_those_of_the_tree_in_every_update():
 
     for buckets in (True, False):
         seen[buckets] = []
-        tx = jopt.chain(jopt.partition(PARTS, label), jopt.masked(jopt.ema(0.5), of_tree))
+        tx = jopt.chain(
+            jopt.partition(PARTS, label), jopt.masked(jopt.ema(0.5), of_tree)
+        )
         state = TrainState.create(PARAMS, tx, buckets=buckets)
         train_step(lambda p, batch, key: p["block"]["bias"].sum())(state, B)
     assert {*map(str, seen[True])} == {*map(str, seen[False])}
