@@ -131,3 +131,16 @@ def test_keys_may_be_of_the_old_kind():
     again, other = train_step(loss_fn, accumulate=2)(create(key=3), REAL)
     np.testing.assert_array_equal(metrics.loss, other.loss)
     chex.assert_trees_all_equal(state.params, again.params)
+
+
+def test_padding_within_a_batch_is_left_out_by_the_masks_of_loss_and_layer():
+    def masked_loss(model, batch, key):
+        h = model.norm(batch["x"], mask=batch["mask"][:, None] > 0)
+        return (model.line(h)[:, 0] ** 2 * batch["mask"]).sum() / batch["mask"].sum()
+
+    ended = []
+    for batch in (REAL, padded("ab."), padded("a.b", fill=0.0)):
+        state, metrics = train_step(masked_loss)(create(), batch)
+        ended.append((state.params, state.model.norm.mean[...], metrics.loss))
+    for other in ended[1:]:
+        chex.assert_trees_all_close(other, ended[0], rtol=1e-5, atol=1e-6)
