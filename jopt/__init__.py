@@ -373,6 +373,7 @@ from jopt.wrappers import (
     lbfgs as lbfgs,
     lift as lift,
     lookahead as lookahead,
+    lookahead_eval_params as lookahead_eval_params,
     low_bit as low_bit,
     masked as masked,
     master_weights as master_weights,

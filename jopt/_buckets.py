@@ -93,7 +93,7 @@ class Buckets:
                 starts = _as_data(starts, true)
             for i, start in zip(numbers, starts, strict=True):
                 found[i] = _cut(vector, start, layout.size(i), layout.shapes[i])
-        return layout.structure.unflatten(found[i] for i in range(len(found)))
+        return jax.tree.map(found.__getitem__, layout.numbers)
 
     def like(self, leaves: Iterator[Any]) -> "Buckets":
         """Return buckets of this layout that hold the next of these leaves."""

@@ -86,9 +86,25 @@ class GradientTransformation:
         """
         if not self.shapeless:
             return [None] * len(jax.tree.leaves(params))
-        is_part = lambda x: x is not self and isinstance(x, GradientTransformation)  # noqa: E731
-        inside = filter(is_part, jax.tree.leaves(self, is_leaf=is_part))
-        return joint(params, *(tx.groups(params) for tx in inside))
+        return joint(params, *(tx.groups(params) for tx in _inside(self)))
+
+    def frozen(self, params: PyTree) -> list[bool]:
+        """Return for each leaf of `params` whether its update ignores its gradient.
+
+        True where the update is the same whatever the leaf's own gradient is, as that
+        of `set_to_zero` is. By default a transformation that holds others ignores what
+        they all ignore, and one that holds none ignores nothing; one that adds the
+        gradients to what is inside says so itself.
+        """
+        still = [tx.frozen(params) for tx in _inside(self)]
+        each = zip(*still, strict=True)
+        return [*map(all, each)] if still else [False] * len(jax.tree.leaves(params))
+
+
+def _inside(self: GradientTransformation) -> list[GradientTransformation]:
+    """The transformations that are fields of this one, or in its fields."""
+    is_part = lambda x: x is not self and isinstance(x, GradientTransformation)  # noqa: E731
+    return [x for x in jax.tree.leaves(self, is_leaf=is_part) if is_part(x)]
 
 
 def joint(params: PyTree, *groups: Sequence[Hashable]) -> list[Hashable | None]:

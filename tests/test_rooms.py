@@ -11,7 +11,7 @@ import jopt
 from jopt._from_optax import MODULES
 
 ROOMS = [
-    {"_pytree", "_from_optax", "_version", *MODULES},
+    {"_pytree", "_notes", "_from_optax", "_version", *MODULES},
     {"_numbers", "_explicit"},
     {"_leaves", "_matrices"},
     {"_core", "_stacks"},

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax.numpy as jnp
 from jax.tree_util import keystr, tree_leaves_with_path
 
+from jopt._notes import name_of, noted
 from jopt._pytree import PyTree
 
 Model: TypeAlias = Any
@@ -123,7 +124,8 @@ def pure_loss(loss_fn: Callable[..., Any], form: Form) -> Loss:
 
     def loss(params: PyTree, model_state: PyTree, batch: PyTree, key: Any):
         model = form.join(params, model_state)
-        value, changed = loss_fn(model, batch, key), None
+        with noted(f"Raised by the loss function, {name_of(loss_fn)}."):
+            value, changed = loss_fn(model, batch, key), None
         if isinstance(form, Linen) and isinstance(value, tuple) and len(value) == 2:
             value, changed = value
         _check_scalar(value, form)

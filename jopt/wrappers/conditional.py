@@ -55,6 +55,9 @@ class ConditionallyTransform(GradientTransformation):
         self.__dict__["inner"] = as_transformation(self.inner)
         self.__dict__["should_transform_fn"] = as_data(self.should_transform_fn)
 
+    def frozen(self, params):
+        return [False] * len(jax.tree.leaves(params))  # some steps pass them on
+
     def init(self, params):
         step = jnp.zeros((), jnp.int32)
         return ConditionallyTransformState(self.inner.init(params), step)

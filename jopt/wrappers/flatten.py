@@ -32,6 +32,9 @@ class Flatten(GradientTransformation):
     def __post_init__(self):
         self.__dict__["inner"] = as_transformation(self.inner)
 
+    def frozen(self, params):
+        return [False] * len(jax.tree.leaves(params))  # it sees vectors of many
+
     def init(self, params):
         return self.inner.init(_flat(params))
 

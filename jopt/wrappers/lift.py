@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import jax
+
 from jopt._core import GradientTransformation, init_foreign, update_foreign
 from jopt._numbers import as_number
 from jopt._pytree import pytree, static
@@ -26,6 +28,9 @@ class Lifted(GradientTransformation):
         self.__dict__["numbers"] = {
             name: as_number(value) for name, value in self.numbers.items()
         }
+
+    def frozen(self, params):
+        return [False] * len(jax.tree.leaves(params))  # optax does not say
 
     def init(self, params):
         return init_foreign(self._made(), params)
