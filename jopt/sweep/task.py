@@ -64,8 +64,10 @@ class Task:
 
         make: key -> nnx module, linen's variables, or a tree of parameters.
         loss_fn: (model, batch, key) -> loss, as `train_step` takes it.
-        evaluate, predict: (model, batch) -> what the fields of these names return; an
-            nnx module comes in `eval()` mode.
+        evaluate, predict: (model, batch) -> what the fields of these names return; nnx
+            modules, alone or in a tree, come in `eval()` mode, and a linen module in
+            `nnx.bridge.ToNNX` with the fields deterministic and use_running_average
+            True where they are False. Linen's mode is what its call is given.
         data: `train`, `valid` and the other fields.
         """
         forms: list[Any] = []
@@ -83,9 +85,7 @@ class Task:
 
         def pure(function: Callable[[Any, PyTree], Any]) -> Callable[..., Any]:
             def called(params: PyTree, model_state: PyTree, batch: PyTree) -> Any:
-                model = form.join(params, model_state)
-                if hasattr(model, "eval"):
-                    model.eval()
+                model = form.evaluated(form.join(params, model_state))
                 return function(model, batch)
 
             return called
