@@ -135,12 +135,12 @@ def repeated(trials: Sequence[Trial], seeds: int, folds: int = 1) -> list[Trial]
 def stack(trees: Sequence[PyTree]) -> PyTree:
     """Return trees of one structure as one, whose numbers have a leading axis.
 
-    Numbers become float32 (arrays keep their dtype).
+    Numbers become float32, or float64 where JAX has it (arrays keep their dtype).
     """
 
     def leaf(*values: Any) -> jax.Array:
         if all(isinstance(value, float) for value in values):
-            return jnp.asarray(np.asarray(values, np.float32))
+            return jnp.asarray(np.asarray(values, jnp.result_type(float)))
         return jnp.stack([jnp.asarray(value) for value in values])
 
     return jax.tree.map(leaf, *trees)
