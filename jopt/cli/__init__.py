@@ -1,6 +1,7 @@
 """The `jopt` command."""
 
 import argparse
+import logging
 import os
 import sys
 import sysconfig
@@ -10,6 +11,8 @@ from collections.abc import Sequence
 
 import jopt
 from jopt.cli import lr_find, report, sweep
+from jopt.cli.output import unfailing
+from jopt.cli.signals import INTERRUPTED, as_interrupts
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,14 +26,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sweep.add_to(commands)
     lr_find.add_to(commands)
     report.add_to(commands)
-    options = parser.parse_args(arguments)
+    with unfailing() as shown, as_interrupts() as came:
+        status = _run(parser.parse_args(arguments))
+        shown.flush()
+        if status == INTERRUPTED and came:
+            status = 128 + came[0]
+        if shown.failed and not status:
+            print(f"jopt: the output cannot be written: {shown.failed}", file=sys.stderr)
+            status = 2
+    return status
+
+
+def _run(options: argparse.Namespace) -> int:
+    # It warns of a home that it cannot write, and does without.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show
             return options.run(options)
     except KeyboardInterrupt:
         print("jopt: interrupted; nothing was saved.", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except Exception as error:
         place = _place_in_users_file(error)
         known = isinstance(error, (ValueError, TypeError, OSError, ImportError))
