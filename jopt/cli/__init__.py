@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import re
 import sys
 import sysconfig
 import traceback
@@ -13,6 +14,9 @@ import jopt
 from jopt.cli import lr_find, report, sweep
 from jopt.cli.output import unfailing
 from jopt.cli.signals import INTERRUPTED, as_interrupts
+
+
+TRACEBACK = "Traceback (most recent call last):"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,19 +65,30 @@ def _show(message: Warning | str, *where: object) -> None:
 
 
 def _sentence(error: Exception, place: str | None) -> str:
-    """The first paragraph, and the place if a file of the user's raised it."""
-    text = " ".join(str(error).split("\n\n")[0].split("\n---")[0].split())
+    """The first paragraph, the place if a file of the user's raised it, and notes."""
+    text = str(error)
+    if TRACEBACK in text:  # of a callback, which JAX reports by its whole traceback
+        text = text.rstrip().rpartition("\n")[2]
+    text = " ".join(text.split("\n\n")[0].split("\n---")[0].split())
+    # Not JAX's, on frames that it has left out.
+    notes = [n for n in getattr(error, "__notes__", []) if not n.startswith("---")]
+    text = text or type(error).__name__
+    if notes and not text.endswith("."):
+        text += "."
     if place is None:
-        return text or type(error).__name__
-    hint = "JOPT_TRACEBACK=1 shows the traceback"
-    return f"{type(error).__name__} at {place}: {text} ({hint})"
+        return " ".join([text, *notes])
+    hint = "(JOPT_TRACEBACK=1 shows the traceback)"
+    return " ".join([f"{type(error).__name__} at {place}: {text}", *notes, hint])
 
 
 def _place_in_users_file(error: Exception) -> str | None:
     """The line of the user's own code that raised the error, if there is one."""
     ours = (os.path.dirname(jopt.__file__), sysconfig.get_path("stdlib"), "<")
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        file = frame.filename
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [(frame.filename, str(frame.lineno)) for frame in frames]
+    if TRACEBACK in str(error):
+        lines += re.findall(r'File "([^"]+)", line (\d+)', str(error))
+    for file, line in reversed(lines):
         if not file.startswith(ours) and "site-packages" not in file:
-            return f"{file}, line {frame.lineno}"
+            return f"{file}, line {line}"
     return None

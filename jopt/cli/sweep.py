@@ -181,7 +181,7 @@ def run(options: argparse.Namespace) -> int:
                     )
         return _finish(console, options, task, result, directory)
     except KeyboardInterrupt:  # the second: the first lets the segment end
-        left = _go_on(directory) if again.started(directory) else "Nothing was trained."
+        left = again.go_on(directory) if again.started(directory) else "Nothing was trained."
         print(f"jopt: stopped at once. {left}", file=sys.stderr)
         return INTERRUPTED
 
@@ -190,7 +190,7 @@ def _finish(
     console: Any, options: Any, task: Any, result: "SweepResult", directory: Path
 ) -> int:
     """Save and show what came of the sweep; return the exit status."""
-    from jopt.cli import display
+    from jopt.cli import again, display
 
     status = 2 if result.info["unsaved"] else 0
     try:
@@ -209,10 +209,6 @@ def _finish(
     if options.keep > 1 and len(result.top(options.keep)) > 1 and scored:
         display.together(console, task, result, options.keep)
     if result.info["interrupted"]:
-        console.print(_go_on(directory))
+        console.print(again.go_on(directory))
         return INTERRUPTED
     return status
-
-
-def _go_on(directory: Path) -> str:
-    return f"Go on with: jopt sweep --resume {directory}"

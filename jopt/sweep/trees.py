@@ -5,6 +5,7 @@ import functools
 import logging
 import os
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 
 from jopt._pytree import PyTree
 
+_ONE = threading.Lock()  # sweeps of several threads share the logger
 ROOM = 1 << 18, 1 << 13  # bytes that orbax writes beside the arrays; and for each
 
 
@@ -98,11 +100,12 @@ class _Unsized(np.ndarray):
 def _quiet() -> Iterator[None]:
     """Keep what orbax logs, errors that it raises as well, from the terminal."""
     logger = logging.getLogger("absl")
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
+    with _ONE:
+        before, logger.disabled = logger.disabled, True
+        try:
+            yield
+        finally:
+            logger.disabled = before
 
 
 def _reason(error: Exception) -> str:

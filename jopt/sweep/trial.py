@@ -14,6 +14,7 @@ import numpy as np
 
 from jopt._core import GradientTransformation, as_transformation
 from jopt._pytree import PyTree, close_match
+from jopt.sweep.noted import noted
 from jopt.sweep.space.distribution import Distribution, is_number
 from jopt.sweep.task import Task
 
@@ -64,17 +65,15 @@ class Trial:
     def of(cls, factory: Callable[..., Any], setting: dict[str, Any]) -> "Trial":
         """Return the trial that `factory` makes of a setting.
 
-        Raises what `factory` raises, with the setting that it was given.
+        Raises what `factory` raises, with a note of the setting that it was given.
         """
-        try:
+        given = ", ".join(f"{name}={value}" for name, value in setting.items())
+        with noted(f"In the trial with {given}."):
             made = factory(**setting)
             setup = made if isinstance(made, Setup) else Setup(made)
             if not isinstance(setup.task, (Task, type(None))):
                 raise TypeError(f"Setup: task must be a sweep.Task, got {setup.task!r}")
             tx = as_transformation(setup.tx)
-        except (TypeError, ValueError) as error:
-            given = ", ".join(f"{name}={value}" for name, value in setting.items())
-            raise type(error)(f"{error} (the trial with {given})") from error
         own = {"task": setup.task, "batch_size": setup.batch_size}
         return cls(dict(setting), tx, factory=factory, **own)
 
@@ -105,7 +104,7 @@ def grid(factory: Callable[..., Any], **values: Any) -> list[Trial]:
 
     Raises a ValueError for a name that `factory` does not take, for an empty sequence,
     a TypeError for what is to be drawn, which is for `sample`, and whatever `factory`
-    raises, with the setting that it was given.
+    raises, with a note of the setting that it was given.
     """
     check_names(factory, values)
     columns = {name: _listed(name, value) for name, value in values.items()}
