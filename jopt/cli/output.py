@@ -13,12 +13,12 @@ GONE = (errno.EPIPE, errno.EIO)  # a pipe that was closed, a terminal that was
 class Stream:
     """A text stream that falls silent when it cannot be written any more.
 
-    stream: None where the process was started without it. failed: why it could not be
-    written, if not because nobody reads on, as in `jopt sweep | head`.
+    failed: why it could not be written, if not because nobody reads on, as in
+    `jopt sweep | head`.
     """
 
-    def __init__(self, stream: TextIO | None):
-        self.stream = open(os.devnull, "w") if stream is None else stream  # noqa: SIM115
+    def __init__(self, stream: TextIO):
+        self.stream = stream
         self.failed: str | None = None
 
     def write(self, text: str) -> int:
@@ -43,7 +43,8 @@ class Stream:
         if error.errno not in GONE:
             self.failed = error.strerror or str(error)
         # What is left in the buffer goes there too, at the latest when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), self.stream.fileno())
 
 
 @contextlib.contextmanager
@@ -53,14 +54,16 @@ def unfailing() -> Iterator[Stream]:
     Returns standard output.
     """
     before = sys.stdout, sys.stderr
-    streams = Stream(sys.stdout), Stream(sys.stderr)
-    sys.stdout, sys.stderr = streams  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        yield streams[0]
-    finally:
-        for stream in streams:
-            stream.flush()
-        sys.stdout, sys.stderr = before
+    with open(os.devnull, "w") as nowhere:
+        # None where the process was started without one.
+        streams = [Stream(stream or nowhere) for stream in before]
+        sys.stdout, sys.stderr = streams  # pyright: ignore[reportAttributeAccessIssue]
+        try:
+            yield streams[0]
+        finally:
+            for stream in streams:
+                stream.flush()
+            sys.stdout, sys.stderr = before
 
 
 def console() -> Any:

@@ -5,6 +5,7 @@ import functools
 import logging
 import os
 import re
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -54,13 +55,8 @@ def _ask_for_room(directory: Path, arrays: Sequence[Any]) -> None:
         return
     there, each = ROOM
     needed = there + sum(each + x.size * x.dtype.itemsize for x in arrays)
-    probe = directory / f".room-{os.getpid()}"
-    file = os.open(probe, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        os.posix_fallocate(file, 0, needed)
-    finally:
-        os.close(file)
-        probe.unlink()
+    with tempfile.TemporaryFile(dir=directory) as probe:
+        os.posix_fallocate(probe.fileno(), 0, needed)
 
 
 @functools.cache
