@@ -1,5 +1,7 @@
 """Promises about leaves of any size and dtype: a sweep keeps them as they are."""
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ import pytest
 import jopt
 from jopt import sweep
 from jopt.sweep import models
+from jopt.sweep.result import winner
 
 
 def params(key):
@@ -75,11 +78,13 @@ def bare(tree):
 @pytest.mark.parametrize("x64", [False, True])
 def test_a_sweep_a_resume_and_a_save_keep_shapes_and_dtypes(x64, tmp_path):
     with jax.enable_x64(x64):
-        data = np.random.default_rng(0).normal(size=(32, 4)).astype(jnp.result_type(float))
+        data = (
+            np.random.default_rng(0).normal(size=(32, 4)).astype(jnp.result_type(float))
+        )
         init = lambda key: (params(key), model_state())  # noqa: E731
         task = sweep.Task("kinds", init, loss, evaluate, data, data[:8], batch_size=8)
         trials = sweep.grid(jopt.sgd, learning_rate=[1e-4, 1e-3])
-        size = {"steps": 4, "segments": 2, "block": 2}
+        size: dict[str, Any] = {"steps": 4, "segments": 2, "block": 2}
         result = sweep.run(task, trials, **size, directory=tmp_path)
         again = sweep.resume(tmp_path, task, trials)
         models.save(result, [0, 1], tmp_path / "best")
@@ -134,4 +139,4 @@ def test_a_mean_over_seeds_is_formed_in_float64():
         "status": np.asarray(["complete"] * 4),
     }
     pairs = [np.asarray([2, 3]), np.asarray([0, 1])]
-    assert sweep.result.winner(pairs, table) == 0
+    assert winner(pairs, table) == 0

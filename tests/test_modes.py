@@ -201,7 +201,7 @@ def test_nnx_inside_linen_keeps_its_statistics_in_training():
     state, _ = jopt.train_step(loss)(state, X)
     mean = state.model["batch_stats"]["norm"]["mean"]
     np.testing.assert_allclose(mean, 0.01 * X.mean(axis=0), rtol=1e-4, atol=1e-6)
-    assert module.apply(state.model, X, False).shape == (16, 1)
+    chex.assert_shape(module.apply(state.model, X, False), (16, 1))
 
 
 @pytest.mark.parametrize("nested", [False, True])

@@ -41,7 +41,7 @@ class Raises:
         self.left -= 1
         if self.left <= 0:
             raise self.error
-        return self.function(*args, **kwargs)
+        return self.function(*args, **kwargs)  # pyright: ignore[reportOptionalCall]
 
     def __repr__(self):
         return "Raises()"
@@ -88,8 +88,14 @@ def run(task=None, factory=jopt.sgd, **options):
 
 
 CASES = {
-    "factory": (lambda e: {"factory": Raises(e)}, r"In the trial with learning_rate=0.1"),
-    "init": (lambda e: {"task": small.task(init=Raises(e))}, "In init of the task points"),
+    "factory": (
+        lambda e: {"factory": Raises(e)},
+        r"In the trial with learning_rate=0.1",
+    ),
+    "init": (
+        lambda e: {"task": small.task(init=Raises(e))},
+        "In init of the task points",
+    ),
     "loss": (
         lambda e: {"task": small.task(loss=Raises(e))},
         "In loss of the task points, on the first examples of train",
@@ -119,7 +125,10 @@ CASES = {
         r"In the callback Raises\(\) after segment 2",
     ),
     "pruner": (lambda e: {"pruner": Judge(e)}, r"In Judge\(\) after segment 1"),
-    "population": (lambda e: {"population": Breeds(e)}, r"In Breeds\(\) after segment 1"),
+    "population": (
+        lambda e: {"population": Breeds(e)},
+        r"In Breeds\(\) after segment 1",
+    ),
 }
 
 
@@ -127,7 +136,9 @@ CASES = {
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param(e, marks=[] if e is Broken else pytest.mark.slow("errors are alike"))
+        pytest.param(
+            e, marks=[] if e is Broken else pytest.mark.slow("errors are alike")
+        )
         for e in ERRORS
     ],
 )
@@ -151,7 +162,7 @@ def test_an_init_that_looks_at_the_key_is_told_not_to():
         width = 5 if jax.random.uniform(key) < 0.5 else 6
         return {"hidden": jnp.zeros((2, width)), "out": jnp.zeros((width, 2))}, {}
 
-    with pytest.raises(TypeError, match="must not look at the key but by jax.random"):
+    with pytest.raises(TypeError, match=r"must not look at the key but by jax\.random"):
         run(small.task(init=init))
 
 

@@ -138,7 +138,10 @@ def test_a_stream_that_cannot_be_written_says_why():
 def test_output_that_cannot_be_written_is_one_sentence_and_loses_no_file(tmp_path):
     command = f"{sys.executable} -m jopt.cli sweep {' '.join(SHORT)} --out"
     said = "jopt: the output cannot be written: No space left on device\n"
-    for place, to, expected in (("full", ">/dev/full", (2, said)), ("no", ">&-", (0, ""))):
+    for place, to, expected in (
+        ("full", ">/dev/full", (2, said)),
+        ("no", ">&-", (0, "")),
+    ):
         done = subprocess.run(
             ["sh", "-c", f"{command} {tmp_path / place} {to}"],
             stderr=subprocess.PIPE,
@@ -155,7 +158,9 @@ def test_models_that_find_no_room_leave_those_that_are_there(tmp_path, monkeypat
     (path,) = models.save(result, [0], tmp_path / "best")
 
     def full(file, offset, length):
-        assert length > sum(np.asarray(leaf).nbytes for leaf in result.params(0).values())
+        assert length > sum(
+            np.asarray(leaf).nbytes for leaf in result.params(0).values()
+        )
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
@@ -170,7 +175,9 @@ def test_models_that_find_no_room_leave_those_that_are_there(tmp_path, monkeypat
 def test_what_orbax_logs_is_kept_back_for_the_while_alone(tmp_path):
     logger = logging.getLogger("absl")
     threads = [
-        threading.Thread(target=trees.write, args=[tmp_path / str(i), {"w": jnp.ones(3)}])
+        threading.Thread(
+            target=trees.write, args=[tmp_path / str(i), {"w": jnp.ones(3)}]
+        )
         for i in range(4)
     ]
     for thread in threads:

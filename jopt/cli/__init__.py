@@ -15,7 +15,6 @@ from jopt.cli import lr_find, report, sweep
 from jopt.cli.output import unfailing
 from jopt.cli.signals import INTERRUPTED, as_interrupts
 
-
 TRACEBACK = "Traceback (most recent call last):"
 
 
@@ -36,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if status == INTERRUPTED and came:
             status = 128 + came[0]
         if shown.failed and not status:
-            print(f"jopt: the output cannot be written: {shown.failed}", file=sys.stderr)
+            print(
+                f"jopt: the output cannot be written: {shown.failed}", file=sys.stderr
+            )
             status = 2
     return status
 

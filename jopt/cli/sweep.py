@@ -181,7 +181,11 @@ def run(options: argparse.Namespace) -> int:
                     )
         return _finish(console, options, task, result, directory)
     except KeyboardInterrupt:  # the second: the first lets the segment end
-        left = again.go_on(directory) if again.started(directory) else "Nothing was trained."
+        left = (
+            again.go_on(directory)
+            if again.started(directory)
+            else "Nothing was trained."
+        )
         print(f"jopt: stopped at once. {left}", file=sys.stderr)
         return INTERRUPTED
 

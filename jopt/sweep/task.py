@@ -165,9 +165,9 @@ class Task:
         self, params: PyTree, model_state: PyTree, batch: PyTree, split: str
     ) -> None:
         with noted(
-            f"In evaluate of the task {self.name}, on the first examples of {split}; it "
-            "must take train, valid and test alike, with arrays of the same shapes but "
-            "for their first axis."
+            f"In evaluate of the task {self.name}, on the first examples of {split}; "
+            "it must take train, valid and test alike, with arrays of the same shapes "
+            "but for their first axis."
         ):
             values = jax.eval_shape(self.evaluate, params, model_state, batch)
         size = len(jax.tree.leaves(batch)[0])

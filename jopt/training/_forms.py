@@ -22,6 +22,8 @@ from jopt._pytree import PyTree
 Model: TypeAlias = Any
 Loss: TypeAlias = Callable[[PyTree, PyTree, PyTree, Any], tuple[Any, PyTree]]
 
+MODES = ("deterministic", "use_running_average")  # Flax's names, nnx's and linen's
+
 
 class Plain(NamedTuple):
     """Any pytree of parameters; the model is the tree itself."""
@@ -99,9 +101,6 @@ class Nnx(NamedTuple):
         return model
 
 
-MODES = ("deterministic", "use_running_average")  # Flax's names, nnx's and linen's
-
-
 def _is_end(node: Any) -> bool:
     from flax import nnx
 
@@ -124,12 +123,11 @@ def _linen_evaluated(node: Any) -> Any:
         return node
     own = [f.name for f in fields(node) if f.init and f.name not in ("parent", "name")]
     held = {name: getattr(node, name) for name in own}
-    return node.clone(
-        **{
-            name: True if name in MODES and value is False else _linen_evaluated(value)
-            for name, value in held.items()
-        }
-    )
+    changed: dict[str, Any] = {
+        name: True if name in MODES and value is False else _linen_evaluated(value)
+        for name, value in held.items()
+    }
+    return node.clone(**changed)
 
 
 Form: TypeAlias = Plain | Linen | Nnx
@@ -144,8 +142,8 @@ def form_of(model: Model) -> Form:
     for path, leaf in tree_leaves_with_path(model):
         if is_dataclass(leaf):
             raise TypeError(
-                f"TrainState: model{keystr(path)} is {type(leaf).__name__}, a dataclass "
-                "that JAX takes for one value; decorate it with "
+                f"TrainState: model{keystr(path)} is {type(leaf).__name__}, a "
+                "dataclass that JAX takes for one value; decorate it with "
                 "jax.tree_util.register_dataclass."
             )
     # A chex dataclass is a Mapping, and a tree whatever the names of its fields are.
