@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt.sweep.constants import swept_constant
+from jopt.sweep.noted import noted
 from jopt.sweep.plan import Plan
 from jopt.sweep.population.generation import Population
 from jopt.sweep.pruners import Pruner
@@ -98,10 +99,12 @@ class Options:
                 f"got {self.folds}."
             )
         if self.pruner is not None:
-            self.pruner.check(plan.segments, len(settings_of(trials)))
+            with noted(f"In {self.pruner}."):
+                self.pruner.check(plan.segments, len(settings_of(trials)))
         if self.population is None:
             return
-        self.population.check(plan.segments, [t.hyperparameters for t in trials])
+        with noted(f"In {self.population}."):
+            self.population.check(plan.segments, [t.hyperparameters for t in trials])
         if self.pruner is not None:
             raise ValueError("A sweep takes a pruner or a population, got both.")
         if self.folds > 1:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jopt.sweep.group import Group, reasons
+from jopt.sweep.noted import noted
 from jopt.sweep.pruners import Pruner
 from jopt.sweep.result import Best, SweepResult, winner
 from jopt.sweep.state import State
@@ -60,7 +61,8 @@ def _best(state: State, table: dict[str, np.ndarray], best: int) -> Best:
     for group in state.groups:
         row = group.row(best)
         if row is not None and group.plan.task.test is not None:
-            test = group.pool.evaluate(row, group.plan.task.test)
+            with noted(f"In the evaluation of trial {best} on the test set."):
+                test = group.pool.evaluate(row, group.plan.task.test)
     valid = {name: float(table[f"valid_{name}"][best]) for name in state.history.valid}
     trial = state.trials[best]
     return Best(best, trial.hyperparameters, trial.seed, valid, test, trial.fold)

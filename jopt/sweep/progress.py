@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jopt.sweep.noted import noted
+
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
@@ -53,3 +55,15 @@ class Watchers(NamedTuple):
 
     progress: Callable[[Progress], None] | None = None
     callbacks: Sequence[Callable[[Segment], None]] = ()
+
+    def tell(self, now: Progress) -> None:
+        """Tell where the sweep is, after a block."""
+        if self.progress is not None:
+            with noted(f"In progress, after a block of segment {now.segment}."):
+                self.progress(now)
+
+    def call_back(self, now: Segment) -> None:
+        """Tell what is known at the end of a segment."""
+        for callback in self.callbacks:
+            with noted(f"In the callback {callback!r} after segment {now.number}."):
+                callback(now)

@@ -46,9 +46,9 @@ class SweepResult:
         interrupted), `steps` (those made, until the one that diverged), `train_loss`
         (mean over as many last steps as a segment has), `valid_loss` and the task's
         other metrics, as they were in the trial's last report; NaN if it diverged.
-    curves: the training loss before each step, float32[trials, steps]; NaN where there
-        was none.
-    valid: the validation metrics by segment, each float32[trials, segments].
+    curves: the training loss before each step, float32[trials, steps], or float64 where
+        JAX has it; NaN where there was none.
+    valid: the validation metrics by segment, each [trials, segments], of that dtype.
     valid_steps: the steps that those were seen after, int[segments].
     best: the winner, or None if every trial diverged.
     info: how it ran: versions, device, sizes, times.
@@ -217,4 +217,5 @@ def winner(settings: Sequence[np.ndarray], table: dict[str, np.ndarray]) -> int 
 
 
 def _worst_last(losses: np.ndarray) -> np.ndarray:
-    return np.where(np.isfinite(losses), losses, np.inf)
+    # float64: means over seeds are formed of them.
+    return np.where(np.isfinite(losses), losses.astype(float), np.inf)

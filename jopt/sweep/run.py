@@ -88,12 +88,14 @@ def run(
     trials are beside it, are pruned, on how many devices, and resumed how often.
 
     An interrupt (Ctrl-C) ends the sweep after the segment under way: what was trained
-    is returned, with the rest marked `interrupted`. Where `directory` cannot be written
-    any more, the sweep warns and goes on in memory; `info["unsaved"]` has the reason.
+    is returned, with the rest marked `interrupted`. Where it is ignored, under nohup,
+    it stays ignored. Where `directory` cannot be written any more, the sweep warns and
+    goes on in memory; `info["unsaved"]` has the reason.
 
     Raises a TypeError or a ValueError in a sentence where an argument is of another
     kind or does not fit, and an OSError where `directory` cannot be written at the
-    start.
+    start. What the task, a callback or a rule raises comes out as it is, with a note
+    that says where; `resume` goes on from what `directory` has by then.
     """
     arguments.check("sweep.run", **locals())
     if steps is not None and epochs is not None:

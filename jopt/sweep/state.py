@@ -92,7 +92,7 @@ class State:
     def like(self, record: dict[str, Any]) -> dict[str, Any]:
         """Return a tree of the shapes of the one that was kept with a record."""
         kept = np.isin(np.arange(len(self.trials)), record["kept"])
-        seen = np.zeros((len(self.trials), self.segments), np.float32)
+        seen = np.zeros((len(self.trials), self.segments), self.history.dtype)
         tree = self.tree(kept)
         tree["history"]["valid"] = dict.fromkeys(record["metrics"], seen)
         return tree

@@ -15,6 +15,7 @@ import numpy as np
 from jopt._core import GradientTransformation, as_transformation
 from jopt._pytree import PyTree, close_match
 from jopt.sweep.equality import Identities, structure
+from jopt.sweep.noted import noted
 from jopt.sweep.space.distribution import Distribution, is_number, is_several
 from jopt.sweep.task import Task
 from jopt.sweep.wording import told_apart
@@ -67,17 +68,15 @@ class Trial:
     def of(cls, factory: Callable[..., Any], setting: dict[str, Any]) -> "Trial":
         """Return the trial that `factory` makes of a setting.
 
-        Raises what `factory` raises, with the setting that it was given.
+        Raises what `factory` raises, with a note of the setting that it was given.
         """
-        try:
+        given = ", ".join(f"{name}={value}" for name, value in setting.items())
+        with noted(f"In the trial with {given}."):
             made = factory(**setting)
             setup = made if isinstance(made, Setup) else Setup(made)
             if not isinstance(setup.task, (Task, type(None))):
                 raise TypeError(f"Setup: task must be a sweep.Task, got {setup.task!r}")
             tx = as_transformation(setup.tx)
-        except (TypeError, ValueError) as error:
-            given = ", ".join(f"{name}={value}" for name, value in setting.items())
-            raise type(error)(f"{error} (the trial with {given})") from error
         own = {"task": setup.task, "batch_size": setup.batch_size}
         return cls(dict(setting), tx, factory=factory, **own)
 
@@ -110,7 +109,7 @@ def grid(factory: Callable[..., Any], **values: Any) -> list[Trial]:
 
     Raises a ValueError for a name that `factory` does not take, for an empty sequence,
     a TypeError for what is to be drawn, which is for `sample`, and whatever `factory`
-    raises, with the setting that it was given.
+    raises, with a note of the setting that it was given.
     """
     check_names(factory, values)
     columns = {name: _listed(name, value) for name, value in values.items()}
@@ -152,14 +151,16 @@ def _sharing_tasks(trials: Sequence[Trial]) -> list[Trial]:
 def stack(trees: Sequence[PyTree]) -> PyTree:
     """Return trees of one structure as one, whose numbers have a leading axis.
 
-    Numbers become float32 (arrays keep their dtype). What is static is the first's: in
-    the others it is equal by value, if not for JAX.
+    Numbers become float32, or float64 where JAX has it (arrays keep their dtype). What
+    is static is the first's: in the others it is equal by value, if not for JAX.
     """
 
     def leaf(*values: Any) -> jax.Array:
         if all(isinstance(value, float) for value in values):
-            return jnp.asarray(np.asarray(values, np.float32))
-        return jnp.stack([jnp.asarray(value, _dtype(value)) for value in values])
+            return jnp.asarray(np.asarray(values, jnp.result_type(float)))
+        return jnp.stack(
+            [jnp.asarray(value, jnp.result_type(value)) for value in values]
+        )
 
     leaves = zip(*map(jax.tree.leaves, trees), strict=True)
     return jax.tree.structure(trees[0]).unflatten(itertools.starmap(leaf, leaves))
@@ -233,15 +234,10 @@ def groups(trials: Sequence[Trial]) -> list[list[int]]:
         leaves, form = jax.tree.flatten(trial.tx)
         if form not in known:
             known[form] = structure(form, identities)
-        kinds = tuple((np.shape(leaf), _dtype(leaf)) for leaf in leaves)
+        kinds = tuple((np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
         program = known[form], kinds, id(trial.task), trial.batch_size
         by_structure.setdefault(program, []).append(position)
     return list(by_structure.values())
-
-
-def _dtype(leaf: Any) -> Any:
-    """The dtype of a number of a transformation, when it is an array."""
-    return np.dtype(np.float32) if isinstance(leaf, float) else jnp.result_type(leaf)
 
 
 def check_names(factory: Callable[..., Any], names: Iterable[str]) -> None:
