@@ -11,7 +11,7 @@ import jopt
 
 ROOMS = [
     {"_pytree", "_from_optax", "_version"},
-    {"_numbers"},
+    {"_numbers", "_steps"},
     {"_leaves", "_matrices"},
     {"_core", "_stacks"},
     {"_layout"},
