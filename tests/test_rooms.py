@@ -11,7 +11,7 @@ import jopt
 
 ROOMS = [
     {"_pytree", "_from_optax", "_version"},
-    {"_numbers", "_steps"},
+    {"_numbers", "_serial", "_steps"},
     {"_leaves", "_matrices"},
     {"_core", "_stacks"},
     {"_layout"},
