@@ -14,6 +14,7 @@ from jopt._explicit import spec_of
 from jopt._layout import Layout
 from jopt._numbers import dtype_of
 from jopt._pytree import PyTree
+from jopt._serial import tell_flax
 
 T = TypeVar("T")
 
@@ -228,6 +229,7 @@ def check_like(
 
 
 def _packed(layout: Layout, leaves: Mapping[int, Any]) -> Buckets:
+    tell_flax(Buckets)
     vectors = tuple(layout.vector(leaves, numbers) for numbers in layout.joined)
     return Buckets(vectors, tuple(leaves[i] for i in layout.alone), layout)
 

@@ -1,7 +1,8 @@
 """Work on the leaves of trees: a rule for each, a norm of all."""
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,23 @@ from jax.tree_util import keystr, tree_leaves_with_path
 
 from jopt._numbers import abs_sq, dtype_of, root, wide, wide_dtype
 from jopt._pytree import PyTree
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def compiled(function: Callable[P, T]) -> Callable[P, T]:
+    """Return `function` as one compiled program, which pickles by its name.
+
+    What `jax.jit` returns does not, and neither would a monitor of it.
+    """
+    program = jax.jit(function)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return program(*args, **kwargs)
+
+    return call
 
 
 def full_like(
@@ -40,7 +58,7 @@ def map_leaves(rule: Callable[..., Any], *trees: PyTree) -> Any:
     first, structure = jax.tree.flatten(trees[0])
     columns = [first, *(leaves_like(trees[0], tree) for tree in trees[1:])]
 
-    @jax.jit
+    @compiled
     def successors(*old: Any) -> tuple[jax.Array, ...]:
         # All is wide by now; what is left to promote is a real number to a complex
         # leaf, or float32 to float64, and neither loses anything.
@@ -106,7 +124,7 @@ def normal_like(key: jax.Array, tree: PyTree) -> PyTree:
     )
 
 
-@jax.jit
+@compiled
 def all_finite(tree: PyTree) -> jax.Array:
     """Return whether no number of `tree` is NaN or infinite, a bool scalar.
 
@@ -123,7 +141,7 @@ def all_finite(tree: PyTree) -> jax.Array:
     return jnp.stack(found).all() if found else jnp.array(True)
 
 
-@jax.jit
+@compiled
 def global_norm(updates: PyTree) -> jax.Array:
     """Return the root of the sum of the squares of all leaves.
 
@@ -132,7 +150,7 @@ def global_norm(updates: PyTree) -> jax.Array:
     return root(sum_leaves(abs_sq, updates))
 
 
-@jax.jit
+@compiled
 def inner_product(a: PyTree, b: PyTree) -> jax.Array:
     """Return the sum of the products of corresponding coordinates, a real scalar.
 
@@ -153,7 +171,7 @@ def copied(params: PyTree, *, dtype: Any = None) -> PyTree:
     return jax.tree.map(leaf, params)
 
 
-@jax.jit
+@compiled
 def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
     """Return `params + updates` in the params' dtypes, added in at least float32.
 

@@ -1,13 +1,59 @@
 """Matrices that act on the axes of one array: products, eigenbases, powers."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_batching import custom_vmap
 
 from jopt._pytree import Number
+
+
+def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of matrices that `vmap` maps by a loop on a CPU.
+
+    jaxlib before 0.11.2 hands a batch of matrices to the pool of threads that it runs
+    on, and waits: as many such calls at once as the pool has threads wait for ever, of
+    one program or of several. A call of one matrix is its caller's thread's alone.
+    Other devices take the batch at once.
+
+    Its derivatives are none of reverse mode.
+    """
+    alone = custom_vmap(function)
+
+    @alone.def_vmap
+    def mapped(size: int, batched: list[bool], *matrices: jax.Array) -> Any:
+        stacks = [
+            x if there else jnp.broadcast_to(x, (size, *x.shape))
+            for x, there in zip(matrices, batched, strict=True)
+        ]
+        made = lax.platform_dependent(
+            *stacks,
+            cpu=lambda *xs: lax.map(lambda x: alone(*x), xs),
+            default=jax.vmap(function),
+        )
+        return made, jax.tree.map(lambda _: True, made)
+
+    return alone
+
+
+_eigh = one_by_one(lambda matrix: tuple(jnp.linalg.eigh(matrix)))
+_orthogonal = one_by_one(lambda matrix: jnp.linalg.qr(matrix)[0])
+_backward = one_by_one(lambda u, y: jax.scipy.linalg.solve_triangular(u, y))
+_forward = one_by_one(lambda u, y: jax.scipy.linalg.solve_triangular(u, y, trans=1))
+
+
+def solved(factor: jax.Array, rows: jax.Array) -> jax.Array:
+    """Return the x with `factor.T @ x = rows`, for an upper triangular factor."""
+    upper = jnp.triu(factor)
+    return lax.custom_linear_solve(
+        lambda x: upper.T @ x,
+        rows,
+        solve=lambda _, y: _forward(factor, y),
+        transpose_solve=lambda _, y: _backward(factor, y),
+    )
 
 
 def gram(x: jax.Array, axis: int) -> jax.Array:
@@ -49,7 +95,7 @@ def eigenbasis(matrix: jax.Array) -> jax.Array:
     They are constants to differentiation: where eigenvalues are equal they have no
     derivative.
     """
-    return jnp.linalg.eigh(lax.stop_gradient(matrix))[1][:, ::-1]
+    return _eigh(lax.stop_gradient(matrix))[1][:, ::-1]
 
 
 def refined_basis(matrix: jax.Array, basis: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -62,7 +108,7 @@ def refined_basis(matrix: jax.Array, basis: jax.Array) -> tuple[jax.Array, jax.A
     matrix, basis = lax.stop_gradient((matrix, basis))
     product = matrix @ basis
     order = jnp.argsort(jnp.sum(basis * product, axis=0), descending=True)
-    return order, jnp.linalg.qr(product[:, order])[0]
+    return order, _orthogonal(product[:, order])
 
 
 @jax.custom_jvp
@@ -101,7 +147,7 @@ def _(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
 
 def _spectrum(matrix: jax.Array, eps: Number) -> tuple[jax.Array, ...]:
     """The eigenvalues of A + eps top I, or 1 where they underflow; a basis; top."""
-    values, basis = jnp.linalg.eigh(matrix)
+    values, basis = _eigh(matrix)
     top = jnp.maximum(values[-1], 0)
     seen = eps * top > jnp.finfo(matrix.dtype).tiny
     values = jnp.where(seen, jnp.maximum(values, 0) + eps * top, 1)

@@ -191,6 +191,18 @@ def test_kron_fits_as_often_as_it_is_told_to():
     assert fits(lambda count: jnp.where(count < 2, 1.0, 0.0)) == [1, 2]
 
 
+@pytest.mark.slow("to_whole has a quick test of its own")
+def test_kron_fits_every_61st_step_though_its_float32_chance_is_less():
+    tx, g = jopt.scale_by_kron(preconditioner_update_probability=1 / 61), jnp.eye(2)
+
+    def step(state, _):
+        state = tx.update(g, state)[1]
+        return state, state.since
+
+    since = jax.lax.scan(step, tx.init(g), length=130)[1]
+    assert np.flatnonzero(since == 0).tolist() == [60, 121]
+
+
 def test_kron_stays_finite_where_gradients_vanish():
     grads = jnp.concatenate(
         [normal((5, 3, 4)), jnp.zeros((3000, 3, 4)), normal((1, 3, 4))]

@@ -12,7 +12,7 @@ from jopt._from_optax import MODULES
 
 ROOMS = [
     {"_pytree", "_notes", "_from_optax", "_version", *MODULES},
-    {"_numbers", "_explicit"},
+    {"_numbers", "_explicit", "_serial", "_steps"},
     {"_leaves", "_matrices"},
     {"_core", "_stacks"},
     {"_layout"},

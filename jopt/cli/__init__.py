@@ -20,6 +20,9 @@ TRACEBACK = "Traceback (most recent call last):"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 2 after bad input, in one sentence."""
+    # Read when JAX loads OpenBLAS, at the first decomposition: its threads beside XLA's
+    # make those of SOAP, Shampoo and Kron many times slower.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     parser = argparse.ArgumentParser(
         prog="jopt",
         description="Optimizers as data, and sweeps in one compiled JAX program.",

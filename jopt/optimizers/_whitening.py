@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jopt._matrices import along, gram, unfolded
+from jopt._matrices import along, gram, solved, unfolded
 from jopt._numbers import abs_sq
 from jopt._pytree import Number
 
@@ -101,7 +101,7 @@ def _divided(x: jax.Array, factors: Factors) -> jax.Array:
     for axis, factor in enumerate(factors):
         if factor.ndim == 2:
             rows = unfolded(x, axis)
-            rows = jax.scipy.linalg.solve_triangular(factor, rows, trans=1)
+            rows = solved(factor, rows)
             moved = (x.shape[axis], *x.shape[:axis], *x.shape[axis + 1 :])
             x = jnp.moveaxis(rows.reshape(moved), 0, axis)
         else:

@@ -15,6 +15,7 @@ from jopt._leaves import full_like, stored
 from jopt._numbers import bias, increment, mix, rms, shrink, wide
 from jopt._pytree import Number, PyTree, check, pytree, static
 from jopt._stacks import Cut, hold, map_stacks
+from jopt._steps import to_whole
 from jopt.optimizers._whitening import (
     SAVINGS,
     Saving,
@@ -142,7 +143,8 @@ class ScaleByKron(GradientTransformation):
         weight = bias(self.b1, count)
         given = self.preconditioner_update_probability
         chance = value_at(_ANNEALED if given is None else given, state.count)
-        due = wide(since) >= 1 / chance
+        # 1 / (1 / 61) is above 61.
+        due = wide(since) >= to_whole(1 / chance)
         key = jax.random.fold_in(jax.random.key(self.seed), state.count)
 
         def rule(axes, g, m, factors):
@@ -211,6 +213,9 @@ def kron(
     decays those of two axes or more. The rest: see `scale_by_kron`.
 
         tx = jopt.kron(3e-4)
+
+    On a CPU set OPENBLAS_NUM_THREADS=1, as the command `jopt` does: OpenBLAS's threads
+    beside XLA's make triangular systems many times slower.
 
     Li 2015, https://arxiv.org/abs/1512.04202; Pooladzandi & Li 2024,
     https://arxiv.org/abs/2402.04553.

@@ -190,6 +190,9 @@ def shampoo(
 
         tx = jopt.shampoo(1e-3)
 
+    On a CPU set OPENBLAS_NUM_THREADS=1, as the command `jopt` does: OpenBLAS's threads
+    beside XLA's make decompositions many times slower.
+
     Anil et al. 2020, https://arxiv.org/abs/2002.09018; Shi et al. 2023,
     https://arxiv.org/abs/2309.06497.
     """

@@ -188,6 +188,9 @@ def soap(
 
         tx = jopt.soap(3e-3)
 
+    On a CPU set OPENBLAS_NUM_THREADS=1, as the command `jopt` does: OpenBLAS's threads
+    beside XLA's make decompositions many times slower.
+
     Vyas et al. 2024, https://arxiv.org/abs/2409.11321, Algorithm 3.
     """
     direction = scale_by_soap(

@@ -24,6 +24,9 @@ class Schedule:
     One rule of names, optax's: values are `init_value`, `peak_value` and `end_value`;
     `transition_steps` is how long a change takes; `warmup_steps` and `decay_steps` are
     the steps, from the start, at which the warmup and the whole schedule end.
+
+    Below 2^24 steps, the integers that float32 holds, stairs, boundaries and ends come
+    at their very step, and values are exact to rounding, however the call is compiled.
     """
 
     takes_integers: ClassVar[bool] = False  # float32 counts no further than 2^24

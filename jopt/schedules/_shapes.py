@@ -1,29 +1,40 @@
-"""The curves that schedules are made of."""
+"""The curves that schedules are made of: a way as another that ends where it ends."""
 
 import jax.numpy as jnp
 
-from jopt._numbers import as_number
+from jopt._numbers import as_number, root
+from jopt._steps import Way, way
 
 
-def half_cosine(way):
-    """Return a cosine that falls from 1 at 0 to 0 at 1, and stays."""
-    return 0.5 * (1 + jnp.cos(jnp.pi * jnp.clip(way, 0, 1)))
+def half_cosine(straight):
+    """Return the way of half a cosine: slow, fast, slow."""
+    # sin^2 of half the angle: 1 + cos would keep few digits near the end.
+    return Way(*(jnp.sin(jnp.pi / 2 * share) ** 2 for share in straight))
 
 
-def power(base, exponent):
-    """Return `base ** exponent` for a base of at least 0, of no gradient at 0.
+def power(straight, exponent):
+    """Return the way of which `left ** exponent` is left, of no gradient at the end.
 
-    Below an exponent of 1 that gradient is infinite, and a schedule ends at 0.
+    Below an exponent of 1 that gradient is infinite, and a schedule ends there.
     """
-    positive = base > 0
-    return jnp.where(positive, jnp.where(positive, base, 1) ** exponent, 0)
+    some = straight.left > 0
+    left = jnp.where(some, jnp.where(some, straight.left, 1) ** exponent, 0)
+    near = left > 0.5
+    start = jnp.where(near, straight.gone, 0)
+    return Way(
+        jnp.where(near, -jnp.expm1(exponent * jnp.log1p(-start)), 1 - left), left
+    )
 
 
-def fraction(count, steps, begin):
-    """Return how far from `begin` to `begin + steps` the count is, in [0, 1]."""
-    past = jnp.maximum(count - jnp.maximum(begin, 0), 0)
-    moving = steps > 0
-    return jnp.where(moving, jnp.minimum(past / jnp.where(moving, steps, 1), 1), 0)
+def square_root(straight):
+    """Return the way of which the root of `gone` is gone: fast, then slow."""
+    gone = root(straight.gone)
+    return Way(gone, straight.left / (1 + gone))
+
+
+def blend(first, last, curve):
+    """Return the value on the way from `first` to `last`: exactly these at its ends."""
+    return first * curve.left + last * curve.gone
 
 
 def floats(numbers):
@@ -31,17 +42,17 @@ def floats(numbers):
     return tuple(map(as_number, numbers))
 
 
-WAYS = {"linear": lambda f: f, "cosine": lambda f: 1 - half_cosine(f)}
+CURVES = {"linear": lambda straight: straight, "cosine": half_cosine}
 
 
-def interpolate(count, value, boundaries, scales, interpolate_type):
-    """Return `value` times all scales whose boundary is passed, and a way between."""
-    way, left = WAYS[interpolate_type], jnp.zeros(())
-    result = jnp.broadcast_to(value, count.shape)
-    for right, scale in zip(boundaries, scales, strict=True):
-        fraction = jnp.clip((count - left) / jnp.maximum(right - left, 1), 0, 1)
-        between = value + (value * scale - value) * way(fraction)
-        result = jnp.where(count < left, result, between)
-        value, left = value * scale, right
-        result = jnp.where(count < right, result, value)
+def interpolate(count, boundaries, values, interpolate_type):
+    """Return the value on the way from each to the next, one boundary after another.
+
+    values: the first is that at 0, each other one that at its boundary.
+    """
+    result, begin = jnp.broadcast_to(values[0], count.shape), 0
+    for i, end in enumerate(boundaries):
+        curve = CURVES[interpolate_type](way(count - begin, end - begin))
+        piece = blend(values[i], values[i + 1], curve)
+        result, begin = jnp.where(count < begin, result, piece), end
     return result

@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 
 from jopt._pytree import check
+from jopt._steps import way
+from jopt.schedules._shapes import blend
 
 
 def check_steps(self):
@@ -15,16 +17,15 @@ def check_steps(self):
 
 def warmed(self, count, after):
     """Return the line of the warmup, and `after` from its end on."""
-    steps = jnp.maximum(self.warmup_steps, 1)
-    rising = self.init_value + (self.peak_value - self.init_value) * count / steps
+    rising = blend(self.init_value, self.peak_value, way(count, self.warmup_steps))
     return jnp.where(count < self.warmup_steps, rising, after)
 
 
 def way_down(self, count):
-    """Return how far from the warmup's end to the schedule's the count is."""
-    return (count - self.warmup_steps) / (self.decay_steps - self.warmup_steps)
+    """Return the way from the warmup's end to the schedule's."""
+    return way(count - self.warmup_steps, self.decay_steps - self.warmup_steps)
 
 
-def between(self, height):
-    """Return `end_value` at height 0 and `peak_value` at height 1."""
-    return self.end_value + (self.peak_value - self.end_value) * height
+def fallen(self, curve):
+    """Return the value on the way from `peak_value` to `end_value`."""
+    return blend(self.peak_value, self.end_value, curve)

@@ -1,10 +1,12 @@
 """Schedules that go from one value to another: constant, linear, polynomial, decays."""
 
+import jax
 import jax.numpy as jnp
 
 from jopt._pytree import Number, check, pytree, static
+from jopt._steps import divided, way
 from jopt.schedules._schedule import Schedule
-from jopt.schedules._shapes import fraction, half_cosine, power
+from jopt.schedules._shapes import blend, half_cosine, power
 
 
 @pytree
@@ -40,8 +42,8 @@ class LinearSchedule(Schedule):
     transition_begin: Number = 0
 
     def __call__(self, count):
-        left = 1 - fraction(count, self.transition_steps, self.transition_begin)
-        return (self.init_value - self.end_value) * left + self.end_value
+        value = blend(self.init_value, self.end_value, _transition(self, count))
+        return jnp.where(self.transition_steps > 0, value, self.init_value)
 
 
 @pytree
@@ -65,9 +67,9 @@ class PolynomialSchedule(Schedule):
         check(self, "power", above=0)
 
     def __call__(self, count):
-        left = 1 - fraction(count, self.transition_steps, self.transition_begin)
-        way = self.init_value - self.end_value
-        return way * power(left, self.power) + self.end_value
+        curve = power(_transition(self, count), self.power)
+        value = blend(self.init_value, self.end_value, curve)
+        return jnp.where(self.transition_steps > 0, value, self.init_value)
 
 
 @pytree
@@ -97,11 +99,22 @@ class ExponentialDecay(Schedule):
         check(self, "decay_rate", least=0)
 
     def __call__(self, count):
-        steps, begin = self.transition_steps, jnp.maximum(self.transition_begin, 0)
-        moving = (steps > 0) & (self.decay_rate > 0)
+        moving = (self.transition_steps > 0) & (self.decay_rate > 0)
         rate = jnp.where(moving, self.decay_rate, 1)
-        past = jnp.maximum(count - begin, 0) / jnp.where(moving, steps, 1)
-        value = self.init_value * rate ** (jnp.floor(past) if self.staircase else past)
+        steps = jnp.where(moving, self.transition_steps, 1)
+        past = jnp.maximum(count - jnp.maximum(self.transition_begin, 0), 0)
+
+        def growth(past):
+            whole, rest = divided(past, steps)
+            # Two powers: the rounding of a long exponent would be that of the value.
+            part = 1 if self.staircase else rate ** (rest / steps)
+            return rate**whole * part
+
+        # Out of range the gradient is infinite or NaN, though `end_value` may bound it.
+        far = growth(past) > jnp.finfo(past.dtype).max ** 0.5
+        value = self.init_value * growth(jnp.where(far, 0, past))
+        above = jax.lax.stop_gradient(self.init_value * growth(past))
+        value = jnp.where(far, above, value)
         if self.end_value is None:
             return value
         bounded = jnp.where(
@@ -134,8 +147,12 @@ class CosineDecaySchedule(Schedule):
         check(self, "decay_steps", "exponent", above=0)
 
     def __call__(self, count):
-        cosine = power(half_cosine(count / self.decay_steps), self.exponent)
-        return self.init_value * ((1 - self.alpha) * cosine + self.alpha)
+        curve = power(half_cosine(way(count, self.decay_steps)), self.exponent)
+        return blend(self.init_value, self.init_value * self.alpha, curve)
+
+
+def _transition(self, count):
+    return way(count - jnp.maximum(self.transition_begin, 0), self.transition_steps)
 
 
 constant_schedule = ConstantSchedule

@@ -69,9 +69,12 @@ class SgdrSchedule(Schedule):
 
 
 def _in_turn(count, schedules, boundaries):
-    value = schedules[0](count)
-    for boundary, schedule in zip(boundaries, schedules[1:], strict=True):
-        value = jnp.where(count < boundary, value, schedule(count - boundary))
+    ends = (*boundaries, jnp.inf)
+    value = schedules[0](jnp.minimum(count, ends[0]))
+    for begin, end, schedule in zip(boundaries, ends[1:], schedules[1:], strict=True):
+        # Out of its turn one may overflow or be NaN: its gradient would be NaN there.
+        own = jnp.clip(count - begin, 0, end - begin)
+        value = jnp.where(count < begin, value, schedule(own))
     return value
 
 

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 
 from jopt._pytree import Number, check, pytree
+from jopt._steps import to_whole
 from jopt.schedules._schedule import Schedule
 from jopt.schedules._shapes import interpolate
 
@@ -37,11 +38,10 @@ class LinearOnecycleSchedule(Schedule):
         check(self, "pct_final", least=0, most=1)
 
     def __call__(self, count):
-        div, steps = self.div_factor, self.transition_steps
-        first, second = (jnp.floor(p * steps) for p in (self.pct_start, self.pct_final))
-        scales = (div, 1 / div, 1 / self.final_div_factor)
-        start = self.peak_value / div
-        return interpolate(count, start, (first, second, steps), scales, "linear")
+        steps, start = self.transition_steps, self.peak_value / self.div_factor
+        boundaries = _step_at(self.pct_start, steps), _step_at(self.pct_final, steps)
+        values = start, self.peak_value, start, start / self.final_div_factor
+        return interpolate(count, (*boundaries, steps), values, "linear")
 
 
 @pytree
@@ -70,16 +70,20 @@ class CosineOnecycleSchedule(Schedule):
         _check_cycle(self)
 
     def __call__(self, count):
-        div, steps = self.div_factor, self.transition_steps
-        boundaries = (jnp.floor(self.pct_start * steps), steps)
-        scales = (div, 1 / (div * self.final_div_factor))
-        return interpolate(count, self.peak_value / div, boundaries, scales, "cosine")
+        steps, start = self.transition_steps, self.peak_value / self.div_factor
+        values = start, self.peak_value, start / self.final_div_factor
+        turn = _step_at(self.pct_start, steps)
+        return interpolate(count, (turn, steps), values, "cosine")
 
 
 def _check_cycle(self):
     check(self, "transition_steps", above=0)
     check(self, "pct_start", least=0, most=1)
     check(self, "div_factor", "final_div_factor", above=0)
+
+
+def _step_at(share, steps):
+    return jnp.floor(to_whole(share * steps))
 
 
 linear_onecycle_schedule = LinearOnecycleSchedule

@@ -1,6 +1,8 @@
 """Schedules given by boundaries and scales: in steps, or between the steps."""
 
+import itertools
 from collections.abc import Mapping, Sequence
+from operator import mul
 from typing import Any, Literal, TypeAlias
 
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import numpy as np
 
 from jopt._pytree import Number, pytree, static
 from jopt.schedules._schedule import Schedule
-from jopt.schedules._shapes import WAYS, floats, interpolate
+from jopt.schedules._shapes import CURVES, floats, interpolate
 
 _Pieces: TypeAlias = Mapping[int, Number] | Sequence[tuple[Any, Any]] | None
 
@@ -61,10 +63,10 @@ class PiecewiseInterpolateSchedule(Schedule):
     scales: tuple[Number, ...] = ()
 
     def __post_init__(self):
-        if self.interpolate_type not in WAYS:
+        if self.interpolate_type not in CURVES:
             raise ValueError(
                 "PiecewiseInterpolateSchedule: interpolate_type must be one of "
-                f"{', '.join(WAYS)}, got {self.interpolate_type!r}."
+                f"{', '.join(CURVES)}, got {self.interpolate_type!r}."
             )
         _check_pieces(self)
         known = [b for b in self.boundaries if isinstance(b, (int, float, np.number))]
@@ -75,9 +77,8 @@ class PiecewiseInterpolateSchedule(Schedule):
             )
 
     def __call__(self, count):
-        return interpolate(
-            count, self.init_value, self.boundaries, self.scales, self.interpolate_type
-        )
+        values = tuple(itertools.accumulate((self.init_value, *self.scales), mul))
+        return interpolate(count, self.boundaries, values, self.interpolate_type)
 
 
 def _check_pieces(self):

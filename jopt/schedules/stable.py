@@ -5,9 +5,10 @@ from typing import Literal
 import jax.numpy as jnp
 
 from jopt._pytree import Number, check, pytree, static
+from jopt._steps import to_whole, way
 from jopt.schedules._schedule import Schedule
-from jopt.schedules._shapes import power
-from jopt.schedules._warmup import between, check_steps, warmed
+from jopt.schedules._shapes import square_root
+from jopt.schedules._warmup import check_steps, fallen, warmed
 
 
 @pytree
@@ -49,15 +50,12 @@ class WarmupStableDecaySchedule(Schedule):
             )
 
     def __call__(self, count):
-        steps = self.decay_steps
-        begin = jnp.maximum(steps * (1 - self.cooldown_fraction), self.warmup_steps)
-        some = steps > begin
-        way = (count - begin) / jnp.where(some, steps - begin, 1)
-        way = jnp.where(some, way, (count >= steps).astype(way.dtype))
-        fall = 1 - _COOLDOWNS[self.cooldown](jnp.clip(way, 0, 1))
-        return warmed(self, count, between(self, fall))
+        cooldown = to_whole(self.decay_steps * self.cooldown_fraction)
+        begin = jnp.maximum(self.decay_steps - cooldown, self.warmup_steps)
+        curve = _COOLDOWNS[self.cooldown](way(count - begin, self.decay_steps - begin))
+        return warmed(self, count, fallen(self, curve))
 
 
-_COOLDOWNS = {"linear": lambda way: way, "1-sqrt": lambda way: power(way, 0.5)}
+_COOLDOWNS = {"linear": lambda straight: straight, "1-sqrt": square_root}
 
 warmup_stable_decay_schedule = WarmupStableDecaySchedule

@@ -1,11 +1,9 @@
 """A warmup, a line from `init_value` to `peak_value`, and a fall or none."""
 
-import jax.numpy as jnp
-
 from jopt._pytree import Number, check, pytree
 from jopt.schedules._schedule import Schedule
 from jopt.schedules._shapes import half_cosine, power
-from jopt.schedules._warmup import between, check_steps, warmed, way_down
+from jopt.schedules._warmup import check_steps, fallen, warmed, way_down
 from jopt.schedules.decay import LinearSchedule
 
 
@@ -37,8 +35,8 @@ class WarmupCosineDecaySchedule(Schedule):
         check(self, "exponent", above=0)
 
     def __call__(self, count):
-        fall = power(half_cosine(way_down(self, count)), self.exponent)
-        return warmed(self, count, between(self, fall))
+        curve = power(half_cosine(way_down(self, count)), self.exponent)
+        return warmed(self, count, fallen(self, curve))
 
 
 @pytree
@@ -64,8 +62,7 @@ class WarmupLinearDecaySchedule(Schedule):
         check_steps(self)
 
     def __call__(self, count):
-        fall = 1 - jnp.clip(way_down(self, count), 0, 1)
-        return warmed(self, count, between(self, fall))
+        return warmed(self, count, fallen(self, way_down(self, count)))
 
 
 def warmup_constant_schedule(

@@ -12,6 +12,7 @@ from jopt._buckets import MOST, check_like, laid_out, pack, unpack
 from jopt._core import GradientTransformation, as_transformation
 from jopt._numbers import dtype_of
 from jopt._pytree import PyTree, pytree, static
+from jopt._serial import tell_flax
 from jopt.training._forms import Form, Plain, form_of
 from jopt.training._given import check_options, check_params
 from jopt.training.loss_scale import LossScale
@@ -48,6 +49,7 @@ class TrainState:
         self.__dict__["tx"] = as_transformation(self.tx)
         for name in ("tx", "loss_scale"):
             self.__dict__[name] = jax.tree.map(_own, self.__dict__[name])
+        tell_flax(TrainState)
 
     @classmethod
     def create(
@@ -152,6 +154,7 @@ class TrainState:
 
         It is as `create(..., buckets=False)` makes it, whatever the buckets were.
         """
+        tell_flax(TrainState)
         return unpack(self)
 
     def filled(self, by_leaf: "TrainState") -> "TrainState":
@@ -161,6 +164,12 @@ class TrainState:
 
             checkpointer.save(path, state.by_leaf())
             state = state.filled(checkpointer.restore(path, state.by_leaf()))
+
+        `flax.serialization` does it as well, and so does pickle, if the functions in
+        `tx` have names that can be imported:
+
+            data = flax.serialization.to_bytes(state.by_leaf())
+            state = state.filled(flax.serialization.from_bytes(state.by_leaf(), data))
 
         Raises a ValueError that names the first leaf where the models differ.
         """

@@ -33,3 +33,15 @@ def first_key(key: Any, seed: int | None) -> jax.Array:
         # A seed that became data on the way, in inject_hyperparams for one.
         return jax.random.key(key.astype(jnp.int32))
     return jax.random.wrap_key_data(key)
+
+
+def words_of(key: jax.Array) -> jax.Array:
+    """Return what a state holds of a key: numbers, which every format can save."""
+    return jax.random.key_data(key)
+
+
+def key_of(words: jax.Array, key: Any) -> jax.Array:
+    """Return the key of these words, of the kind of the transformation's `key`."""
+    typed = jnp.issubdtype(getattr(key, "dtype", int), jax.dtypes.prng_key)
+    impl = jax.random.key_impl(key) if typed else None
+    return jax.random.wrap_key_data(words, impl=impl)

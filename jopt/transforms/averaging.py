@@ -3,12 +3,12 @@
 import jax
 import jax.numpy as jnp
 
-from jopt._leaves import map_leaves
+from jopt._leaves import compiled, map_leaves
 from jopt._numbers import mix, wide
 from jopt._pytree import Number, PyTree
 
 
-@jax.jit
+@compiled
 def incremental_update(
     new_tensors: PyTree, old_tensors: PyTree, step_size: Number
 ) -> PyTree:
@@ -25,7 +25,7 @@ def incremental_update(
     return map_leaves(lambda old, new: mix(new, old, size), old_tensors, new_tensors)
 
 
-@jax.jit
+@compiled
 def periodic_update(
     new_tensors: PyTree,
     old_tensors: PyTree,

@@ -9,14 +9,14 @@ from jopt._core import GradientTransformation
 from jopt._leaves import map_leaves, normal_like
 from jopt._numbers import increment, root
 from jopt._pytree import Number, check, pytree, static
-from jopt.transforms._seeds import first_key, settle_seed
+from jopt.transforms._seeds import first_key, key_of, settle_seed, words_of
 
 
 class AddNoiseState(NamedTuple):
     """How many updates were made, and the key of the next noise."""
 
     count: jax.Array  # int32[], updates made
-    rng_key: jax.Array  # key[]
+    rng_key: jax.Array  # uint32[...], the words of the key
 
 
 @pytree
@@ -50,15 +50,15 @@ class AddNoise(GradientTransformation):
 
     def init(self, params):
         key = first_key(self.key, self.seed)
-        return AddNoiseState(count=jnp.zeros((), jnp.int32), rng_key=key)
+        return AddNoiseState(count=jnp.zeros((), jnp.int32), rng_key=words_of(key))
 
     def update(self, updates, state, params=None, **extra):
         count = increment(state.count)
-        rng_key, key = jax.random.split(state.rng_key)
+        rng_key, key = jax.random.split(key_of(state.rng_key, self.key))
         deviation = root(self.eta / count.astype(float) ** self.gamma)
         noise = normal_like(key, updates)
         updates = map_leaves(lambda g, n: g + deviation * n, updates, noise)
-        return updates, AddNoiseState(count=count, rng_key=rng_key)
+        return updates, AddNoiseState(count=count, rng_key=words_of(rng_key))
 
 
 add_noise = AddNoise

@@ -1,5 +1,6 @@
 """A user's function inside a transformation."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,26 @@ import jax
 import jax.numpy as jnp
 
 from jopt._numbers import as_number
+from jopt._pytree import pytree, static
+
+
+@pytree
+class Function:
+    """A function, which is structure, and the numbers it was given, which are leaves.
+
+    As `jax.tree_util.Partial` is, which orbax does not save.
+    """
+
+    func: Callable[..., Any] = static()
+    args: tuple[Any, ...] = ()
+    keywords: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.func(*self.args, *args, **{**self.keywords, **kwargs})
+
+    def __repr__(self) -> str:
+        partial = functools.partial(self.func, *self.args, **self.keywords)
+        return repr(partial if self.args or self.keywords else self.func)
 
 
 def as_data(function: Callable[..., Any]) -> Any:
@@ -19,9 +40,9 @@ def as_data(function: Callable[..., Any]) -> Any:
     if not jax.tree_util.all_leaves([function]):
         return function
     if not isinstance(function, functools.partial):
-        return jax.tree_util.Partial(function)
+        return Function(function)
     args, keywords = jax.tree.map(as_number, (function.args, function.keywords))
-    return jax.tree_util.Partial(function.func, *args, **keywords)
+    return Function(function.func, args, keywords)
 
 
 def called(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

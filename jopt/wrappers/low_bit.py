@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jopt._buckets import Buckets
 from jopt._core import GradientTransformation, as_transformation, joint
 from jopt._pytree import PyTree, pytree, static
+from jopt._serial import tell_flax
 from jopt.wrappers._coded import Coded, decoded, is_coded
 from jopt.wrappers._codes import Code, Companded as Companded, Dynamic as Dynamic
 from jopt.wrappers._copies import made_of_numbers
@@ -83,6 +84,7 @@ class LowBit(GradientTransformation):
     def init(self, params):
         state = self.inner.init(params)
         copies = made_of_numbers(self.inner.init, params)
+        tell_flax(Coded)
 
         def leaf(x: Any, copy: Any, joined: Any) -> Any:
             if is_coded(x):

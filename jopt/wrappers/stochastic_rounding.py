@@ -9,7 +9,7 @@ from jopt._core import GradientTransformation, as_transformation, needed
 from jopt._leaves import leaves_like
 from jopt._numbers import increment, wide
 from jopt._pytree import PyTree, pytree, static
-from jopt.transforms._seeds import first_key, settle_seed
+from jopt.transforms._seeds import first_key, key_of, settle_seed, words_of
 from jopt.wrappers._rounding import is_low, move, rounded
 
 
@@ -17,7 +17,7 @@ class StochasticRoundingState(NamedTuple):
     """Where the random bits come from, and the state of the optimizer inside."""
 
     count: jax.Array  # int32[], updates made
-    rng_key: jax.Array  # key[]
+    rng_key: jax.Array  # uint32[...], the words of the key
     inner_state: PyTree
 
 
@@ -69,7 +69,7 @@ class StochasticRounding(GradientTransformation):
         key = first_key(self.key, self.seed)
         return StochasticRoundingState(
             count=jnp.zeros((), jnp.int32),
-            rng_key=key,
+            rng_key=words_of(key),
             inner_state=self.inner.init(jax.tree.map(wide, params)),
         )
 
@@ -79,7 +79,7 @@ class StochasticRounding(GradientTransformation):
         steps, inner = self.inner.update(grads, state.inner_state, seen, **extra)
         leaves, structure = jax.tree.flatten(updates)
         columns = leaves, leaves_like(updates, params), leaves_like(updates, steps)
-        key = jax.random.fold_in(state.rng_key, state.count)
+        key = jax.random.fold_in(key_of(state.rng_key, self.key), state.count)
         seeds = jax.random.bits(key, (len(leaves), 2), jnp.uint32)
         moves = [_moved(*row) for row in zip(*columns, seeds, strict=True)]
         count = increment(state.count)

@@ -58,8 +58,7 @@ def train_ramp(
     Smith 2015, https://arxiv.org/abs/1506.01186, section 3.3, where the rate grows
     linearly; the logarithmic axis, the mean and the stop are fastai's.
     """
-    growth = (high / low) ** (1 / (steps - 1))
-    rate = exponential_decay(low, 1, growth)
+    rate = exponential_decay(low, steps - 1, high / low)
     trials = grid(factory, **{hyperparameter: [rate]}, **(settings or {}))
     result = run(
         task,
@@ -72,7 +71,7 @@ def train_ramp(
     )
     losses = result.curves[0]
     means = running_mean(losses)
-    rates = low * growth ** np.arange(steps)
+    rates = low * (high / low) ** (np.arange(steps) / (steps - 1))
     return Ramp(rates, losses, means, stop_of(means), result.info["interrupted"])
 
 
