@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 
 from jopt._core import GradientTransformation
+from jopt._doors import checked
 from jopt._layout import Layout
 from jopt._numbers import dtype_of
 from jopt._pytree import PyTree
@@ -122,6 +123,7 @@ class Buckets:
         }
 
 
+@checked
 def pack(
     tree: PyTree,
     tx: GradientTransformation | None = None,
@@ -161,6 +163,7 @@ def pack(
     return _packed(layout, dict(enumerate(leaves)))
 
 
+@checked
 def pack_like(packed: PyTree, tree: PyTree) -> PyTree:
     """Return `tree` in the layout of `packed`: of every `Buckets` node that it has.
 
@@ -179,6 +182,7 @@ def laid_out(packed: PyTree, leaves: Sequence[Any]) -> PyTree:
     )
 
 
+@checked
 def unpack(tree: PyTree, true: jax.Array | None = None) -> PyTree:
     """Return `tree` with the user's tree in the place of every `Buckets` node.
 

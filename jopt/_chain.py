@@ -4,7 +4,8 @@ from typing import Any, ClassVar
 
 import jax
 
-from jopt._core import GradientTransformation, as_transformation
+from jopt._core import GradientTransformation, Transformation, as_transformation
+from jopt._doors import checked
 from jopt._numbers import dtype_of, wide
 from jopt._pytree import PyTree, pytree, static
 
@@ -58,7 +59,8 @@ class Chain(GradientTransformation):
         return dict(zip(self.names, states, strict=True))
 
 
-def chain(*args: Any) -> Chain:
+@checked
+def chain(*args: Transformation) -> Chain:
     """Apply gradient transformations in turn, the first to the gradients.
 
         tx = jopt.chain(jopt.clip_by_global_norm(1.0), jopt.adamw(3e-4))
@@ -71,6 +73,7 @@ def chain(*args: Any) -> Chain:
     return Chain(tuple(as_transformation(tx) for tx in args))
 
 
+@checked
 def named_chain(*args: tuple[str, Any]) -> Chain:
     """`chain` of `(name, transformation)` pairs; the state is a dict by name.
 

@@ -11,13 +11,15 @@ import numpy as np
 from jax.tree_util import GetAttrKey, tree_leaves_with_path
 
 from jopt._core import GradientTransformation
-from jopt._pytree import PyTree, close_match
+from jopt._doors import checked, close_match
+from jopt._pytree import PyTree
 from jopt.schedules import Schedule
 
 Tx = TypeVar("Tx")
 Path = tuple[str, ...]
 
 
+@checked
 def hyperparameters(tx: GradientTransformation, state: PyTree) -> dict[str, Any]:
     """Return every current number of `tx` by name, schedules at the state's step.
 
@@ -33,6 +35,7 @@ def hyperparameters(tx: GradientTransformation, state: PyTree) -> dict[str, Any]
     return {_name(path, list(found)): value for path, value in found.items()}
 
 
+@checked
 def replace(tx: Tx, **changes: Any) -> Tx:
     """Return `tx` with the named numbers, schedules or static fields changed.
 

@@ -58,10 +58,10 @@ def map_leaves(rule: Callable[..., Any], *trees: PyTree) -> Any:
     return grown[0] if width == 1 else tuple(grown)
 
 
-def leaves_like(reference: PyTree, tree: PyTree) -> list[Any]:
+def leaves_like(reference: PyTree, tree: PyTree, title: str = "") -> list[Any]:
     """Return the leaves of `tree`, which must have the structure of `reference`.
 
-    Raises a ValueError that names the first path where they differ.
+    Raises a ValueError that names the first path where they differ, after the title.
     """
     structure = jax.tree.structure(reference)
     if structure == jax.tree.structure(tree):
@@ -77,7 +77,7 @@ def leaves_like(reference: PyTree, tree: PyTree) -> list[Any]:
     where = [f"{only_ours} is only in the gradients"] if only_ours is not None else []
     where += [f"{only_theirs} is only in the params"] if only_theirs is not None else []
     raise ValueError(
-        "The gradients must be a tree like the params (and the state made of them), "
+        f"{title}The gradients must be a tree like the params (and the state made of them), "
         f"but {' and '.join(where)}; differentiate with respect to the params that "
         "init was given."
     )

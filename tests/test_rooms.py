@@ -10,7 +10,8 @@ import pytest
 import jopt
 
 ROOMS = [
-    {"_pytree", "_from_optax", "_version"},
+    {"_doors", "_from_optax", "_version"},
+    {"_pytree"},
     {"_numbers"},
     {"_leaves", "_matrices"},
     {"_core", "_stacks"},

@@ -9,6 +9,7 @@ from jax import lax
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
 from jopt._leaves import full_like, map_leaves
 from jopt._numbers import abs_sq, dtype_of, increment, mix
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -148,6 +149,7 @@ def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
 scale_by_factored_rms = ScaleByFactoredRms
 
 
+@checked
 def adafactor(
     learning_rate: ScalarOrSchedule | None = None,
     min_dim_size_to_factor: int = 128,

@@ -3,11 +3,13 @@
 import jax
 
 from jopt._chain import Chain, chain
+from jopt._doors import checked
 from jopt._pytree import Number
 from jopt.schedules import ScalarOrSchedule
 from jopt.transforms import add_noise, scale_by_learning_rate
 
 
+@checked
 def noisy_sgd(
     learning_rate: ScalarOrSchedule,
     eta: Number = 0.01,

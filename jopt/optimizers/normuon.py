@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import GradientTransformation
+from jopt._doors import DType, checked
 from jopt._leaves import leaves_like, map_leaves
 from jopt._numbers import abs_sq, mix, root, wide_dtype
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -108,6 +109,7 @@ class NormalizeNeurons(GradientTransformation):
 normalize_neurons = NormalizeNeurons
 
 
+@checked
 def normuon(
     learning_rate: ScalarOrSchedule,
     ns_coeffs: Any = QUINTIC,
@@ -117,7 +119,7 @@ def normuon(
     eps: Number = 1e-8,
     weight_decay: ScalarOrSchedule = 0.0,
     weight_decay_mask: PyTree | Callable[..., PyTree] | None = None,
-    mu_dtype: Any = None,
+    mu_dtype: DType = None,
     *,
     nesterov: bool = True,
     preconditioning: Preconditioning = "frobenius",
@@ -128,7 +130,7 @@ def normuon(
     adam_learning_rate: ScalarOrSchedule | None = None,
     muon_weight_dimension_numbers: PyTree | Callable[..., PyTree] | None = None,
     consistent_rms: Number | None = 0.2,
-    ns_dtype: Any = None,
+    ns_dtype: DType = None,
 ) -> Partition:
     """Muon, whose step is normalized for each neuron; AdamW for the rest.
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import EmptyState, GradientTransformation, needed_loss
+from jopt._doors import checked
 from jopt._leaves import global_norm, map_leaves
 from jopt._numbers import wide
 from jopt._pytree import Number, check, pytree, static
@@ -67,6 +68,7 @@ class ScaleByPolyak(GradientTransformation):
 scale_by_polyak = ScaleByPolyak
 
 
+@checked
 def polyak_sgd(
     max_learning_rate: Number = 1.0,
     scaling: ScalarOrSchedule = 1.0,

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from jopt._chain import chain
+from jopt._doors import DType, checked
 from jopt._pytree import Number
 from jopt.optimizers.rmsprop import scale_by_rms
 from jopt.schedules import ScalarOrSchedule, warmup_constant_schedule
@@ -10,13 +11,14 @@ from jopt.transforms import add_decayed_weights, identity
 from jopt.wrappers import ScheduleFree, schedule_free
 
 
+@checked
 def schedule_free_sgd(
     learning_rate: ScalarOrSchedule = 1.0,
     warmup_steps: Number | None = None,
     b1: Number = 0.9,
     weight_decay: ScalarOrSchedule | None = None,
     weight_lr_power: Number = 2.0,
-    state_dtype: Any = None,
+    state_dtype: DType = None,
     *,
     lag: Literal[0, 1] = 1,
 ) -> ScheduleFree:
@@ -42,6 +44,7 @@ def schedule_free_sgd(
     return schedule_free(decay, rate, b1, weight_lr_power, state_dtype, lag=lag)
 
 
+@checked
 def schedule_free_adamw(
     learning_rate: ScalarOrSchedule = 0.0025,
     warmup_steps: Number | None = None,
@@ -50,7 +53,7 @@ def schedule_free_adamw(
     eps: Number = 1e-8,
     weight_decay: ScalarOrSchedule = 0.0,
     weight_lr_power: Number = 2.0,
-    state_dtype: Any = None,
+    state_dtype: DType = None,
     *,
     lag: Literal[0, 1] = 1,
 ) -> ScheduleFree:

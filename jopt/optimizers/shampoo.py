@@ -10,6 +10,7 @@ from jax import lax
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
 from jopt._leaves import full_like, stored
 from jopt._matrices import along_axes, gram, inverse_power
 from jopt._numbers import abs_sq, bias, increment, mix, norm, root
@@ -165,6 +166,7 @@ _GRAFTS = {
 scale_by_shampoo = ScaleByShampoo
 
 
+@checked
 def shampoo(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.9,

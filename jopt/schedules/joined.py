@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from jopt._doors import checked
 from jopt._pytree import Number, pytree
 from jopt.schedules._schedule import Schedule, as_schedule
 from jopt.schedules._shapes import floats
@@ -78,6 +79,7 @@ def _in_turn(count, schedules, boundaries):
 join_schedules = JoinedSchedules
 
 
+@checked
 def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Number]]) -> SgdrSchedule:
     """Restart a warmup and a cosine decay again and again.
 

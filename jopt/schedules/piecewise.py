@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 import jax.numpy as jnp
 import numpy as np
 
+from jopt._doors import checked
 from jopt._pytree import Number, pytree, static
 from jopt.schedules._schedule import Schedule
 from jopt.schedules._shapes import WAYS, floats, interpolate
@@ -101,6 +102,7 @@ def _pairs(pieces: _Pieces) -> tuple[Any, Any]:
     return boundaries, scales
 
 
+@checked
 def piecewise_constant_schedule(
     init_value: Number, boundaries_and_scales: _Pieces = None
 ) -> PiecewiseConstantSchedule:
@@ -116,6 +118,7 @@ def piecewise_constant_schedule(
     return PiecewiseConstantSchedule(init_value, *_pairs(boundaries_and_scales))
 
 
+@checked
 def piecewise_interpolate_schedule(
     interpolate_type: Literal["linear", "cosine"],
     init_value: Number,

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 
+from jopt._doors import checked
 from jopt._pytree import Number, check, pytree
 from jopt.schedules._schedule import Schedule
 from jopt.schedules._shapes import half_cosine, power
@@ -68,6 +69,7 @@ class WarmupLinearDecaySchedule(Schedule):
         return warmed(self, count, between(self, fall))
 
 
+@checked
 def warmup_constant_schedule(
     init_value: Number, peak_value: Number, warmup_steps: Number
 ) -> LinearSchedule:

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt._core import GradientTransformation, as_transformation
-from jopt._pytree import PyTree, close_match
+from jopt._doors import close_match
+from jopt._pytree import PyTree
 from jopt.sweep.space.distribution import Distribution, is_number
 from jopt.sweep.task import Task
 

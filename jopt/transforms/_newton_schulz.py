@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from jopt._doors import DType
 from jopt._numbers import abs_sq, as_number, root, wide_dtype
 from jopt._pytree import Number
 
@@ -89,7 +90,7 @@ def newton_schulz(
     rows: Sequence[Row],
     eps: Number,
     preconditioning: Preconditioning,
-    dtype: Any,
+    dtype: DType,
 ) -> jax.Array:
     """Move the singular values of each matrix towards 1 and leave its singular vectors.
 

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import EmptyState, GradientTransformation, needed
+from jopt._doors import checked
 from jopt._leaves import map_leaves
 from jopt._numbers import abs_sq, rms, root, shrink, wide
 from jopt._pytree import Number, check, pytree, static
@@ -32,6 +33,7 @@ class ClipByBlockRms(GradientTransformation):
         return map_leaves(lambda g: shrink(rms(g), self.threshold) * g, updates), state
 
 
+@checked
 def unitwise_norm(x: jax.Array, axis: int | tuple[int, ...] | None = None) -> jax.Array:
     """Return the norm of each unit, at each of the unit's coordinates.
 
@@ -49,6 +51,7 @@ def unitwise_norm(x: jax.Array, axis: int | tuple[int, ...] | None = None) -> ja
     return jnp.broadcast_to(root(squares), x.shape)
 
 
+@checked
 def unitwise_clip(
     g_norm: jax.Array, max_norm: jax.Array, grad: jax.Array, div_eps: Number = 1e-6
 ) -> jax.Array:

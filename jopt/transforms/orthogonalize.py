@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import EmptyState, GradientTransformation
+from jopt._doors import DType
 from jopt._numbers import dtype_of, wide
 from jopt._pytree import Number, PyTree, check, pytree, static
 from jopt.transforms._dimensions import as_dimensions, matrices_of
@@ -76,7 +77,7 @@ class Orthogonalize(GradientTransformation):
     weight_dimension_numbers: PyTree | Callable[..., PyTree] | None = static(
         default=None, kw_only=True
     )
-    ns_dtype: Any = static(default=None, kw_only=True)
+    ns_dtype: DType = static(default=None, kw_only=True)
 
     def __post_init__(self):
         check(self, "ns_steps", least=1)

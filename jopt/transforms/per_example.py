@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr, tree_leaves_with_path
 
+from jopt._doors import checked
 from jopt._leaves import global_norm, map_leaves
 from jopt._numbers import dtype_of, shrink, wide
 from jopt._pytree import Number, PyTree
 
 
+@checked
 def per_example_global_norm_clip(
     grads: PyTree, l2_norm_clip: Number
 ) -> tuple[PyTree, jax.Array]:
@@ -37,6 +39,7 @@ def per_example_global_norm_clip(
     return map_leaves(total, grads), jnp.sum(factors < 1, dtype=jnp.int32)
 
 
+@checked
 def per_example_layer_norm_clip(
     grads: PyTree, global_l2_norm_clip: Number, uniform: bool = True
 ) -> tuple[PyTree, PyTree]:

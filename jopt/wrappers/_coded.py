@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jopt._doors import DType
 from jopt._numbers import wide
 from jopt._pytree import PyTree, pytree, static
 from jopt.wrappers._codes import Code
@@ -36,7 +37,7 @@ class Coded:
     codes: Any
     scales: Any
     shape: tuple[int, ...] = static()
-    dtype: Any = static()
+    dtype: DType = static()
     bits: int = static()
     code: Code = static()
 

@@ -1,12 +1,13 @@
 """Gradient accumulation: a step of the optimizer for every few mini-steps."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-from jopt._core import GradientTransformation, as_transformation
+from jopt._core import GradientTransformation, Transformation, as_transformation
+from jopt._doors import DType, checked
 from jopt._leaves import all_finite, full_like, map_leaves, sum_leaves
 from jopt._numbers import abs_sq, increment, wide
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -96,11 +97,11 @@ class MultiSteps(GradientTransformation):
     `gradient_transformation()` drops the extra arguments within a chain.
     """
 
-    opt: Any
+    opt: Transformation
     every_k_schedule: ScalarOrSchedule
     use_grad_mean: bool = static(default=True)
     should_skip_update_fn: ShouldSkipUpdateFunction | None = skip_not_finite
-    accumulator_dtype: Any = static(default=None)
+    accumulator_dtype: DType = static(default=None)
 
     def __post_init__(self):
         hint = "It is the number of mini-steps that make one step."
@@ -191,12 +192,13 @@ class MultiSteps(GradientTransformation):
         return decision(skip, self, "should_skip_update_fn"), kept
 
 
+@checked
 def accumulate(
-    tx: Any,
+    tx: Transformation,
     every: ScalarOrSchedule,
     use_grad_mean: bool = True,
     should_skip_update_fn: ShouldSkipUpdateFunction | None = skip_not_finite,
-    accumulator_dtype: Any = None,
+    accumulator_dtype: DType = None,
 ) -> MultiSteps:
     """Make one step of `tx` with the mean gradient of every few mini-steps.
 

@@ -8,6 +8,7 @@ from jax.tree_util import keystr, tree_flatten_with_path
 
 from jopt._buckets import Buckets, unpack
 from jopt._core import GradientTransformation, needed
+from jopt._doors import DType, checked
 from jopt._leaves import copied, full_like, map_leaves
 from jopt._numbers import dtype_of, increment, mix
 from jopt._pytree import PyTree, check, pytree, static
@@ -46,7 +47,7 @@ class ParameterEma(GradientTransformation):
 
     decay: ScalarOrSchedule
     debias: bool = static(default=True)
-    accumulator_dtype: Any = static(default=None)
+    accumulator_dtype: DType = static(default=None)
 
     shapeless = True
 
@@ -75,6 +76,7 @@ class ParameterEma(GradientTransformation):
 parameter_ema = ParameterEma
 
 
+@checked
 def ema_params(state: PyTree, like: PyTree) -> PyTree:
     """Return the averaged parameters from a state with a `parameter_ema` in it.
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from jopt._doors import checked
 from jopt._mask import Mask
 from jopt._pytree import PyTree
 from jopt.transforms import set_to_zero
@@ -19,6 +20,7 @@ class _FrozenOrTrained(Mask):
         return "freeze" if super().checked(words, label) else "train"
 
 
+@checked
 def freeze(mask: PyTree | Callable[..., Any]) -> Masked:
     """Make the updates of the chosen leaves zero.
 
@@ -31,6 +33,7 @@ def freeze(mask: PyTree | Callable[..., Any]) -> Masked:
     return masked(set_to_zero(), mask)
 
 
+@checked
 def selective_transform(
     optimizer: Any, *, freeze_mask: PyTree | Callable[..., Any]
 ) -> Partition:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import GradientTransformation, as_transformation
+from jopt._doors import DType, checked
 from jopt._numbers import as_number, increment, wide, wide_numbers
 from jopt._pytree import PyTree, pytree, static
 from jopt.schedules import ScalarOrSchedule, as_schedule, value_at
@@ -66,7 +67,7 @@ class InjectHyperparams(GradientTransformation):
     numbers: dict[str, Any]
     schedules: dict[str, Any]
     settings: Settings = static()
-    hyperparam_dtype: Any = static(default=None)
+    hyperparam_dtype: DType = static(default=None)
 
     def groups(self, params):
         return self._made(self._first()[0]).groups(params)
@@ -128,10 +129,11 @@ class InjectHyperparams(GradientTransformation):
         return as_transformation(made)
 
 
+@checked
 def inject_hyperparams(
     inner_factory: Callable[..., Any],
     static_args: str | Iterable[str] = (),
-    hyperparam_dtype: Any = None,
+    hyperparam_dtype: DType = None,
 ) -> Callable[..., InjectHyperparams]:
     """Return a factory like `inner_factory`, whose numbers are put into the state.
 

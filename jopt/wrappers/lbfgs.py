@@ -6,12 +6,14 @@ the same name. optax is imported when one of them is first called.
 
 from typing import Any
 
+from jopt._doors import checked
 from jopt._pytree import Number
 from jopt.schedules import ScalarOrSchedule
 from jopt.wrappers._from_optax import from_optax
 from jopt.wrappers.lift import Lifted
 
 
+@checked
 def scale_by_backtracking_linesearch(
     max_backtracking_steps: int,
     slope_rtol: Number = 1e-4,
@@ -32,6 +34,7 @@ def scale_by_backtracking_linesearch(
     )
 
 
+@checked
 def scale_by_zoom_linesearch(
     max_linesearch_steps: int,
     max_learning_rate: Number | None = None,
@@ -51,6 +54,7 @@ def scale_by_zoom_linesearch(
     return from_optax("scale_by_zoom_linesearch", locals(), "max_linesearch_steps")
 
 
+@checked
 def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Lifted:
     """Multiply by a limited-memory inverse Hessian: optax's own, lifted.
 
@@ -59,6 +63,7 @@ def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Li
     return from_optax("scale_by_lbfgs", locals())
 
 
+@checked
 def lbfgs(
     learning_rate: ScalarOrSchedule | None = None,
     memory_size: int = 10,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from jopt._core import GradientTransformation, init_foreign, update_foreign
+from jopt._doors import checked
 from jopt._numbers import as_number
 from jopt._pytree import pytree, static
 from jopt.wrappers._factory import Settings, arguments
@@ -41,6 +42,7 @@ class Lifted(GradientTransformation):
         return self.factory(**numbers, **self.settings)
 
 
+@checked
 def lift(factory: Callable[..., Any], static: Iterable[str] = ()) -> Callable[..., Any]:
     """Return optax's `factory` with its numbers as leaves.
 
@@ -76,6 +78,7 @@ def _is_transformation(value: Any) -> bool:
     return isinstance(value, GradientTransformation)
 
 
+@checked
 def to_optax(tx: GradientTransformation) -> Any:
     """Return `tx` as optax's own named tuple, `GradientTransformationExtraArgs`.
 

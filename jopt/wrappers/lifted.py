@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 import jax
 
 from jopt._chain import Chain, chain
+from jopt._core import Transformation
+from jopt._doors import DType, checked
 from jopt._pytree import Number, PyTree
 from jopt.schedules import ScalarOrSchedule
 from jopt.transforms import identity, scale_by_learning_rate, trace
@@ -20,6 +22,7 @@ from jopt.wrappers.lift import Lifted
 _Mask: TypeAlias = PyTree | Callable[[PyTree], PyTree] | None
 
 
+@checked
 def hutchinson_estimator_diag_hessian(random_seed: jax.Array | None = None) -> Lifted:
     """Return an estimate of the Hessian's diagonal: optax's own, lifted.
 
@@ -29,6 +32,7 @@ def hutchinson_estimator_diag_hessian(random_seed: jax.Array | None = None) -> L
     return from_optax("hutchinson_estimator_diag_hessian", locals())
 
 
+@checked
 def sophia(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.965,
@@ -39,8 +43,8 @@ def sophia(
     gamma: Number = 0.01,
     clip_threshold: Number | None = 1.0,
     update_interval: int = 10,
-    hessian_diagonal_fn: Any = None,
-    mu_dtype: Any = None,
+    hessian_diagonal_fn: Transformation | None = None,
+    mu_dtype: DType = None,
     verbose: bool = False,
     print_win_rate_every_n_steps: int = 0,
 ) -> Lifted:
@@ -59,11 +63,12 @@ def sophia(
     return from_optax("sophia", given)
 
 
+@checked
 def scale_by_galore(
     rank: int = 128,
     update_proj_gap: int = 200,
     scale: Number = 1.0,
-    base_optimizer: Any = None,
+    base_optimizer: Transformation | None = None,
     weight_dimension_numbers: Any = None,
 ) -> Lifted:
     """Transform the gradients in subspaces of low rank: optax's own, lifted.
@@ -74,12 +79,13 @@ def scale_by_galore(
     return from_optax("scale_by_galore", locals())
 
 
+@checked
 def galore(
     learning_rate: ScalarOrSchedule,
     rank: int = 128,
     update_proj_gap: int = 200,
     scale: Number = 1.0,
-    base_optimizer: Any = None,
+    base_optimizer: Transformation | None = None,
     weight_decay: ScalarOrSchedule = 0.0,
     mask: _Mask = None,
     weight_dimension_numbers: Any = None,
@@ -91,6 +97,7 @@ def galore(
     return from_optax("galore", locals())
 
 
+@checked
 def scale_by_acprop(
     b1: Number = 0.9,
     b2: Number = 0.999,
@@ -101,6 +108,7 @@ def scale_by_acprop(
     return from_optax("scale_by_acprop", locals())
 
 
+@checked
 def acprop(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.9,
@@ -114,6 +122,7 @@ def acprop(
     return from_optax("acprop", locals())
 
 
+@checked
 def differentially_private_aggregate(
     l2_norm_clip: Number,
     noise_multiplier: Number,
@@ -139,6 +148,7 @@ def differentially_private_aggregate(
     return from_optax("differentially_private_aggregate", given, *fixed)
 
 
+@checked
 def dpsgd(
     learning_rate: ScalarOrSchedule,
     l2_norm_clip: Number,
@@ -159,7 +169,8 @@ def dpsgd(
     )
 
 
-def split_real_and_imaginary(inner: Any) -> Lifted:
+@checked
+def split_real_and_imaginary(inner: Transformation) -> Lifted:
     """Give `inner` each complex leaf as a pair of real ones: optax's own, lifted.
 
     inner: jopt's transformation or optax's; it gets no extra arguments.

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jopt._core import GradientTransformation, as_transformation
+from jopt._core import GradientTransformation, Transformation, as_transformation
 from jopt._leaves import map_leaves
 from jopt._numbers import increment, wide
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -65,7 +65,7 @@ class Lookahead(GradientTransformation):
     Zhang et al. 2019, https://arxiv.org/abs/1907.08610, Algorithm 1.
     """
 
-    fast_optimizer: Any
+    fast_optimizer: Transformation
     sync_period: Number
     slow_step_size: Number
     reset_state: bool = static(default=False)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import EmptyState, GradientTransformation, as_transformation
+from jopt._doors import DType
 from jopt._numbers import wide
 from jopt._pytree import Number, PyTree, check, pytree, static
 from jopt.transforms import ema
@@ -61,7 +62,7 @@ class MeasureWithEma(GradientTransformation):
     measure: Callable[[PyTree], PyTree]
     decay: Number
     debias: bool = static(default=True)
-    accumulator_dtype: Any = static(default=None)
+    accumulator_dtype: DType = static(default=None)
 
     def __post_init__(self):
         check(self, "decay", least=0, below=1)

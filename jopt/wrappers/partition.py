@@ -4,9 +4,10 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from jopt._core import GradientTransformation, as_transformation, joint
+from jopt._doors import checked, close_match
 from jopt._labels import Labels, Words, named
 from jopt._mask import Mask
-from jopt._pytree import PyTree, close_match, pytree, static
+from jopt._pytree import PyTree, pytree, static
 from jopt.wrappers.masked import Masked, MaskedState
 
 
@@ -92,6 +93,7 @@ def _listed(names: Iterable[Hashable]) -> str:
     return ", ".join(map(repr, names)) or "none"
 
 
+@checked
 def partition(
     transforms: Mapping[Any, Any],
     param_labels: PyTree | Callable[..., Any],

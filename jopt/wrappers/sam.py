@@ -1,6 +1,6 @@
 """SAM, sharpness-aware minimization, and the normalization that its ascent needs."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jopt._core import (
     EmptyState,
     GradientTransformation,
+    Transformation,
     as_transformation,
     joint,
     needed,
@@ -85,8 +86,8 @@ class Sam(GradientTransformation):
     Foret et al. 2020, https://arxiv.org/abs/2010.01412, Algorithm 1.
     """
 
-    optimizer: Any
-    adv_optimizer: Any
+    optimizer: Transformation
+    adv_optimizer: Transformation
     sync_period: int = static(default=2)
     reset_state: bool = static(default=True)
     opaque_mode: bool = static(default=False)

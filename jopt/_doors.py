@@ -1,0 +1,250 @@
+"""What an argument must be, as its annotation says: checked where it is given."""
+
+import difflib
+import functools
+import inspect
+import itertools
+import reprlib
+import sys
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Annotated, Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_ARRAYS = (jax.Array, np.ndarray, np.generic)
+
+
+class Kind(NamedTuple):
+    """What an argument must be, in words, and whether a value is."""
+
+    words: str
+    fits: Callable[[Any], bool]
+    error: type[Exception] = TypeError
+    hint: str = ""
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a real number that a float can hold, or an array of them."""
+    if isinstance(value, _ARRAYS):
+        kinds = (jnp.integer, jnp.floating)
+        return any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return isinstance(value, float) or hasattr(value, "__jax_array__")
+
+
+def is_array(value: Any) -> bool:
+    """Whether JAX takes it as an array: of numbers, bools or keys."""
+    if isinstance(value, (bool, float, complex)):
+        return True
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    return (
+        hasattr(value, "shape")
+        and kind not in tuple("OSUMm")
+        or hasattr(value, "__jax_array__")
+    )
+
+
+def is_integer(value: Any) -> bool:
+    """Whether it is an integer of 32 bits, signed or not."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return whole and -(2**31) <= value < 2**32
+
+
+def is_dtype(value: Any) -> bool:
+    """Whether it is a floating dtype, or None."""
+    if value is None:
+        return True
+    try:
+        return jnp.issubdtype(jnp.dtype(value), jnp.floating)
+    except TypeError:
+        return False
+
+
+DType: TypeAlias = Annotated[
+    Any, Kind("a floating dtype or None", is_dtype, hint="Give jnp.bfloat16, say.")
+]
+
+_KINDS: dict[Any, Kind] = {
+    float: Kind("a number", is_number),
+    int: Kind("an integer of 32 bits", is_integer),
+    bool: Kind("True or False", lambda value: isinstance(value, (bool, np.bool_))),
+    str: Kind("a string", lambda value: isinstance(value, str)),
+    type(None): Kind("None", lambda value: value is None),
+}
+_ARRAY = Kind("an array", lambda value: isinstance(value, _ARRAYS))
+
+
+def kind_of(annotation: Any) -> Kind | None:
+    """Return what an annotation asks of a value; None if that may be anything."""
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return parts[1]
+    if origin in (typing.Union, types.UnionType):
+        # A number may be an array of numbers: not any array.
+        single = [p for p in parts if p is not jax.Array or float not in parts]
+        kinds = [_ARRAY if p is jax.Array else kind_of(p) for p in single]
+        known = [kind for kind in kinds if kind is not None]
+        return _either(known) if len(known) == len(kinds) else None
+    if origin is typing.Literal:
+        words = f"one of {', '.join(map(str, parts))}"
+        return Kind(
+            words, lambda value: any(_same(value, p) for p in parts), ValueError
+        )
+    if annotation in _KINDS:
+        return _KINDS[annotation]
+    if origin is Callable:
+        return Kind("a function", callable)
+    if origin is tuple and parts[1:] == (...,):
+        return _tuple_of(kind_of(parts[0]))
+    cls = origin or annotation
+    # Of another class, of the user's or of JAX, anything alike may come.
+    ours = getattr(cls, "__module__", "").startswith(("jopt.", "collections.abc"))
+    if not isinstance(cls, type) or not ours or getattr(cls, "_is_protocol", False):
+        return None
+    return Kind(f"a {cls.__name__.lower()}", lambda value: isinstance(value, cls))
+
+
+def _either(kinds: list[Kind]) -> Kind:
+    words = list(dict.fromkeys(kind.words for kind in kinds))
+    # A schedule may be a bare function.
+    if "a schedule" in words:
+        words.remove("a function")
+    error = ValueError if any(k.error is ValueError for k in kinds) else TypeError
+    hint = " ".join(filter(None, (kind.hint for kind in kinds)))
+    fits = lambda value: any(kind.fits(value) for kind in kinds)  # noqa: E731
+    return Kind(" or ".join(words), fits, error, hint)
+
+
+def _tuple_of(kind: Kind | None) -> Kind:
+    each = kind or Kind("a value", lambda value: True)
+    name = each.words.removeprefix("a ").removeprefix("an ")
+    return Kind(
+        f"a list of {name}s",
+        lambda value: (
+            isinstance(value, (tuple, list, np.ndarray)) and all(map(each.fits, value))
+        ),
+    )
+
+
+def _same(value: Any, other: Any) -> bool:
+    return type(value) is type(other) and value == other
+
+
+def close_match(name: str, known: Iterable[str]) -> str:
+    """Return " (did you mean x?)" of the known name that is most like `name`, or ""."""
+    found = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {found[0]}?)" if found else ""
+
+
+def refusal(
+    title: str, name: str, value: Any, rule: str, error: type[Exception], hint: str = ""
+) -> Exception:
+    """Return the error that says in a sentence what an argument must be."""
+    sentence = f"{title}: {name} must be {rule}, got {shown(value)}. {hint}".rstrip()
+    made: Any = error(sentence)
+    made.refused = title, sentence, value
+    return made
+
+
+def shown(value: Any) -> str:
+    """Return a value as sentences show it, however long it is."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an integer of {value.bit_length()} bits"
+    return str(value) if isinstance(value, np.generic) else reprlib.repr(value)
+
+
+class Door:
+    """The arguments of a function, by their kinds."""
+
+    def __init__(
+        self,
+        name: Callable[[], str],
+        parameters: Iterable[inspect.Parameter],
+        asked: Collection[str] | None = None,
+    ):
+        self.name = name
+        listed = list(parameters)
+        asked = [p.name for p in listed] if asked is None else asked
+        self._kinds = {
+            p.name: kind_of(p.annotation) if p.name in asked else None for p in listed
+        }
+        self._needed = [
+            p.name
+            for p in listed
+            if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        ]
+        spread = [p.name for p in listed if p.kind is p.VAR_POSITIONAL]
+        positional = (
+            inspect.Parameter.POSITIONAL_ONLY,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        )
+        self._order = [p.name for p in listed if p.kind in positional]
+        self._spread = spread[0] if spread else None
+        self._takes_any = any(p.kind is p.VAR_KEYWORD for p in listed)
+
+    def check(self, title: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Raise a sentence for an argument that is missing, unknown or of no kind."""
+        given = list(self._given(args, kwargs))
+        names = {name for name, _ in given}
+        takes = f"its arguments are {', '.join(self._kinds)}"
+        if unknown := [] if self._takes_any else names - self._kinds.keys():
+            name = min(unknown)
+            raise TypeError(
+                f"{self.name()}() got an unexpected keyword argument {name!r}"
+                f"{close_match(name, self._kinds)}; {takes}."
+            )
+        if missing := [name for name in self._needed if name not in names]:
+            listed = ", ".join(missing)
+            raise TypeError(f"{self.name()}() is missing {listed}; {takes}.")
+        for name, value in given:
+            kind = self._kinds.get(name)
+            if kind is not None and not kind.fits(value):
+                raise refusal(title, name, value, kind.words, kind.error, kind.hint)
+
+    def named(
+        self, error: Any, title: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Say in the refusal of a part which argument of this function it is about."""
+        whose, sentence, value = getattr(error, "refused", (title, "", None))
+        for name, given in self._given(args, kwargs):
+            if whose != title and given is value:
+                error.args = (f"{sentence} This is {name} of {self.name()}.",)
+
+    def _given(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Iterator[tuple[str, Any]]:
+        rest = [] if self._spread is None else itertools.repeat(self._spread)
+        yield from zip(itertools.chain(self._order, rest), args, strict=False)
+        yield from kwargs.items()
+
+
+def checked(function: Callable[P, R]) -> Callable[P, R]:
+    """Check a function's arguments by their annotations.
+
+    A refusal by a part that the function makes says, too, which argument it is about.
+    """
+    title = function.__name__
+    door = Door(lambda: title, inspect.signature(function).parameters.values())
+
+    @functools.wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        door.check(title, args, kwargs)
+        try:
+            return function(*args, **kwargs)
+        except (TypeError, ValueError) as error:
+            door.named(error, title, args, kwargs)
+            raise
+
+    return called

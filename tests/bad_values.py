@@ -1,0 +1,426 @@
+"""Feed every public function of jopt bad arguments: each is accepted, or refused well.
+
+    python tests/bad_values.py [a part of the name]         prints what is not
+
+Refused well is a ValueError or a TypeError that jopt itself raises, in a sentence that
+names what was called, and the argument.
+"""
+
+import contextlib
+import functools
+import importlib
+import inspect
+import itertools
+import math
+import pkgutil
+import re
+import signal
+import sys
+import traceback
+import types
+import typing
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import small
+from flax import linen, nnx
+
+import jopt
+from jopt import sweep
+
+PACKAGE = Path(jopt.__file__).parent
+SECONDS = 5.0  # that a call may take, compiling included
+
+BAD: dict[str, Any] = {
+    "None": None,
+    "a string": "bad",
+    "a negative": -1,
+    "NaN": math.nan,
+    "infinity": math.inf,
+    "an empty list": [],
+    "10**400": 10**400,
+    "10**30": 10**30,
+    "10**12": 10**12,
+    "an object": object(),
+    "a complex number": 1j,
+}
+
+PARAMS = {"w": jnp.ones((4, 4)), "b": jnp.ones(4)}
+KEY = jax.random.key(0)
+
+
+class Called(NamedTuple):
+    """A public function, by the names that it is called by, and how it is called."""
+
+    names: tuple[str, ...]
+    function: Callable[..., Any]
+    arguments: tuple[str, ...]
+    call: Callable[[str, Any], Any]  # with that argument changed
+
+
+@functools.cache
+def adam() -> Any:
+    return jopt.adam(0.1)
+
+
+@functools.cache
+def trained() -> Any:
+    return jopt.TrainState.create(PARAMS, adam())
+
+
+@functools.cache
+def swept() -> sweep.SweepResult:
+    trials = sweep.grid(jopt.sgd, learning_rate=[0.1, 0.2])
+    return sweep.run(small.task(), trials, steps=2, segments=1, block=2)
+
+
+@functools.cache
+def mesh() -> Any:
+    auto = (jax.sharding.AxisType.Auto,)
+    made = jax.make_mesh((1,), ("data",), axis_types=auto)
+    return jax.sharding.NamedSharding(made, jax.sharding.PartitionSpec())
+
+
+@functools.cache
+def shardings() -> Any:
+    return jopt.state_sharding(jax.eval_shape(trained), mesh())
+
+
+def loss_fn(model: Any, batch: Any, key: Any) -> Any:
+    return jnp.mean((batch @ model["w"] + model["b"]) ** 2)
+
+
+def identity(x: Any, *others: Any) -> Any:
+    return x
+
+
+def true(*_: Any, **__: Any) -> Any:
+    return jnp.array(True)
+
+
+def sweepable(learning_rate: Any) -> Any:
+    return jopt.sgd(learning_rate)
+
+
+# A good argument, made when it is asked for: by function and name, or by name alone.
+GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
+    "tx": adam,
+    "inner": adam,
+    "opt": adam,
+    "optimizer": adam,
+    "fast_optimizer": adam,
+    "base_optimizer": adam,
+    "adv_optimizer": adam,
+    "params": lambda: PARAMS,
+    "updates": lambda: PARAMS,
+    "tree": lambda: PARAMS,
+    "model": lambda: PARAMS,
+    "key": lambda: KEY,
+    "mask": lambda: True,
+    "freeze_mask": lambda: True,
+    "param_labels": lambda: "a",
+    "transforms": lambda: {"a": adam()},
+    "loss_fn": lambda: loss_fn,
+    "batch": lambda: jnp.ones((8, 4)),
+    "task": small.task,
+    "trials": lambda: sweep.grid(jopt.sgd, learning_rate=[0.1, 0.2]),
+    "factory": lambda: sweepable,
+    "inner_factory": lambda: jopt.sgd,
+    "should_transform_fn": lambda: true,
+    "should_skip_update_fn": lambda: jopt.skip_not_finite,
+    "init_step": lambda: ("distance", 0.1),
+    "kind": lambda: "distance",
+    "interpolate_type": lambda: "linear",
+    "step": lambda: jnp.int32(0),
+    "gradient_step": lambda: jnp.int32(0),
+    "decay_rate": lambda: 0.5,
+    "warmup_steps": lambda: 2,
+    "decay_steps": lambda: 10,
+    "pct_start": lambda: 0.3,
+    "low": lambda: 1.0,
+    "high": lambda: 2.0,
+    "cosine_kwargs": lambda: [
+        {"init_value": 0.0, "peak_value": 1.0, "warmup_steps": 1, "decay_steps": 4}
+    ],
+    "measures": lambda: {"norm": jopt.global_norm},
+    "measure": lambda: jopt.global_norm,
+    "measure_name": lambda: "norm",
+    "result": swept,
+    "precision": jopt.Precision,
+    "loss_scale": jopt.LossScale,
+    "momentum": lambda: 0.5,
+    "learning_rate": lambda: 0.1,
+}
+
+
+MORE: dict[str, dict[str, Any]] = {
+    "grid": {"learning_rate": [0.1]},
+    "sample": {"learning_rate": sweep.log_uniform(1e-3, 1)},
+    "run": {"steps": 1, "segments": 1, "block": 1},
+    "lr_range": {"steps": 5, "rates": 5, "block": 15},
+    "replace": {"learning_rate": 0.1},
+}
+
+# Objects that are not made by calling their class.
+OBJECTS: dict[str, Callable[[], Any]] = {
+    "TrainState": trained,
+    "SweepResult": swept,
+}
+
+# Methods that jopt calls, on what it has made.
+PROTOCOL = ("parts", "groups", "labels")
+
+# What is not asked, and why.
+EXCEPTIONS: dict[str, str] = {}
+
+
+ROOMS = ("", "sweep", "training", "schedules", "transforms", "wrappers", "optimizers")
+ROOMS += ("contrib",)
+# Files, whose public names are what they define.
+FILES = tuple(
+    f"{package}.{module.name}"
+    for package in ("tasks", "integrations")
+    for module in pkgutil.iter_modules([str(PACKAGE / package)])
+    if not module.name.startswith("_")
+)
+
+
+def public() -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every public function and class of jopt, with its names."""
+    found: dict[int, tuple[list[str], Any]] = {}
+    for room in (*ROOMS, *FILES):
+        module = importlib.import_module(f"jopt.{room}".rstrip("."))
+        for name in dir(module):
+            value = getattr(module, name)
+            here = (
+                room not in FILES or getattr(value, "__module__", "") == module.__name__
+            )
+            if not name.startswith("_") and is_asked(value) and here:
+                found.setdefault(id(value), ([], value))[0].append(name)
+    for names, value in found.values():
+        yield tuple(dict.fromkeys(names)), value
+
+
+def is_asked(value: Any) -> bool:
+    """Whether it is a function or a class of jopt that takes what a user gives.
+
+    Not so: optax's own objects, which jopt passes on under its name; named tuples,
+    which are records of any values; Flax's modules, whose layers check.
+    """
+    if not isinstance(value, (type, types.FunctionType)) and not hasattr(
+        value, "__wrapped__"
+    ):
+        return False
+    record = isinstance(value, type) and issubclass(value, (tuple, nnx.Module))
+    flax = isinstance(value, type) and issubclass(value, linen.Module)
+    return value.__module__.split(".")[0] == "jopt" and not record and not flax
+
+
+def good(names: tuple[str, ...], parameter: inspect.Parameter) -> Any:
+    """A good argument of the function of these names."""
+    keys = [*((name, parameter.name) for name in names), parameter.name]
+    for key in keys:
+        if key in GOOD:
+            return GOOD[key]()
+    return of(parameter.annotation)
+
+
+def of(annotation: Any) -> Any:
+    """A value that an annotation names."""
+    arguments = typing.get_args(annotation)
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return of(arguments[0])
+    if origin is typing.Literal:
+        return arguments[0]
+    if origin is Callable:
+        return identity
+    if origin in (typing.Union, types.UnionType):
+        return of(float if float in arguments else arguments[0])
+    values = {float: 0.5, int: 2, bool: True, str: "x", dict: {}, tuple: (), list: []}
+    values[jax.Array] = jnp.ones(2)
+    return values.get(origin or annotation)
+
+
+def parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    listed = inspect.signature(function).parameters.values()
+    return [p for p in listed if p.name != "self"]
+
+
+def calls() -> Iterator[Called]:
+    """Every public function, and every public method of an object."""
+    for names, value in public():
+        if names[0] in EXCEPTIONS or inspect.isabstract(value):
+            continue
+        if not getattr(value, "_is_protocol", False):
+            yield called(names, value)
+        if isinstance(value, type):
+            yield from methods(names, value)
+
+
+def called(names: tuple[str, ...], function: Callable[..., Any]) -> Called:
+    listed = parameters(function)
+    needed = [p for p in listed if p.default is p.empty and p.kind not in SPREAD]
+
+    def call(argument: str, value: Any) -> Any:
+        given = {p.name: good(names, p) for p in needed if p.name != argument}
+        spread = [p for p in listed if p.name == argument and p.kind in SPREAD]
+        if spread and spread[0].kind is inspect.Parameter.VAR_POSITIONAL:
+            return function(*given.values(), value)
+        extra = MORE.get(names[0], {})
+        if spread:
+            return function(**given, **{next(iter(extra or {"x": 0})): value})
+        positional = [p for p in needed if p.kind is inspect.Parameter.POSITIONAL_ONLY]
+        if positional:
+            order = {**given, argument: value}
+            return function(*(order[p.name] for p in needed))
+        return function(**{**extra, **given, argument: value})
+
+    return Called(names, function, tuple(p.name for p in listed), call)
+
+
+SPREAD = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def methods(names: tuple[str, ...], cls: type) -> Iterator[Called]:
+    made = functools.cache(lambda: instance(names, cls))
+    for name, value in inspect.getmembers(cls):
+        of_jopt = getattr(value, "__module__", "") or ""
+        if name.startswith("_") or not of_jopt.startswith("jopt") or name in PROTOCOL:
+            continue
+        if not inspect.isroutine(value) or f"{names[0]}.{name}" in EXCEPTIONS:
+            continue
+        titles = tuple(f"{n}.{name}" for n in names)
+        if inspect.ismethod(value):  # of the class
+            yield called(titles, value)
+        elif issubclass(cls, jopt.GradientTransformation) and name in (
+            "init",
+            "update",
+        ):
+            yield transforming(names, name, made)
+        else:
+            yield called_on(titles, name, value, made)
+
+
+def called_on(
+    titles: tuple[str, ...], name: str, method: Any, made: Callable[[], Any]
+) -> Called:
+    found = called(titles, method)
+
+    def call(argument: str, value: Any) -> Any:
+        return called(titles, getattr(made(), name)).call(argument, value)
+
+    return found._replace(call=call)
+
+
+def transforming(names: tuple[str, ...], name: str, made: Callable[[], Any]) -> Called:
+    """`init` or `update` of a transformation, traced and not compiled."""
+    traced = functools.cache(lambda: jax.eval_shape(made().init, PARAMS))
+    arguments = ("params",) if name == "init" else ("updates", "state", "params")
+
+    def call(argument: str, value: Any) -> Any:
+        tx = made()
+        if name == "init":
+            return jax.eval_shape(lambda: tx.init(value))
+        given = {"updates": PARAMS, "state": traced(), "params": PARAMS}
+        del given[argument]
+        return jax.eval_shape(lambda g: tx.update(**g, **{argument: value}), given)
+
+    title = tuple(f"{n}.{name}" for n in names)
+    return Called(title, made, arguments, call)
+
+
+def instance(names: tuple[str, ...], cls: type) -> Any:
+    if names[0] in OBJECTS:
+        return OBJECTS[names[0]]()
+    needed = [p for p in parameters(cls) if p.default is p.empty]
+    return cls(**{p.name: good(names, p) for p in needed})
+
+
+class Verdict(NamedTuple):
+    """What is wrong with how a call ended, and the call."""
+
+    name: str
+    argument: str
+    value: str
+    wrong: str
+
+
+def judged(function: Called, argument: str, title: str) -> Verdict | None:
+    """What is wrong with how a bad argument is met, or None."""
+    wrong = None
+    try:
+        with limited(SECONDS), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            used(function.call(argument, BAD[title]))
+    except (ValueError, TypeError) as error:
+        wrong = unsaid(function, argument, error)
+    except Exception as error:  # whatever it is, it is wrong
+        wrong = f"{type(error).__name__}: {str(error)[:150]}"
+    return wrong and Verdict(function.names[0], argument, title, wrong)
+
+
+def unsaid(function: Called, argument: str, error: Exception) -> str | None:
+    """What a refusal does not say, or None."""
+    said = " ".join(str(error).split())
+    frames = traceback.extract_tb(error.__traceback__)
+    last = Path(frames[-1].filename)
+    words = set(re.findall(r"\w+", said))
+    # A method is named by its class: of an object that has several, by one of them.
+    titles = {part for name in function.names for part in name.split(".")}
+    if PACKAGE not in last.parents and last != Path(__file__):
+        return f"raised in {last.name}: {said[:150]}"
+    if not titles & words:
+        return f"does not name {function.names[0]}: {said[:150]}"
+    if not {argument, *ALIKE.get(argument, ())} & words:
+        return f"does not name {argument}: {said[:150]}"
+    return None
+
+
+ALIKE = {"updates": ("gradients",), "self": ()}
+
+
+def used(made: Any) -> None:
+    """What was accepted must be of use: no error comes late."""
+    if isinstance(made, jopt.GradientTransformation):
+        jax.eval_shape(made.init, PARAMS)
+    elif isinstance(made, jopt.Schedule):
+        jax.eval_shape(made, 3)
+
+
+@contextlib.contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    def late(*_: Any) -> None:
+        raise TimeoutError(f"took more than {seconds:g} seconds")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def wrong(functions: Any, titles: Any = tuple(BAD)) -> Iterator[Verdict]:
+    for function in functions:
+        for argument, title in itertools.product(function.arguments, titles):
+            verdict = judged(function, argument, title)
+            if verdict is not None:
+                yield verdict
+
+
+if __name__ == "__main__":
+    part = sys.argv[1] if len(sys.argv) > 1 else ""
+    asked, number = [c for c in calls() if any(part in n for n in c.names)], 0
+    for verdict in wrong(asked):
+        number += 1
+        print(
+            f"{verdict.name}({verdict.argument}={verdict.value}) {verdict.wrong}",
+            flush=True,
+        )
+    print(number, "of", len(BAD) * sum(len(c.arguments) for c in asked))
