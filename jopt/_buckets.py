@@ -10,7 +10,7 @@ from jax.core import Tracer
 from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 
 from jopt._core import GradientTransformation
-from jopt._doors import checked
+from jopt._doors import Arrays, checked
 from jopt._layout import Layout
 from jopt._numbers import dtype_of
 from jopt._pytree import PyTree
@@ -125,7 +125,7 @@ class Buckets:
 
 @checked
 def pack(
-    tree: PyTree,
+    tree: Arrays,
     tx: GradientTransformation | None = None,
     most: int = MOST,
     shards: int = 1,
@@ -164,7 +164,7 @@ def pack(
 
 
 @checked
-def pack_like(packed: PyTree, tree: PyTree) -> PyTree:
+def pack_like(packed: Arrays, tree: Arrays) -> PyTree:
     """Return `tree` in the layout of `packed`: of every `Buckets` node that it has.
 
     tree: like `unpack(packed)`, in shapes and paths; gradients, or another state.
@@ -183,7 +183,7 @@ def laid_out(packed: PyTree, leaves: Sequence[Any]) -> PyTree:
 
 
 @checked
-def unpack(tree: PyTree, true: jax.Array | None = None) -> PyTree:
+def unpack(tree: Arrays, true: jax.Array | None = None) -> PyTree:
     """Return `tree` with the user's tree in the place of every `Buckets` node.
 
     true: for a step to be compiled, see `Buckets.tree`.
@@ -196,7 +196,7 @@ def unpack(tree: PyTree, true: jax.Array | None = None) -> PyTree:
 
 
 def check_like(
-    packed: PyTree, tree: PyTree, dtypes: bool = False, where: str = "pack_like"
+    packed: PyTree, tree: Arrays, dtypes: bool = False, where: str = "pack_like"
 ) -> list[Any]:
     """Return the leaves of `tree` in the order of those of `unpack(packed)`.
 

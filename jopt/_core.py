@@ -164,7 +164,7 @@ def _compiled(update: Callable[..., Any]) -> Callable[..., Any]:
                 return program(self, updates, state, params, extra)
             # Functions and strings: the caller's own jit, if any, compiles this one.
             return update(wide_numbers(self), updates, state, params, **extra)
-        except (TypeError, AttributeError):
+        except (TypeError, AttributeError, OverflowError):
             # Only now: an update that goes well pays for no check.
             _check_update(self, updates, state, params)
             raise

@@ -1,5 +1,6 @@
 """What an argument must be, as its annotation says: checked where it is given."""
 
+import contextlib
 import difflib
 import functools
 import inspect
@@ -9,7 +10,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Annotated, Any, NamedTuple, ParamSpec, TypeAlias, TypeVar
+from typing import Annotated, Any, NamedTuple, ParamSpec, TypeAlias, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,7 @@ class Kind(NamedTuple):
     fits: Callable[[Any], bool]
     error: type[Exception] = TypeError
     hint: str = ""
+    late: bool = False  # asked only after the function failed: it reads every leaf
 
 
 def is_number(value: Any) -> bool:
@@ -45,19 +47,33 @@ def is_array(value: Any) -> bool:
     if isinstance(value, (bool, float, complex)):
         return True
     if isinstance(value, int):
-        return -(2**63) <= value < 2**63
-    kind = getattr(getattr(value, "dtype", None), "kind", "")
-    return (
-        hasattr(value, "shape")
-        and kind not in tuple("OSUMm")
-        or hasattr(value, "__jax_array__")
-    )
+        return -(2**31) <= value < 2**31
+    kind = getattr(getattr(value, "dtype", None), "kind", "O")
+    numeric = hasattr(value, "shape") and kind not in tuple("OSUMm")
+    key = isinstance(value, jax.Array)
+    return numeric or key or hasattr(value, "__jax_array__")
 
 
 def is_integer(value: Any) -> bool:
     """Whether it is an integer of 32 bits, signed or not."""
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     return whole and -(2**31) <= value < 2**32
+
+
+def _is_count(value: Any) -> bool:
+    return is_integer(value) and 1 <= value < 2**31
+
+
+def _is_key(value: Any) -> bool:
+    return value is None or is_integer(value) or isinstance(value, _ARRAYS)
+
+
+def _is_tree(value: Any) -> bool:
+    return value is not None and all(map(is_array, jax.tree.leaves(value)))
+
+
+def _is_state(value: Any) -> bool:
+    return not jax.tree_util.all_leaves([value]) and value is not None
 
 
 def is_dtype(value: Any) -> bool:
@@ -72,6 +88,15 @@ def is_dtype(value: Any) -> bool:
 
 DType: TypeAlias = Annotated[
     Any, Kind("a floating dtype or None", is_dtype, hint="Give jnp.bfloat16, say.")
+]
+
+Count: TypeAlias = Annotated[int, Kind("an integer from 1 to 2**31 - 1", _is_count)]
+Key: TypeAlias = Annotated[
+    Any, Kind("a key of jax.random.key, an integer of 32 bits or None", _is_key)
+]
+Arrays: TypeAlias = Annotated[Any, Kind("a tree of arrays", _is_tree, late=True)]
+State: TypeAlias = Annotated[
+    Any, Kind("the state that init returned", _is_state, late=True)
 ]
 
 _KINDS: dict[Any, Kind] = {
@@ -104,8 +129,8 @@ def kind_of(annotation: Any) -> Kind | None:
         return _KINDS[annotation]
     if origin is Callable:
         return Kind("a function", callable)
-    if origin is tuple and parts[1:] == (...,):
-        return _tuple_of(kind_of(parts[0]))
+    if origin is tuple and parts:
+        return _tuple_of(kind_of(parts[0]), None if parts[1:] == (...,) else len(parts))
     cls = origin or annotation
     # Of another class, of the user's or of JAX, anything alike may come.
     ours = getattr(cls, "__module__", "").startswith(("jopt.", "collections.abc"))
@@ -125,15 +150,17 @@ def _either(kinds: list[Kind]) -> Kind:
     return Kind(" or ".join(words), fits, error, hint)
 
 
-def _tuple_of(kind: Kind | None) -> Kind:
+def _tuple_of(kind: Kind | None, size: int | None) -> Kind:
     each = kind or Kind("a value", lambda value: True)
     name = each.words.removeprefix("a ").removeprefix("an ")
-    return Kind(
-        f"a list of {name}s",
-        lambda value: (
-            isinstance(value, (tuple, list, np.ndarray)) and all(map(each.fits, value))
-        ),
-    )
+
+    def fits(value: Any) -> bool:
+        listed = (
+            isinstance(value, (tuple, list, *_ARRAYS)) and getattr(value, "ndim", 1) > 0
+        )
+        return listed and size in (None, len(value)) and all(map(each.fits, value))
+
+    return Kind(f"a tuple of {size or 'any'} {name}s".replace("any ", ""), fits)
 
 
 def _same(value: Any, other: Any) -> bool:
@@ -156,10 +183,22 @@ def refusal(
     return made
 
 
+@contextlib.contextmanager
+def refused(value: Any) -> Iterator[None]:
+    """Let an error about `value` say, too, which argument of a function that is."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        cast(Any, error).refused = "", str(error), value
+        raise
+
+
 def shown(value: Any) -> str:
     """Return a value as sentences show it, however long it is."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"the function {value.__qualname__}"
     if isinstance(value, int) and value.bit_length() > 128:
         return f"an integer of {value.bit_length()} bits"
     return str(value) if isinstance(value, np.generic) else reprlib.repr(value)
@@ -208,9 +247,27 @@ class Door:
         if missing := [name for name in self._needed if name not in names]:
             listed = ", ".join(missing)
             raise TypeError(f"{self.name()}() is missing {listed}; {takes}.")
+        self._check_kinds(title, given, late=False)
+
+    def explain(
+        self,
+        error: Exception,
+        title: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        """Raise a sentence if an argument that is asked late is why this error came."""
+        given = self._given(args, kwargs)
+        if not hasattr(error, "refused"):
+            self._check_kinds(title, given, late=True)
+        self.named(error, title, args, kwargs)
+
+    def _check_kinds(
+        self, title: str, given: Iterable[tuple[str, Any]], *, late: bool
+    ) -> None:
         for name, value in given:
             kind = self._kinds.get(name)
-            if kind is not None and not kind.fits(value):
+            if kind is not None and kind.late is late and not kind.fits(value):
                 raise refusal(title, name, value, kind.words, kind.error, kind.hint)
 
     def named(
@@ -243,8 +300,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         door.check(title, args, kwargs)
         try:
             return function(*args, **kwargs)
-        except (TypeError, ValueError) as error:
-            door.named(error, title, args, kwargs)
+        except Exception as error:
+            door.explain(error, title, args, kwargs)
             raise
 
     return called

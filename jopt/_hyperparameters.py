@@ -3,24 +3,25 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import GetAttrKey, tree_leaves_with_path
 
-from jopt._core import GradientTransformation
-from jopt._doors import checked, close_match
+from jopt._core import GradientTransformation, Transformation
+from jopt._doors import Kind, State, checked, close_match
 from jopt._pytree import PyTree
 from jopt.schedules import Schedule
 
 Tx = TypeVar("Tx")
 Path = tuple[str, ...]
+_REPLACED = Kind("a transformation or a schedule", lambda value: bool(_children(value)))
 
 
 @checked
-def hyperparameters(tx: GradientTransformation, state: PyTree) -> dict[str, Any]:
+def hyperparameters(tx: Transformation, state: State) -> dict[str, Any]:
     """Return every current number of `tx` by name, schedules at the state's step.
 
         tx = jopt.adamw(jopt.linear_schedule(1e-3, 0.0, 100))
@@ -36,7 +37,7 @@ def hyperparameters(tx: GradientTransformation, state: PyTree) -> dict[str, Any]
 
 
 @checked
-def replace(tx: Tx, **changes: Any) -> Tx:
+def replace(tx: Annotated[Tx, _REPLACED], **changes: Any) -> Tx:
     """Return `tx` with the named numbers, schedules or static fields changed.
 
         jopt.replace(tx, learning_rate=1e-4)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr, tree_leaves_with_path
 
+from jopt._doors import Arrays, checked
 from jopt._numbers import abs_sq, dtype_of, root, wide, wide_dtype
 from jopt._pytree import PyTree
 
@@ -77,9 +78,9 @@ def leaves_like(reference: PyTree, tree: PyTree, title: str = "") -> list[Any]:
     where = [f"{only_ours} is only in the gradients"] if only_ours is not None else []
     where += [f"{only_theirs} is only in the params"] if only_theirs is not None else []
     raise ValueError(
-        f"{title}The gradients must be a tree like the params (and the state made of them), "
-        f"but {' and '.join(where)}; differentiate with respect to the params that "
-        "init was given."
+        f"{title}The gradients must be a tree like the params (and the state made of "
+        f"them), but {' and '.join(where)}; differentiate with respect to the params "
+        "that init was given."
     )
 
 
@@ -123,8 +124,9 @@ def all_finite(tree: PyTree) -> jax.Array:
     return jnp.stack(found).all() if found else jnp.array(True)
 
 
+@checked
 @jax.jit
-def global_norm(updates: PyTree) -> jax.Array:
+def global_norm(updates: Arrays) -> jax.Array:
     """Return the root of the sum of the squares of all leaves.
 
     Summed in at least float32, whatever the leaves' dtypes; the result is a scalar.
@@ -153,8 +155,9 @@ def copied(params: PyTree, *, dtype: Any = None) -> PyTree:
     return jax.tree.map(leaf, params)
 
 
+@checked
 @jax.jit
-def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
+def apply_updates(params: Arrays, updates: Arrays) -> PyTree:
     """Return `params + updates` in the params' dtypes, added in at least float32.
 
     Integers are added as integers: a frozen key or counter stays what it is.
@@ -165,8 +168,9 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
         return p + jnp.asarray(u, dtype_of(p)) if whole else total
 
     leaves, structure = jax.tree.flatten(params)
+    others = leaves_like(params, updates, "apply_updates: ")
     total = jax.tree.leaves(map_leaves(lambda p, u: p + u, params, updates))
-    return structure.unflatten(map(exact, leaves, leaves_like(params, updates), total))
+    return structure.unflatten(map(exact, leaves, others, total))
 
 
 def stored(new: PyTree, old: PyTree) -> PyTree:

@@ -8,6 +8,7 @@ import operator
 import reprlib
 import sys
 import typing
+from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar, cast, dataclass_transform
 
 import jax
@@ -53,7 +54,7 @@ def pytree(cls: type[T]) -> type[T]:
     dataclass_init.__qualname__ = cls.__name__  # as Python's own errors call it
     parameters = list(inspect.signature(dataclass_init).parameters.values())[1:]
     # Of leaves that are no numbers JAX and users make what they like: shardings, say.
-    asked = {f.name for f in fields if f.name in fixed or _is_numeric(f.type)}
+    asked = {f.name for f in fields if f.name in fixed or _is_asked(f.type)}
     door = Door(lambda: _factory_name(made), parameters, asked)
 
     @functools.wraps(dataclass_init)
@@ -61,8 +62,8 @@ def pytree(cls: type[T]) -> type[T]:
         door.check(cls.__name__, args, kwargs)
         try:
             dataclass_init(self, *args, **kwargs)
-        except (TypeError, ValueError) as error:
-            door.named(error, cls.__name__, args, kwargs)
+        except Exception as error:
+            door.explain(error, cls.__name__, args, kwargs)
             raise
         for name in leaves:
             value = self.__dict__[name]
@@ -126,7 +127,7 @@ def check(
         if not isinstance(value, (int, float, np.number)):
             continue
         broken = [
-            "finite" if limit == math.inf else f"{words} {limit:g}"
+            "finite" if (words, limit) == ("below", math.inf) else f"{words} {limit:g}"
             for words, (limit, kept) in rules.items()
             if limit is not None and not kept(value, limit)
         ]
@@ -135,9 +136,9 @@ def check(
             raise refusal(title, field, value, rule, ValueError, hint)
 
 
-def _is_numeric(annotation: Any) -> bool:
-    annotated = typing.get_origin(annotation) is typing.Annotated
-    return annotated or float in typing.get_args(annotation)
+def _is_asked(annotation: Any) -> bool:
+    kinds = [typing.get_origin(annotation), *typing.get_args(annotation)]
+    return any(kind in kinds for kind in (typing.Annotated, Callable, float))
 
 
 def _factory_name(cls: type) -> str:

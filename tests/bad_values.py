@@ -16,6 +16,7 @@ import pkgutil
 import re
 import signal
 import sys
+import time
 import traceback
 import types
 import typing
@@ -49,7 +50,7 @@ BAD: dict[str, Any] = {
     "a complex number": 1j,
 }
 
-PARAMS = {"w": jnp.ones((4, 4)), "b": jnp.ones(4)}
+PARAMS = {"w": jnp.ones((4, 4)), "b": jnp.ones((4, 4))}
 KEY = jax.random.key(0)
 
 
@@ -133,6 +134,15 @@ GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
     "should_transform_fn": lambda: true,
     "should_skip_update_fn": lambda: jopt.skip_not_finite,
     "init_step": lambda: ("distance", 0.1),
+    "every": lambda: 2,
+    "every_k_schedule": lambda: 2,
+    "sync_period": lambda: 2,
+    "grads": lambda: PARAMS,
+    "new_tensors": lambda: PARAMS,
+    "old_tensors": lambda: PARAMS,
+    "steps": lambda: 5,
+    ("ema_params", "state"): lambda: jopt.parameter_ema(0.9).init(PARAMS),
+    "like": lambda: PARAMS,
     "kind": lambda: "distance",
     "interpolate_type": lambda: "linear",
     "step": lambda: jnp.int32(0),
@@ -160,6 +170,7 @@ GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
 MORE: dict[str, dict[str, Any]] = {
     "grid": {"learning_rate": [0.1]},
     "sample": {"learning_rate": sweep.log_uniform(1e-3, 1)},
+    "differentially_private_aggregate": {"key": 0},
     "run": {"steps": 1, "segments": 1, "block": 1},
     "lr_range": {"steps": 5, "rates": 5, "block": 15},
     "replace": {"learning_rate": 0.1},
@@ -268,19 +279,17 @@ def called(names: tuple[str, ...], function: Callable[..., Any]) -> Called:
 
     def call(argument: str, value: Any) -> Any:
         given = {p.name: good(names, p) for p in needed if p.name != argument}
-        spread = [p for p in listed if p.name == argument and p.kind in SPREAD]
-        if spread and spread[0].kind is inspect.Parameter.VAR_POSITIONAL:
+        if any(p.name == argument and p.kind is p.VAR_POSITIONAL for p in listed):
             return function(*given.values(), value)
         extra = MORE.get(names[0], {})
-        if spread:
-            return function(**given, **{next(iter(extra or {"x": 0})): value})
         positional = [p for p in needed if p.kind is inspect.Parameter.POSITIONAL_ONLY]
         if positional:
             order = {**given, argument: value}
             return function(*(order[p.name] for p in needed))
         return function(**{**extra, **given, argument: value})
 
-    return Called(names, function, tuple(p.name for p in listed), call)
+    arguments = tuple(p.name for p in listed if p.kind is not p.VAR_KEYWORD)
+    return Called(names, function, (*arguments, *MORE.get(names[0], {})), call)
 
 
 SPREAD = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -352,19 +361,22 @@ class Verdict(NamedTuple):
 
 def judged(function: Called, argument: str, title: str) -> Verdict | None:
     """What is wrong with how a bad argument is met, or None."""
-    wrong = None
+    wrong = made = None
     try:
         with limited(SECONDS), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            used(function.call(argument, BAD[title]))
+            made = function.call(argument, BAD[title])
+            used(made)
     except (ValueError, TypeError) as error:
-        wrong = unsaid(function, argument, error)
+        wrong = unsaid(function, argument, error, late=made is not None)
     except Exception as error:  # whatever it is, it is wrong
         wrong = f"{type(error).__name__}: {str(error)[:150]}"
     return wrong and Verdict(function.names[0], argument, title, wrong)
 
 
-def unsaid(function: Called, argument: str, error: Exception) -> str | None:
+def unsaid(
+    function: Called, argument: str, error: Exception, *, late: bool
+) -> str | None:
     """What a refusal does not say, or None."""
     said = " ".join(str(error).split())
     frames = traceback.extract_tb(error.__traceback__)
@@ -374,6 +386,8 @@ def unsaid(function: Called, argument: str, error: Exception) -> str | None:
     titles = {part for name in function.names for part in name.split(".")}
     if PACKAGE not in last.parents and last != Path(__file__):
         return f"raised in {last.name}: {said[:150]}"
+    if late:  # what fits no params is known with the params
+        return None
     if not titles & words:
         return f"does not name {function.names[0]}: {said[:150]}"
     if not {argument, *ALIKE.get(argument, ())} & words:
@@ -415,12 +429,10 @@ def wrong(functions: Any, titles: Any = tuple(BAD)) -> Iterator[Verdict]:
 
 
 if __name__ == "__main__":
-    part = sys.argv[1] if len(sys.argv) > 1 else ""
-    asked, number = [c for c in calls() if any(part in n for n in c.names)], 0
+    asked = [c for c in calls() if any(re.search(sys.argv[1], n) for n in c.names)]
+    number, started = 0, time.monotonic()
     for verdict in wrong(asked):
         number += 1
-        print(
-            f"{verdict.name}({verdict.argument}={verdict.value}) {verdict.wrong}",
-            flush=True,
-        )
-    print(number, "of", len(BAD) * sum(len(c.arguments) for c in asked))
+        print("{}({}={}) {}".format(*verdict), flush=True)
+    total = len(BAD) * sum(len(c.arguments) for c in asked)
+    print(number, "of", total, f"in {time.monotonic() - started:.0f} s")

@@ -1,7 +1,5 @@
 """Steps by sign: of the gradient, of its running mean."""
 
-from typing import Any
-
 import jax.numpy as jnp
 
 from jopt._chain import Chain, chain

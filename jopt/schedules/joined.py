@@ -1,15 +1,22 @@
 """Schedules in turn: any, and cosines that restart."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 
-from jopt._doors import checked
+from jopt._doors import Kind, checked
 from jopt._pytree import Number, pytree
 from jopt.schedules._schedule import Schedule, as_schedule
 from jopt.schedules._shapes import floats
 from jopt.schedules.warmup import WarmupCosineDecaySchedule
+
+
+def _are_schedules(given: Any) -> bool:
+    return isinstance(given, (list, tuple)) and all(map(callable, given))
+
+
+_SCHEDULES = Kind("a list of schedules, or functions of the step", _are_schedules)
 
 
 @pytree
@@ -25,8 +32,8 @@ class JoinedSchedules(Schedule):
     Raises a ValueError if the lengths do not fit.
     """
 
-    schedules: Sequence[Any]
-    boundaries: Sequence[Number]
+    schedules: Annotated[Sequence[Any], _SCHEDULES]
+    boundaries: tuple[Number, ...]
 
     def __post_init__(self):
         self.__dict__["schedules"] = tuple(map(as_schedule, self.schedules))
@@ -76,11 +83,21 @@ def _in_turn(count, schedules, boundaries):
     return value
 
 
+def _are_cycles(given: Any) -> bool:
+    listed = isinstance(given, Iterable) and not isinstance(given, (str, Mapping))
+    return listed and all(isinstance(cycle, Mapping) for cycle in given)
+
+
+_CYCLES = Kind(
+    "a list of dicts, of warmup_cosine_decay_schedule's arguments", _are_cycles
+)
 join_schedules = JoinedSchedules
 
 
 @checked
-def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Number]]) -> SgdrSchedule:
+def sgdr_schedule(
+    cosine_kwargs: Annotated[Iterable[Mapping[str, Number]], _CYCLES],
+) -> SgdrSchedule:
     """Restart a warmup and a cosine decay again and again.
 
         jopt.sgdr_schedule([

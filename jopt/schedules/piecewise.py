@@ -1,17 +1,28 @@
 """Schedules given by boundaries and scales: in steps, or between the steps."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
 
-from jopt._doors import checked
+from jopt._doors import Kind, checked
 from jopt._pytree import Number, pytree, static
 from jopt.schedules._schedule import Schedule
 from jopt.schedules._shapes import WAYS, floats, interpolate
 
-_Pieces: TypeAlias = Mapping[int, Number] | Sequence[tuple[Any, Any]] | None
+
+def _are_pieces(given: Any) -> bool:
+    if given is None or isinstance(given, Mapping):
+        return True
+    pairs = given if isinstance(given, (list, tuple)) else [None]
+    return all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs)
+
+
+_Pieces: TypeAlias = Annotated[
+    Mapping[int, Number] | Sequence[tuple[Any, Any]] | None,
+    Kind("a dict of a scale by boundary, pairs of the two or None", _are_pieces),
+]
 
 
 @pytree

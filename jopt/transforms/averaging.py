@@ -3,14 +3,16 @@
 import jax
 import jax.numpy as jnp
 
+from jopt._doors import Arrays, checked
 from jopt._leaves import map_leaves
 from jopt._numbers import mix, wide
 from jopt._pytree import Number, PyTree
 
 
+@checked
 @jax.jit
 def incremental_update(
-    new_tensors: PyTree, old_tensors: PyTree, step_size: Number
+    new_tensors: Arrays, old_tensors: Arrays, step_size: Number
 ) -> PyTree:
     """Return the old parameters, moved by a fraction of the way to the new ones.
 
@@ -25,10 +27,11 @@ def incremental_update(
     return map_leaves(lambda old, new: mix(new, old, size), old_tensors, new_tensors)
 
 
+@checked
 @jax.jit
 def periodic_update(
-    new_tensors: PyTree,
-    old_tensors: PyTree,
+    new_tensors: Arrays,
+    old_tensors: Arrays,
     steps: jax.Array | int,
     update_period: jax.Array | int,
 ) -> PyTree:

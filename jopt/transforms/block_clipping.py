@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import EmptyState, GradientTransformation, needed
-from jopt._doors import checked
+from jopt._doors import Arrays, checked
 from jopt._leaves import map_leaves
 from jopt._numbers import abs_sq, rms, root, shrink, wide
 from jopt._pytree import Number, check, pytree, static
@@ -34,7 +34,7 @@ class ClipByBlockRms(GradientTransformation):
 
 
 @checked
-def unitwise_norm(x: jax.Array, axis: int | tuple[int, ...] | None = None) -> jax.Array:
+def unitwise_norm(x: Arrays, axis: int | tuple[int, ...] | None = None) -> jax.Array:
     """Return the norm of each unit, at each of the unit's coordinates.
 
     A unit is what feeds one output: a column of a matrix, a filter of a convolution.

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from jopt._doors import checked
+from jopt._doors import Arrays, checked
 from jopt._leaves import global_norm, map_leaves
 from jopt._numbers import dtype_of, shrink, wide
 from jopt._pytree import Number, PyTree
@@ -15,7 +15,7 @@ from jopt._pytree import Number, PyTree
 
 @checked
 def per_example_global_norm_clip(
-    grads: PyTree, l2_norm_clip: Number
+    grads: Arrays, l2_norm_clip: Number
 ) -> tuple[PyTree, jax.Array]:
     """Return the sum of the examples' gradients, each clipped, and how many were.
 
@@ -41,7 +41,7 @@ def per_example_global_norm_clip(
 
 @checked
 def per_example_layer_norm_clip(
-    grads: PyTree, global_l2_norm_clip: Number, uniform: bool = True
+    grads: Arrays, global_l2_norm_clip: Number, uniform: bool = True
 ) -> tuple[PyTree, PyTree]:
     """Return the sum of the examples' gradients, each leaf clipped by its own norm.
 

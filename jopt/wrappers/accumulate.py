@@ -11,9 +11,8 @@ from jopt._doors import DType, checked
 from jopt._leaves import all_finite, full_like, map_leaves, sum_leaves
 from jopt._numbers import abs_sq, increment, wide
 from jopt._pytree import Number, PyTree, check, pytree, static
-from jopt.schedules import ScalarOrSchedule
 from jopt.wrappers._function import as_data, called, decision
-from jopt.wrappers._period import as_period, period_at
+from jopt.wrappers._period import Period, as_period, period_at
 from jopt.wrappers._when import when
 
 ShouldSkipUpdateFunction: TypeAlias = Callable[
@@ -98,7 +97,7 @@ class MultiSteps(GradientTransformation):
     """
 
     opt: Transformation
-    every_k_schedule: ScalarOrSchedule
+    every_k_schedule: Period
     use_grad_mean: bool = static(default=True)
     should_skip_update_fn: ShouldSkipUpdateFunction | None = skip_not_finite
     accumulator_dtype: DType = static(default=None)
@@ -195,7 +194,7 @@ class MultiSteps(GradientTransformation):
 @checked
 def accumulate(
     tx: Transformation,
-    every: ScalarOrSchedule,
+    every: Period,
     use_grad_mean: bool = True,
     should_skip_update_fn: ShouldSkipUpdateFunction | None = skip_not_finite,
     accumulator_dtype: DType = None,

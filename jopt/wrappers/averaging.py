@@ -8,7 +8,7 @@ from jax.tree_util import keystr, tree_flatten_with_path
 
 from jopt._buckets import Buckets, unpack
 from jopt._core import GradientTransformation, needed
-from jopt._doors import DType, checked
+from jopt._doors import Arrays, DType, State, checked
 from jopt._leaves import copied, full_like, map_leaves
 from jopt._numbers import dtype_of, increment, mix
 from jopt._pytree import PyTree, check, pytree, static
@@ -77,7 +77,7 @@ parameter_ema = ParameterEma
 
 
 @checked
-def ema_params(state: PyTree, like: PyTree) -> PyTree:
+def ema_params(state: State, like: Arrays) -> PyTree:
     """Return the averaged parameters from a state with a `parameter_ema` in it.
 
         jopt.ema_params(state, params)

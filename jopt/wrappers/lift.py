@@ -1,7 +1,6 @@
 """The bridge to optax: `lift` brings a factory in, `to_optax` hands one over."""
 
 import functools
-import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -9,7 +8,7 @@ from jopt._core import GradientTransformation, init_foreign, update_foreign
 from jopt._doors import checked
 from jopt._numbers import as_number
 from jopt._pytree import pytree, static
-from jopt.wrappers._factory import Settings, arguments
+from jopt.wrappers._factory import Factory, Settings, arguments, named_of, signature_of
 
 
 @pytree
@@ -43,7 +42,7 @@ class Lifted(GradientTransformation):
 
 
 @checked
-def lift(factory: Callable[..., Any], static: Iterable[str] = ()) -> Callable[..., Any]:
+def lift(factory: Factory, static: str | Iterable[str] = ()) -> Callable[..., Any]:
     """Return optax's `factory` with its numbers as leaves.
 
         tx = jopt.lift(optax.adan)(learning_rate=1e-3)
@@ -61,12 +60,12 @@ def lift(factory: Callable[..., Any], static: Iterable[str] = ()) -> Callable[..
 
     Calling the result raises a TypeError if the arguments do not fit `factory`.
     """
-    signature = inspect.signature(factory)
-    fixed = frozenset(static)
+    signature = signature_of("lift", factory)
+    fixed = named_of("lift", "static", static, signature)
 
     @functools.wraps(factory)
     def lifted(*args: Any, **kwargs: Any) -> Lifted:
-        numbers, settings = arguments(signature, args, kwargs, fixed)
+        numbers, settings = arguments(factory, signature, args, kwargs, fixed)
         inner = {k: v for k, v in settings.items() if _is_transformation(v)}
         rest = Settings((k, v) for k, v in settings.items() if k not in inner)
         return Lifted(factory, numbers | inner, rest)

@@ -8,11 +8,9 @@ when one of them is first called.
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import jax
-
 from jopt._chain import Chain, chain
 from jopt._core import Transformation
-from jopt._doors import DType, checked
+from jopt._doors import Count, DType, Key, checked
 from jopt._pytree import Number, PyTree
 from jopt.schedules import ScalarOrSchedule
 from jopt.transforms import identity, scale_by_learning_rate, trace
@@ -23,7 +21,7 @@ _Mask: TypeAlias = PyTree | Callable[[PyTree], PyTree] | None
 
 
 @checked
-def hutchinson_estimator_diag_hessian(random_seed: jax.Array | None = None) -> Lifted:
+def hutchinson_estimator_diag_hessian(random_seed: Key = None) -> Lifted:
     """Return an estimate of the Hessian's diagonal: optax's own, lifted.
 
     random_seed: a key; by default that of seed 0. `update` needs `params`, and the loss
@@ -42,7 +40,7 @@ def sophia(
     weight_decay_mask: _Mask = None,
     gamma: Number = 0.01,
     clip_threshold: Number | None = 1.0,
-    update_interval: int = 10,
+    update_interval: Count = 10,
     hessian_diagonal_fn: Transformation | None = None,
     mu_dtype: DType = None,
     verbose: bool = False,
@@ -65,8 +63,8 @@ def sophia(
 
 @checked
 def scale_by_galore(
-    rank: int = 128,
-    update_proj_gap: int = 200,
+    rank: Count = 128,
+    update_proj_gap: Count = 200,
     scale: Number = 1.0,
     base_optimizer: Transformation | None = None,
     weight_dimension_numbers: Any = None,
@@ -82,8 +80,8 @@ def scale_by_galore(
 @checked
 def galore(
     learning_rate: ScalarOrSchedule,
-    rank: int = 128,
-    update_proj_gap: int = 200,
+    rank: Count = 128,
+    update_proj_gap: Count = 200,
     scale: Number = 1.0,
     base_optimizer: Transformation | None = None,
     weight_decay: ScalarOrSchedule = 0.0,
@@ -126,7 +124,7 @@ def acprop(
 def differentially_private_aggregate(
     l2_norm_clip: Number,
     noise_multiplier: Number,
-    key: jax.Array | int | None = None,
+    key: Key = None,
     *,
     seed: int | None = None,
 ) -> Lifted:

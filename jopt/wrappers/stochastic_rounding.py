@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import GradientTransformation, Transformation, as_transformation, needed
+from jopt._doors import Key
 from jopt._leaves import leaves_like
 from jopt._numbers import increment, wide
 from jopt._pytree import PyTree, pytree, static
@@ -56,7 +57,7 @@ class StochasticRounding(GradientTransformation):
     """
 
     inner: Transformation
-    key: jax.Array | int | None = None
+    key: Key = None
     seed: int | None = static(default=None, kw_only=True)
 
     shapeless = True
