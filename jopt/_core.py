@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import keystr, tree_leaves_with_path
+from jax.tree_util import all_leaves, keystr, tree_leaves_with_path
 
 from jopt._doors import Kind, is_array, shown
 from jopt._leaves import leaves_like
@@ -110,9 +110,14 @@ def _checked(init: Callable[..., PyTree]) -> Callable[..., PyTree]:
                     "but only float and complex parameters have gradients; keep it "
                     "out of params (in Flax, in another collection), or mask it."
                 )
+        params = jax.tree.map(_as_array, params)
         return _own(init(self, params), (self, params))
 
     return checked
+
+
+def _as_array(leaf: Any) -> Any:
+    return jnp.asarray(leaf) if isinstance(leaf, (bool, int, float, complex)) else leaf
 
 
 def check_arrays(title: str, name: str, tree: PyTree) -> None:
@@ -154,7 +159,7 @@ def _compiled(update: Callable[..., Any]) -> Callable[..., Any]:
         if params is not None:
             # Lookahead's params are a pair, and gradients are like one of it.
             like = getattr(params, "differentiated", params)
-            leaves_like(updates, like, f"{type(self).__name__}: ")
+            leaves_like(updates, like, f"{type(self).__name__}: The gradients")
         return update(wide_numbers(self), updates, state, params, **extra)
 
     @functools.wraps(update)
@@ -164,24 +169,33 @@ def _compiled(update: Callable[..., Any]) -> Callable[..., Any]:
                 return program(self, updates, state, params, extra)
             # Functions and strings: the caller's own jit, if any, compiles this one.
             return update(wide_numbers(self), updates, state, params, **extra)
-        except (TypeError, AttributeError, OverflowError):
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             # Only now: an update that goes well pays for no check.
-            _check_update(self, updates, state, params)
+            _check_update(self, updates, state, params, error)
             raise
 
     return compiled
 
 
 def _check_update(
-    self: GradientTransformation, updates: PyTree, state: PyTree, params: PyTree
+    self: GradientTransformation,
+    updates: PyTree,
+    state: PyTree,
+    params: PyTree,
+    error: Exception,
 ) -> None:
-    """Raise a sentence if what `update` was given cannot be right."""
+    """Raise a sentence if what `update` was given cannot be right.
+
+    A ValueError is a sentence of jopt's as a rule, and says more, if there is a state.
+    """
     title = f"{type(self).__name__}.update"
     check_arrays(title, "updates", updates)
     if params is not None:
         check_arrays(title, "params", params)
     if state is not None:
         check_arrays(title, "state", state)
+    if isinstance(error, ValueError) and not all_leaves([state]):
+        return
     made = jax.eval_shape(self.init, updates)
     if jax.tree.structure(made) != jax.tree.structure(state):
         raise TypeError(

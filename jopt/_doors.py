@@ -136,7 +136,9 @@ def kind_of(annotation: Any) -> Kind | None:
     ours = getattr(cls, "__module__", "").startswith(("jopt.", "collections.abc"))
     if not isinstance(cls, type) or not ours or getattr(cls, "_is_protocol", False):
         return None
-    return Kind(f"a {cls.__name__.lower()}", lambda value: isinstance(value, cls))
+    name = cls.__name__ if cls.__module__.startswith("jopt.") else cls.__name__.lower()
+    name = "schedule" if name == "Schedule" else name
+    return Kind(f"a {name}", lambda value: isinstance(value, cls))
 
 
 def _either(kinds: list[Kind]) -> Kind:
@@ -259,7 +261,13 @@ class Door:
         """Raise a sentence if an argument that is asked late is why this error came."""
         given = self._given(args, kwargs)
         if not hasattr(error, "refused"):
+            given = list(given)
             self._check_kinds(title, given, late=True)
+        if isinstance(error, OverflowError):
+            for name, value in given:
+                if isinstance(value, int) and not -(2**31) <= value < 2**31:
+                    rule = "a number of 32 bits, or a float"
+                    raise refusal(title, name, value, rule, TypeError)
         self.named(error, title, args, kwargs)
 
     def _check_kinds(
@@ -292,7 +300,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     A refusal by a part that the function makes says, too, which argument it is about.
     """
-    title = function.__name__
+    title = function.__qualname__
     door = Door(lambda: title, inspect.signature(function).parameters.values())
 
     @functools.wraps(function)

@@ -59,10 +59,16 @@ def map_leaves(rule: Callable[..., Any], *trees: PyTree) -> Any:
     return grown[0] if width == 1 else tuple(grown)
 
 
-def leaves_like(reference: PyTree, tree: PyTree, title: str = "") -> list[Any]:
+def leaves_like(
+    reference: PyTree,
+    tree: PyTree,
+    title: str = "The gradients",
+    names: tuple[str, str] = ("gradients", "params"),
+) -> list[Any]:
     """Return the leaves of `tree`, which must have the structure of `reference`.
 
-    Raises a ValueError that names the first path where they differ, after the title.
+    Raises a ValueError that names the first path where they differ. It begins with the
+    title; names: of what `reference` and `tree` are.
     """
     structure = jax.tree.structure(reference)
     if structure == jax.tree.structure(tree):
@@ -75,12 +81,14 @@ def leaves_like(reference: PyTree, tree: PyTree, title: str = "") -> list[Any]:
         return jax.tree.leaves(tree)
     only_ours = next((path for path in ours if path not in theirs), None)
     only_theirs = next((path for path in theirs if path not in ours), None)
-    where = [f"{only_ours} is only in the gradients"] if only_ours is not None else []
-    where += [f"{only_theirs} is only in the params"] if only_theirs is not None else []
+    first, second = names
+    where = [f"{only_ours} is only in the {first}"] if only_ours is not None else []
+    where += [f"{only_theirs} is only in the {second}"] * (only_theirs is not None)
+    made_of_them = " (and the state made of them)" if second == "params" else ""
+    hint = "differentiate with respect to the params that init was given"
     raise ValueError(
-        f"{title}The gradients must be a tree like the params (and the state made of "
-        f"them), but {' and '.join(where)}; differentiate with respect to the params "
-        "that init was given."
+        f"{title} must be a tree like the {second}{made_of_them}, but "
+        f"{' and '.join(where)}; {hint if first == 'gradients' else 'give it whole'}."
     )
 
 
@@ -167,10 +175,10 @@ def apply_updates(params: Arrays, updates: Arrays) -> PyTree:
         whole = all(jnp.issubdtype(dtype_of(x), jnp.integer) for x in (p, u))
         return p + jnp.asarray(u, dtype_of(p)) if whole else total
 
+    leaves_like(updates, params, "apply_updates: updates", ("updates", "params"))
     leaves, structure = jax.tree.flatten(params)
-    others = leaves_like(params, updates, "apply_updates: ")
     total = jax.tree.leaves(map_leaves(lambda p, u: p + u, params, updates))
-    return structure.unflatten(map(exact, leaves, others, total))
+    return structure.unflatten(map(exact, leaves, jax.tree.leaves(updates), total))
 
 
 def stored(new: PyTree, old: PyTree) -> PyTree:

@@ -7,6 +7,7 @@ import math
 import operator
 import reprlib
 import sys
+import types
 import typing
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar, cast, dataclass_transform
@@ -62,15 +63,15 @@ def pytree(cls: type[T]) -> type[T]:
         door.check(cls.__name__, args, kwargs)
         try:
             dataclass_init(self, *args, **kwargs)
+            for name in leaves:
+                value = self.__dict__[name]
+                if type(value) is int:
+                    self.__dict__[name] = float(value)
+                elif isinstance(value, str):
+                    raise refusal(cls.__name__, name, value, "a number", TypeError)
         except Exception as error:
             door.explain(error, cls.__name__, args, kwargs)
             raise
-        for name in leaves:
-            value = self.__dict__[name]
-            if type(value) is int:
-                self.__dict__[name] = float(value)
-            elif isinstance(value, str):
-                raise refusal(cls.__name__, name, value, "a number", TypeError)
 
     def flatten(self: Any):
         held = self.__dict__
@@ -137,8 +138,10 @@ def check(
 
 
 def _is_asked(annotation: Any) -> bool:
-    kinds = [typing.get_origin(annotation), *typing.get_args(annotation)]
-    return any(kind in kinds for kind in (typing.Annotated, Callable, float))
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return any(map(_is_asked, parts))
+    return annotation is float or origin in (typing.Annotated, Callable, tuple)
 
 
 def _factory_name(cls: type) -> str:

@@ -134,6 +134,7 @@ GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
     "should_transform_fn": lambda: true,
     "should_skip_update_fn": lambda: jopt.skip_not_finite,
     "init_step": lambda: ("distance", 0.1),
+    "update_period": lambda: 2,
     "every": lambda: 2,
     "every_k_schedule": lambda: 2,
     "sync_period": lambda: 2,
@@ -141,6 +142,18 @@ GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
     "new_tensors": lambda: PARAMS,
     "old_tensors": lambda: PARAMS,
     "steps": lambda: 5,
+    ("Chain", "transforms"): lambda: (adam(),),
+    ("Chain", "names"): lambda: ("a",),
+    ("Partition", "transforms"): lambda: (adam(),),
+    ("Partition", "names"): lambda: ("a",),
+    ("SgdrSchedule", "cycles"): lambda: (
+        jopt.sgdr_schedule(GOOD["cosine_kwargs"]()).cycles
+    ),
+    ("JoinedSchedules", "schedules"): lambda: [jopt.linear_schedule(1, 0, 9)],
+    ("unitwise_norm", "x"): lambda: jnp.ones((4, 4)),
+    ("unitwise_clip", "g_norm"): lambda: jnp.ones((4, 4)),
+    ("unitwise_clip", "max_norm"): lambda: jnp.ones((4, 4)),
+    ("unitwise_clip", "grad"): lambda: jnp.ones((4, 4)),
     ("ema_params", "state"): lambda: jopt.parameter_ema(0.9).init(PARAMS),
     "like": lambda: PARAMS,
     "kind": lambda: "distance",
@@ -180,13 +193,42 @@ MORE: dict[str, dict[str, Any]] = {
 OBJECTS: dict[str, Callable[[], Any]] = {
     "TrainState": trained,
     "SweepResult": swept,
+    "Chain": lambda: jopt.chain(adam()),
+    "Partition": lambda: jopt.partition({"a": adam()}, "a"),
+    "Task": small.task,
+    "Trial": lambda: sweep.grid(jopt.sgd, learning_rate=[0.1])[0],
 }
 
-# Methods that jopt calls, on what it has made.
-PROTOCOL = ("parts", "groups", "labels")
+# Whose methods users call. Those of pruners, samplers and codes jopt calls itself, on
+# what it has made and checked.
+OBJECTS_OF_USERS = (
+    jopt.GradientTransformation,
+    jopt.TrainState,
+    sweep.SweepResult,
+    sweep.LearningRateRange,
+    sweep.Task,
+    sweep.Trial,
+)
+PROTOCOL = ("parts", "groups", "labels")  # of transformations: jopt's own, too
 
+FOR_AUTHORS = "for those who write transformations: Python's own words are theirs"
+MADE_BY_JOPT = "a factory makes it, which checks what it is given"
+OF_A_MODEL = "a part of the built-in models, inside them"
 # What is not asked, and why.
-EXCEPTIONS: dict[str, str] = {}
+EXCEPTIONS: dict[str, str] = {
+    "check": FOR_AUTHORS,
+    "pytree": FOR_AUTHORS,
+    "static": FOR_AUTHORS,
+    "as_schedule": FOR_AUTHORS,
+    "value_at": FOR_AUTHORS,
+    "GradientTransformation": "abstract",
+    "Buckets": MADE_BY_JOPT,
+    "InjectHyperparams": MADE_BY_JOPT,
+    "Lifted": MADE_BY_JOPT,
+    "Lineage": MADE_BY_JOPT,
+    "convolve": OF_A_MODEL,
+    "max_pool": OF_A_MODEL,
+}
 
 
 ROOMS = ("", "sweep", "training", "schedules", "transforms", "wrappers", "optimizers")
@@ -269,7 +311,7 @@ def calls() -> Iterator[Called]:
             continue
         if not getattr(value, "_is_protocol", False):
             yield called(names, value)
-        if isinstance(value, type):
+        if isinstance(value, type) and issubclass(value, OBJECTS_OF_USERS):
             yield from methods(names, value)
 
 
@@ -300,6 +342,8 @@ def methods(names: tuple[str, ...], cls: type) -> Iterator[Called]:
     for name, value in inspect.getmembers(cls):
         of_jopt = getattr(value, "__module__", "") or ""
         if name.startswith("_") or not of_jopt.startswith("jopt") or name in PROTOCOL:
+            continue
+        if name in getattr(cls, "__dataclass_fields__", ()):  # a default
             continue
         if not inspect.isroutine(value) or f"{names[0]}.{name}" in EXCEPTIONS:
             continue
@@ -388,7 +432,10 @@ def unsaid(
         return f"raised in {last.name}: {said[:150]}"
     if late:  # what fits no params is known with the params
         return None
-    if not titles & words:
+    # A part of a chain says which it is.
+    part = re.match(r"[A-Z]\w+(\.\w+)?: ", said)
+    method = "." in function.names[0]
+    if not titles & words and not (method and part):
         return f"does not name {function.names[0]}: {said[:150]}"
     if not {argument, *ALIKE.get(argument, ())} & words:
         return f"does not name {argument}: {said[:150]}"

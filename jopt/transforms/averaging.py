@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt._doors import Arrays, checked
-from jopt._leaves import map_leaves
+from jopt._leaves import leaves_like, map_leaves
 from jopt._numbers import mix, wide
 from jopt._pytree import Number, PyTree
 
@@ -23,6 +23,8 @@ def incremental_update(
 
     Polyak & Juditsky 1992, https://doi.org/10.1137/0330046.
     """
+    names = ("new tensors", "old tensors")
+    leaves_like(new_tensors, old_tensors, "incremental_update: new_tensors", names)
     size = wide(step_size)
     return map_leaves(lambda old, new: mix(new, old, size), old_tensors, new_tensors)
 
@@ -32,8 +34,8 @@ def incremental_update(
 def periodic_update(
     new_tensors: Arrays,
     old_tensors: Arrays,
-    steps: jax.Array | int,
-    update_period: jax.Array | int,
+    steps: Number,
+    update_period: Number,
 ) -> PyTree:
     """Return the new parameters if it is time, else the old ones.
 
@@ -43,6 +45,8 @@ def periodic_update(
 
     Mnih et al. 2015, https://doi.org/10.1038/nature14236, Algorithm 1.
     """
+    names = ("new tensors", "old tensors")
+    leaves_like(new_tensors, old_tensors, "periodic_update: new_tensors", names)
     due = steps % update_period == 0
     return jax.tree.map(
         lambda new, old: jnp.where(due, new, old), new_tensors, old_tensors

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import GradientTransformation, Transformation, as_transformation
-from jopt._doors import DType, checked
+from jopt._doors import Arrays, DType, checked
 from jopt._leaves import all_finite, full_like, map_leaves, sum_leaves
 from jopt._numbers import abs_sq, increment, wide
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -20,8 +20,9 @@ ShouldSkipUpdateFunction: TypeAlias = Callable[
 ]
 
 
+@checked
 def skip_not_finite(
-    updates: PyTree, gradient_step: jax.Array, params: PyTree | None
+    updates: Arrays, gradient_step: jax.Array, params: PyTree | None
 ) -> tuple[jax.Array, PyTree]:
     """Skip a mini-step whose gradients hold a NaN or an infinity.
 
@@ -39,8 +40,9 @@ def skip_not_finite(
     return skip, {"should_skip": skip, "num_not_finite": number}
 
 
+@checked
 def skip_large_updates(
-    updates: PyTree,
+    updates: Arrays,
     gradient_step: jax.Array,
     params: PyTree | None,
     max_squared_norm: Number,
@@ -167,6 +169,7 @@ class MultiSteps(GradientTransformation):
             skipped=_plus(state.skipped, skip),
         )
 
+    @checked
     def has_updated(self, state: MultiStepsState) -> jax.Array:
         """Return whether the last mini-step that was not skipped made a step."""
         return (state.mini_step == 0) & (state.gradient_step > 0)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from jopt._core import Transformation
 from jopt._doors import checked
 from jopt._mask import Mask
 from jopt._pytree import PyTree
@@ -35,7 +36,7 @@ def freeze(mask: PyTree | Callable[..., Any]) -> Masked:
 
 @checked
 def selective_transform(
-    optimizer: Any, *, freeze_mask: PyTree | Callable[..., Any]
+    optimizer: Transformation, *, freeze_mask: PyTree | Callable[..., Any]
 ) -> Partition:
     """Train the leaves that are not frozen, and keep no state of the others.
 

@@ -6,18 +6,37 @@ when one of them is first called.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from jopt._chain import Chain, chain
 from jopt._core import Transformation
-from jopt._doors import Count, DType, Key, checked
+from jopt._doors import Count, DType, Key, Kind, checked
 from jopt._pytree import Number, PyTree
 from jopt.schedules import ScalarOrSchedule
 from jopt.transforms import identity, scale_by_learning_rate, trace
 from jopt.wrappers._from_optax import from_optax
 from jopt.wrappers.lift import Lifted
 
-_Mask: TypeAlias = PyTree | Callable[[PyTree], PyTree] | None
+
+def _is_mask(given: Any) -> bool:
+    leaves = jax.tree.leaves(given)
+    bools = bool(leaves) and all(isinstance(x, (bool, np.bool_)) for x in leaves)
+    return given is None or callable(given) or bools
+
+
+def _are_dimensions(given: Any) -> bool:
+    tree = not jax.tree_util.all_leaves([given]) and bool(jax.tree.leaves(given))
+    return given is None or callable(given) or tree
+
+
+_Mask: TypeAlias = Annotated[
+    PyTree | Callable[[PyTree], PyTree] | None,
+    Kind("a tree of bools, a function that makes one or None", _is_mask),
+]
+_Dimensions: TypeAlias = Annotated[
+    Any,
+    Kind("a tree of GaLoreDimensionNumbers, a function or None", _are_dimensions),
+]
 
 
 @checked
@@ -67,7 +86,7 @@ def scale_by_galore(
     update_proj_gap: Count = 200,
     scale: Number = 1.0,
     base_optimizer: Transformation | None = None,
-    weight_dimension_numbers: Any = None,
+    weight_dimension_numbers: _Dimensions = None,
 ) -> Lifted:
     """Transform the gradients in subspaces of low rank: optax's own, lifted.
 
@@ -86,7 +105,7 @@ def galore(
     base_optimizer: Transformation | None = None,
     weight_decay: ScalarOrSchedule = 0.0,
     mask: _Mask = None,
-    weight_dimension_numbers: Any = None,
+    weight_dimension_numbers: _Dimensions = None,
 ) -> Lifted:
     """Descend in subspaces of low rank, by GaLore: optax's own, lifted.
 
