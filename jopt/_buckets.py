@@ -196,7 +196,7 @@ def unpack(tree: Arrays, true: jax.Array | None = None) -> PyTree:
 
 
 def check_like(
-    packed: PyTree, tree: Arrays, dtypes: bool = False, where: str = "pack_like"
+    packed: PyTree, tree: Arrays, dtypes: bool = False, where: str = "pack_like: tree"
 ) -> list[Any]:
     """Return the leaves of `tree` in the order of those of `unpack(packed)`.
 
@@ -219,12 +219,12 @@ def check_like(
             continue
         wanted = f"{leaf.dtype}{list(leaf.shape)}"
         raise ValueError(
-            f"{where}: {name} must be {wanted}, but {wrong} in the tree; give a tree "
+            f"{where}{name} must be {wanted}, but {wrong} in the tree; give a tree "
             "of the model that was packed."
         )
     if theirs:
         raise ValueError(
-            f"{where}: the tree has {next(iter(theirs))}, which the model that was "
+            f"{where} has {next(iter(theirs))}, which the model that was "
             "packed does not have; give a tree of that model."
         )
     return found

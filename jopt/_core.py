@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import all_leaves, keystr, tree_leaves_with_path
 
-from jopt._doors import Kind, is_array, shown
+from jopt._doors import Kind, is_array, refused, shown
 from jopt._leaves import leaves_like
 from jopt._numbers import dtype_of, wide, wide_numbers
 from jopt._pytree import PyTree, pytree, static
@@ -281,7 +281,8 @@ def as_transformation(tx: Any) -> GradientTransformation:
         return tx
     if is_transformation(tx):
         return Foreign(tx)
-    raise TypeError(f"Expected {_WORDS}, got {shown(tx)}. {_HINT}")
+    with refused(tx):
+        raise TypeError(f"Expected {_WORDS}, got {shown(tx)}. {_HINT}")
 
 
 def init_foreign(tx: Any, params: PyTree) -> PyTree:

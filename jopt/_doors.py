@@ -65,11 +65,22 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_key(value: Any) -> bool:
-    return value is None or is_integer(value) or isinstance(value, _ARRAYS)
+    kinds = (jax.dtypes.prng_key, jnp.integer)
+    array = isinstance(value, _ARRAYS)
+    return is_integer(value) or (
+        array and any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
+    )
 
 
 def _is_tree(value: Any) -> bool:
     return value is not None and all(map(is_array, jax.tree.leaves(value)))
+
+
+def _is_float_tree(value: Any) -> bool:
+    leaves = jax.tree.leaves(value) if _is_tree(value) else []
+    return bool(leaves) and all(
+        jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in leaves
+    )
 
 
 def _is_state(value: Any) -> bool:
@@ -92,9 +103,12 @@ DType: TypeAlias = Annotated[
 
 Count: TypeAlias = Annotated[int, Kind("an integer from 1 to 2**31 - 1", _is_count)]
 Key: TypeAlias = Annotated[
-    Any, Kind("a key of jax.random.key, an integer of 32 bits or None", _is_key)
+    Any, Kind("a key of jax.random.key or an integer of 32 bits", _is_key)
 ]
 Arrays: TypeAlias = Annotated[Any, Kind("a tree of arrays", _is_tree, late=True)]
+Params: TypeAlias = Annotated[
+    Any, Kind("a tree of arrays of floats", _is_float_tree, late=True)
+]
 State: TypeAlias = Annotated[
     Any, Kind("the state that init returned", _is_state, late=True)
 ]
@@ -129,8 +143,10 @@ def kind_of(annotation: Any) -> Kind | None:
         return _KINDS[annotation]
     if origin is Callable:
         return Kind("a function", callable)
+    if origin is tuple and parts[1:] == (...,):
+        return _list_of(kind_of(parts[0]))
     if origin is tuple and parts:
-        return _tuple_of(kind_of(parts[0]), None if parts[1:] == (...,) else len(parts))
+        return _tuple_of(list(map(kind_of, parts)))
     cls = origin or annotation
     # Of another class, of the user's or of JAX, anything alike may come.
     ours = getattr(cls, "__module__", "").startswith(("jopt.", "collections.abc"))
@@ -152,17 +168,35 @@ def _either(kinds: list[Kind]) -> Kind:
     return Kind(" or ".join(words), fits, error, hint)
 
 
-def _tuple_of(kind: Kind | None, size: int | None) -> Kind:
-    each = kind or Kind("a value", lambda value: True)
-    name = each.words.removeprefix("a ").removeprefix("an ")
+def _list_of(each: Kind | None) -> Kind:
+    name, fits = ("values", None) if each is None else (_several(each), each.fits)
+
+    def all_fit(value: Any) -> bool:
+        if isinstance(value, _ARRAYS):
+            return value.ndim > 0
+        return isinstance(value, (tuple, list)) and all(map(fits or _any, value))
+
+    return Kind(f"a list of {name}", all_fit)
+
+
+def _tuple_of(kinds: list[Kind | None]) -> Kind:
+    asked = [kind or Kind("a value", _any) for kind in kinds]
 
     def fits(value: Any) -> bool:
-        listed = (
-            isinstance(value, (tuple, list, *_ARRAYS)) and getattr(value, "ndim", 1) > 0
-        )
-        return listed and size in (None, len(value)) and all(map(each.fits, value))
+        listed = isinstance(value, _ARRAYS) and value.ndim > 0
+        if not (listed or isinstance(value, (tuple, list))) or len(value) != len(asked):
+            return False
+        return all(kind.fits(x) for kind, x in zip(asked, value, strict=True))
 
-    return Kind(f"a tuple of {size or 'any'} {name}s".replace("any ", ""), fits)
+    return Kind(f"a pair of {' and '.join(kind.words for kind in asked)}", fits)
+
+
+def _several(kind: Kind) -> str:
+    return f"{kind.words.removeprefix('a ').removeprefix('an ')}s"
+
+
+def _any(value: Any) -> bool:
+    return True
 
 
 def _same(value: Any, other: Any) -> bool:
@@ -204,6 +238,13 @@ def shown(value: Any) -> str:
     if isinstance(value, int) and value.bit_length() > 128:
         return f"an integer of {value.bit_length()} bits"
     return str(value) if isinstance(value, np.generic) else reprlib.repr(value)
+
+
+def check_kind(title: str, name: str, value: Any, annotation: Any) -> None:
+    """Raise a sentence if a value is not of the kind that the annotation names."""
+    kind = kind_of(annotation)
+    if kind is not None and not kind.fits(value):
+        raise refusal(title, name, value, kind.words, kind.error, kind.hint)
 
 
 class Door:

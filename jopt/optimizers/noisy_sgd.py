@@ -12,7 +12,7 @@ def noisy_sgd(
     learning_rate: ScalarOrSchedule,
     eta: Number = 0.01,
     gamma: Number = 0.55,
-    key: Key = None,
+    key: Key | None = None,
     *,
     seed: int | None = None,
 ) -> Chain:

@@ -64,8 +64,9 @@ class SgdrSchedule(Schedule):
         self.__dict__["cycles"] = tuple(self.cycles)
         if not self.cycles:
             raise ValueError(
-                "SgdrSchedule: cycles must be at least one, got none; give a dict of "
-                "warmup_cosine_decay_schedule's arguments for each cycle."
+                "SgdrSchedule: cycles must be at least one, got none; cosine_kwargs of "
+                "sgdr_schedule is a list of warmup_cosine_decay_schedule's arguments, a "
+                "dict for each cycle."
             )
 
     def __call__(self, count):

@@ -9,6 +9,8 @@ import jax
 from jax.core import Tracer
 from jax.tree_util import keystr, tree_leaves_with_path
 
+from jopt._core import check_arrays
+from jopt._doors import shown
 from jopt._pytree import PyTree
 from jopt.training.memory import bytes_of
 
@@ -43,10 +45,10 @@ class Donating:
         self._inside = jax.jit(program)
 
     def __call__(self, state: Any, batch: PyTree) -> tuple[Any, Any]:
-        if not hasattr(state, "apart"):
+        if not hasattr(state, "apart") or isinstance(state, type):
             raise TypeError(
                 "train_step: the state must be a TrainState, got "
-                f"{type(state).__name__}; call step(state, batch), in this order."
+                f"{shown(state)}; call step(state, batch), in this order."
             )
         changing, constant = state.apart()
         if any(isinstance(x, Tracer) for x in jax.tree.leaves((state, batch))):
@@ -57,6 +59,10 @@ class Donating:
         except (RuntimeError, ValueError):
             if any(x.is_deleted() for x in jax.tree.leaves(changing)):
                 raise ValueError(_GONE) from None
+            raise
+        except (TypeError, OverflowError):
+            # Only now: a step that goes well pays for no check.
+            check_arrays("train_step", "batch", () if batch is None else batch)
             raise
         if self._cache_size() != self._programs:
             self._programs = self._cache_size()

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax.numpy as jnp
 from jax.tree_util import keystr, tree_leaves_with_path
 
+from jopt._doors import checked
 from jopt._pytree import PyTree
 
 Model: TypeAlias = Any
@@ -113,6 +114,7 @@ def _has_modules(model: Model, nnx: Any) -> bool:
     return modules
 
 
+@checked
 def pure_loss(loss_fn: Callable[..., Any], form: Form) -> Loss:
     """Return `loss_fn(model, batch, key)` as a function of params and model state.
 

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt._buckets import unpack
-from jopt._core import GradientTransformation
+from jopt._core import Transformation
+from jopt._doors import Params, State, checked
 from jopt._hyperparameters import hyperparameters
 from jopt._leaves import apply_updates, map_leaves
 from jopt._numbers import increment, wide
@@ -42,12 +43,13 @@ class Metrics(NamedTuple):
     loss_scale: jax.Array | None  # float32[], as the step used it
 
 
+@checked
 def descend(
     loss: Loss,
-    tx: GradientTransformation,
-    params: PyTree,
+    tx: Transformation,
+    params: Params,
     model_state: PyTree,
-    opt_state: PyTree,
+    opt_state: State,
     batch: PyTree,
     key: Any,
 ) -> tuple[PyTree, PyTree, PyTree, jax.Array]:
@@ -64,6 +66,7 @@ def descend(
     return params, found.model_state, opt_state, found.loss
 
 
+@checked
 def train_step(
     loss_fn: Callable[..., Any],
     *,
@@ -139,6 +142,7 @@ def train_step(
     return Donating(step)
 
 
+@checked
 def train_steps(loss_fn: Callable[..., Any], **kwargs: Any) -> Donating:
     """Return a compiled call of many steps: `state, metrics = steps(state, batches)`.
 

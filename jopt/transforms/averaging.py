@@ -23,7 +23,7 @@ def incremental_update(
 
     Polyak & Juditsky 1992, https://doi.org/10.1137/0330046.
     """
-    names = ("new tensors", "old tensors")
+    names = ("new_tensors", "old_tensors")
     leaves_like(new_tensors, old_tensors, "incremental_update: new_tensors", names)
     size = wide(step_size)
     return map_leaves(lambda old, new: mix(new, old, size), old_tensors, new_tensors)
@@ -45,7 +45,7 @@ def periodic_update(
 
     Mnih et al. 2015, https://doi.org/10.1038/nature14236, Algorithm 1.
     """
-    names = ("new tensors", "old tensors")
+    names = ("new_tensors", "old_tensors")
     leaves_like(new_tensors, old_tensors, "periodic_update: new_tensors", names)
     due = steps % update_period == 0
     return jax.tree.map(

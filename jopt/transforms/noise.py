@@ -42,7 +42,7 @@ class AddNoise(GradientTransformation):
 
     eta: Number
     gamma: Number
-    key: Key = None
+    key: Key | None = None
     seed: int | None = static(default=None, kw_only=True)
 
     def __post_init__(self):

@@ -77,6 +77,8 @@ def _inexact(g: jax.Array) -> jax.Array:
 def _check_examples(name: str, grads: Any) -> None:
     leaves = tree_leaves_with_path(grads)
     shapes = [(keystr(path), jnp.shape(leaf)) for path, leaf in leaves]
+    if not shapes:
+        raise ValueError(f"{name}: grads must be a tree with a leaf, got {grads!r}.")
     for path, shape in shapes:
         if not shape or shape[0] != shapes[0][1][0]:
             raise ValueError(

@@ -8,6 +8,9 @@ when one of them is first called.
 from collections.abc import Callable
 from typing import Annotated, Any, TypeAlias
 
+import jax
+import numpy as np
+
 from jopt._chain import Chain, chain
 from jopt._core import Transformation
 from jopt._doors import Count, DType, Key, Kind, checked
@@ -40,7 +43,7 @@ _Dimensions: TypeAlias = Annotated[
 
 
 @checked
-def hutchinson_estimator_diag_hessian(random_seed: Key = None) -> Lifted:
+def hutchinson_estimator_diag_hessian(random_seed: Key | None = None) -> Lifted:
     """Return an estimate of the Hessian's diagonal: optax's own, lifted.
 
     random_seed: a key; by default that of seed 0. `update` needs `params`, and the loss
@@ -143,7 +146,7 @@ def acprop(
 def differentially_private_aggregate(
     l2_norm_clip: Number,
     noise_multiplier: Number,
-    key: Key = None,
+    key: Key | None = None,
     *,
     seed: int | None = None,
 ) -> Lifted:

@@ -57,7 +57,7 @@ class StochasticRounding(GradientTransformation):
     """
 
     inner: Transformation
-    key: Key = None
+    key: Key | None = None
     seed: int | None = static(default=None, kw_only=True)
 
     shapeless = True
