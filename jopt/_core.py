@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import all_leaves, keystr, tree_leaves_with_path
 
-from jopt._doors import Kind, is_array, refused, shown
+from jopt._doors import Kind, is_array, is_said_by_jopt, refused, shown
 from jopt._leaves import leaves_like
 from jopt._numbers import dtype_of, wide, wide_numbers
 from jopt._pytree import PyTree, pytree, static
@@ -186,7 +186,7 @@ def _check_update(
 ) -> None:
     """Raise a sentence if what `update` was given cannot be right.
 
-    A ValueError is a sentence of jopt's as a rule, and says more, if there is a state.
+    What jopt itself says of the state, if there is one, says more.
     """
     title = f"{type(self).__name__}.update"
     check_arrays(title, "updates", updates)
@@ -194,7 +194,7 @@ def _check_update(
         check_arrays(title, "params", params)
     if state is not None:
         check_arrays(title, "state", state)
-    if isinstance(error, ValueError) and not all_leaves([state]):
+    if is_said_by_jopt(error) and not all_leaves([state]):
         return
     made = jax.eval_shape(self.init, updates)
     if jax.tree.structure(made) != jax.tree.structure(state):

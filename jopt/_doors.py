@@ -5,11 +5,14 @@ import difflib
 import functools
 import inspect
 import itertools
+import os
 import reprlib
 import sys
+import traceback
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any, NamedTuple, ParamSpec, TypeAlias, TypeVar, cast
 
 import jax
@@ -60,6 +63,10 @@ def is_integer(value: Any) -> bool:
     return whole and -(2**31) <= value < 2**32
 
 
+def _is_seed(value: Any) -> bool:
+    return is_integer(value) and value >= 0
+
+
 def _is_count(value: Any) -> bool:
     return is_integer(value) and 1 <= value < 2**31
 
@@ -87,6 +94,11 @@ def _is_state(value: Any) -> bool:
     return not jax.tree_util.all_leaves([value]) and value is not None
 
 
+def is_path(value: Any) -> bool:
+    """Whether it is a path that a file can have."""
+    return isinstance(value, (str, os.PathLike)) and "\0" not in os.fspath(value)
+
+
 def is_dtype(value: Any) -> bool:
     """Whether it is a floating dtype, or None."""
     if value is None:
@@ -101,6 +113,10 @@ DType: TypeAlias = Annotated[
     Any, Kind("a floating dtype or None", is_dtype, hint="Give jnp.bfloat16, say.")
 ]
 
+FilePath: TypeAlias = Annotated[
+    str | os.PathLike[str], Kind("a path, without a NUL in it", is_path)
+]
+Seed: TypeAlias = Annotated[int, Kind("an integer from 0 to 2**32 - 1", _is_seed)]
 Count: TypeAlias = Annotated[int, Kind("an integer from 1 to 2**31 - 1", _is_count)]
 Key: TypeAlias = Annotated[
     Any, Kind("a key of jax.random.key or an integer of 32 bits", _is_key)
@@ -143,13 +159,14 @@ def kind_of(annotation: Any) -> Kind | None:
         return _KINDS[annotation]
     if origin is Callable:
         return Kind("a function", callable)
-    if origin is tuple and parts[1:] == (...,):
+    if origin is Sequence or (origin is tuple and parts[1:] == (...,)):
         return _list_of(kind_of(parts[0]))
     if origin is tuple and parts:
         return _tuple_of(list(map(kind_of, parts)))
     cls = origin or annotation
     # Of another class, of the user's or of JAX, anything alike may come.
     ours = getattr(cls, "__module__", "").startswith(("jopt.", "collections.abc"))
+    ours = ours or cls is dict
     if not isinstance(cls, type) or not ours or getattr(cls, "_is_protocol", False):
         return None
     name = cls.__name__ if cls.__module__.startswith("jopt.") else cls.__name__.lower()
@@ -280,7 +297,7 @@ class Door:
         """Raise a sentence for an argument that is missing, unknown or of no kind."""
         given = list(self._given(args, kwargs))
         names = {name for name, _ in given}
-        takes = f"its arguments are {', '.join(self._kinds)}"
+        takes = f"its arguments are {', '.join(n for n in self._kinds if n != 'self')}"
         if unknown := [] if self._takes_any else names - self._kinds.keys():
             name = min(unknown)
             raise TypeError(
@@ -336,12 +353,24 @@ class Door:
         yield from kwargs.items()
 
 
+def is_said_by_jopt(error: Exception) -> bool:
+    """Whether jopt itself raised the error."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return Path(frames[-1].f_code.co_filename).is_relative_to(Path(__file__).parent)
+
+
 def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """Check a function's arguments by their annotations.
+    """Check a function's arguments by their annotations; of a class, those of its init.
 
     A refusal by a part that the function makes says, too, which argument it is about.
     """
-    title = function.__qualname__
+    if isinstance(function, type):
+        function.__init__ = _guarded(function.__init__, function.__name__)
+        return function
+    return _guarded(function, function.__qualname__)
+
+
+def _guarded(function: Callable[P, R], title: str) -> Callable[P, R]:
     door = Door(lambda: title, inspect.signature(function).parameters.values())
 
     @functools.wraps(function)

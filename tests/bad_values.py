@@ -12,10 +12,12 @@ import importlib
 import inspect
 import itertools
 import math
+import os
 import pkgutil
 import re
 import signal
 import sys
+import tempfile
 import time
 import traceback
 import types
@@ -27,6 +29,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import small
 from flax import linen, nnx
@@ -52,6 +55,8 @@ BAD: dict[str, Any] = {
 }
 
 PARAMS = {"w": jnp.ones((4, 4)), "b": jnp.ones((4, 4))}
+DATA, LABELS = np.ones((8, 4), np.float32), np.zeros(8, np.int32)
+TASK = small.task()
 KEY = jax.random.key(0)
 
 
@@ -77,7 +82,16 @@ def trained() -> Any:
 @functools.cache
 def swept() -> sweep.SweepResult:
     trials = sweep.grid(jopt.sgd, learning_rate=[0.1, 0.2])
-    return sweep.run(small.task(), trials, steps=2, segments=1, block=2)
+    return sweep.run(TASK, trials, steps=2, segments=1, block=2)
+
+
+@functools.cache
+def kept() -> str:
+    """Where a sweep lies that is done."""
+    directory = tempfile.mkdtemp()
+    trials = sweep.grid(jopt.sgd, learning_rate=[0.1, 0.2])
+    sweep.run(TASK, trials, directory=directory, steps=2, segments=1, block=2)
+    return directory
 
 
 @functools.cache
@@ -132,7 +146,7 @@ GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
     "transforms": lambda: {"a": adam()},
     "loss_fn": lambda: loss_fn,
     "batch": lambda: jnp.ones((8, 4)),
-    "task": small.task,
+    "task": lambda: TASK,
     "trials": lambda: sweep.grid(jopt.sgd, learning_rate=[0.1, 0.2]),
     "factory": lambda: sweepable,
     "inner_factory": lambda: jopt.sgd,
@@ -150,12 +164,21 @@ GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
     ("state_sharding", "state"): trained,
     ("state_sharding", "params_sharding"): mesh,
     ("train_step", "shardings"): shardings,
-    ("descend", "loss"): lambda: (
-        lambda *given: (loss_fn(given[0], *given[2:]), given[1])
-    ),
+    ("descend", "loss"): lambda: pure,
+    ("pure_loss", "form"): lambda: trained().form,
     ("descend", "opt_state"): lambda: adam().init(PARAMS),
     ("descend", "model_state"): lambda: {},
     ("TrainState.filled", "by_leaf"): trained,
+    "mutations": lambda: {"learning_rate": sweep.uniform(0, 1)},
+    "setting": lambda: {"learning_rate": 0.1},
+    "make": lambda: lambda key: PARAMS,
+    "evaluate": lambda: lambda model, batch: {"loss": jnp.ones(len(batch))},
+    "train": lambda: np.ones((8, 4), np.float32),
+    "valid": lambda: np.ones((8, 4), np.float32),
+    ("write", "sweep"): swept,
+    ("write", "directory"): lambda: tempfile.mkdtemp(),
+    ("resume", "directory"): kept,
+    "module": lambda: linen.Dense(2),
     ("Chain", "transforms"): lambda: (adam(),),
     ("Chain", "names"): lambda: ("a",),
     ("Partition", "transforms"): lambda: (adam(),),
@@ -197,9 +220,13 @@ GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
 MORE: dict[str, dict[str, Any]] = {
     "grid": {"learning_rate": [0.1]},
     "sample": {"learning_rate": sweep.log_uniform(1e-3, 1)},
+    "resume": {"task": TASK},
+    "nnx_classifier": {"train": (DATA, LABELS), "valid": (DATA, LABELS)},
+    "linen_classifier": {"train": (DATA, LABELS), "valid": (DATA, LABELS)},
     "differentially_private_aggregate": {"key": 0},
     "run": {"steps": 1, "segments": 1, "block": 1},
     "lr_range": {"steps": 5, "rates": 5, "block": 15},
+    "ThresholdPruner": {"lower": 0.0},
     "replace": {"learning_rate": 0.1},
 }
 
@@ -207,6 +234,9 @@ MORE: dict[str, dict[str, Any]] = {
 OBJECTS: dict[str, Callable[[], Any]] = {
     "TrainState": trained,
     "SweepResult": swept,
+    "LearningRateRange": lambda: sweep.lr_range(
+        small.task(), jopt.sgd, rates=5, seeds=1, steps=5, block=5, ramp=False
+    ),
     "Lifted": lambda: jopt.lift(optax.sgd)(0.1),
     "InjectHyperparams": lambda: jopt.inject_hyperparams(jopt.sgd)(0.1),
     "Chain": lambda: jopt.chain(adam()),
@@ -241,6 +271,8 @@ EXCEPTIONS: dict[str, str] = {
     "GradientTransformation.init": "abstract",
     "GradientTransformation.update": "abstract",
     "TrainState": MADE_BY_JOPT,
+    "SweepResult.params": "a KeyError, as of any look-up, in a sentence",
+    "SweepResult.model_state": "a KeyError, as of any look-up, in a sentence",
     "TrainState.with_constant": "a compiled step calls it on what `apart` returned",
     "Buckets": MADE_BY_JOPT,
     "InjectHyperparams": MADE_BY_JOPT,
@@ -413,6 +445,9 @@ def instance(names: tuple[str, ...], cls: type) -> Any:
     return cls(**{p.name: good(names, p) for p in needed})
 
 
+PATHS = ("file", "directory")
+
+
 class Verdict(NamedTuple):
     """What is wrong with how a call ended, and the call."""
 
@@ -432,6 +467,9 @@ def judged(function: Called, argument: str, title: str) -> Verdict | None:
             used(made)
     except (ValueError, TypeError) as error:
         wrong = unsaid(function, argument, error, late=made is not None)
+    except OSError as error:  # of a path: the system's word, and the path
+        if argument not in PATHS:
+            wrong = f"{type(error).__name__}: {error}"
     except Exception as error:  # whatever it is, it is wrong
         wrong = f"{type(error).__name__}: {str(error)[:150]}"
     return wrong and Verdict(function.names[0], argument, title, wrong)
@@ -446,7 +484,8 @@ def unsaid(
     last = Path(frames[-1].filename)
     words = set(re.findall(r"\w+", said))
     # A method is named by its class: of an object that has several, by one of them.
-    titles = {part for name in function.names for part in name.split(".")}
+    titles = {plain(part) for name in function.names for part in name.split(".")}
+    titles |= set(MAKERS.get(function.names[0], ()))
     ours = [Path(frame.filename) == Path(__file__) for frame in frames]
     if any(now and not before for before, now in itertools.pairwise(ours)):
         return None  # a function of the user's failed, and its error arrives
@@ -457,17 +496,34 @@ def unsaid(
     # A part of a chain says which it is.
     part = re.match(r"[A-Z]\w+(\.\w+)?: ", said)
     method = "." in function.names[0]
-    if not titles & words and not (method and part):
+    if not titles & set(map(plain, words)) and not (method and part):
         return f"does not name {function.names[0]}: {said[:150]}"
     if not {argument, *ALIKE.get(argument, ())} & words:
         return f"does not name {argument}: {said[:150]}"
     return None
 
 
+def plain(name: str) -> str:
+    """A name as a class and as its factory have it."""
+    return name.replace("_", "").lower()
+
+
+# What the sentence may name instead: the factory of trials, the sweep.
+MAKERS = {
+    "grid": ("sgd", "factory"),
+    "sample": ("sgd", "factory"),
+    "run": ("sweep",),
+    "resume": ("sweep",),
+    "lr_range": ("sweep", "sgd", "sweepable"),
+    "changed": ("sgd",),
+}
 ALIKE = {
     "updates": ("gradients",),
     "params": ("updates", "gradients"),
     "model": ("params",),
+    "trials": ("trial",),
+    "batch_size": ("batch",),
+    "upper": ("lower",),
 }
 
 
@@ -502,6 +558,7 @@ def wrong(functions: Any, titles: Any = tuple(BAD)) -> Iterator[Verdict]:
 
 
 if __name__ == "__main__":
+    os.chdir(tempfile.mkdtemp())
     asked = [c for c in calls() if any(re.search(sys.argv[1], n) for n in c.names)]
     number, started = 0, time.monotonic()
     for verdict in wrong(asked):

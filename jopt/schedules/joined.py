@@ -65,8 +65,8 @@ class SgdrSchedule(Schedule):
         if not self.cycles:
             raise ValueError(
                 "SgdrSchedule: cycles must be at least one, got none; cosine_kwargs of "
-                "sgdr_schedule is a list of warmup_cosine_decay_schedule's arguments, a "
-                "dict for each cycle."
+                "sgdr_schedule is a list of warmup_cosine_decay_schedule's arguments, "
+                "a dict for each cycle."
             )
 
     def __call__(self, count):

@@ -1,17 +1,18 @@
 """The kinds of a sweep's arguments: what is of none is said before anything is read."""
 
 import inspect
-import os
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
+from jopt._doors import is_path
 from jopt.sweep.pruners import Pruner
 from jopt.sweep.space.distribution import is_integer
 from jopt.sweep.task import Task
-from jopt.sweep.trial import Trial
+from jopt.sweep.trial import MOST_TRIALS, Trial
 
 
 class Kind(NamedTuple):
@@ -34,8 +35,29 @@ def list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, kinds) and all(map(fits, value))
 
 
-INTEGER = Kind("an integer", is_integer)
+def takes_one(value: Any) -> bool:
+    """Return whether it is a function that can be called with one argument."""
+    if not callable(value):
+        return False
+    try:
+        inspect.signature(value).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # of a builtin that tells none
+        return True
+    return True
+
+
+def is_seed(value: Any) -> bool:
+    """Return whether it is an integer of 32 bits, at least 0."""
+    return is_integer(value) and 0 <= value < 2**32
+
+
+INTEGER = Kind(
+    "an integer of at most 2**31 - 1", lambda value: is_integer(value) and value < 2**31
+)
 FUNCTION = Kind("a function", callable)
+OF_ONE = "that can be called with one argument"
 KINDS: Mapping[str, Kind] = {
     "task": Kind(
         "a sweep.Task, such as digits()", lambda value: isinstance(value, Task)
@@ -44,33 +66,39 @@ KINDS: Mapping[str, Kind] = {
         "a list of sweep.Trial, as sweep.grid and sweep.sample return",
         list_of(lambda value: isinstance(value, Trial)),
     ),
-    "steps": INTEGER,
+    "steps": Kind("an integer", is_integer),
     "epochs": INTEGER,
     "seeds": INTEGER,
     "folds": INTEGER,
     "batch_size": INTEGER,
-    "block": INTEGER,
+    "block": Kind(
+        f"an integer of at most {MOST_TRIALS:,}",
+        lambda value: is_integer(value) and value <= MOST_TRIALS,
+    ),
     "segments": INTEGER,
     "seed": Kind(
-        "an integer or a key of jax.random.key",
-        lambda value: is_integer(value) or hasattr(value, "dtype"),
+        "an integer from 0 to 2**32 - 1 or a key of jax.random.key",
+        lambda value: is_seed(value) or isinstance(value, (jax.Array, np.ndarray)),
     ),
     "pruner": Kind(
-        "a pruner, such as sweep.SuccessiveHalving()",
-        lambda value: isinstance(value, Pruner),
+        "a pruner whose keep takes the reports, such as sweep.SuccessiveHalving()",
+        lambda value: isinstance(value, Pruner) and takes_one(value.keep),
     ),
     "population": Kind(
         "a population, such as sweep.PopulationBasedTraining(mutations)",
         has("check", "reachable", "due", "step"),
     ),
     "overwrite": Kind("True or False", lambda value: isinstance(value, bool)),
-    "directory": Kind("a path", lambda value: isinstance(value, (str, os.PathLike))),
+    "directory": Kind("a path, without a NUL in it", is_path),
     "devices": Kind(
         "a list of devices, as jax.local_devices() returns", list_of(has("platform"))
     ),
-    "memory": Kind("an integer, in bytes, such as 2 * 10**9", is_integer),
-    "progress": FUNCTION,
-    "callbacks": Kind("a list of functions", list_of(callable)),
+    "memory": Kind(
+        "an integer, in bytes, such as 2 * 10**9",
+        lambda value: is_integer(value) and value < 2**63,
+    ),
+    "progress": Kind(f"a function {OF_ONE}, the Progress", takes_one),
+    "callbacks": Kind(f"a list of functions {OF_ONE}, the Segment", list_of(takes_one)),
     "factory": Kind("a function, such as jopt.adamw", callable),
     "sampler": Kind("a sampler, such as sweep.Sobol()", has("points")),
 }
@@ -83,7 +111,6 @@ OPTIONAL = (  # may be None, whatever the function
     "block",
     "pruner",
     "population",
-    "directory",
     "devices",
     "memory",
     "progress",

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jopt._doors import Count, checked
 from jopt._pytree import PyTree
 from jopt.sweep.compiled.block import EVALUATION_CHUNK, Chunks, chunked, evaluate
 from jopt.sweep.result import SweepResult
@@ -24,7 +25,8 @@ class Combined(NamedTuple):
     soup: dict[str, Scores]
 
 
-def combine(task: Task, result: SweepResult, k: int = 5) -> Combined:
+@checked
+def combine(task: Task, result: SweepResult, k: Count = 5) -> Combined:
     """Evaluate the best trial, the ensemble of the k best and their soup.
 
         best:      score(predict(params_1))

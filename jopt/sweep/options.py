@@ -48,10 +48,12 @@ class Options:
         if self.folds > 1:
             most -= max(map(len, plan.held_out))
         if not is_integer(size):
-            raise ValueError(f"The batch size must be an integer, got {size!r}.")
+            raise ValueError(
+                f"The batch size of a sweep must be an integer, got {size!r}."
+            )
         if not 1 <= size <= most:
             raise ValueError(
-                f"The batch size must be between 1 and the {most} training examples "
+                f"The batch size of a sweep must be between 1 and the {most} training examples "
                 f"of {task.name}, got {size}."
             )
         bytes_ = sum(np.asarray(a).nbytes for a in jax.tree.leaves(plan.examples))

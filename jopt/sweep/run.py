@@ -91,7 +91,7 @@ def run(
     kind or does not fit, and an OSError where `directory` cannot be written at the
     start.
     """
-    arguments.check("sweep.run", **locals())
+    arguments.check("sweep.run", optional=("directory",), **locals())
     if steps is not None and epochs is not None:
         raise ValueError(
             f"sweep.run: steps or epochs must be left out, got {steps} steps and "

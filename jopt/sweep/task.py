@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jopt._doors import checked
 from jopt._pytree import PyTree
 from jopt.sweep.space.distribution import is_integer
 from jopt.training import form_of, pure_loss
 
 
+@checked
 @dataclasses.dataclass(frozen=True)
 class Task:
     """A model, its loss and its data, as pure functions and arrays.
@@ -51,6 +53,7 @@ class Task:
     source: str | None = None
 
     @classmethod
+    @checked
     def from_model(
         cls,
         name: str,

@@ -12,16 +12,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt._core import GradientTransformation, as_transformation
-from jopt._doors import close_match
+from jopt._core import GradientTransformation, Transformation, as_transformation
+from jopt._doors import Seed, checked, close_match, shown as got
 from jopt._pytree import PyTree
 from jopt.sweep.space.distribution import Distribution, is_number
 from jopt.sweep.task import Task
+
+MOST_TRIALS = 1_000_000
 
 # Columns that a sweep's tables have of their own, and what those would be renamed to.
 OWN = re.compile(r"(param_)*(trials?|seed|fold|status|steps|train_loss(_.*)?|valid_.*)")
 
 
+@checked
 @dataclasses.dataclass(frozen=True)
 class Setup:
     """What a factory returns to choose more than the transformation.
@@ -36,11 +39,12 @@ class Setup:
     program if they share the task, the object itself, and the batch size.
     """
 
-    tx: Any
+    tx: Transformation
     task: Task | None = None
     batch_size: int | None = None
 
 
+@checked
 @dataclasses.dataclass(frozen=True)
 class Trial:
     """One setting of the hyperparameters, to be trained with one seed.
@@ -55,13 +59,22 @@ class Trial:
 
     hyperparameters: dict[str, Any]
     tx: GradientTransformation
-    seed: int = 0
+    seed: Seed = 0
     fold: int = 0
     task: Task | None = None
     batch_size: int | None = None
     factory: Callable[..., Any] | None = None
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.tx, GradientTransformation):
+            raise TypeError(
+                "Trial: tx must be a transformation of jopt's, got "
+                f"{got(self.tx)}; Trial.of wraps another library's, and jopt.lift "
+                "makes its numbers leaves."
+            )
+
     @classmethod
+    @checked
     def of(cls, factory: Callable[..., Any], setting: dict[str, Any]) -> "Trial":
         """Return the trial that `factory` makes of a setting.
 
@@ -79,6 +92,7 @@ class Trial:
         own = {"task": setup.task, "batch_size": setup.batch_size}
         return cls(dict(setting), tx, factory=factory, **own)
 
+    @checked
     def changed(self, setting: dict[str, Any]) -> "Trial":
         """Return this trial with other hyperparameters, of the same seed and fold."""
         if self.factory is None:
@@ -90,6 +104,7 @@ class Trial:
         return dataclasses.replace(made, seed=self.seed, fold=self.fold)
 
 
+@checked
 def grid(factory: Callable[..., Any], **values: Any) -> list[Trial]:
     """Return a trial for every combination of `values`.
 
@@ -110,11 +125,18 @@ def grid(factory: Callable[..., Any], **values: Any) -> list[Trial]:
     """
     check_names(factory, values)
     columns = {name: _listed(name, value) for name, value in values.items()}
+    check_number("grid: the number of trials", math.prod(map(len, columns.values())))
     settings = (
         dict(zip(columns, row, strict=True))
         for row in itertools.product(*columns.values())
     )
     return [Trial.of(factory, setting) for setting in settings]
+
+
+def check_number(what: str, number: int) -> None:
+    """Raise a ValueError for more trials than any sweep trains."""
+    if number > MOST_TRIALS:
+        raise ValueError(f"{what} must be at most {MOST_TRIALS:,}, got {got(number)}.")
 
 
 def repeated(trials: Sequence[Trial], seeds: int, folds: int = 1) -> list[Trial]:
@@ -125,6 +147,8 @@ def repeated(trials: Sequence[Trial], seeds: int, folds: int = 1) -> list[Trial]
     for name, number in {"seeds": seeds, "folds": folds}.items():
         if number < 1:
             raise ValueError(f"A sweep needs {name} of at least 1, got {number}.")
+    what = "A sweep's settings times seeds times folds"
+    check_number(what, len(trials) * seeds * folds)
     return [
         dataclasses.replace(trial, seed=seed, fold=fold)
         for trial in trials
@@ -218,7 +242,13 @@ def check_names(factory: Callable[..., Any], names: Iterable[str]) -> None:
             f"The factory of trials must be callable, such as jopt.adamw, got "
             f"{factory!r}."
         )
-    parameters = inspect.signature(factory).parameters
+    try:
+        parameters = inspect.signature(factory).parameters
+    except ValueError:  # of a builtin
+        raise TypeError(
+            f"The factory of trials must tell its arguments, got {got(factory)}, which "
+            "does not; give a function of your own that calls it."
+        ) from None
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
     title = getattr(factory, "__name__", repr(factory))

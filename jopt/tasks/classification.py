@@ -10,9 +10,11 @@ import numpy as np
 import optax
 from flax import linen, nnx
 
+from jopt._doors import checked
 from jopt.sweep import Task
 
 
+@checked
 def nnx_classifier(name: str, make: Callable[[nnx.Rngs], Any], **data: Any) -> Task:
     """Return the task of an nnx module that maps inputs to logits.
 
@@ -37,6 +39,7 @@ def nnx_classifier(name: str, make: Callable[[nnx.Rngs], Any], **data: Any) -> T
     )
 
 
+@checked
 def linen_classifier(name: str, module: linen.Module, **data: Any) -> Task:
     """Return the task of a linen module that maps inputs to logits.
 

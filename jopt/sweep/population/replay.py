@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from jopt._doors import checked
 from jopt.sweep.population.generation import Generation
 
 
+@checked
 @dataclasses.dataclass(frozen=True)
 class Replay:
     """Train trials by the hyperparameters that one trial of a population had.
