@@ -121,9 +121,7 @@ def _as_array(leaf: Any) -> Any:
 
 
 def check_arrays(title: str, name: str, tree: PyTree) -> None:
-    """Raise a TypeError for a tree that is None, or for a leaf that is no array."""
-    if tree is None:
-        raise TypeError(f"{title}: {name} must be a tree of arrays, got None.")
+    """Raise a TypeError for a leaf of a tree that is no array."""
     for path, leaf in tree_leaves_with_path(tree):
         if isinstance(leaf, jax.ShapeDtypeStruct):
             raise TypeError(

@@ -67,7 +67,8 @@ def _is_seed(value: Any) -> bool:
     return is_integer(value) and value >= 0
 
 
-def _is_count(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+    """Whether it is an integer from 1 to 2**31 - 1."""
     return is_integer(value) and 1 <= value < 2**31
 
 
@@ -117,7 +118,7 @@ FilePath: TypeAlias = Annotated[
     str | os.PathLike[str], Kind("a path, without a NUL in it", is_path)
 ]
 Seed: TypeAlias = Annotated[int, Kind("an integer from 0 to 2**32 - 1", _is_seed)]
-Count: TypeAlias = Annotated[int, Kind("an integer from 1 to 2**31 - 1", _is_count)]
+Count: TypeAlias = Annotated[int, Kind("an integer from 1 to 2**31 - 1", is_count)]
 Key: TypeAlias = Annotated[
     Any, Kind("a key of jax.random.key or an integer of 32 bits", _is_key)
 ]
@@ -161,16 +162,15 @@ def kind_of(annotation: Any) -> Kind | None:
         return Kind("a function", callable)
     if origin is Sequence or (origin is tuple and parts[1:] == (...,)):
         return _list_of(kind_of(parts[0]))
-    if origin is tuple and parts:
-        return _tuple_of(list(map(kind_of, parts)))
+    if origin is tuple and len(set(parts)) == 1:
+        return _tuple_of(kind_of(parts[0]), len(parts))
     cls = origin or annotation
     # Of another class, of the user's or of JAX, anything alike may come.
     ours = getattr(cls, "__module__", "").startswith(("jopt.", "collections.abc"))
     ours = ours or cls is dict
     if not isinstance(cls, type) or not ours or getattr(cls, "_is_protocol", False):
         return None
-    name = cls.__name__ if cls.__module__.startswith("jopt.") else cls.__name__.lower()
-    name = "schedule" if name == "Schedule" else name
+    name = {"Schedule": "schedule", "Mapping": "dict"}.get(cls.__name__, cls.__name__)
     return Kind(f"a {name}", lambda value: isinstance(value, cls))
 
 
@@ -196,16 +196,10 @@ def _list_of(each: Kind | None) -> Kind:
     return Kind(f"a list of {name}", all_fit)
 
 
-def _tuple_of(kinds: list[Kind | None]) -> Kind:
-    asked = [kind or Kind("a value", _any) for kind in kinds]
-
-    def fits(value: Any) -> bool:
-        listed = isinstance(value, _ARRAYS) and value.ndim > 0
-        if not (listed or isinstance(value, (tuple, list))) or len(value) != len(asked):
-            return False
-        return all(kind.fits(x) for kind, x in zip(asked, value, strict=True))
-
-    return Kind(f"a pair of {' and '.join(kind.words for kind in asked)}", fits)
+def _tuple_of(each: Kind | None, size: int) -> Kind:
+    listed = _list_of(each)
+    words = f"a tuple of {size} {listed.words.removeprefix('a list of ')}"
+    return Kind(words, lambda value: listed.fits(value) and len(value) == size)
 
 
 def _several(kind: Kind) -> str:
@@ -232,7 +226,7 @@ def refusal(
     """Return the error that says in a sentence what an argument must be."""
     sentence = f"{title}: {name} must be {rule}, got {shown(value)}. {hint}".rstrip()
     made: Any = error(sentence)
-    made.refused = title, sentence, value
+    made.refused = name, sentence, value
     return made
 
 
@@ -317,16 +311,15 @@ class Door:
         kwargs: dict[str, Any],
     ) -> None:
         """Raise a sentence if an argument that is asked late is why this error came."""
-        given = self._given(args, kwargs)
+        given = list(self._given(args, kwargs))
         if not hasattr(error, "refused"):
-            given = list(given)
             self._check_kinds(title, given, late=True)
         if isinstance(error, OverflowError):
             for name, value in given:
                 if isinstance(value, int) and not -(2**31) <= value < 2**31:
                     rule = "a number of 32 bits, or a float"
                     raise refusal(title, name, value, rule, TypeError)
-        self.named(error, title, args, kwargs)
+        self._name(error, given)
 
     def _check_kinds(
         self, title: str, given: Iterable[tuple[str, Any]], *, late: bool
@@ -336,14 +329,12 @@ class Door:
             if kind is not None and kind.late is late and not kind.fits(value):
                 raise refusal(title, name, value, kind.words, kind.error, kind.hint)
 
-    def named(
-        self, error: Any, title: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        """Say in the refusal of a part which argument of this function it is about."""
-        whose, sentence, value = getattr(error, "refused", (title, "", None))
-        for name, given in self._given(args, kwargs):
-            if whose != title and given is value:
-                error.args = (f"{sentence} This is {name} of {self.name()}.",)
+    def _name(self, error: Any, given: Iterable[tuple[str, Any]]) -> None:
+        """Say in the refusal of a part which argument it is about, if it differs."""
+        field, sentence, value = getattr(error, "refused", ("", "", None))
+        alike = [name for name, mine in given if sentence and mine is value]
+        if alike and field not in alike:
+            error.args = (f"{sentence} This is {alike[0]} of {self.name()}.",)
 
     def _given(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -17,7 +17,7 @@ from jopt.schedules import Schedule
 
 Tx = TypeVar("Tx")
 Path = tuple[str, ...]
-_REPLACED = Kind("a transformation or a schedule", lambda value: bool(_children(value)))
+_REPLACED = Kind("a transformation or a schedule", lambda value: _is_node(value))
 
 
 @checked
@@ -87,6 +87,11 @@ def _children(node: Any) -> list[tuple[str, Any]]:
     if isinstance(node, (GradientTransformation, Schedule)):
         return [(f.name, getattr(node, f.name)) for f in dataclasses.fields(node)]  # pyright: ignore[reportArgumentType]
     return []
+
+
+def _is_node(node: Any) -> bool:
+    known = (GradientTransformation, Schedule)
+    return isinstance(node, known) or bool(_children(node))
 
 
 def _is_labelled(node: Any) -> bool:

@@ -148,12 +148,12 @@ def test_a_number_outside_its_range_is_refused_where_it_is_written(make, message
         (
             lambda: jopt.chain(jopt.clip(1.0), jopt.adam),
             "chain: args must be a gradient transformation (an object with init and "
-            "update), got <function adam",
+            "update), got the function adam",
         ),
         (
             lambda: jopt.named_chain(("a", optax.adam)),
             "named_chain: args must be pairs of a name and a gradient transformation, "
-            "got ('a', <function adam",
+            "got ('a', <function ada",
         ),
     ],
 )

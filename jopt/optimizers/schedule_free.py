@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from jopt._chain import chain
-from jopt._doors import DType, checked, refusal
+from jopt._doors import DType, checked, refused
 from jopt._pytree import Number
 from jopt.optimizers.rmsprop import scale_by_rms
 from jopt.schedules import ScalarOrSchedule, warmup_constant_schedule
@@ -92,8 +92,9 @@ def _warmed(learning_rate: Any, warmup_steps: Number | None) -> Any:
             f"{learning_rate!r}; put the warmup into the schedule."
         )
     if isinstance(warmup_steps, (int, float)) and not warmup_steps > 0:
-        hint = "None is no warmup."
-        raise refusal(
-            "schedule_free", "warmup_steps", warmup_steps, "above 0", ValueError, hint
-        )
+        with refused(warmup_steps):
+            raise ValueError(
+                f"schedule_free: warmup_steps must be above 0, got {warmup_steps}; "
+                "None is no warmup."
+            )
     return warmup_constant_schedule(0.0, learning_rate, warmup_steps)

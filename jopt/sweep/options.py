@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jopt._doors import shown
 from jopt.sweep.plan import Plan
 from jopt.sweep.population.generation import Population
 from jopt.sweep.pruners import Pruner
@@ -53,8 +54,8 @@ class Options:
             )
         if not 1 <= size <= most:
             raise ValueError(
-                f"The batch size of a sweep must be between 1 and the {most} training examples "
-                f"of {task.name}, got {size}."
+                f"The batch size of a sweep must be between 1 and the {most} training "
+                f"examples of {task.name}, got {shown(size)}."
             )
         bytes_ = sum(np.asarray(a).nbytes for a in jax.tree.leaves(plan.examples))
         return dataclasses.replace(plan, streams=bytes_ > room / 2)

@@ -46,9 +46,10 @@ class Donating:
 
     def __call__(self, state: Any, batch: PyTree) -> tuple[Any, Any]:
         if not hasattr(state, "apart") or isinstance(state, type):
+            got = shown(state) if isinstance(state, type) else type(state).__name__
             raise TypeError(
                 "train_step: the state must be a TrainState, got "
-                f"{shown(state)}; call step(state, batch), in this order."
+                f"{got}; call step(state, batch), in this order."
             )
         changing, constant = state.apart()
         if any(isinstance(x, Tracer) for x in jax.tree.leaves((state, batch))):

@@ -4,15 +4,14 @@ import dataclasses
 import functools
 import operator
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jopt._buckets import unpack
 from jopt._core import Transformation
-from jopt._doors import Params, State, checked
+from jopt._doors import Kind, Params, State, checked, is_count
 from jopt._hyperparameters import hyperparameters
 from jopt._leaves import apply_updates, map_leaves
 from jopt._numbers import increment, wide
@@ -31,6 +30,10 @@ from jopt.training._gradients import (
     whole,
 )
 from jopt.training._state import TrainState
+
+_Number: TypeAlias = Annotated[
+    int, Kind("a whole number of at least 1", is_count, ValueError)
+]
 
 
 class Metrics(NamedTuple):
@@ -70,8 +73,8 @@ def descend(
 def train_step(
     loss_fn: Callable[..., Any],
     *,
-    accumulate: int = 1,
-    microbatch: int | None = None,
+    accumulate: _Number = 1,
+    microbatch: _Number | None = None,
     weight: Weight | None = None,
     shardings: TrainState | None = None,
     axis: str = "data",
@@ -111,13 +114,6 @@ def train_step(
     Raises a ValueError if `accumulate` or `microbatch` is below 1, or does not fit the
     batch, if the devices cannot share it, or if `shardings` are of another state.
     """
-    for name, value in (("accumulate", accumulate), ("microbatch", microbatch)):
-        whole_number = isinstance(value, (int, np.integer))
-        if value is not None and not (whole_number and value >= 1):
-            raise ValueError(
-                f"train_step: {name} must be a whole number of at least 1, got "
-                f"{value!r}."
-            )
     if accumulate > 1 and microbatch is not None:
         raise ValueError(
             "train_step: give accumulate, how many microbatches, or microbatch, their "

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jopt._doors import DType, refusal
+from jopt._doors import DType, refusal, refused
 from jopt._numbers import abs_sq, as_number, root, wide_dtype
 from jopt._pytree import Number
 
@@ -69,8 +69,11 @@ def as_coefficients(given: Any, steps: int, owner: object) -> Any:
             given = given[-steps:]
     shape = _shape(given)
     if shape != (3,) and (len(shape) != 2 or shape[1] != 3 or not shape[0]):
-        rule = f"of shape (3,), or (n, 3), a row for each step, not {shape}"
-        raise refusal(name, "ns_coeffs", given, rule, ValueError)
+        with refused(given):
+            raise ValueError(
+                f"{name}: ns_coeffs must have shape (3,), or (n, 3), a row for each "
+                f"step, got {shape}."
+            )
     return _tuples(given)
 
 

@@ -48,19 +48,23 @@ def signature_of(title: str, factory: Callable[..., Any]) -> inspect.Signature:
 
 
 def named_of(
-    title: str, argument: str, names: str | Iterable[str], signature: inspect.Signature
+    title: str,
+    argument: str,
+    names: str | Iterable[str],
+    factory: Callable[..., Any],
 ) -> frozenset[str]:
     """Return the names, or raise a ValueError if one is no argument's of the factory.
 
     A single string is one name.
     """
     given = frozenset([names] if isinstance(names, str) else names)
-    takes = signature.parameters
+    takes = inspect.signature(factory).parameters
     if any(p.kind is p.VAR_KEYWORD for p in takes.values()):
         return given
     if unknown := sorted(map(str, given - takes.keys())):
+        name = getattr(factory, "__name__", repr(factory))
         raise ValueError(
-            f"{title}: {argument} must name arguments of the factory, got "
+            f"{title}: {argument} must name arguments of {name}, got "
             f"{', '.join(unknown)}{close_match(unknown[0], takes)}; it has "
             f"{', '.join(takes)}."
         )

@@ -158,7 +158,7 @@ def inject_hyperparams(
     and calling the result a TypeError if the arguments do not fit.
     """
     signature = signature_of("inject_hyperparams", inner_factory)
-    fixed = named_of("inject_hyperparams", "static_args", static_args, signature)
+    fixed = named_of("inject_hyperparams", "static_args", static_args, inner_factory)
 
     @functools.wraps(inner_factory)
     def injected(*args: Any, **kwargs: Any) -> InjectHyperparams:

@@ -6,11 +6,10 @@ the same name. optax is imported when one of them is first called.
 
 from typing import Literal
 
-from jopt._core import Transformation
 from jopt._doors import Count, checked
 from jopt._pytree import Number
 from jopt.schedules import ScalarOrSchedule
-from jopt.wrappers._from_optax import from_optax
+from jopt.wrappers._from_optax import LineSearch, from_optax
 from jopt.wrappers.lift import Lifted
 
 
@@ -69,7 +68,7 @@ def lbfgs(
     learning_rate: ScalarOrSchedule | None = None,
     memory_size: Count = 10,
     scale_init_precond: bool = True,
-    linesearch: Literal["zoom"] | Transformation | None = "zoom",
+    linesearch: LineSearch = "zoom",
 ) -> Lifted:
     """Descend by L-BFGS with a line search: optax's own, lifted.
 

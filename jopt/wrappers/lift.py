@@ -61,7 +61,7 @@ def lift(factory: Factory, static: str | Iterable[str] = ()) -> Callable[..., An
     Calling the result raises a TypeError if the arguments do not fit `factory`.
     """
     signature = signature_of("lift", factory)
-    fixed = named_of("lift", "static", static, signature)
+    fixed = named_of("lift", "static", static, factory)
 
     @functools.wraps(factory)
     def lifted(*args: Any, **kwargs: Any) -> Lifted:

@@ -5,41 +5,14 @@ its arguments mean, is said in optax's documentation of the same name. optax is 
 when one of them is first called.
 """
 
-from collections.abc import Callable
-from typing import Annotated, Any, TypeAlias
-
-import jax
-import numpy as np
-
 from jopt._chain import Chain, chain
 from jopt._core import Transformation
-from jopt._doors import Count, DType, Key, Kind, checked
-from jopt._pytree import Number, PyTree
+from jopt._doors import Count, DType, Key, checked
+from jopt._pytree import Number
 from jopt.schedules import ScalarOrSchedule
 from jopt.transforms import identity, scale_by_learning_rate, trace
-from jopt.wrappers._from_optax import from_optax
+from jopt.wrappers._from_optax import Dimensions, Mask, from_optax
 from jopt.wrappers.lift import Lifted
-
-
-def _is_mask(given: Any) -> bool:
-    leaves = jax.tree.leaves(given)
-    bools = bool(leaves) and all(isinstance(x, (bool, np.bool_)) for x in leaves)
-    return given is None or callable(given) or bools
-
-
-def _are_dimensions(given: Any) -> bool:
-    tree = not jax.tree_util.all_leaves([given]) and bool(jax.tree.leaves(given))
-    return given is None or callable(given) or tree
-
-
-_Mask: TypeAlias = Annotated[
-    PyTree | Callable[[PyTree], PyTree] | None,
-    Kind("a tree of bools, a function that makes one or None", _is_mask),
-]
-_Dimensions: TypeAlias = Annotated[
-    Any,
-    Kind("a tree of GaLoreDimensionNumbers, a function or None", _are_dimensions),
-]
 
 
 @checked
@@ -59,7 +32,7 @@ def sophia(
     b2: Number = 0.99,
     eps: Number = 1e-8,
     weight_decay: ScalarOrSchedule = 1e-4,
-    weight_decay_mask: _Mask = None,
+    weight_decay_mask: Mask = None,
     gamma: Number = 0.01,
     clip_threshold: Number | None = 1.0,
     update_interval: Count = 10,
@@ -89,7 +62,7 @@ def scale_by_galore(
     update_proj_gap: Count = 200,
     scale: Number = 1.0,
     base_optimizer: Transformation | None = None,
-    weight_dimension_numbers: _Dimensions = None,
+    weight_dimension_numbers: Dimensions = None,
 ) -> Lifted:
     """Transform the gradients in subspaces of low rank: optax's own, lifted.
 
@@ -107,8 +80,8 @@ def galore(
     scale: Number = 1.0,
     base_optimizer: Transformation | None = None,
     weight_decay: ScalarOrSchedule = 0.0,
-    mask: _Mask = None,
-    weight_dimension_numbers: _Dimensions = None,
+    mask: Mask = None,
+    weight_dimension_numbers: Dimensions = None,
 ) -> Lifted:
     """Descend in subspaces of low rank, by GaLore: optax's own, lifted.
 
@@ -136,7 +109,7 @@ def acprop(
     eps: Number = 1e-16,
     eps_root: Number = 1e-16,
     weight_decay: ScalarOrSchedule = 0.0,
-    mask: _Mask = None,
+    mask: Mask = None,
 ) -> Lifted:
     """Descend by ACProp: optax's own, lifted."""
     return from_optax("acprop", locals())
