@@ -192,7 +192,7 @@ def _check_update(
         check_arrays(title, "params", params)
     if state is not None:
         check_arrays(title, "state", state)
-    if is_said_by_jopt(error) and not all_leaves([state]):
+    if is_said_by_jopt(error) and not (state is None or all_leaves([state])):
         return
     made = jax.eval_shape(self.init, updates)
     if jax.tree.structure(made) != jax.tree.structure(state):

@@ -118,10 +118,8 @@ FilePath: TypeAlias = Annotated[
     str | os.PathLike[str], Kind("a path, without a NUL in it", is_path)
 ]
 Seed: TypeAlias = Annotated[int, Kind("an integer from 0 to 2**32 - 1", _is_seed)]
-Count: TypeAlias = Annotated[int, Kind("an integer from 1 to 2**31 - 1", is_count)]
-Key: TypeAlias = Annotated[
-    Any, Kind("a key of jax.random.key or an integer of 32 bits", _is_key)
-]
+Count: TypeAlias = Annotated[int, Kind("an integer of at least 1", is_count)]
+Key: TypeAlias = Annotated[Any, Kind("a key of jax.random.key or an integer", _is_key)]
 Arrays: TypeAlias = Annotated[Any, Kind("a tree of arrays", _is_tree, late=True)]
 Params: TypeAlias = Annotated[
     Any, Kind("a tree of arrays of floats", _is_float_tree, late=True)
@@ -132,7 +130,7 @@ State: TypeAlias = Annotated[
 
 _KINDS: dict[Any, Kind] = {
     float: Kind("a number", is_number),
-    int: Kind("an integer of 32 bits", is_integer),
+    int: Kind("an integer", is_integer),
     bool: Kind("True or False", lambda value: isinstance(value, (bool, np.bool_))),
     str: Kind("a string", lambda value: isinstance(value, str)),
     type(None): Kind("None", lambda value: value is None),
@@ -248,6 +246,8 @@ def shown(value: Any) -> str:
         return f"the function {value.__qualname__}"
     if isinstance(value, int) and value.bit_length() > 128:
         return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, int) and not -(2**31) <= value < 2**32:
+        return f"{value}, of more than 32 bits"
     return str(value) if isinstance(value, np.generic) else reprlib.repr(value)
 
 
@@ -345,9 +345,12 @@ class Door:
 
 
 def is_said_by_jopt(error: Exception) -> bool:
-    """Whether jopt itself raised the error."""
+    """Whether it is a sentence of jopt's."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return Path(frames[-1].f_code.co_filename).is_relative_to(Path(__file__).parent)
+    # A TypeError may be Python's own, of jopt's code on what it was given.
+    return isinstance(error, ValueError) and Path(
+        frames[-1].f_code.co_filename
+    ).is_relative_to(Path(__file__).parent)
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:

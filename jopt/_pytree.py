@@ -107,6 +107,7 @@ def check(
     most: float | None = None,
     above: float | None = None,
     below: float | None = None,
+    finite: bool = False,
     hint: str = "",
 ) -> None:
     """Raise a ValueError that names class, field, rule and value, if a rule is broken.
@@ -114,8 +115,8 @@ def check(
     Looks at concrete numbers only: tracers, arrays, schedules and None pass. NaN breaks
     every rule.
 
-    least, most: bounds that may be reached. above, below: bounds that may not. hint: a
-    sentence that says what to do instead.
+    least, most: bounds that may be reached. above, below: bounds that may not. finite:
+    whether infinity is out of range. hint: a sentence that says what to do instead.
     """
     rules = {
         "at least": (least, operator.ge),
@@ -128,10 +129,12 @@ def check(
         if not isinstance(value, (int, float, np.number)):
             continue
         broken = [
-            "finite" if (words, limit) == ("below", math.inf) else f"{words} {limit:g}"
+            f"{words} {limit:g}"
             for words, (limit, kept) in rules.items()
             if limit is not None and not kept(value, limit)
         ]
+        if finite and not math.isfinite(value):
+            broken = broken or ["finite"]
         if broken:
             title, rule = type(self).__name__, " and ".join(broken)
             raise refusal(title, field, value, rule, ValueError, hint)

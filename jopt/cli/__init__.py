@@ -7,14 +7,23 @@ import sysconfig
 import traceback
 import warnings
 from collections.abc import Sequence
+from typing import NoReturn
 
 import jopt
 from jopt.cli import lr_find, report, sweep
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in a sentence, and where help is."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with status 2."""
+        self.exit(2, f"{self.prog}: {message}\n{self.prog} --help shows all options.\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 2 after bad input, in one sentence."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="jopt",
         description="Optimizers as data, and sweeps in one compiled JAX program.",
     )

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt._doors import Count, checked
+from jopt._doors import checked
 from jopt._pytree import PyTree
 from jopt.sweep.compiled.block import EVALUATION_CHUNK, Chunks, chunked, evaluate
 from jopt.sweep.result import SweepResult
@@ -26,7 +26,7 @@ class Combined(NamedTuple):
 
 
 @checked
-def combine(task: Task, result: SweepResult, k: Count = 5) -> Combined:
+def combine(task: Task, result: SweepResult, k: int = 5) -> Combined:
     """Evaluate the best trial, the ensemble of the k best and their soup.
 
         best:      score(predict(params_1))
@@ -50,7 +50,8 @@ def combine(task: Task, result: SweepResult, k: Count = 5) -> Combined:
     if len(alike) < 2:
         raise ValueError(
             f"combine: trials must be at least 2, complete and of one structure, got "
-            f"{len(alike)} among the best {k}; ask for more, or train more to the end."
+            f"{len(alike)} among the best {k}; ask for a greater k, or train more to "
+            "the end."
         )
     trials, models = [trials[i] for i in alike], [models[i] for i in alike]
     task = result.trials[trials[0]].task or task

@@ -16,7 +16,7 @@ from jopt.sweep.pruners import Pruner
 from jopt.sweep.resuming import references
 from jopt.sweep.space.distribution import is_integer
 from jopt.sweep.task import Task, examples
-from jopt.sweep.trial import Trial, groups, settings_of
+from jopt.sweep.trial import MOST_TRIALS, Trial, groups, settings_of
 
 RULES = ("pruner", "population")
 MOST = 2**31 - 1  # steps: they are counted in int32
@@ -49,12 +49,10 @@ class Options:
         if self.folds > 1:
             most -= max(map(len, plan.held_out))
         if not is_integer(size):
-            raise ValueError(
-                f"The batch size of a sweep must be an integer, got {size!r}."
-            )
+            raise ValueError(f"A sweep's batch size must be an integer, got {size!r}.")
         if not 1 <= size <= most:
             raise ValueError(
-                f"The batch size of a sweep must be between 1 and the {most} training "
+                f"A sweep's batch size must be between 1 and the {most} training "
                 f"examples of {task.name}, got {shown(size)}."
             )
         bytes_ = sum(np.asarray(a).nbytes for a in jax.tree.leaves(plan.examples))
@@ -88,6 +86,11 @@ class Options:
         for name, value in {**sizes, "block": min(self.blocks or (1,))}.items():
             if value < 1:
                 raise ValueError(f"A sweep needs {name} of at least 1, got {value}.")
+        if self.blocks and max(self.blocks) > MOST_TRIALS:
+            raise ValueError(
+                f"A sweep needs block of at most {MOST_TRIALS:,}, got "
+                f"{max(self.blocks)}."
+            )
         if self.steps > MOST:
             raise ValueError(
                 f"A sweep needs steps of at most 2^31 - 1, got {self.steps}."

@@ -6,18 +6,26 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jopt._core import GradientTransformation, Transformation, as_transformation
-from jopt._doors import Seed, checked, close_match, shown as got
+from jopt._doors import Kind, Seed, checked, close_match, shown as got
 from jopt._pytree import PyTree
 from jopt.sweep.space.distribution import Distribution, is_number
 from jopt.sweep.task import Task
 
+Factory: TypeAlias = Annotated[
+    Callable[..., Any], Kind("callable, such as jopt.adamw", callable)
+]
+_OURS = Kind(
+    "a transformation of jopt's",
+    lambda value: isinstance(value, GradientTransformation),
+    hint="Trial.of wraps another library's, and jopt.lift makes its numbers leaves.",
+)
 MOST_TRIALS = 1_000_000
 
 # Columns that a sweep's tables have of their own, and what those would be renamed to.
@@ -58,24 +66,16 @@ class Trial:
     """
 
     hyperparameters: dict[str, Any]
-    tx: GradientTransformation
+    tx: Annotated[GradientTransformation, _OURS]
     seed: Seed = 0
     fold: int = 0
     task: Task | None = None
     batch_size: int | None = None
     factory: Callable[..., Any] | None = None
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.tx, GradientTransformation):
-            raise TypeError(
-                "Trial: tx must be a transformation of jopt's, got "
-                f"{got(self.tx)}; Trial.of wraps another library's, and jopt.lift "
-                "makes its numbers leaves."
-            )
-
     @classmethod
     @checked
-    def of(cls, factory: Callable[..., Any], setting: dict[str, Any]) -> "Trial":
+    def of(cls, factory: Factory, setting: dict[str, Any]) -> "Trial":
         """Return the trial that `factory` makes of a setting.
 
         Raises what `factory` raises, with the setting that it was given.
@@ -105,7 +105,7 @@ class Trial:
 
 
 @checked
-def grid(factory: Callable[..., Any], **values: Any) -> list[Trial]:
+def grid(factory: Factory, **values: Any) -> list[Trial]:
     """Return a trial for every combination of `values`.
 
         grid(jopt.adamw, learning_rate=np.logspace(-5, 0, 64), weight_decay=[0, 1e-4])

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_leaves_with_path
 
+from jopt._doors import is_array, shown
 from jopt._leaves import full_like, global_norm, map_leaves
 from jopt._pytree import PyTree
 from jopt.training._choice import chosen
@@ -77,6 +78,11 @@ def accumulated(
         number, batch = at
         batch = division.batch(batch)
         w = examples(batch) if weight is None else weight(batch)
+        if not is_array(w):
+            raise TypeError(
+                "train_step: weight must return one number for a microbatch, got "
+                f"{shown(w)}."
+            )
         if np.shape(w) not in ((), (1,)):
             raise ValueError(
                 "train_step: weight must return one number for a microbatch, got an "

@@ -42,11 +42,7 @@ LineSearch: TypeAlias = Annotated[
     Any,
     Kind(
         '"zoom", None or a transformation',
-        lambda given: (
-            given is None
-            or (isinstance(given, str) and given == "zoom")
-            or is_transformation(given)
-        ),
+        _is_line_search,
         ValueError,
     ),
 ]

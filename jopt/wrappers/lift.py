@@ -4,8 +4,13 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from jopt._core import GradientTransformation, init_foreign, update_foreign
-from jopt._doors import checked
+from jopt._core import (
+    GradientTransformation,
+    init_foreign,
+    is_transformation,
+    update_foreign,
+)
+from jopt._doors import checked, shown
 from jopt._numbers import as_number
 from jopt._pytree import pytree, static
 from jopt.wrappers._factory import Factory, Settings, arguments, named_of, signature_of
@@ -38,7 +43,13 @@ class Lifted(GradientTransformation):
             name: to_optax(value) if _is_transformation(value) else value
             for name, value in self.numbers.items()
         }
-        return self.factory(**numbers, **self.settings)
+        made = self.factory(**numbers, **self.settings)
+        if not is_transformation(made):
+            raise TypeError(
+                "lift: factory must return a gradient transformation (an object with "
+                f"init and update), got {shown(made)} from {shown(self.factory)}."
+            )
+        return made
 
 
 @checked

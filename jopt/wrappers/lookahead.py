@@ -71,7 +71,7 @@ class Lookahead(GradientTransformation):
     reset_state: bool = static(default=False)
 
     def __post_init__(self):
-        check(self, "sync_period", least=1)
+        check(self, "sync_period", least=1, most=2**31 - 1)
         check(self, "slow_step_size", least=0)
         self.__dict__["fast_optimizer"] = as_transformation(self.fast_optimizer)
 
