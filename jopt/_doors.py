@@ -347,10 +347,9 @@ class Door:
 def is_said_by_jopt(error: Exception) -> bool:
     """Whether it is a sentence of jopt's."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    raised_in = Path(frames[-1].f_code.co_filename)
     # A TypeError may be Python's own, of jopt's code on what it was given.
-    return isinstance(error, ValueError) and Path(
-        frames[-1].f_code.co_filename
-    ).is_relative_to(Path(__file__).parent)
+    return isinstance(error, ValueError) and Path(__file__).parent in raised_in.parents
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:

@@ -175,6 +175,9 @@ GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
     "evaluate": lambda: lambda model, batch: {"loss": jnp.ones(len(batch))},
     "train": lambda: np.ones((8, 4), np.float32),
     "valid": lambda: np.ones((8, 4), np.float32),
+    ("nnx_classifier", "train"): lambda: (DATA, LABELS),
+    ("nnx_classifier", "make"): lambda: lambda rngs: nnx.Linear(4, 2, rngs=rngs),
+    ("linen_classifier", "train"): lambda: (DATA, LABELS),
     ("write", "sweep"): swept,
     ("write", "directory"): lambda: tempfile.mkdtemp(),
     ("resume", "directory"): kept,
@@ -221,8 +224,8 @@ MORE: dict[str, dict[str, Any]] = {
     "grid": {"learning_rate": [0.1]},
     "sample": {"learning_rate": sweep.log_uniform(1e-3, 1)},
     "resume": {"task": TASK},
-    "nnx_classifier": {"train": (DATA, LABELS), "valid": (DATA, LABELS)},
-    "linen_classifier": {"train": (DATA, LABELS), "valid": (DATA, LABELS)},
+    "nnx_classifier": {"valid": (DATA, LABELS)},
+    "linen_classifier": {"valid": (DATA, LABELS)},
     "differentially_private_aggregate": {"key": 0},
     "run": {"steps": 1, "segments": 1, "block": 1},
     "lr_range": {"steps": 5, "rates": 5, "block": 15},
@@ -493,10 +496,10 @@ def unsaid(
         return f"raised in {last.name}: {said[:150]}"
     if late:  # what fits no params is known with the params
         return None
-    # A part of a chain says which it is.
-    part = re.match(r"[A-Z]\w+(\.\w+)?: ", said)
-    method = "." in function.names[0]
-    if not titles & set(map(plain, words)) and not (method and part):
+    # What a factory makes may say it: a public class, by its name.
+    part = re.match(r"([A-Z]\w+)(\.\w+)?: ", said)
+    known = part is not None and hasattr(jopt, part[1])
+    if not titles & set(map(plain, words)) and not known:
         return f"does not name {function.names[0]}: {said[:150]}"
     if not {argument, *ALIKE.get(argument, ())} & words:
         return f"does not name {argument}: {said[:150]}"
@@ -521,7 +524,8 @@ ALIKE = {
     "updates": ("gradients",),
     "params": ("updates", "gradients"),
     "model": ("params",),
-    "trials": ("trial",),
+    "trials": ("trial", "space"),
+    "opt_state": ("state",),
     "batch_size": ("batch",),
     "upper": ("lower",),
 }
