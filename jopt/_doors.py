@@ -21,6 +21,7 @@ import numpy as np
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 _ARRAYS = (jax.Array, np.ndarray, np.generic)
 
@@ -59,8 +60,9 @@ def is_array(value: Any) -> bool:
 
 def is_integer(value: Any) -> bool:
     """Whether it is an integer of 32 bits, signed or not."""
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    return whole and -(2**31) <= value < 2**32
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        return False
+    return -(2**31) <= int(value) < 2**32
 
 
 def _is_seed(value: Any) -> bool:
@@ -353,14 +355,17 @@ def is_said_by_jopt(error: Exception) -> bool:
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """Check a function's arguments by their annotations; of a class, those of its init.
+    """Check a function's arguments by their annotations.
 
     A refusal by a part that the function makes says, too, which argument it is about.
     """
-    if isinstance(function, type):
-        function.__init__ = _guarded(function.__init__, function.__name__)
-        return function
     return _guarded(function, function.__qualname__)
+
+
+def checked_class(cls: type[T]) -> type[T]:
+    """Check what a class is made of, as `checked` does."""
+    cls.__init__ = _guarded(cls.__init__, cls.__name__)
+    return cls
 
 
 def _guarded(function: Callable[P, R], title: str) -> Callable[P, R]:

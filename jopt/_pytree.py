@@ -9,7 +9,7 @@ import reprlib
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar, cast, dataclass_transform
 
 import jax
@@ -144,7 +144,12 @@ def _is_asked(annotation: Any) -> bool:
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         return any(map(_is_asked, parts))
-    return annotation is float or origin in (typing.Annotated, Callable, tuple)
+    return annotation is float or origin in (
+        typing.Annotated,
+        Callable,
+        Sequence,
+        tuple,
+    )
 
 
 def _factory_name(cls: type) -> str:

@@ -475,7 +475,7 @@ def judged(function: Called, argument: str, title: str) -> Verdict | None:
             wrong = f"{type(error).__name__}: {error}"
     except Exception as error:  # whatever it is, it is wrong
         wrong = f"{type(error).__name__}: {str(error)[:150]}"
-    return wrong and Verdict(function.names[0], argument, title, wrong)
+    return None if wrong is None else Verdict(function.names[0], argument, title, wrong)
 
 
 def unsaid(

@@ -1,5 +1,7 @@
 """What a user can get wrong is refused at the door, in a sentence that names it."""
 
+# pyright: reportCallIssue=false, reportArgumentType=false
+
 import itertools
 
 import bad_values

@@ -33,7 +33,7 @@ class JoinedSchedules(Schedule):
     """
 
     schedules: Annotated[Sequence[Any], _SCHEDULES]
-    boundaries: tuple[Number, ...]
+    boundaries: Sequence[Number]
 
     def __post_init__(self):
         self.__dict__["schedules"] = tuple(map(as_schedule, self.schedules))

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt._doors import checked
+from jopt._doors import checked, checked_class
 from jopt._pytree import PyTree
 from jopt.sweep.space.distribution import is_integer
 from jopt.training import form_of, pure_loss
 
 
-@checked
+@checked_class
 @dataclasses.dataclass(frozen=True)
 class Task:
     """A model, its loss and its data, as pure functions and arrays.

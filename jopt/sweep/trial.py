@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt._core import GradientTransformation, Transformation, as_transformation
-from jopt._doors import Kind, Seed, checked, close_match, shown as got
+from jopt._doors import Kind, Seed, checked, checked_class, close_match, shown as got
 from jopt._pytree import PyTree
 from jopt.sweep.space.distribution import Distribution, is_number
 from jopt.sweep.task import Task
@@ -32,7 +32,7 @@ MOST_TRIALS = 1_000_000
 OWN = re.compile(r"(param_)*(trials?|seed|fold|status|steps|train_loss(_.*)?|valid_.*)")
 
 
-@checked
+@checked_class
 @dataclasses.dataclass(frozen=True)
 class Setup:
     """What a factory returns to choose more than the transformation.
@@ -52,7 +52,7 @@ class Setup:
     batch_size: int | None = None
 
 
-@checked
+@checked_class
 @dataclasses.dataclass(frozen=True)
 class Trial:
     """One setting of the hyperparameters, to be trained with one seed.

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from jopt._doors import checked
+from jopt._doors import checked_class
 from jopt.sweep.population.generation import Generation
 
 
-@checked
+@checked_class
 @dataclasses.dataclass(frozen=True)
 class Replay:
     """Train trials by the hyperparameters that one trial of a population had.
