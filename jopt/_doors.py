@@ -368,8 +368,17 @@ def checked_class(cls: type[T]) -> type[T]:
     return cls
 
 
-def _guarded(function: Callable[P, R], title: str) -> Callable[P, R]:
-    door = Door(lambda: title, inspect.signature(function).parameters.values())
+def named_class(cls: type[T]) -> type[T]:
+    """Let missing and unknown arguments name the class, which checks the others."""
+    cls.__init__ = _guarded(cls.__init__, cls.__name__, asked=())
+    return cls
+
+
+def _guarded(
+    function: Callable[P, R], title: str, asked: Collection[str] | None = None
+) -> Callable[P, R]:
+    parameters = inspect.signature(function).parameters.values()
+    door = Door(lambda: title, parameters, asked)
 
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:

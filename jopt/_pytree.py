@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import inspect
-import math
 import operator
 import reprlib
 import sys
@@ -107,7 +106,6 @@ def check(
     most: float | None = None,
     above: float | None = None,
     below: float | None = None,
-    finite: bool = False,
     hint: str = "",
 ) -> None:
     """Raise a ValueError that names class, field, rule and value, if a rule is broken.
@@ -115,8 +113,8 @@ def check(
     Looks at concrete numbers only: tracers, arrays, schedules and None pass. NaN breaks
     every rule.
 
-    least, most: bounds that may be reached. above, below: bounds that may not. finite:
-    whether infinity is out of range. hint: a sentence that says what to do instead.
+    least, most: bounds that may be reached. above, below: bounds that may not. hint: a
+    sentence that says what to do instead.
     """
     rules = {
         "at least": (least, operator.ge),
@@ -133,8 +131,6 @@ def check(
             for words, (limit, kept) in rules.items()
             if limit is not None and not kept(value, limit)
         ]
-        if finite and not math.isfinite(value):
-            broken = broken or ["finite"]
         if broken:
             title, rule = type(self).__name__, " and ".join(broken)
             raise refusal(title, field, value, rule, ValueError, hint)

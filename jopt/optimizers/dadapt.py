@@ -52,10 +52,10 @@ class DAdaptAdamW(GradientTransformation):
 
     def __post_init__(self):
         self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
-        check(self, "learning_rate", least=0, finite=True)
+        check(self, "learning_rate", least=0)
         check(self, "beta1", "beta2", least=0, below=1)
         check(self, "eps", "estim_lr0", above=0)
-        check(self, "weight_decay", least=0, finite=True)
+        check(self, "weight_decay", least=0)
 
     def init(self, params):
         return DAdaptAdamWState(

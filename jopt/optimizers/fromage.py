@@ -29,7 +29,7 @@ class StepAndShrink(GradientTransformation):
 
     def __post_init__(self):
         self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
-        check(self, "learning_rate", least=0, finite=True)
+        check(self, "learning_rate", least=0)
 
     def init(self, params):
         return ScaleByScheduleState(count=jnp.zeros((), jnp.int32))

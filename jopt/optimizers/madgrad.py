@@ -53,7 +53,7 @@ class ScaleByMadgrad(GradientTransformation):
 
     def __post_init__(self):
         self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
-        check(self, "learning_rate", least=0, finite=True)
+        check(self, "learning_rate", least=0)
         check(self, "momentum", least=0, below=1)
         check(self, "eps", least=0)
 

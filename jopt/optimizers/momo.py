@@ -71,9 +71,9 @@ class Momo(GradientTransformation):
 
     def __post_init__(self):
         self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
-        check(self, "learning_rate", least=0, finite=True)
+        check(self, "learning_rate", least=0)
         check(self, "beta", least=0, below=1)
-        check(self, "weight_decay", least=0, finite=True)
+        check(self, "weight_decay", least=0)
 
     def init(self, params):
         size = global_norm(params)
@@ -129,9 +129,9 @@ class MomoAdam(GradientTransformation):
 
     def __post_init__(self):
         self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
-        check(self, "learning_rate", least=0, finite=True)
+        check(self, "learning_rate", least=0)
         check(self, "b1", "b2", least=0, below=1)
-        check(self, "eps", "weight_decay", least=0, finite=True)
+        check(self, "eps", "weight_decay", least=0)
 
     def init(self, params):
         size = global_norm(params)

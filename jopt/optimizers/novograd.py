@@ -53,7 +53,7 @@ class ScaleByNovograd(GradientTransformation):
     def __post_init__(self):
         self.__dict__["weight_decay"] = as_schedule(self.weight_decay)
         check(self, "b1", "b2", least=0, below=1)
-        check(self, "eps", "eps_root", "weight_decay", least=0, finite=True)
+        check(self, "eps", "eps_root", "weight_decay", least=0)
 
     def init(self, params):
         scalars = jax.tree.map(lambda p: jax.ShapeDtypeStruct((), dtype_of(p)), params)

@@ -43,7 +43,7 @@ class ScaleByPolyak(GradientTransformation):
     shapeless = True
 
     def __post_init__(self):
-        check(self, "max_learning_rate", "eps", least=0, finite=True)
+        check(self, "max_learning_rate", "eps", least=0)
         if self.variant not in _VARIANTS:
             raise ValueError(
                 f"ScaleByPolyak: variant must be one of {', '.join(_VARIANTS)}, got "

@@ -56,11 +56,11 @@ class Prodigy(GradientTransformation):
 
     def __post_init__(self):
         self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
-        check(self, "learning_rate", least=0, finite=True)
+        check(self, "learning_rate", least=0)
         check(self, "beta1", "beta2", "beta3", least=0, below=1)
         check(self, "eps", least=0)
         check(self, "estim_lr0", "estim_lr_coef", above=0)
-        check(self, "weight_decay", least=0, finite=True)
+        check(self, "weight_decay", least=0)
 
     def init(self, params):
         return ProdigyState(

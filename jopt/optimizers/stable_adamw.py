@@ -45,7 +45,7 @@ class ScaleByStableAdamw(GradientTransformation):
     def __post_init__(self):
         self.__dict__["weight_decay"] = as_schedule(self.weight_decay)
         check(self, "b1", "b2", least=0, below=1)
-        check(self, "eps", "weight_decay", least=0, finite=True)
+        check(self, "eps", "weight_decay", least=0)
 
     def init(self, params):
         return self._adam.init(params)

@@ -45,7 +45,7 @@ class AddDecayedWeights(GradientTransformation):
 
     def __post_init__(self):
         self.__dict__["weight_decay"] = as_schedule(self.weight_decay)
-        check(self, "weight_decay", least=0, finite=True)
+        check(self, "weight_decay", least=0)
         if self.mask is not None and not isinstance(self.mask, Mask):
             self.__dict__["mask"] = Mask(self.mask)
 

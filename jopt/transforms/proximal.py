@@ -52,7 +52,7 @@ class ProximalL1(GradientTransformation):
 
     def __post_init__(self):
         self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
-        check(self, "strength", "learning_rate", least=0, finite=True)
+        check(self, "strength", "learning_rate", least=0)
 
     def init(self, params):
         return ProximalL1State(count=jnp.zeros((), jnp.int32))

@@ -31,9 +31,6 @@ class Scale(GradientTransformation):
 
     shapeless = True
 
-    def __post_init__(self):
-        check(self, "step_size", finite=True)
-
     def init(self, params):
         return EmptyState()
 
@@ -86,7 +83,7 @@ class ScaleByLearningRate(GradientTransformation):
     def __post_init__(self):
         self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         hint = "The minus of descent is added here; to ascend, negate the loss."
-        check(self, "learning_rate", least=0, finite=True, hint=hint)
+        check(self, "learning_rate", least=0, hint=hint)
 
     def init(self, params):
         if isinstance(self.learning_rate, Schedule):

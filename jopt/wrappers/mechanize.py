@@ -60,7 +60,7 @@ class Mechanize(GradientTransformation):
 
     def __post_init__(self):
         self.__dict__["base_optimizer"] = as_transformation(self.base_optimizer)
-        check(self, "weight_decay", least=0, finite=True)
+        check(self, "weight_decay", least=0)
         check(self, "eps", "s_init", above=0)
         check(self, "num_betas", least=1)
 

@@ -68,7 +68,7 @@ class ScheduleFree(GradientTransformation):
     def __post_init__(self):
         self.__dict__["base_optimizer"] = as_transformation(self.base_optimizer)
         self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
-        check(self, "learning_rate", least=0, finite=True)
+        check(self, "learning_rate", least=0)
         check(self, "b1", most=1, above=0, hint="The average is recovered through b1.")
         if self.lag not in (None, 0, 1):
             raise ValueError(f"ScheduleFree: lag must be 0, 1 or None, got {self.lag}.")
