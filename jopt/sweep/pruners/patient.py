@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from jopt._doors import checked_class
+from jopt._doors import named_class
 from jopt._pytree import check
 from jopt.sweep.pruners._pruner import (
     Pruner,
@@ -16,7 +16,7 @@ from jopt.sweep.pruners._pruner import (
 from jopt.sweep.reports import Reports
 
 
-@checked_class
+@named_class
 @dataclasses.dataclass(frozen=True)
 class PatientPruner(Pruner):
     """Let another rule end a setting only if that has not become better for a while.
