@@ -10,7 +10,8 @@ from jax.core import Tracer
 from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 
 from jopt._core import GradientTransformation
-from jopt._doors import Arrays, checked
+from jopt._doors import checked
+from jopt._kinds import Arrays
 from jopt._layout import Layout
 from jopt._numbers import dtype_of
 from jopt._pytree import PyTree

@@ -10,7 +10,8 @@ from jopt._core import (
     as_transformation,
     is_transformation,
 )
-from jopt._doors import Kind, checked, refused
+from jopt._doors import checked, refused
+from jopt._kinds import Kind
 from jopt._numbers import dtype_of, wide
 from jopt._pytree import PyTree, pytree, static
 

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import all_leaves, keystr, tree_leaves_with_path
 
-from jopt._doors import Kind, is_array, is_said_by_jopt, refused, shown
+from jopt._doors import is_said_by_jopt, refused, shown
+from jopt._kinds import Kind, is_array
 from jopt._leaves import leaves_like
 from jopt._numbers import dtype_of, wide, wide_numbers
 from jopt._pytree import PyTree, pytree, static

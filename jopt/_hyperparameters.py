@@ -11,7 +11,8 @@ import numpy as np
 from jax.tree_util import GetAttrKey, tree_leaves_with_path
 
 from jopt._core import GradientTransformation, Transformation
-from jopt._doors import Kind, State, checked, close_match
+from jopt._doors import checked, close_match
+from jopt._kinds import Kind, State
 from jopt._pytree import PyTree
 from jopt.schedules import Schedule
 

@@ -23,7 +23,7 @@ import traceback
 import types
 import typing
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -349,8 +349,8 @@ def of(annotation: Any) -> Any:
         return identity
     if origin in (typing.Union, types.UnionType):
         return of(float if float in arguments else arguments[0])
-    values = {float: 0.5, int: 2, bool: True, str: "x", dict: {}, tuple: (), list: []}
-    values[jax.Array] = jnp.ones(2)
+    values = {float: 0.5, int: 2, bool: True, str: "x", dict: {}, tuple: ()}
+    values |= {list: [], Sequence: [], jax.Array: jnp.ones(2)}
     return values.get(origin or annotation)
 
 
@@ -399,7 +399,10 @@ def methods(names: tuple[str, ...], cls: type) -> Iterator[Called]:
             continue
         if name in getattr(cls, "__dataclass_fields__", ()):  # a default
             continue
-        if not inspect.isroutine(value) or f"{names[0]}.{name}" in EXCEPTIONS:
+        if (
+            not (inspect.isroutine(value) and callable(value))
+            or f"{names[0]}.{name}" in EXCEPTIONS
+        ):
             continue
         titles = tuple(f"{n}.{name}" for n in names)
         if inspect.ismethod(value):  # of the class

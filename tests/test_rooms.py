@@ -10,7 +10,8 @@ import pytest
 import jopt
 
 ROOMS = [
-    {"_doors", "_from_optax", "_version"},
+    {"_kinds", "_from_optax", "_version"},
+    {"_doors"},
     {"_pytree"},
     {"_numbers"},
     {"_leaves", "_matrices"},

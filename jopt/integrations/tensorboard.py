@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from jopt._doors import FilePath, checked
+from jopt._doors import checked
+from jopt._kinds import FilePath
 from jopt.sweep.report.record import Record
 from jopt.sweep.report.thinning import thinned
 from jopt.sweep.result import SweepResult

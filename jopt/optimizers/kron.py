@@ -11,7 +11,8 @@ from jax import lax
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
-from jopt._doors import DType, checked
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._leaves import full_like, stored
 from jopt._numbers import bias, increment, mix, rms, shrink, wide
 from jopt._pytree import Number, PyTree, check, pytree, static

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
-from jopt._doors import DType, checked
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._leaves import full_like, map_leaves
 from jopt._numbers import increment, norm, shrink
 from jopt._pytree import Number, PyTree, check, pytree

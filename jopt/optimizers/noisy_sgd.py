@@ -1,7 +1,8 @@
 """Gradient descent with Gaussian noise."""
 
 from jopt._chain import Chain, chain
-from jopt._doors import Key, checked
+from jopt._doors import checked
+from jopt._kinds import Key
 from jopt._pytree import Number
 from jopt.schedules import ScalarOrSchedule
 from jopt.transforms import add_noise, scale_by_learning_rate

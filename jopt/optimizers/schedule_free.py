@@ -3,7 +3,8 @@
 from typing import Any, Literal
 
 from jopt._chain import chain
-from jopt._doors import DType, checked, refused
+from jopt._doors import checked, refused
+from jopt._kinds import DType
 from jopt._pytree import Number
 from jopt.optimizers.rmsprop import scale_by_rms
 from jopt.schedules import ScalarOrSchedule, warmup_constant_schedule

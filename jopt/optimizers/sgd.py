@@ -1,7 +1,8 @@
 """Stochastic gradient descent."""
 
 from jopt._chain import Chain, chain
-from jopt._doors import DType, checked
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._pytree import Number
 from jopt.schedules import ScalarOrSchedule
 from jopt.transforms import identity, scale_by_learning_rate, trace

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import EmptyState, GradientTransformation
-from jopt._doors import DType, checked
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._leaves import map_leaves
 from jopt._pytree import Number, pytree
 from jopt.schedules import ScalarOrSchedule

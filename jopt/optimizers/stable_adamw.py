@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import EmptyState, GradientTransformation, needed
-from jopt._doors import DType, checked
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._leaves import map_leaves
 from jopt._numbers import abs_sq, bias, quotient, root, wide
 from jopt._pytree import Number, PyTree, check, pytree, static

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import jax.numpy as jnp
 
-from jopt._doors import Kind, checked
+from jopt._doors import checked
+from jopt._kinds import Kind
 from jopt._pytree import Number, pytree
 from jopt.schedules._schedule import Schedule, as_schedule
 from jopt.schedules._shapes import floats

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 import jax.numpy as jnp
 import numpy as np
 
-from jopt._doors import Kind, checked
+from jopt._doors import checked
+from jopt._kinds import Kind
 from jopt._pytree import Number, pytree, static
 from jopt.schedules._schedule import Schedule
 from jopt.schedules._shapes import WAYS, floats, interpolate

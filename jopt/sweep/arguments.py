@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jopt._doors import is_path, shown
+from jopt._doors import shown
+from jopt._kinds import is_path
 from jopt.sweep.pruners import Pruner
 from jopt.sweep.space.distribution import is_integer
 from jopt.sweep.task import Task

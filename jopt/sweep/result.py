@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt._doors import FilePath, checked, refusal
+from jopt._doors import checked, refusal
+from jopt._kinds import FilePath
 from jopt._pytree import PyTree
 from jopt.sweep import files
 from jopt.sweep.history import History

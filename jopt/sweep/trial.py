@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt._core import GradientTransformation, Transformation, as_transformation
-from jopt._doors import Kind, Seed, checked, checked_class, close_match, shown as got
+from jopt._doors import checked, checked_class, close_match, shown as got
+from jopt._kinds import Kind, Seed
 from jopt._pytree import PyTree
 from jopt.sweep.space.distribution import Distribution, is_number
 from jopt.sweep.task import Task

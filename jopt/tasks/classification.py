@@ -10,7 +10,8 @@ import numpy as np
 import optax
 from flax import linen, nnx
 
-from jopt._doors import Kind, checked, is_array
+from jopt._doors import checked
+from jopt._kinds import Kind, is_array
 from jopt.sweep import Task
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jopt._doors import FilePath, check_kind
+from jopt._doors import check_kind
+from jopt._kinds import FilePath
 from jopt.sweep import Task
 
 # Fixed, whatever is in the text. The first stands for all characters but these.

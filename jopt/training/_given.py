@@ -8,7 +8,8 @@ import numpy as np
 from jax.tree_util import keystr, tree_leaves_with_path
 
 from jopt._core import Transformation
-from jopt._doors import Key, check_kind, shown
+from jopt._doors import check_kind, shown
+from jopt._kinds import Key
 from jopt._numbers import dtype_of
 from jopt._pytree import PyTree
 from jopt.training.loss_scale import LossScale

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from jopt._doors import is_array, shown
+from jopt._doors import shown
+from jopt._kinds import is_array
 from jopt._leaves import full_like, global_norm, map_leaves
 from jopt._pytree import PyTree
 from jopt.training._choice import chosen

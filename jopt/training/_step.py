@@ -11,8 +11,9 @@ import jax.numpy as jnp
 
 from jopt._buckets import unpack
 from jopt._core import Transformation
-from jopt._doors import Kind, Params, State, checked, is_count
+from jopt._doors import checked
 from jopt._hyperparameters import hyperparameters
+from jopt._kinds import Kind, Params, State, is_count
 from jopt._leaves import apply_updates, map_leaves
 from jopt._numbers import increment, wide
 from jopt._pytree import PyTree

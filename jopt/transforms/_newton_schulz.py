@@ -7,7 +7,8 @@ from typing import Any, Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jopt._doors import DType, refusal, refused
+from jopt._doors import refusal, refused
+from jopt._kinds import DType
 from jopt._numbers import abs_sq, as_number, root, wide_dtype
 from jopt._pytree import Number
 

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from jopt._doors import Arrays, checked
+from jopt._doors import checked
+from jopt._kinds import Arrays
 from jopt._leaves import leaves_like, map_leaves
 from jopt._numbers import mix, wide
 from jopt._pytree import Number, PyTree

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import EmptyState, GradientTransformation, needed
-from jopt._doors import Arrays, checked
+from jopt._doors import checked
+from jopt._kinds import Arrays
 from jopt._leaves import map_leaves
 from jopt._numbers import abs_sq, rms, root, shrink, wide
 from jopt._pytree import Number, check, pytree, static

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import GradientTransformation
-from jopt._doors import DType
+from jopt._kinds import DType
 from jopt._leaves import full_like, map_leaves
 from jopt._numbers import bias, increment, mix
 from jopt._pytree import Number, PyTree, check, pytree, static

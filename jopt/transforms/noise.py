@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import GradientTransformation
-from jopt._doors import Key
+from jopt._kinds import Key
 from jopt._leaves import map_leaves, normal_like
 from jopt._numbers import increment, root
 from jopt._pytree import Number, check, pytree, static

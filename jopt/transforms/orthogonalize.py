@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import EmptyState, GradientTransformation
-from jopt._doors import DType
+from jopt._kinds import DType
 from jopt._numbers import dtype_of, wide
 from jopt._pytree import Number, PyTree, check, pytree, static
 from jopt.transforms._dimensions import as_dimensions, matrices_of

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from jopt._doors import Arrays, checked
+from jopt._doors import checked
+from jopt._kinds import Arrays
 from jopt._leaves import global_norm, map_leaves
 from jopt._numbers import dtype_of, shrink, wide
 from jopt._pytree import Number, PyTree

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt._doors import DType
+from jopt._kinds import DType
 from jopt._numbers import wide
 from jopt._pytree import PyTree, pytree, static
 from jopt.wrappers._codes import Code

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from jopt._core import GradientTransformation
-from jopt._doors import Kind, close_match, shown
+from jopt._doors import close_match, shown
+from jopt._kinds import Kind
 from jopt.schedules import Schedule
 
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from jopt._core import is_transformation
-from jopt._doors import Kind
+from jopt._kinds import Kind
 from jopt._pytree import PyTree
 from jopt.wrappers.lift import Lifted, lift
 

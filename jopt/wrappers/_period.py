@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt._doors import Kind, is_number
+from jopt._kinds import Kind, is_number
 from jopt._pytree import pytree, static
 from jopt.schedules import ScalarOrSchedule, Schedule, as_schedule, value_at
 

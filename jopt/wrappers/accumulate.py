@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import GradientTransformation, Transformation, as_transformation
-from jopt._doors import Arrays, DType, checked
+from jopt._doors import checked
+from jopt._kinds import Arrays, DType
 from jopt._leaves import all_finite, full_like, map_leaves, sum_leaves
 from jopt._numbers import abs_sq, increment, wide
 from jopt._pytree import Number, PyTree, check, pytree, static

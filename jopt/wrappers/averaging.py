@@ -8,7 +8,8 @@ from jax.tree_util import keystr, tree_flatten_with_path
 
 from jopt._buckets import Buckets, unpack
 from jopt._core import GradientTransformation, needed
-from jopt._doors import Arrays, DType, State, checked
+from jopt._doors import checked
+from jopt._kinds import Arrays, DType, State
 from jopt._leaves import copied, full_like, map_leaves
 from jopt._numbers import dtype_of, increment, mix
 from jopt._pytree import PyTree, check, pytree, static

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import GradientTransformation, as_transformation
-from jopt._doors import DType, checked
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._numbers import as_number, increment, wide, wide_numbers
 from jopt._pytree import PyTree, pytree, static
 from jopt.schedules import ScalarOrSchedule, as_schedule, value_at

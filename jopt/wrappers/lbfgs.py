@@ -6,7 +6,8 @@ the same name. optax is imported when one of them is first called.
 
 from typing import Literal
 
-from jopt._doors import Count, checked
+from jopt._doors import checked
+from jopt._kinds import Count
 from jopt._pytree import Number
 from jopt.schedules import ScalarOrSchedule
 from jopt.wrappers._from_optax import LineSearch, from_optax

@@ -7,7 +7,8 @@ when one of them is first called.
 
 from jopt._chain import Chain, chain
 from jopt._core import Transformation
-from jopt._doors import Count, DType, Key, checked
+from jopt._doors import checked
+from jopt._kinds import Count, DType, Key
 from jopt._pytree import Number
 from jopt.schedules import ScalarOrSchedule
 from jopt.transforms import identity, scale_by_learning_rate, trace

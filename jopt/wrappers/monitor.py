@@ -12,7 +12,7 @@ from jopt._core import (
     as_transformation,
     is_transformation,
 )
-from jopt._doors import DType, Kind
+from jopt._kinds import DType, Kind
 from jopt._numbers import wide
 from jopt._pytree import Number, PyTree, check, pytree, static
 from jopt.transforms import ema

@@ -9,7 +9,8 @@ from jopt._core import (
     is_transformation,
     joint,
 )
-from jopt._doors import Kind, checked, close_match
+from jopt._doors import checked, close_match
+from jopt._kinds import Kind
 from jopt._labels import Labels, Words, named
 from jopt._mask import Mask
 from jopt._pytree import PyTree, pytree, static

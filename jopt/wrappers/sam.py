@@ -13,7 +13,7 @@ from jopt._core import (
     joint,
     needed,
 )
-from jopt._doors import Kind, is_count
+from jopt._kinds import Kind, is_count
 from jopt._leaves import apply_updates, copied, global_norm, map_leaves
 from jopt._numbers import quotient, wide
 from jopt._pytree import PyTree, pytree, static

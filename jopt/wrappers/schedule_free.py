@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from jopt._buckets import Buckets, unpack
 from jopt._core import GradientTransformation, Transformation, as_transformation, needed
-from jopt._doors import DType, checked
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._leaves import copied, map_leaves
 from jopt._numbers import increment, quotient, wide
 from jopt._pytree import Number, PyTree, check, pytree, static

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import GradientTransformation, Transformation, as_transformation, needed
-from jopt._doors import Key
+from jopt._kinds import Key
 from jopt._leaves import leaves_like
 from jopt._numbers import increment, wide
 from jopt._pytree import PyTree, pytree, static

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jopt._doors import FilePath, checked
+from jopt._doors import checked
+from jopt._kinds import FilePath
 from jopt.sweep.rates import rules as lr_rules
 from jopt.sweep.rates.ramp import Ramp
 
