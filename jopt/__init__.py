@@ -11,7 +11,7 @@ from jopt._core import (
     EmptyState as EmptyState,
     GradientTransformation as GradientTransformation,
 )
-from jopt._from_optax import NAMES as _TAKEN_OVER, from_optax as _taken_over
+from jopt._from_optax import NAMES as _OF_OPTAX, late as _late
 from jopt._hyperparameters import hyperparameters as hyperparameters, replace as replace
 from jopt._leaves import apply_updates as apply_updates, global_norm as global_norm
 from jopt._pytree import check as check, pytree as pytree, static as static
@@ -373,6 +373,7 @@ from jopt.wrappers import (
     lbfgs as lbfgs,
     lift as lift,
     lookahead as lookahead,
+    lookahead_eval_params as lookahead_eval_params,
     low_bit as low_bit,
     masked as masked,
     master_weights as master_weights,
@@ -403,8 +404,4 @@ from jopt.wrappers import (
 
 from jopt import contrib as contrib  # isort: skip
 
-__getattr__ = _taken_over
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_TAKEN_OVER})
+__getattr__, __dir__ = _late(__name__, _OF_OPTAX)

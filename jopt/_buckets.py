@@ -11,6 +11,7 @@ from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 
 from jopt._core import GradientTransformation
 from jopt._doors import checked
+from jopt._explicit import spec_of
 from jopt._kinds import Arrays
 from jopt._layout import Layout
 from jopt._numbers import dtype_of
@@ -94,7 +95,7 @@ class Buckets:
                 starts = _as_data(starts, true)
             for i, start in zip(numbers, starts, strict=True):
                 found[i] = _cut(vector, start, layout.size(i), layout.shapes[i])
-        return layout.structure.unflatten(found[i] for i in range(len(found)))
+        return jax.tree.map(found.__getitem__, layout.numbers)
 
     def like(self, leaves: Iterator[Any]) -> "Buckets":
         """Return buckets of this layout that hold the next of these leaves."""
@@ -284,6 +285,8 @@ def _is_buckets(node: Any) -> bool:
 
 def _is_divided(leaf: Any) -> bool:
     """Whether it lies in parts on several devices."""
+    if spec_of(leaf):  # of a tracer, too
+        return True
     if isinstance(leaf, Tracer) or not hasattr(leaf, "sharding"):
         return False
     return leaf.sharding is not None and not leaf.sharding.is_fully_replicated

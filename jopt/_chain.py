@@ -43,6 +43,11 @@ class Chain(GradientTransformation):
         updates = jax.tree.map(jax.lax.convert_element_type, updates, dtypes)
         return updates, self._state(states)
 
+    def frozen(self, params):
+        each = zip(*(tx.frozen(params) for tx in self.transforms), strict=True)
+        # Without a part the gradients are the updates.
+        return [*map(any, each)] or super().frozen(params)
+
     def parts(self, state):
         states = state if self.names is None else [state[name] for name in self.names]
         if len(states) != len(self.transforms):

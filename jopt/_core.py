@@ -13,7 +13,7 @@ from jax.tree_util import all_leaves, keystr, tree_leaves_with_path
 from jopt._doors import is_said_by_jopt, refused, shown
 from jopt._kinds import Kind, is_array
 from jopt._leaves import leaves_like
-from jopt._numbers import dtype_of, wide, wide_numbers
+from jopt._numbers import dtype_of, wide, wide_dtype, wide_numbers
 from jopt._pytree import PyTree, pytree, static
 
 
@@ -61,7 +61,8 @@ class GradientTransformation:
         """Return the new updates, in the dtypes `updates` came in, and the new state.
 
         Extra arguments (`value=`, `value_fn=`) are keywords; those that a
-        transformation does not know are passed over.
+        transformation does not know are passed over. optax's combinators hand them to
+        instances of optax's own class only: inside them, write `jopt.to_optax(tx)`.
         """
         raise NotImplementedError
 
@@ -87,9 +88,25 @@ class GradientTransformation:
         """
         if not self.shapeless:
             return [None] * len(jax.tree.leaves(params))
-        is_part = lambda x: x is not self and isinstance(x, GradientTransformation)  # noqa: E731
-        inside = filter(is_part, jax.tree.leaves(self, is_leaf=is_part))
-        return joint(params, *(tx.groups(params) for tx in inside))
+        return joint(params, *(tx.groups(params) for tx in _inside(self)))
+
+    def frozen(self, params: PyTree) -> list[bool]:
+        """Return for each leaf of `params` whether its update ignores its gradient.
+
+        True where the update is the same whatever the leaf's own gradient is, as that
+        of `set_to_zero` is. By default a transformation that holds others ignores what
+        they all ignore, and one that holds none ignores nothing; one that adds the
+        gradients to what is inside says so itself.
+        """
+        still = [tx.frozen(params) for tx in _inside(self)]
+        each = zip(*still, strict=True)
+        return [*map(all, each)] if still else [False] * len(jax.tree.leaves(params))
+
+
+def _inside(self: GradientTransformation) -> list[GradientTransformation]:
+    """The transformations that are fields of this one, or in its fields."""
+    is_part = lambda x: x is not self and isinstance(x, GradientTransformation)  # noqa: E731
+    return [x for x in jax.tree.leaves(self, is_leaf=is_part) if is_part(x)]
 
 
 def joint(params: PyTree, *groups: Sequence[Hashable]) -> list[Hashable | None]:
@@ -226,28 +243,31 @@ class Foreign(GradientTransformation):
         return update_foreign(self.tx, updates, state, params, extra)
 
 
-def needed(
-    given: Any,
-    self: object,
-    purpose: str,
-    call: str = "tx.update(updates, state, params)",
-) -> Any:
-    """Return what was `given`, or raise a ValueError that says how to pass it.
+def needed(given: Any, self: object, purpose: str, extra: str | None = None) -> Any:
+    """Return an argument of `update`, or raise a ValueError if it was not given.
 
-    purpose: what `self` needs, as in "the parameters that decay". call: the call that
-    gives it.
+    Args:
+      given: the argument.
+      self: the transformation that needs it.
+      purpose: what it is, as in "the parameters that decay".
+      extra: how it is passed if it is an extra argument, as in "value=loss".
     """
     if given is None:
+        call = ", ".join(filter(None, ("tx.update(updates, state, params", extra)))
+        hint = extra and (
+            " (optax's combinators drop extra arguments of any class but their own: "
+            "inside them, write jopt.to_optax(tx))"
+        )
         raise ValueError(
-            f"{type(self).__name__}: update needs {purpose}, got none; call {call}."
+            f"{type(self).__name__}: update needs {purpose}, got none; "
+            f"call {call}){hint or ''}."
         )
     return given
 
 
 def needed_loss(value: Any, self: object, purpose: str) -> Any:
     """Return the loss that was given, or raise a ValueError if there is no scalar."""
-    call = "tx.update(updates, state, params, value=loss)"
-    value = needed(value, self, purpose, call)
+    value = needed(value, self, purpose, extra="value=loss")
     if jnp.shape(value):
         raise ValueError(
             f"{type(self).__name__}: value must be a scalar, got an array of shape "
@@ -285,8 +305,14 @@ def as_transformation(tx: Any) -> GradientTransformation:
 
 
 def init_foreign(tx: Any, params: PyTree) -> PyTree:
-    """Return another library's state, of params in at least float32."""
-    return tx.init(jax.tree.map(wide, params))
+    """Return another library's state, of params or shapes in at least float32."""
+
+    def widened(x: Any) -> Any:
+        if isinstance(x, jax.ShapeDtypeStruct):
+            return jax.ShapeDtypeStruct(x.shape, wide_dtype(x), sharding=x.sharding)
+        return wide(x)
+
+    return tx.init(jax.tree.map(widened, params))
 
 
 def update_foreign(

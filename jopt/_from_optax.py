@@ -1,9 +1,12 @@
-"""What jopt takes over from optax as it is: losses, projections, numerics, names.
+"""Names that jopt takes over from optax: losses, numerics, types, modules.
 
-They are optax's own objects, loaded when first asked for, so that a program that says
-`import jopt` in place of `import optax` finds them.
+The objects are optax's own, loaded at the first access, so that a program that says
+`import jopt` in place of `import optax` finds them and `import jopt` stays light.
 """
 
+import importlib
+import sys
+from collections.abc import Callable, Collection
 from typing import Any
 
 _LOSSES = (
@@ -58,19 +61,21 @@ _TYPES = (
     "Updates",
     "with_extra_args_support",
 )
-_STATES = (  # of what jopt lifts
+_STATES = (  # of the transformations that jopt lifts
+    "ScaleByBacktrackingLinesearchState",
+    "ScaleByLBFGSState",
+    "ScaleByZoomLinesearchState",
+    "ZoomLinesearchInfo",
+)
+CONTRIB = (
     "DifferentiallyPrivateAggregateState",
     "GaLoreDimensionNumbers",
     "GaLoreState",
     "HutchinsonState",
-    "ScaleByBacktrackingLinesearchState",
-    "ScaleByLBFGSState",
-    "ScaleByZoomLinesearchState",
     "SophiaState",
     "SplitRealAndImaginaryState",
-    "ZoomLinesearchInfo",
 )
-_MODULES = (
+MODULES = (
     "assignment",
     "experimental",
     "losses",
@@ -82,17 +87,31 @@ _MODULES = (
     "tree_utils",
 )
 _ROOMS = ("optax.contrib", "optax.schedules", "optax")
-NAMES = frozenset((*_LOSSES, *_NUMERICS, *_TYPES, *_STATES, *_MODULES))
+NAMES = frozenset((*_LOSSES, *_NUMERICS, *_TYPES, *_STATES, *CONTRIB, *MODULES))
 
 
 def from_optax(name: str) -> Any:
-    """Return optax's own object of that name, or raise an AttributeError."""
-    if name not in NAMES:
-        raise AttributeError(f"module 'jopt' has no attribute {name!r}")
-    import importlib
-
+    """Return optax's object of that name, or jopt's module that re-exports optax's."""
+    if name in MODULES:
+        return importlib.import_module(f"jopt.{name}")
     rooms = [importlib.import_module(room) for room in _ROOMS]
-    for room in rooms:
-        if name in vars(room):
-            return getattr(room, name)
-    return importlib.import_module(f"optax.{name}")
+    return next(getattr(room, name) for room in rooms if hasattr(room, name))
+
+
+def late(
+    module: str, names: Collection[str], find: Callable[[str], Any] = from_optax
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return the `__getattr__` and `__dir__` of a module with names found when used.
+
+    Args:
+      module: the module's `__name__`.
+      names: the names that it does not define.
+      find: the function that returns the object of a name.
+    """
+
+    def get(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        return find(name)
+
+    return get, lambda: sorted({*vars(sys.modules[module]), *names})

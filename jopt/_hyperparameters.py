@@ -64,21 +64,25 @@ def replace(tx: Annotated[Tx, _REPLACED], **changes: Any) -> Tx:
 
 def _numbers(node: Any, state: PyTree, path: Path) -> Iterator[tuple[Path, Any]]:
     parts = node.parts(state) if isinstance(node, GradientTransformation) else {}
-    for label, child in _children(node):
+    for label, child in children(node):
         here = (*path, label)
         if label in parts:
             part, part_state = parts[label]
             yield from _numbers(part, part_state, here)
         elif isinstance(child, Schedule):
             yield here, child(_count(state))
-        elif _children(child):
+        elif children(child):
             yield from _numbers(child, state, here)
         elif _is_number(child) and not _is_static(node, label):
             yield here, child
 
 
-def _children(node: Any) -> list[tuple[str, Any]]:
-    """What is inside a node of a transformation, each with its word of the path."""
+def children(node: Any) -> list[tuple[str, Any]]:
+    """Return what is inside a node of a transformation, each with its word of the path.
+
+    The node itself is a transformation, a schedule, a dict or a tuple, else the list is
+    empty.
+    """
     if _is_labelled(node):
         return list(zip(node.labels, node.transforms, strict=True))
     if isinstance(node, dict):
@@ -92,7 +96,7 @@ def _children(node: Any) -> list[tuple[str, Any]]:
 
 def _is_node(node: Any) -> bool:
     known = (GradientTransformation, Schedule)
-    return isinstance(node, known) or bool(_children(node))
+    return isinstance(node, known) or bool(children(node))
 
 
 def _is_labelled(node: Any) -> bool:
@@ -141,7 +145,7 @@ def _starts(words: Path, path: Path) -> bool:
 
 
 def _paths(node: Any, path: Path = ()) -> Iterator[Path]:
-    for label, child in _children(node):
+    for label, child in children(node):
         if not isinstance(child, (GradientTransformation, dict)):
             yield (*path, label)
         yield from _paths(child, (*path, label))
@@ -185,14 +189,14 @@ def _rebuilt(node: Any, path: Path, changes: dict[Path, Any]) -> Any:
         return changes[path]
     if not any(changed[: len(path)] == path for changed in changes):
         return node
-    children = {
+    rebuilt = {
         label: _rebuilt(child, (*path, label), changes)
-        for label, child in _children(node)
+        for label, child in children(node)
     }
     if _is_labelled(node):
-        return dataclasses.replace(node, transforms=tuple(children.values()))
+        return dataclasses.replace(node, transforms=tuple(rebuilt.values()))
     if isinstance(node, tuple):
-        return tuple(children.values())
+        return tuple(rebuilt.values())
     if isinstance(node, dict):
-        return type(node)(children)
-    return dataclasses.replace(node, **children)
+        return type(node)(rebuilt)
+    return dataclasses.replace(node, **rebuilt)

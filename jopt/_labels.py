@@ -3,7 +3,7 @@
 import inspect
 import sys
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import jax
 from jax.core import Tracer
@@ -14,6 +14,7 @@ from jopt._doors import refused
 from jopt._pytree import PyTree
 
 Words = tuple[str, ...]
+Kind = TypeVar("Kind", bound="Labels")
 
 
 class Labels:
@@ -33,7 +34,7 @@ class Labels:
 
     def __init__(self, given: Any):
         if isinstance(given, Labels):
-            self._set(given._function, given._table)
+            self._set(given._function, given._table, given._apart)
         # A module may be callable, and is a tree all the same.
         elif callable(given) and all_leaves([given]):
             self._set(given, {})
@@ -84,10 +85,15 @@ class Labels:
         if self._function is None and arrays.issuperset(self._table):
             return self  # what `on` has returned for these buckets before
         tree = params.tree()
-        nodes = params.layout.structure.flatten_up_to(tree)
-        shown = [i for i, node in enumerate(nodes) if jax.tree.leaves(node)]
-        labels = dict(zip(shown, self.leaves(tree), strict=True))
-        return self.at(params.by_array(labels))
+        apart = self.on(tree)
+        numbers = jax.tree.leaves(params.layout.numbers)
+        labels = dict(zip(numbers, apart.leaves(tree), strict=True))
+        return self._made(None, params.by_array(labels), apart)
+
+    def mapped(self, rule: Callable[[Any], Any], kind: type[Kind]) -> Kind:
+        """Return labels of another kind at the same paths, by a rule."""
+        apart = self._apart and self._apart.mapped(rule, kind)
+        return kind._made(None, {w: rule(x) for w, x in self._table.items()}, apart)
 
     def leaves(self, params: PyTree) -> list[Any]:
         """Return the label of each leaf of `params`; errors are those of `on`."""
@@ -105,6 +111,11 @@ class Labels:
         """
         points, structure = _points(tree, self._table)
         return [(self._table.get(words), node) for words, node in points], structure
+
+    @property
+    def function(self) -> Callable[..., Any] | None:
+        """The function that says the labels, or None where they are a tree."""
+        return self._function
 
     def items(self) -> list[tuple[Words, Any]]:
         """Return each path that has a label, and the label."""
@@ -127,18 +138,23 @@ class Labels:
 
     def __reduce__(self) -> Any:
         # Not the hash: that of a string is another in another process.
-        return self._made, (self._function, self._table)
+        return self._made, (self._function, self._table, self._apart)
 
     @classmethod
-    def _made(cls, function: Any, table: Mapping[Words, Any]) -> Self:
+    def _made(
+        cls, function: Any, table: Mapping[Words, Any], apart: "Labels | None" = None
+    ) -> Self:
         self = object.__new__(cls)
-        self._set(function, table)
+        self._set(function, table, apart)
         return self
 
-    def _set(self, function: Any, table: Mapping[Words, Any]) -> None:
+    def _set(
+        self, function: Any, table: Mapping[Words, Any], apart: "Labels | None" = None
+    ) -> None:
         self._function: Callable[..., Any] | None = function
         self._table = {w: self.checked(w, label) for w, label in table.items()}
-        self._identity = (type(self), function, tuple(self._table.items()))
+        self._apart = apart  # for buckets: the labels of the tree that is in them
+        self._identity = (type(self), function, tuple(self._table.items()), apart)
         self._hash = hash(self._identity)
 
     def _check_paths(self, table: Mapping[Words, Any], params: PyTree) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jopt._pytree import PyTree
+
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
@@ -20,6 +22,7 @@ class Layout:
     joined: tuple[tuple[int, ...], ...]  # the leaves that lie in each vector, by number
     alone: tuple[int, ...]  # the other leaves, by number
     shards: int  # a vector's length is a multiple of it
+    shown: Any = None  # the tree that a mask leaves of it, and its leaves' numbers
 
     @functools.cached_property
     def _hash(self) -> int:
@@ -42,7 +45,27 @@ class Layout:
 
     @property
     def _fields(self) -> tuple[Any, ...]:
-        return self.structure, self.shapes, self.joined, self.alone, self.shards
+        return (
+            self.structure,
+            self.shapes,
+            self.joined,
+            self.alone,
+            self.shards,
+            self.shown,
+        )
+
+    @property
+    def numbers(self) -> PyTree:
+        """The tree, of its leaves' numbers; without what a mask has hidden."""
+        if self.shown is None:
+            return self.structure.unflatten(range(len(self.shapes)))
+        structure, numbers = self.shown
+        return structure.unflatten(numbers)
+
+    def showing(self, numbers: PyTree) -> "Layout":
+        """Return this layout with less of the tree: `numbers`, some of them hidden."""
+        leaves, structure = jax.tree.flatten(numbers)
+        return dataclasses.replace(self, shown=(structure, tuple(leaves)))
 
     def size(self, leaf: int) -> int:
         """Return how many elements the leaf has."""

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from jopt._buckets import Buckets
 from jopt._labels import Labels, Words, named
 from jopt._pytree import PyTree
 
@@ -40,7 +41,14 @@ class Mask(Labels):
         )
 
     def hide(self, tree: PyTree, hidden: PyTree) -> PyTree:
-        """Return `tree` with `hidden` where the mask, from `on`, is false."""
+        """Return `tree` with `hidden` where the mask, from `on`, is false.
+
+        Taken apart, buckets are the tree that this returns of what is in them.
+        """
         nodes, structure = self.nodes(tree)
         # Without a label there is a node without leaves, and nothing to hide.
-        return structure.unflatten(hidden if yes is False else n for yes, n in nodes)
+        made = structure.unflatten(hidden if yes is False else n for yes, n in nodes)
+        if isinstance(tree, Buckets) and isinstance(self._apart, Mask):
+            shown = self._apart.hide(tree.layout.numbers, hidden)
+            return Buckets(made.vectors, made.leaves, tree.layout.showing(shown))
+        return made

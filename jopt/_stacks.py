@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jopt._explicit import divided_like, gathered
 from jopt._leaves import leaves_like, stored
 from jopt._numbers import dtype_of, wide, wide_dtype
 from jopt._pytree import PyTree
@@ -34,6 +35,7 @@ def map_stacks(
     each of `held` keeps for it, and returns their successors in order. It is mapped by
     `vmap` over the blocks of one shape, whatever leaves they are from, so that the
     program grows with the number of shapes. Matrices are multiplied in full precision.
+    Leaves that an explicit mesh divides are gathered, and their successors divided.
 
     Returns the trees, each leaf in its own dtype, and then what is held. Raises a
     ValueError if that was made for other shapes.
@@ -52,7 +54,7 @@ def map_stacks(
         )
     for key, rows in groups.items():
         stacks = [
-            jnp.concatenate([_blocks(wide(column[i]), cuts[i]) for i in rows])
+            jnp.concatenate([_blocks(gathered(wide(column[i])), cuts[i]) for i in rows])
             for column in columns
         ]
         whole = jax.vmap(functools.partial(rule, cuts[rows[0]].axes))
@@ -65,7 +67,8 @@ def map_stacks(
         for leaves, column, stack in zip(grown, columns, made, strict=False):
             for i, piece in zip(rows, jnp.split(stack, ends[:-1]), strict=True):
                 joined = _joined(piece, cuts[i]).reshape(np.shape(first[i]))
-                leaves[i] = joined.astype(dtype_of(column[i]))
+                joined = joined.astype(dtype_of(column[i]))
+                leaves[i] = divided_like(joined, column[i])
         for part, old, new in zip(kept, held, made[len(trees) :], strict=True):
             part[key] = stored(new, old[key])
     return *(structure.unflatten(leaves) for leaves in grown), *kept

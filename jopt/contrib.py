@@ -1,6 +1,6 @@
 """The names of `optax.contrib`, which are names of jopt itself too."""
 
-from jopt._from_optax import from_optax as _taken_over
+from jopt._from_optax import CONTRIB as _CONTRIB, late as _late
 from jopt.optimizers import (
     COCOBState as COCOBState,
     DAdaptAdamWState as DAdaptAdamWState,
@@ -60,4 +60,4 @@ from jopt.wrappers import (
     split_real_and_imaginary as split_real_and_imaginary,
 )
 
-__getattr__ = _taken_over
+__getattr__, __dir__ = _late(__name__, _CONTRIB)

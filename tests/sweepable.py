@@ -193,6 +193,7 @@ NO_FACTORIES = {
     "periodic_update",
     "skip_large_updates",
     "unitwise_clip",
+    "lookahead_eval_params",
     "schedule_free_eval_params",
     # Its numbers are sizes of arrays.
     "low_bit",

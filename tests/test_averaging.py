@@ -224,3 +224,14 @@ def test_a_decay_of_one_is_refused():
 
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         jopt.parameter_ema(1.0)
+
+
+def test_an_average_of_float64_params_is_exact_to_float64():
+    with jax.enable_x64(True):
+        params = {"w": jnp.asarray([1 / 3, -2 / 3], jnp.float64)}
+        tx = jopt.parameter_ema(0.9)
+        state = tx.init(params)
+        for _ in range(3):
+            _, state = tx.update(jax.tree.map(jnp.zeros_like, params), state, params)
+        averaged = jopt.ema_params(state, params)
+        chex.assert_trees_all_close(averaged, params, rtol=1e-15)

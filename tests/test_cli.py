@@ -25,7 +25,7 @@ SHORT = ["--steps", "20", "--block", "4", "--learning-rate", "1e-4:1e-2:4"]
 def jopt(*arguments):
     """The command as a user runs it, in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "jopt.cli", *arguments],
+        [sys.executable, "-m", "jopt", *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -82,7 +82,7 @@ def test_a_sweep_prints_tables_and_writes_files(tmp_path):
 def test_a_terminal_shows_a_live_bar(tmp_path):
     shown, child = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-m", "jopt.cli", "sweep", *SHORT, "--out", tmp_path / "out"],
+        [sys.executable, "-m", "jopt", "sweep", *SHORT, "--out", tmp_path / "out"],
         stdout=child,
         stderr=child,
         env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "120"},
@@ -276,7 +276,7 @@ def test_ctrl_c_ends_the_segment_and_the_sweep_goes_on_as_if_there_had_been_none
     long = ["--steps", "2000", "--block", "4", "--learning-rate", "1e-4:1e-2:4"]
     out = tmp_path / "out"
     with subprocess.Popen(
-        [sys.executable, "-m", "jopt.cli", "sweep", *long, "--out", str(out)],
+        [sys.executable, "-m", "jopt", "sweep", *long, "--out", str(out)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -395,7 +395,7 @@ def test_a_task_file_that_is_no_python_is_named_with_the_line(tmp_path, refused)
 @pytest.mark.slow("a closed pipe is rare")
 def test_a_reader_that_leaves_does_not_end_the_training(tmp_path):
     place = tmp_path / "out"
-    command = [sys.executable, "-m", "jopt.cli", "sweep", *SHORT, "--out", str(place)]
+    command = [sys.executable, "-m", "jopt", "sweep", *SHORT, "--out", str(place)]
     pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     running: Any = subprocess.Popen(command, **pipes)
     with running:

@@ -144,7 +144,7 @@ def test_settings_have_the_mean_and_the_spread_of_their_folds(folded):
     for name in ("train_loss", "valid_loss", "valid_accuracy"):
         values = folded.table[name].astype(float).reshape(2, FOLDS)
         np.testing.assert_allclose(settings[name], values.mean(axis=1))
-        np.testing.assert_allclose(settings[f"{name}_std"], values.std(axis=1))
+        np.testing.assert_allclose(settings[f"{name}_std"], values.std(axis=1, ddof=1))
         np.testing.assert_allclose(settings[f"{name}_max"], values.max(axis=1))
     assert len(set(folded.table["valid_loss"].tolist())) == 2 * FOLDS
 

@@ -10,7 +10,7 @@ import optax
 import pytest
 from flax import nnx
 from flax.training.train_state import TrainState
-from table import counted, relaxed
+from table import TRANSFORMATIONS, counted, relaxed, simplest_first
 
 import jopt
 
@@ -191,3 +191,53 @@ def test_schedules_of_optax_are_schedules_for_jopt():
 
     np.testing.assert_allclose(updates["b"], 0.15, rtol=1e-6)
     assert jax.tree.leaves(tx) == []
+
+
+def directly(tx, extra):
+    updates, _ = tx.update(PARAMS, tx.init(PARAMS), PARAMS, **extra)
+    return jopt.apply_updates(PARAMS, updates)
+
+
+class Holder(nnx.Module):
+    """PARAMS as the parameters of a module."""
+
+    def __init__(self):
+        self.w, self.b = nnx.Param(PARAMS["w"]), nnx.Param(PARAMS["b"])
+
+
+@pytest.mark.slow("one wrapper makes every class what optax and Flax call", but=20)
+@pytest.mark.parametrize("name", simplest_first(TRANSFORMATIONS))
+def test_whatever_a_user_hands_over_works_in_optax_flax_and_nnx(name):
+    tx, extra = TRANSFORMATIONS[name](jopt), dict(TRANSFORMATIONS[name].extra)
+    wanted = directly(tx, extra)
+
+    with relaxed():
+        given = jopt.to_optax(tx) if extra else tx
+        held = optax.chain(optax.identity(), given)
+        in_chain = directly(held, extra)
+
+        model = Holder()
+        optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+        gradients = nnx.state(model, nnx.Param)
+        optimizer.update(model, gradients, **extra)
+        in_nnx = {"w": model.w[...], "b": model.b[...]}
+
+        if not extra:  # a TrainState has no place for them
+            state = TrainState.create(apply_fn=None, params=PARAMS, tx=tx)
+            in_flax = state.apply_gradients(grads=PARAMS).params
+            chex.assert_trees_all_close(in_flax, wanted, rtol=1e-6)
+
+    chex.assert_trees_all_close(in_chain, wanted, rtol=1e-6)
+    chex.assert_trees_all_close(in_nnx, wanted, rtol=1e-6)
+
+
+TAKERS = [name for name, row in TRANSFORMATIONS.items() if row.extra]
+
+
+@pytest.mark.parametrize("name", TAKERS)
+def test_an_extra_argument_that_optax_drops_is_named_with_the_remedy(name):
+    tx, extra = TRANSFORMATIONS[name](jopt), dict(TRANSFORMATIONS[name].extra)
+    held = optax.chain(optax.identity(), tx)
+
+    with pytest.raises(ValueError, match=r"jopt\.to_optax\(tx\)"):
+        directly(held, extra)

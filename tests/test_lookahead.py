@@ -136,9 +136,63 @@ def test_a_number_outside_its_range_is_refused(make, message):
 @pytest.mark.parametrize(
     ("params", "given"), [(None, "none"), (PARAMS, "dict")], ids=["none", "a dict"]
 )
-def test_params_that_are_no_pair_are_refused(params, given):
+def test_params_that_are_not_those_of_init_are_refused(params, given):
     tx = jopt.lookahead(jopt.sgd(0.1), 5, 0.5)
     message = f"Lookahead: update needs params as a LookaheadParams, got {given}; make"
 
+    state = tx.init(jopt.LookaheadParams.init_synced(PARAMS))
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        tx.update(PARAMS, tx.init(PARAMS), params)
+        tx.update(PARAMS, state, params)
+
+
+SETTINGS = [
+    {},
+    {"reset_state": True},
+    {"precision": jopt.Precision("bfloat16", rounding="master")},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda x: "".join(x))
+def test_a_train_state_holds_the_slow_params_and_is_what_pairs_are(settings):
+    precision = settings.get("precision")
+    tx = jopt.lookahead(jopt.sgd(0.05, 0.9), 3, 0.5, settings.get("reset_state", False))
+    pairs, own = trained(jopt, tx, steps=5)
+    assert own.slow is None
+
+    def loss_fn(params, batch, key):
+        return sum(jnp.sum(p**2) for p in jax.tree.leaves(params))
+
+    state = jopt.TrainState.create(PARAMS, tx, precision=precision)
+    step = jopt.train_step(loss_fn)
+    close = (1e-5, 1e-6) if precision is None else (1e-2, 1e-2)
+    for number in range(5):
+        state, _ = step(state, 0.0)
+        slow = jopt.lookahead_eval_params(state.opt_state, state.params)
+        pair = jax.tree.map(lambda x, i=number: x[i], pairs)
+        assert_close((state.params, slow), tuple(pair), *close)
+        chex.assert_trees_all_equal_shapes_and_dtypes(slow, state.params)
+        assert jopt.lookahead_eval_params(None, pair) is pair.slow
+
+
+def test_slow_params_are_restored_and_made_anew_with_others():
+    tx = jopt.lookahead(jopt.adam(0.1), 3, 0.5)
+    state = jopt.TrainState.create(PARAMS, tx)
+    twice = jax.tree.map(lambda p: 2 * p, PARAMS)
+    other = state.with_params(twice)
+    slow = jopt.lookahead_eval_params(other.opt_state, other.params)
+    chex.assert_trees_all_equal(slow, twice)
+    again = state.filled(other.by_leaf())
+    chex.assert_trees_all_equal(again.opt_state.slow, twice)
+
+
+@pytest.mark.parametrize(
+    ("state", "found"),
+    [
+        ((), "got 0 of 0"),
+        (jopt.LookaheadState((), jnp.int32(0)), "got 0 of 1"),
+        ([jopt.LookaheadState((), jnp.int32(0), PARAMS)] * 2, "got 2 of 2"),
+    ],
+)
+def test_a_state_without_slow_params_is_told(state, found):
+    with pytest.raises(ValueError, match=f"^lookahead_eval_params: .*{found}"):
+        jopt.lookahead_eval_params(state, PARAMS)

@@ -1,4 +1,4 @@
-"""The README's code runs as it stands there."""
+"""The code of README and docs runs as it stands there."""
 
 import re
 from pathlib import Path
@@ -6,20 +6,39 @@ from pathlib import Path
 import jax
 import pytest
 
-README = Path(__file__).parent.parent / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-NAMES = ["flax", "low precision", "loop", "vocabulary", "sweep", "early stopping"]
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
 
-@pytest.mark.slow("CI runs it; the code is of tested parts")
-@pytest.mark.parametrize("code", BLOCKS, ids=NAMES)
-def test_the_readmes_code_runs(code):
+def blocks(page):
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+BLOCKS = [
+    pytest.param(page, code, id=f"{page.stem} {number}")
+    for page in PAGES
+    for number, code in enumerate(blocks(page))
+]
+
+
+@pytest.mark.slow("CI runs it; the code is of tested parts", but=2)
+@pytest.mark.parametrize(("page", "code"), BLOCKS)
+def test_the_code_of_a_page_runs(page, code):
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        exec(compile(code, str(README), "exec"), {})
+        exec(compile(code, str(page), "exec"), {})
 
 
-def test_the_flax_example_is_short():
-    assert len(BLOCKS[0].strip().splitlines()) <= 20
+def test_the_readme_is_one_page():
+    assert len(README.read_text().splitlines()) <= 120
+    assert all(len(code.strip().splitlines()) <= 20 for code in blocks(README))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_to_files(page):
+    targets = re.findall(r"\]\((?!http)([^)#]+)", page.read_text())
+    missing = [target for target in targets if not (page.parent / target).exists()]
+    assert missing == []
 
 
 @pytest.mark.parametrize("name", ["main", "test"])

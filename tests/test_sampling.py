@@ -205,7 +205,7 @@ def test_a_sequence_is_not_taken_for_a_space(rates):
         ({"seed": None}, "sample: seed must be an integer of at least 0, got None"),
         ({"rate": 0.1}, "adamw has no hyperparameter rate"),
         ({"learning_rate": 0.1}, "sample: nothing is drawn, .* or use sweep.grid"),
-        ({"b1": uniform(2, 3)}, r"b1 must be below 1, got 2.* \(the trial with lear"),
+        ({"b1": uniform(2, 3)}, "b1 must be below 1, got 2"),
     ],
 )
 def test_bad_input_is_a_sentence(changes, sentence):

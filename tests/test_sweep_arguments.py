@@ -104,7 +104,7 @@ def test_a_batch_size_that_is_drawn_is_an_integer():
 
 
 def test_the_task_of_a_setup_is_one():
-    with pytest.raises(TypeError, match=r"Setup: task must be .* \(the trial with r=1"):
+    with pytest.raises(TypeError, match=r"Setup: task must be a sweep\.Task"):
         sweep.grid(lambda r: sweep.Setup(jopt.sgd(r), small.task), r=1)  # pyright: ignore[reportArgumentType]
 
 

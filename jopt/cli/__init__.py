@@ -1,7 +1,9 @@
 """The `jopt` command."""
 
 import argparse
+import logging
 import os
+import re
 import sys
 import sysconfig
 import traceback
@@ -11,6 +13,10 @@ from typing import NoReturn
 
 import jopt
 from jopt.cli import lr_find, report, sweep
+from jopt.cli.output import unfailing
+from jopt.cli.signals import INTERRUPTED, as_interrupts
+
+TRACEBACK = "Traceback (most recent call last):"
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,14 +38,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sweep.add_to(commands)
     lr_find.add_to(commands)
     report.add_to(commands)
-    options = parser.parse_args(arguments)
+    with unfailing() as shown, as_interrupts() as came:
+        status = _run(parser.parse_args(arguments))
+        shown.flush()
+        if status == INTERRUPTED and came:
+            status = 128 + came[0]
+        if shown.failed and not status:
+            print(
+                f"jopt: the output cannot be written: {shown.failed}", file=sys.stderr
+            )
+            status = 2
+    return status
+
+
+def _run(options: argparse.Namespace) -> int:
+    # It warns of a home that it cannot write, and does without.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show
             return options.run(options)
     except KeyboardInterrupt:
         print("jopt: interrupted; nothing was saved.", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except Exception as error:
         place = _place_in_users_file(error)
         known = isinstance(error, (ValueError, TypeError, OSError, ImportError))
@@ -54,19 +75,30 @@ def _show(message: Warning | str, *where: object) -> None:
 
 
 def _sentence(error: Exception, place: str | None) -> str:
-    """The first paragraph, and the place if a file of the user's raised it."""
-    text = " ".join(str(error).split("\n\n")[0].split("\n---")[0].split())
+    """The first paragraph, the place if a file of the user's raised it, and notes."""
+    text = str(error)
+    if TRACEBACK in text:  # of a callback, which JAX reports by its whole traceback
+        text = text.rstrip().rpartition("\n")[2]
+    text = " ".join(text.split("\n\n")[0].split("\n---")[0].split())
+    # Not JAX's, on frames that it has left out.
+    notes = [n for n in getattr(error, "__notes__", []) if not n.startswith("---")]
+    text = text or type(error).__name__
+    if notes and not text.endswith("."):
+        text += "."
     if place is None:
-        return text or type(error).__name__
-    hint = "JOPT_TRACEBACK=1 shows the traceback"
-    return f"{type(error).__name__} at {place}: {text} ({hint})"
+        return " ".join([text, *notes])
+    hint = "(JOPT_TRACEBACK=1 shows the traceback)"
+    return " ".join([f"{type(error).__name__} at {place}: {text}", *notes, hint])
 
 
 def _place_in_users_file(error: Exception) -> str | None:
     """The line of the user's own code that raised the error, if there is one."""
     ours = (os.path.dirname(jopt.__file__), sysconfig.get_path("stdlib"), "<")
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        file = frame.filename
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [(frame.filename, str(frame.lineno)) for frame in frames]
+    if TRACEBACK in str(error):
+        lines += re.findall(r'File "([^"]+)", line (\d+)', str(error))
+    for file, line in reversed(lines):
         if not file.startswith(ours) and "site-packages" not in file:
-            return f"{file}, line {frame.lineno}"
+            return f"{file}, line {line}"
     return None

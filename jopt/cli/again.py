@@ -26,12 +26,19 @@ def noted(options: argparse.Namespace, directory: Path) -> Iterator[None]:
     path.write_text(json.dumps(plain, indent=2) + "\n")
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         if _bytes(journal).partition(b"\n")[0] == header:
             path.write_bytes(before) if before else path.unlink()
             if not _bytes(journal):
                 journal.unlink(missing_ok=True)
+        else:
+            error.add_note(go_on(directory))
         raise
+
+
+def go_on(directory: Path) -> str:
+    """Return the command that goes on with the sweep."""
+    return f"Go on with: jopt sweep --resume {directory}"
 
 
 def _bytes(path: Path) -> bytes:

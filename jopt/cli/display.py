@@ -6,13 +6,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress as Bar,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress as Bar, TaskProgressColumn, TextColumn
 from rich.table import Table
 
 from jopt.sweep import Progress, SweepResult, Task, combine
@@ -36,13 +30,14 @@ class Display:
             BarColumn(),
             TaskProgressColumn(),
             TextColumn("{task.fields[text]}"),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]} left"),
             console=console,
             disable=not console.is_terminal,
             refresh_per_second=1 / EVERY,  # each takes a core that trains a millisecond
         )
-        self.row = self.bar.add_task("", total=None, segment="0", text="compiling")
+        self.row = self.bar.add_task(
+            "", total=None, segment="0", text="compiling", left="-"
+        )
 
     def __enter__(self) -> "Display":
         self.bar.start()
@@ -64,15 +59,14 @@ class Display:
         text = self._text(now)
         total = now.trial_steps + now.trial_steps_left
         segment = f"{now.segment}/{now.segments}"
-        self.bar.update(
-            self.row, total=total, completed=now.trial_steps, segment=segment, text=text
-        )
+        left = f"{now.seconds_left:.0f} s"
+        shown: dict[str, Any] = {"segment": segment, "text": text, "left": left}
+        self.bar.update(self.row, total=total, completed=now.trial_steps, **shown)
         if not self.console.is_terminal and now.last_block:
-            left = now.trial_steps_left * now.seconds / max(now.trial_steps, 1)
-            self.console.print(f"segment {segment}: {text}, {left:.0f} s left")
+            self.console.print(f"segment {segment}: {text}, {left} left")
 
     def _text(self, now: Progress) -> str:
-        rate = now.trial_steps / max(now.seconds, 1e-9)
+        rate = now.trial_steps_per_second
         best = "none yet" if now.best is None else _short(now.best, self.names)
         alive = f"{now.alive} of {now.trials} alive"
         return f"{alive}, best {best}, {rate:,.0f} trial-steps/s"
@@ -89,8 +83,9 @@ def summary(console: Console, result: SweepResult, directory: Path, files: list[
     _groups(console, info)
     _ended_early(console, result)
     console.print(
-        f"{info['trial_steps']:,} trial-steps in {info['train_seconds']:.1f} s "
-        f"({info['trial_steps_per_second']:,.0f} a second), blocks of "
+        f"{info['trial_steps_this_run']:,} trial-steps in "
+        f"{info['train_seconds']:.1f} s ({info['trial_steps_per_second']:,.0f} a "
+        f"second), blocks of "
         f"{', '.join(map(str, info['block']))}, the segment compiled "
         f"{_times(info['segment_compiles'])} in {info['compile_seconds']:.1f} s."
     )
@@ -168,11 +163,12 @@ def _best(result: SweepResult, names: list[str], most: int = 5) -> Table:
     for title in ("trial", *names, *(METRICS[name] for name in metrics)):
         table.add_column(title, justify="right")
     losses = settings["valid_loss"]
+    chosen = {name: _apart(settings[name]) for name in names}
     for row in np.argsort(losses)[:most]:
         if np.isfinite(losses[row]):
             table.add_row(
                 str(settings["trial"][row]),
-                *(_number(settings[name][row]) for name in names),
+                *(chosen[name][row] for name in names),
                 *(_spread(settings, name, row, several) for name in metrics),
             )
     return table
@@ -184,9 +180,9 @@ def _diverged(
     table = Table(title=f"diverged: {len(rows)} of {len(result.trials)} trials")
     for title in ("trial", *names, "seed", "at step"):
         table.add_column(title, justify="right")
+    columns = [_apart(result.table[n]) for n in ("trial", *names, "seed", "steps")]
     for row in rows[:most]:
-        columns = ("trial", *names, "seed", "steps")
-        table.add_row(*(_number(result.table[name][row]) for name in columns))
+        table.add_row(*(column[row] for column in columns))
     if len(rows) > most:
         table.caption = f"and {len(rows) - most} more, see trials.csv"
     return table
@@ -198,8 +194,10 @@ def _means(info: dict[str, Any]) -> str:
 
 
 def _spread(settings: dict[str, Any], name: str, row: int, several: bool) -> str:
-    spread = f" ± {settings[f'{name}_std'][row]:.2g}" if several else ""
-    return f"{settings[name][row]:.4g}{spread}"
+    """A mean and, of several trials, the sample's standard deviation."""
+    spread = settings[f"{name}_std"][row]
+    known = several and np.isfinite(spread)
+    return f"{settings[name][row]:.4g}" + (f" ± {spread:.2g}" if known else "")
 
 
 def _short(row: dict[str, Any], names: list[str]) -> str:
@@ -210,10 +208,21 @@ def _settings(row: dict[str, Any], names: list[str]) -> str:
     return ", ".join(f"{name}={_number(row[name])}" for name in names)
 
 
-def _number(value: Any) -> str:
+def _apart(column: np.ndarray) -> list[str]:
+    """Values in so many digits that different ones stay different."""
+    values = column.tolist()
+    for digits in (4, 8, 17):
+        texts = [_number(value, digits) for value in values]
+        if len(set(texts)) == len(set(map(str, values))):
+            break
+    return texts
+
+
+def _number(value: Any, digits: int = 4) -> str:
     if value is None or value != value:  # a trial that has none of that name
         return "-"
-    return f"{value:.4g}" if isinstance(value, (float, np.floating)) else str(value)
+    number = isinstance(value, (float, np.floating))
+    return f"{value:.{digits}g}" if number else str(value)
 
 
 def _times(count: int) -> str:

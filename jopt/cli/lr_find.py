@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jopt.cli.files import prepare, rescue
+from jopt.cli.signals import INTERRUPTED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +38,8 @@ The suggestion is for a constant rate or the peak of a schedule. A training that
 much longer than the test may need a smaller one, with lion above all.
 
 exit status: 0; 2 after bad input or where files cannot be written; 130 after
-Ctrl-C, with what was trained until then saved.
+Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, with what was trained until then
+saved.
 """
 
 
@@ -88,14 +90,13 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
     # Here and not above: `jopt lr-find --help` waits for none of these.
-    from jopt.cli import display, named
-    from jopt.cli.output import Output
+    from jopt.cli import display, named, output
     from jopt.sweep.rates.range_test import lr_range
 
     task = named.task(options.task)
     factory, given = named.optimizer(options.optimizer), settings(options.set)
     directory = prepare(options, f"{task.name}-lr-find")
-    console = Output()
+    console = output.console()
     console.print(f"{task.name}: {options.rates} rates, {options.seeds} seeds")
     with display.Display(console, ["learning_rate"]) as show:
         found = lr_range(
@@ -113,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
             progress=show,
             **given,
         )
-    status = 130 if found.info["interrupted"] else 0
+    status = INTERRUPTED if found.info["interrupted"] else 0
     try:
         files = found.save(directory)
     except OSError as error:

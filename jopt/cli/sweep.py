@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jopt.cli.files import prepare, rescue
+from jopt.cli.signals import INTERRUPTED
 
 if TYPE_CHECKING:
     from jopt.sweep import SweepResult
@@ -55,7 +56,8 @@ files in DIR:
   learning_rate.png, curves.png   pictures
 
 exit status: 0; 2 after bad input or where files cannot be written; 130 after
-Ctrl-C, with what was trained until then saved.
+Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, with what was trained until then
+saved.
 """
 
 
@@ -134,8 +136,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
     # Here and not above: `jopt sweep --help` waits for none of these.
     from jopt import sweep
-    from jopt.cli import again, display, machine, rules, space
-    from jopt.cli.output import Output
+    from jopt.cli import again, display, machine, output, rules, space
 
     machine.prepare(options.devices)
     if options.keep < 0:
@@ -146,7 +147,7 @@ def run(options: argparse.Namespace) -> int:
     task, trials = space.trials(options)
     if directory is None:
         directory = prepare(options, task.name)
-    console = Output()
+    console = output.console()
     many = len(trials) * options.seeds * options.folds
     console.print(f"{task.name}: {many} trials" + (", resumed" if resumed else ""))
     shared: dict[str, Any] = {
@@ -178,17 +179,22 @@ def run(options: argparse.Namespace) -> int:
                         progress=show,
                         **shared,
                     )
+        return _finish(console, options, task, result, directory)
     except KeyboardInterrupt:  # the second: the first lets the segment end
-        print(f"jopt: stopped at once. {_go_on(directory)}", file=sys.stderr)
-        return 130
-    return _finish(console, options, task, result, directory)
+        left = (
+            again.go_on(directory)
+            if again.started(directory)
+            else "Nothing was trained."
+        )
+        print(f"jopt: stopped at once. {left}", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _finish(
     console: Any, options: Any, task: Any, result: "SweepResult", directory: Path
 ) -> int:
     """Save and show what came of the sweep; return the exit status."""
-    from jopt.cli import display
+    from jopt.cli import again, display
 
     status = 2 if result.info["unsaved"] else 0
     try:
@@ -207,10 +213,6 @@ def _finish(
     if options.keep > 1 and len(result.top(options.keep)) > 1 and scored:
         display.together(console, task, result, options.keep)
     if result.info["interrupted"]:
-        console.print(_go_on(directory))
-        return 130
+        console.print(again.go_on(directory))
+        return INTERRUPTED
     return status
-
-
-def _go_on(directory: Path) -> str:
-    return f"Go on with: jopt sweep --resume {directory}"

@@ -10,8 +10,9 @@ from jax import lax
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
 from jopt._doors import checked
-from jopt._leaves import full_like, map_leaves
-from jopt._numbers import abs_sq, dtype_of, increment, mix
+from jopt._explicit import zeros_of_reduced
+from jopt._leaves import map_leaves
+from jopt._numbers import abs_sq, increment, mix, wide_dtype
 from jopt._pytree import Number, PyTree, check, pytree, static
 from jopt.schedules import ScalarOrSchedule
 from jopt.transforms import (
@@ -82,15 +83,19 @@ class ScaleByFactoredRms(GradientTransformation):
         check(self, "epsilon", above=0, hint=hint)
 
     def init(self, params):
-        def zeros(kind: int) -> PyTree:
-            def leaf(p: Any) -> jax.Array:
-                shape = self._shapes(jnp.shape(p))[kind]
-                return full_like(jax.ShapeDtypeStruct(shape, dtype_of(p)), real=True)
+        def means(p: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+            kind = jnp.finfo(wide_dtype(p)).dtype
+            unused = jnp.zeros((1,), kind)
+            if (axes := self._axes(jnp.shape(p))) is None:
+                return unused, unused, zeros_of_reduced(p, (), kind)
+            second, longest = axes
+            row = zeros_of_reduced(p, (longest,), kind)
+            return row, zeros_of_reduced(p, (second,), kind), unused
 
-            return jax.tree.map(leaf, params)
-
-        zero = jnp.zeros((), jnp.int32)
-        return FactoredState(zero, v_row=zeros(0), v_col=zeros(1), v=zeros(2))
+        leaves, structure = jax.tree.flatten(params)
+        made = [means(p) for p in leaves]
+        row, col, v = (structure.unflatten(m[k] for m in made) for k in range(3))
+        return FactoredState(jnp.zeros((), jnp.int32), v_row=row, v_col=col, v=v)
 
     def update(self, updates, state, params=None, **extra):
         # The user's function counts on JAX's own promotion.
@@ -127,23 +132,12 @@ class ScaleByFactoredRms(GradientTransformation):
             return None
         return second, longest
 
-    def _shapes(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-        """The shapes of a leaf's v_row, v_col and v."""
-        if (axes := self._axes(shape)) is None:
-            return (1,), (1,), shape
-        second, longest = axes
-        return _without(shape, longest), _without(shape, second), (1,)
-
 
 def _inverse_root(x: jax.Array) -> jax.Array:
     # The slope, x^-1.5, is above float32's range where x is all epsilon: there it is 0.
     tiny = x < 1e-24
     constant = jax.lax.stop_gradient(jax.lax.rsqrt(x))
     return jnp.where(tiny, constant, jax.lax.rsqrt(jnp.where(tiny, 1, x)))
-
-
-def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
-    return (*shape[:axis], *shape[axis + 1 :])
 
 
 scale_by_factored_rms = ScaleByFactoredRms

@@ -55,7 +55,8 @@ class Momo(GradientTransformation):
 
     The updates are whole steps, with their sign: no learning rate may follow. Without a
     gradient (|m|^2 at most 2^-52) no step is made. `update` needs `params` and the loss
-    as `value`, and raises a ValueError without. Norms are over all leaves.
+    as `value`, and raises a ValueError without; optax's combinators drop it: inside
+    them, write `jopt.to_optax(tx)`. Norms are over all leaves.
 
     Schaipp et al. 2023, https://arxiv.org/abs/2305.07583, Algorithm 1.
     """

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jopt._core import GradientTransformation
 from jopt._doors import checked
+from jopt._explicit import zeros_of_reduced
 from jopt._kinds import DType
 from jopt._leaves import leaves_like, map_leaves
 from jopt._numbers import abs_sq, mix, root, wide_dtype
@@ -66,8 +67,8 @@ class NormalizeNeurons(GradientTransformation):
         nu = []
         for leaf, numbers in zip(leaves, matrices_of(self, params), strict=True):
             _, inputs, _ = numbers.axes(leaf.shape)
-            shape = [1 if i in inputs else d for i, d in enumerate(leaf.shape)]
-            nu.append(jnp.zeros(shape, jnp.finfo(wide_dtype(leaf)).dtype))
+            kind = jnp.finfo(wide_dtype(leaf)).dtype
+            nu.append(zeros_of_reduced(leaf, inputs, kind, keepdims=True))
         return NormalizeNeuronsState(structure.unflatten(nu))
 
     def update(self, updates, state, params=None, **extra):

@@ -28,6 +28,7 @@ class ScaleByPolyak(GradientTransformation):
     then uphill.
 
     `update` needs `value=`, the loss at the params: it raises a ValueError without.
+    optax's combinators drop it: inside them, write `jopt.to_optax(tx)`.
     Where |g|^2 + eps is below 2e-16 the step is 0. Without a bound of the loss there is
     no step size: models that can fit their data have 0.
 

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
 from jopt._doors import checked
+from jopt._explicit import zeros_of_reduced
 from jopt._leaves import full_like, leaves_like, map_leaves
-from jopt._numbers import abs_sq, dtype_of, mix, over_root
+from jopt._numbers import abs_sq, mix, over_root, wide_dtype
 from jopt._pytree import Number, PyTree, check, pytree
 from jopt.schedules import ScalarOrSchedule
 from jopt.transforms import scale_by_learning_rate
@@ -52,12 +53,12 @@ class ScaleBySm3(GradientTransformation):
         check(self, "eps", least=0)
 
     def init(self, params):
-        def axes(p):
-            shapes = [(n,) for n in p.shape] or [()]
-            return [jax.ShapeDtypeStruct(shape, dtype_of(p)) for shape in shapes]
+        def greatest(p):
+            kind = jnp.finfo(wide_dtype(p)).dtype
+            return [zeros_of_reduced(p, others, kind) for others in _other_axes(p.ndim)]
 
-        greatest = full_like(jax.tree.map(axes, params), real=True)
-        return ScaleBySM3State(mu=greatest, nu=full_like(params))
+        mu = jax.tree.map(greatest, params)
+        return ScaleBySM3State(mu=mu, nu=full_like(params))
 
     def update(self, updates, state, params=None, **extra):
         weight = jnp.where(self.b2 == 1, 1, 1 - self.b2)

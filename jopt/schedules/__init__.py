@@ -1,5 +1,8 @@
 """Schedules: pytrees of numbers, called with the step."""
 
+from typing import Any
+
+from jopt._from_optax import late as _late
 from jopt.schedules._schedule import (
     FunctionSchedule as FunctionSchedule,
     ScalarOrSchedule as ScalarOrSchedule,
@@ -54,3 +57,22 @@ from jopt.schedules.warmup import (
     warmup_cosine_decay_schedule as warmup_cosine_decay_schedule,
     warmup_linear_decay_schedule as warmup_linear_decay_schedule,
 )
+
+# optax has these names in `optax.schedules`; jopt's are in a higher room.
+_HIGHER = (
+    "StatefulSchedule",
+    "InjectHyperparamsState",
+    "InjectStatefulHyperparamsState",
+    "WrappedSchedule",
+    "inject_hyperparams",
+    "inject_stateful_hyperparams",
+)
+
+
+def _find(name: str) -> Any:
+    import jopt
+
+    return getattr(jopt, name)
+
+
+__getattr__, __dir__ = _late(__name__, _HIGHER, _find)

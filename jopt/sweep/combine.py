@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt._doors import checked
+from jopt._numbers import wide
 from jopt._pytree import PyTree
 from jopt.sweep.compiled.block import EVALUATION_CHUNK, Chunks, chunked, evaluate
 from jopt.sweep.result import SweepResult
@@ -90,7 +91,7 @@ def _ensemble(task: Task) -> Any:
         assert task.score is not None
         answers = jax.vmap(task.predict, in_axes=(0, 0, None))
         each = answers(params, model_state, batch)
-        return task.score(jax.tree.map(lambda a: a.mean(axis=0), each), batch)
+        return task.score(jax.tree.map(lambda a: wide(a).mean(axis=0), each), batch)
 
     return evaluate
 
@@ -98,9 +99,7 @@ def _ensemble(task: Task) -> Any:
 def _average(leaf: jax.Array) -> jax.Array:
     """The mean of numbers; the best trial's where there is none (counters, keys)."""
     if jnp.issubdtype(leaf.dtype, jnp.inexact):
-        return leaf.mean(
-            axis=0, dtype=jnp.promote_types(leaf.dtype, jnp.float32)
-        ).astype(leaf.dtype)
+        return wide(leaf).mean(axis=0).astype(leaf.dtype)
     return leaf[0]
 
 

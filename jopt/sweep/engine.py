@@ -3,6 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from jopt.sweep.compiled.pool import Report
 from jopt.sweep.group import Group
 from jopt.sweep.interrupts import Interrupts
+from jopt.sweep.noted import noted, trials_named
 from jopt.sweep.outcome import Ending, result
 from jopt.sweep.progress import Progress, Segment, Watchers
 from jopt.sweep.result import SweepResult
@@ -32,6 +34,7 @@ class Engine:
         rule = state.options.pruner
         self.pruner = rule and rule.for_sweep(self.segments, len(state.settings))
         self.first = 0  # segment to train
+        self.made = 0  # trial-steps, since this run began
         self.unsaved: str | None = None  # why the state is no longer kept
         self.best: dict[str, Any] | None = None
 
@@ -60,30 +63,38 @@ class Engine:
                 self._call_back(segment)
         seconds = time.perf_counter() - self.began
         first, asked = self.first, interrupts.asked
-        return result(
-            self.state, Ending(seconds, asked, first, self.unsaved, self.pruner)
-        )
+        ending = Ending(seconds, self.made, asked, first, self.unsaved, self.pruner)
+        return result(self.state, ending)
 
     def _train(self, group: Group, segment: int) -> None:
         batches, history = group.plan.batches(segment), self.state.history
         rows, shared = group.rows(history.going), group.pool.shared
         waiting: list[tuple[np.ndarray, Callable[[], Report]]] = []
         for taken in group.pool.cut(rows):
-            report = group.pool.train(taken, shared, batches)
-            waiting.append((group.positions[taken], report))
+            trials = group.positions[taken]
+            with _in_segment(segment, trials):
+                report = group.pool.train(taken, shared, batches)
+            waiting.append((trials, report))
             if len(waiting) > 1:  # the device has the next block while we look at this
-                trials, report = waiting.pop(0)
-                history.record(trials, segment, report())
+                self._record(segment, *waiting.pop(0))
                 self._tell(segment)
         for trials, report in waiting:
-            history.record(trials, segment, report())
+            self._record(segment, trials, report)
         self._tell(segment, last_block=group is self.state.groups[-1])
+
+    def _record(
+        self, segment: int, trials: np.ndarray, report: Callable[[], Report]
+    ) -> None:
+        with _in_segment(segment, trials):
+            seen = report()
+        self.made += self.state.history.record(trials, segment, seen)
 
     def _prune(self, segment: int) -> None:
         if self.pruner is None:
             return
         history, settings = self.state.history, self.state.settings
-        keep = self.pruner.keep(history.reports(segment, settings))
+        with noted(f"In {self.pruner} after segment {segment + 1}."):
+            keep = self.pruner.keep(history.reports(segment, settings))
         for trials, kept in zip(settings, keep, strict=True):
             if not kept:
                 history.pruned[trials] |= ~history.diverged[trials]
@@ -96,7 +107,8 @@ class Engine:
         values = np.where(state.history.diverged, np.inf, losses)
         settings = [trial.hyperparameters for trial in state.trials]
         random = state.plan.random(segment, GENERATIONS)
-        generation = population.step(values, settings, random, segment)
+        with noted(f"In {population} after segment {segment + 1}."):
+            generation = population.step(values, settings, random, segment)
         state.lineage.record(segment, state.step_after(segment), generation)
         state.change(generation.settings)
         (group,) = state.groups
@@ -134,8 +146,7 @@ class Engine:
             alive=history.going,
             best=self.state.best_row(),
         )
-        for callback in self.watchers.callbacks:
-            callback(now)
+        self.watchers.call_back(now)
 
     def _tell(self, segment: int, last_block: bool = False) -> None:
         if self.watchers.progress is None:
@@ -146,7 +157,7 @@ class Engine:
         going = history.going
         alive = int(np.count_nonzero(going))
         made = int(history.steps[going].sum())
-        self.watchers.progress(
+        self.watchers.tell(
             Progress(
                 segment=segment + 1,
                 segments=self.segments,
@@ -155,7 +166,12 @@ class Engine:
                 best=self.best,
                 trial_steps=int(history.steps.sum()),
                 trial_steps_left=alive * self.state.plan.steps - made,
+                trial_steps_this_run=self.made,
                 seconds=time.perf_counter() - self.began,
                 last_block=last_block,
             )
         )
+
+
+def _in_segment(segment: int, trials: np.ndarray) -> AbstractContextManager[None]:
+    return noted(f"In segment {segment + 1} of {trials_named(trials.tolist())}.")

@@ -12,8 +12,9 @@ from jopt.sweep.compiled.devices import Device
 from jopt.sweep.compiled.fitting import given
 from jopt.sweep.compiled.lanes import Lanes
 from jopt.sweep.compiled.pool import Pool
+from jopt.sweep.noted import noted, trials_named
 from jopt.sweep.plan import Plan
-from jopt.sweep.trial import Trial, shown, stack
+from jopt.sweep.trial import Trial, shown_settings, stack
 
 
 class Group(NamedTuple):
@@ -42,14 +43,15 @@ class Group(NamedTuple):
         """
         began = time.perf_counter()
         members = [trials[i] for i in positions]
-        txs, call = stack([trial.tx for trial in members]), plan.batches(0)[0]
-        lanes = Lanes(plan.task, txs, plan.seeded(members), data, call)
         search = None
-        if block is None:
-            program, search = pick(lanes, call, plan.steps, devices, memory)
-        else:
-            program = given(lanes, block, call, devices, memory)
-        pool = Pool(program)
+        with noted(f"In the program of {trials_named(positions)} ({plan.task.name})."):
+            txs, call = stack([trial.tx for trial in members]), plan.batches(0)[0]
+            lanes = Lanes(plan.task, txs, plan.seeded(members), data, call)
+            if block is None:
+                program, search = pick(lanes, call, plan.steps, devices, memory)
+            else:
+                program = given(lanes, block, call, devices, memory)
+            pool = Pool(program)
         seconds = time.perf_counter() - began - (search["seconds"] if search else 0)
         return cls(np.asarray(positions), plan, pool, search, seconds)
 
@@ -65,13 +67,8 @@ class Group(NamedTuple):
 
 def reasons(trials: Sequence[Trial], groups: Sequence[Group]) -> list[dict[str, Any]]:
     """Return each group's size and block, and the hyperparameters that made it one."""
-    settings = [
-        [
-            {n: shown(v) for n, v in trials[i].hyperparameters.items()}
-            for i in group.positions
-        ]
-        for group in groups
-    ]
+    every = shown_settings(trials)
+    settings = [[every[i] for i in group.positions] for group in groups]
     known = dict.fromkeys(name for members in settings for s in members for name in s)
     values = [
         {name: list(dict.fromkeys(s.get(name) for s in members)) for name in known}

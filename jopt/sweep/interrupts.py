@@ -2,29 +2,44 @@
 
 import signal
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 
 class Interrupts:
-    """Holds Ctrl-C back until a block is done: nothing on the device is half written.
+    """Holds Ctrl-C back until a segment is done: nothing on the device is half written.
 
-    A second one is not held back.
+    A second one is not held back. Where Ctrl-C is ignored, under nohup or in the
+    background of a script, it stays ignored.
     """
+
+    running: ClassVar[list["Interrupts"]] = []
 
     def __init__(self):
         self.asked = False
 
     def __enter__(self) -> "Interrupts":
-        # Python gives signals to the main thread alone.
-        self._main = threading.current_thread() is threading.main_thread()
-        if self._main:
-            self._before = signal.signal(signal.SIGINT, self._ask)
+        self.running.append(self)
+        self._before = signal.getsignal(signal.SIGINT)
+        # Python gives signals to the main thread alone. None is a handler of C's, which
+        # could not be put back.
+        main = threading.current_thread() is threading.main_thread()
+        self._held = main and self._before not in (signal.SIG_IGN, None)
+        if self._held:
+            signal.signal(signal.SIGINT, self._ask)
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._main:
+        self.running.remove(self)
+        if self._held:
             signal.signal(signal.SIGINT, self._before)
 
     def _ask(self, number: int, frame: Any) -> None:
         self.asked = True
         signal.signal(signal.SIGINT, self._before)
+
+
+def end_sweeps() -> bool:
+    """Ask all sweeps under way to end as after Ctrl-C; return whether there is one."""
+    for interrupts in Interrupts.running:
+        interrupts.asked = True
+    return bool(Interrupts.running)

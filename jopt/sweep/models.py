@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jopt._pytree import PyTree
+from jopt.sweep import trees
 
 if TYPE_CHECKING:
     from jopt.sweep.result import SweepResult
@@ -21,20 +22,27 @@ def save(result: "SweepResult", trials: Sequence[int], directory: Path) -> list[
         saved = orbax.checkpoint.StandardCheckpointer().restore(directory / "1")
         nnx.update(model, *nnx.restore_int_paths(saved).values())  # Flax nnx
         module.apply({"params": saved["params"], **saved["model_state"]}, x)  # linen
-    """
-    import orbax.checkpoint  # slow to load
 
-    if directory.exists():
-        shutil.rmtree(directory)
-    written = []
-    with orbax.checkpoint.StandardCheckpointer() as checkpointer:
+    Raises an OSError in a sentence if they cannot be written; what is there stays.
+    """
+    made = directory.with_name(f"{directory.name}.partial")
+    try:
+        if made.exists():
+            shutil.rmtree(made)
+        made.mkdir(parents=True)
         for rank, trial in enumerate(trials, start=1):
-            path = directory.absolute() / str(rank)
             params, state = result.params(trial), result.model_state(trial)
             model = {"params": as_dicts(params), "model_state": as_dicts(state)}
-            checkpointer.save(path, model)
-            written.append(path)
-    return written
+            trees.write(made.absolute() / str(rank), model)
+        if directory.exists():
+            shutil.rmtree(directory)
+        made.rename(directory)
+    except OSError as error:
+        shutil.rmtree(made, ignore_errors=True)
+        raise OSError(
+            f"The models cannot be written to {directory}: {error.strerror or error}"
+        ) from error
+    return [directory / str(rank) for rank in range(1, len(trials) + 1)]
 
 
 def as_dicts(tree: PyTree) -> PyTree:

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt._doors import shown
+from jopt.sweep.constants import swept_constant
+from jopt.sweep.noted import noted
 from jopt.sweep.plan import Plan
 from jopt.sweep.population.generation import Population
 from jopt.sweep.pruners import Pruner
@@ -103,10 +105,12 @@ class Options:
                 f"got {self.folds}."
             )
         if self.pruner is not None:
-            self.pruner.check(plan.segments, len(settings_of(trials)))
+            with noted(f"In {self.pruner}."):
+                self.pruner.check(plan.segments, len(settings_of(trials)))
         if self.population is None:
             return
-        self.population.check(plan.segments, [t.hyperparameters for t in trials])
+        with noted(f"In {self.population}."):
+            self.population.check(plan.segments, [t.hyperparameters for t in trials])
         if self.pruner is not None:
             raise ValueError("A sweep takes a pruner or a population, got both.")
         if self.folds > 1:
@@ -119,9 +123,11 @@ class Options:
             for trial in trials
             for setting in self.population.reachable(trial.hyperparameters)
         ]
-        if len(groups([*trials, *reachable])) > 1:
+        parts = groups(everyone := [*trials, *reachable])
+        if len(parts) > 1:
+            why = swept_constant(everyone, parts) or "let numbers change alone"
             raise ValueError(
                 "A population's trials must have one structure, whatever becomes of "
                 f"them, for one to copy the other; {self.population} makes them "
-                "differ: let numbers change alone."
+                f"differ: {why}."
             )

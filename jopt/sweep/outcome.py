@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jopt.sweep.group import Group, reasons
+from jopt.sweep.noted import noted
 from jopt.sweep.pruners import Pruner
 from jopt.sweep.result import Best, SweepResult, winner
 from jopt.sweep.state import State
@@ -16,6 +17,7 @@ class Ending(NamedTuple):
     """How a run of a sweep went."""
 
     seconds: float  # of training
+    made: int  # trial-steps in these seconds
     interrupted: bool
     first: int  # segment that it began with, after those it was resumed from
     unsaved: str | None  # why the state was no longer kept
@@ -46,12 +48,21 @@ def _models(state: State, group: Group) -> tuple[np.ndarray, Any, Any]:
     return group.positions[rows], *group.pool.models(rows)
 
 
+def _setting(state: State) -> list[int]:
+    """The number of each trial's setting."""
+    found = np.zeros(len(state.trials), int)
+    for number, rows in enumerate(state.settings):
+        found[rows] = number
+    return found.tolist()
+
+
 def _best(state: State, table: dict[str, np.ndarray], best: int) -> Best:
     test: dict[str, float] = {}
     for group in state.groups:
         row = group.row(best)
         if row is not None and group.plan.task.test is not None:
-            test = group.pool.evaluate(row, group.plan.task.test)
+            with noted(f"In the evaluation of trial {best} on the test set."):
+                test = group.pool.evaluate(row, group.plan.task.test)
     valid = {name: float(table[f"valid_{name}"][best]) for name in state.history.valid}
     trial = state.trials[best]
     return Best(best, trial.hyperparameters, trial.seed, valid, test, trial.fold)
@@ -62,11 +73,11 @@ def _info(state: State, ending: Ending) -> dict[str, Any]:
     settings = len(state.settings)
     rungs = [] if pruner is None else pruner.rungs(state.segments, settings)
     population = state.options.population
-    made = int(state.history.steps.sum())
     return {
         "task": plan.task.name,
         "space": space(state.trials),
         "trials": len(state.trials),
+        "setting": _setting(state),
         "seeds": len({trial.seed for trial in state.trials}),
         "folds": state.options.folds,
         "steps": plan.steps,
@@ -83,8 +94,9 @@ def _info(state: State, ending: Ending) -> dict[str, Any]:
         "compile_seconds": sum(group.compile_seconds for group in groups),
         "block_search": [g.search for g in groups if g.search is not None],
         "train_seconds": ending.seconds,
-        "trial_steps": made,
-        "trial_steps_per_second": made / ending.seconds,
+        "trial_steps": int(state.history.steps.sum()),
+        "trial_steps_this_run": ending.made,
+        "trial_steps_per_second": ending.made / ending.seconds,
         "trial_steps_of_all": plan.steps * len(state.trials),
         "interrupted": ending.interrupted,
         "resumed_after": ending.first or None,

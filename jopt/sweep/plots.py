@@ -79,9 +79,9 @@ def draw_response(axes: Axes, result: "SweepResult", name: str) -> None:
     if len(lines) > LINES or result.lineage is not None:
         kept = ~(diverged | pruned)
         axes.plot(x[kept], y[kept], "o", ms=4, label="trained to the end")
-        lines = {}
+        lines = []
     colors = colormaps["viridis"](np.linspace(0, 0.85, len(lines)))
-    for (label, rows), color in zip(lines.items(), colors, strict=True):
+    for (label, rows), color in zip(lines, colors, strict=True):
         rows = rows[~(diverged | pruned)[rows]]
         rows = rows[np.argsort(x[rows])]
         low, high = settings["valid_loss_min"][rows], settings["valid_loss_max"][rows]
@@ -140,15 +140,22 @@ def draw_curves(axes: Axes, result: "SweepResult", name: str | None) -> None:
 
 def _lines(
     result: "SweepResult", name: str, settings: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-    """The rows of `settings` by what the other hyperparameters are."""
+) -> list[tuple[str, np.ndarray]]:
+    """The rows of `settings` by what the other hyperparameters are, and what to say."""
     space = result.info["space"]
     others = [n for n, values in space.items() if n != name and len(values) > 1]
     lines: dict[str, list[int]] = {}
     for row in np.flatnonzero(~np.isnan(_numbers(settings[name]))).tolist():
-        label = ", ".join(f"{n}={settings[n][row]!s:.8}" for n in others)
-        lines.setdefault(label or "validation loss", []).append(row)
-    return {label: np.asarray(rows) for label, rows in lines.items()}
+        # In full: rounded, different values could be one line.
+        lines.setdefault(repr([settings[n][row] for n in others]), []).append(row)
+
+    def said(row: int) -> str:
+        return ", ".join(f"{n}={settings[n][row]!s:.8}" for n in others)
+
+    return [
+        (said(rows[0]) or "validation loss", np.asarray(rows))
+        for rows in lines.values()
+    ]
 
 
 def _smoothed(losses: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:

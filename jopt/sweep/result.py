@@ -18,7 +18,7 @@ from jopt.sweep.history import History
 from jopt.sweep.over_settings import means, reduced
 from jopt.sweep.population.lineage import Lineage
 from jopt.sweep.space.distribution import is_integer
-from jopt.sweep.trial import Trial, columns
+from jopt.sweep.trial import Trial, shown_settings
 
 if TYPE_CHECKING:
     import pandas
@@ -44,11 +44,12 @@ class SweepResult:
     table: a NumPy array by column: `trial`, the hyperparameters (one that is called as
         another column is `param_seed` here; NaN or None in trials that have none),
         `seed`, `fold` if there are several, `status` (complete, pruned, diverged or
-        interrupted), `steps`, `train_loss` (mean over the last segment), `valid_loss`
-        and the task's other metrics, as they were in the trial's last report.
-    curves: the training loss before each step, float32[trials, steps]; NaN where there
-        was none.
-    valid: the validation metrics by segment, each float32[trials, segments].
+        interrupted), `steps` (those made, until the one that diverged), `train_loss`
+        (mean over as many last steps as a segment has), `valid_loss` and the task's
+        other metrics, as they were in the trial's last report; NaN if it diverged.
+    curves: the training loss before each step, float32[trials, steps], or float64 where
+        JAX has it; NaN where there was none.
+    valid: the validation metrics by segment, each [trials, segments], of that dtype.
     valid_steps: the steps that those were seen after, int[segments].
     best: the winner, or None if every trial diverged.
     info: how it ran: versions, device, sizes, times.
@@ -83,9 +84,12 @@ class SweepResult:
         """Return the table with a row a setting: means and spreads over its trials.
 
         A setting's trials are its seeds and folds. Each metric's column is followed by
-        `..._std`, the standard deviation over them, `..._min` and `..._max`. A setting
-        of which one trial diverged counts as diverged: its metrics are NaN. `trial` is
-        its best one; `trials` counts them.
+        `..._min`, `..._max` and `..._std`, the sample's standard deviation,
+
+            sqrt(sum((x - mean)^2) / (n - 1))
+
+        which one trial does not have: NaN. A setting of which one trial diverged counts
+        as diverged: its metrics are NaN. `trial` is its best one; `trials` counts them.
         """
         table: dict[str, list[Any]] = {}
         for rows in self._settings:
@@ -95,7 +99,8 @@ class SweepResult:
             row["status"] = max(self.table["status"][rows], key=_STATUSES.index)
             for name in ("train_loss", *(f"valid_{key}" for key in self.valid)):
                 values = self.table[name][rows].astype(float)
-                row |= {name: values.mean(), f"{name}_std": values.std()}
+                spread = values.std(ddof=1) if len(values) > 1 else np.nan
+                row |= {name: values.mean(), f"{name}_std": spread}
                 row |= {f"{name}_min": values.min(), f"{name}_max": values.max()}
             for name, value in row.items():
                 table.setdefault(name, []).append(value)
@@ -106,6 +111,13 @@ class SweepResult:
         import pandas  # an extra, and slow to load
 
         return pandas.DataFrame(self.table)
+
+    def best_as_dict(self) -> dict[str, Any] | None:
+        """Return the winner for JSON, its hyperparameters as the table shows them."""
+        if self.best is None:
+            return None
+        setting = shown_settings(self.trials)[self.best.trial]
+        return {**vars(self.best), "hyperparameters": setting}
 
     @checked
     def top(self, k: int) -> list[int]:
@@ -173,12 +185,14 @@ class SweepResult:
 _STATUSES = ("complete", "interrupted", "pruned", "diverged")
 
 
-def table_of(trials: Sequence[Trial], history: History) -> dict[str, np.ndarray]:
-    """Return the columns of a sweep's table."""
+def table_of(
+    trials: Sequence[Trial], columns: dict[str, np.ndarray], history: History
+) -> dict[str, np.ndarray]:
+    """Return the columns of a sweep's table; `columns` has the hyperparameters'."""
     folds = np.asarray([trial.fold for trial in trials])
     return {
         "trial": np.arange(len(trials)),
-        **columns(trials),
+        **columns,
         "seed": np.asarray([trial.seed for trial in trials]),
         **({"fold": folds} if folds.any() else {}),
         "status": history.statuses(),
@@ -208,4 +222,5 @@ def winner(settings: Sequence[np.ndarray], table: dict[str, np.ndarray]) -> int 
 
 
 def _worst_last(losses: np.ndarray) -> np.ndarray:
-    return np.where(np.isfinite(losses), losses, np.inf)
+    # float64: means over seeds are formed of them.
+    return np.where(np.isfinite(losses), losses.astype(float), np.inf)

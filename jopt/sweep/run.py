@@ -1,7 +1,9 @@
 """`run` a sweep, or `resume` one."""
 
 import dataclasses
+import math
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +12,7 @@ import jax
 from jopt.sweep import arguments
 from jopt.sweep.compiled.devices import Device, Spread
 from jopt.sweep.compiled.memory import budget
+from jopt.sweep.constants import swept_constant
 from jopt.sweep.engine import Engine
 from jopt.sweep.group import Group
 from jopt.sweep.options import Options
@@ -55,10 +58,11 @@ def run(
     What is trained:
 
     task: model, loss and data. trials: of `grid` or `sample`. steps: of each trial, or
-    epochs: passes over the training set at the sweep's batch size; by default the
-    task's epochs. seeds: keys with which each setting is trained. folds: parts of the
-    training and validation examples together, each held out once: a trial a fold; with
-    1, the task's own validation set. batch_size: examples a step; by default the
+    epochs: passes over the examples that a trial is trained on, at the sweep's batch
+    size, each less its last, smaller batch; by default the task's epochs. seeds: keys
+    with which each setting is trained. folds: parts of the training and validation
+    examples together, each held out once: a trial a fold; with 1, the task's own
+    validation set. batch_size: examples a step; by default the
     task's. seed: of everything random, an integer or a key.
 
     Who is trained on:
@@ -84,12 +88,14 @@ def run(
     trials are beside it, are pruned, on how many devices, and resumed how often.
 
     An interrupt (Ctrl-C) ends the sweep after the segment under way: what was trained
-    is returned, with the rest marked `interrupted`. Where `directory` cannot be written
-    any more, the sweep warns and goes on in memory; `info["unsaved"]` has the reason.
+    is returned, with the rest marked `interrupted`. Where it is ignored, under nohup,
+    it stays ignored. Where `directory` cannot be written any more, the sweep warns and
+    goes on in memory; `info["unsaved"]` has the reason.
 
     Raises a TypeError or a ValueError in a sentence where an argument is of another
     kind or does not fit, and an OSError where `directory` cannot be written at the
-    start.
+    start. What the task, a callback or a rule raises comes out as it is, with a note
+    that says where; `resume` goes on from what `directory` has by then.
     """
     arguments.check("sweep.run", optional=("directory",), **locals())
     if steps is not None and epochs is not None:
@@ -103,7 +109,7 @@ def run(
         passes = task.epochs if epochs is None else epochs
         if passes < 1:
             raise ValueError(f"A sweep needs epochs of at least 1, got {passes}.")
-        steps = passes * max(examples(task.train) // max(size, 1), 1)
+        steps = passes * max(_trained_on(task, folds) // max(size, 1), 1)
     options = Options(
         steps=steps,
         batch_size=size,
@@ -173,6 +179,14 @@ def resume(
         store.close()
 
 
+def _trained_on(task: Task, folds: int) -> int:
+    """The examples of an epoch: with folds, all but the largest part held out."""
+    if folds <= 1:
+        return examples(task.train)
+    size = examples(task.train) + examples(task.valid)
+    return size - math.ceil(size / folds)
+
+
 def _compiled(
     task: Task,
     trials: Sequence[Trial],
@@ -181,6 +195,12 @@ def _compiled(
     memory: int | None,
 ) -> tuple[list[Trial], list[Group]]:
     """Return the trials of all seeds and folds, and the groups that they make."""
+    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+        raise ValueError(
+            "A sweep is compiled programs and cannot run with jax_disable_jit; leave "
+            "jax.disable_jit() for it, and call the task's functions on one batch to "
+            "look inside them."
+        )
     if not trials:
         raise ValueError("A sweep needs at least one trial, got none.")
     trials = repeated(trials, options.seeds, options.folds)
@@ -188,6 +208,8 @@ def _compiled(
         own.check()
     parts = groups(trials)
     options.check(task, trials)
+    if why := swept_constant(trials, parts):
+        warnings.warn(f"The sweep compiles {len(parts)} programs: {why}.", stacklevel=3)
     blocks = options.blocks or (None,)
     blocks = blocks * len(parts) if len(blocks) == 1 else blocks
     room = budget(Spread.of(devices).devices, memory, held=0)

@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any
 
-from jopt.sweep.trial import shown
+from jopt.sweep.wording import shown
 
 NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON has no word for, as strings
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from jopt._doors import checked, checked_class
 from jopt._pytree import PyTree
+from jopt.sweep.noted import noted
 from jopt.sweep.space.distribution import is_integer
 from jopt.training import form_of, pure_loss
 
@@ -67,8 +68,10 @@ class Task:
 
         make: key -> nnx module, linen's variables, or a tree of parameters.
         loss_fn: (model, batch, key) -> loss, as `train_step` takes it.
-        evaluate, predict: (model, batch) -> what the fields of these names return; an
-            nnx module comes in `eval()` mode.
+        evaluate, predict: (model, batch) -> what the fields of these names return; nnx
+            modules, alone or in a tree, come in `eval()` mode, and a linen module in
+            `nnx.bridge.ToNNX` with the fields deterministic and use_running_average
+            True where they are False. Linen's mode is what its call is given.
         data: `train`, `valid` and the other fields.
         """
         forms: list[Any] = []
@@ -77,7 +80,8 @@ class Task:
             forms.append(form_of(model := make(key)))
             return forms[0].split(model)
 
-        jax.eval_shape(trace, jax.random.key(0))
+        with noted(f"In make of the task {name}."):
+            jax.eval_shape(trace, jax.random.key(0))
         form = forms[0]
 
         @jax.jit
@@ -86,9 +90,7 @@ class Task:
 
         def pure(function: Callable[[Any, PyTree], Any]) -> Callable[..., Any]:
             def called(params: PyTree, model_state: PyTree, batch: PyTree) -> Any:
-                model = form.join(params, model_state)
-                if hasattr(model, "eval"):
-                    model.eval()
+                model = form.evaluated(form.join(params, model_state))
                 return function(model, batch)
 
             return called
@@ -144,7 +146,8 @@ class Task:
 
     def _check_loss(self, params: PyTree, model_state: PyTree, batch: PyTree) -> None:
         key = jax.random.key(0)
-        found = jax.eval_shape(self.loss, params, model_state, batch, key)
+        with noted(f"In loss of the task {self.name}, on the first examples of train."):
+            found = jax.eval_shape(self.loss, params, model_state, batch, key)
         if not _is_pair(found):
             raise ValueError(
                 f"Task {self.name}: loss must return (loss, model_state), got {found}."
@@ -164,17 +167,12 @@ class Task:
     def _check_evaluate(
         self, params: PyTree, model_state: PyTree, batch: PyTree, split: str
     ) -> None:
-        try:
+        with noted(
+            f"In evaluate of the task {self.name}, on the first examples of {split}; "
+            "it must take train, valid and test alike, with arrays of the same shapes "
+            "but for their first axis."
+        ):
             values = jax.eval_shape(self.evaluate, params, model_state, batch)
-        except Exception as error:  # whatever the user's function raises
-            if split == "train":
-                raise
-            # With its traceback: the command line names the line of the user's file.
-            raise ValueError(
-                f"Task {self.name}: evaluate must take {split} as it takes train, with "
-                f"arrays of the same shapes but for their first axis, got an error on "
-                f"its first examples: {error}"
-            ).with_traceback(error.__traceback__) from error
         size = len(jax.tree.leaves(batch)[0])
         named = values if isinstance(values, dict) else {}
         fits = all(getattr(v, "shape", None) == (size,) for v in named.values())
@@ -188,13 +186,11 @@ class Task:
 
     def _shapes(self, seed: int) -> tuple[PyTree, PyTree]:
         """The shapes that init gives; a new function, so that it is traced anew."""
-        try:
+        with noted(
+            f"In init of the task {self.name}; it must not look at the key but by "
+            "jax.random: shapes and branches must be the same for every key."
+        ):
             made = jax.eval_shape(lambda key: self.init(key), jax.random.key(seed))
-        except jax.errors.ConcretizationTypeError as error:
-            raise TypeError(
-                f"Task {self.name}: init must not look at the key but by jax.random: "
-                "shapes and branches must be the same for every key."
-            ) from error
         if not _is_pair(made):
             raise ValueError(
                 f"Task {self.name}: init must return (params, model_state), {{}} for a "

@@ -16,8 +16,11 @@ from jopt._core import GradientTransformation, Transformation, as_transformation
 from jopt._doors import checked, checked_class, close_match, shown as got
 from jopt._kinds import Kind, Seed
 from jopt._pytree import PyTree
-from jopt.sweep.space.distribution import Distribution, is_number
+from jopt.sweep.equality import Identities, structure
+from jopt.sweep.noted import noted
+from jopt.sweep.space.distribution import Distribution, is_number, is_several
 from jopt.sweep.task import Task
+from jopt.sweep.wording import told_apart
 
 Factory: TypeAlias = Annotated[
     Callable[..., Any], Kind("callable, such as jopt.adamw", callable)
@@ -45,7 +48,8 @@ class Setup:
             return sweep.Setup(jopt.adamw(learning_rate), network(width), batch_size)
 
     tx: the transformation. task, batch_size: in place of the sweep's. Trials share a
-    program if they share the task, the object itself, and the batch size.
+    program if their tasks are equal by value (or one object, which is found out without
+    a look at its data) and their batch sizes are.
     """
 
     tx: Transformation
@@ -79,17 +83,15 @@ class Trial:
     def of(cls, factory: Factory, setting: dict[str, Any]) -> "Trial":
         """Return the trial that `factory` makes of a setting.
 
-        Raises what `factory` raises, with the setting that it was given.
+        Raises what `factory` raises, with a note of the setting that it was given.
         """
-        try:
+        given = ", ".join(f"{name}={value}" for name, value in setting.items())
+        with noted(f"In the trial with {given}."):
             made = factory(**setting)
             setup = made if isinstance(made, Setup) else Setup(made)
             if not isinstance(setup.task, (Task, type(None))):
                 raise TypeError(f"Setup: task must be a sweep.Task, got {setup.task!r}")
             tx = as_transformation(setup.tx)
-        except (TypeError, ValueError) as error:
-            given = ", ".join(f"{name}={value}" for name, value in setting.items())
-            raise type(error)(f"{error} (the trial with {given})") from error
         own = {"task": setup.task, "batch_size": setup.batch_size}
         return cls(dict(setting), tx, factory=factory, **own)
 
@@ -116,13 +118,15 @@ def grid(factory: Factory, **values: Any) -> list[Trial]:
 
         lambda peak: jopt.adamw(jopt.warmup_cosine_decay_schedule(0, peak, 50, 500))
 
-    values: a sequence by name, or a single value; one that is listed twice counts once.
+    values: a sequence by name, or a single value, as a string, a dict, a transformation
+    or a key is; one that is listed twice counts once. Values are compared by value and
+    dtype, functions by their code and what they close over.
     Values that change the structure (bools, names) make groups that are compiled one by
     one.
 
     Raises a ValueError for a name that `factory` does not take, for an empty sequence,
     a TypeError for what is to be drawn, which is for `sample`, and whatever `factory`
-    raises, with the setting that it was given.
+    raises, with a note of the setting that it was given.
     """
     check_names(factory, values)
     columns = {name: _listed(name, value) for name, value in values.items()}
@@ -152,42 +156,64 @@ def repeated(trials: Sequence[Trial], seeds: int, folds: int = 1) -> list[Trial]
     check_number(what, len(trials) * seeds * folds)
     return [
         dataclasses.replace(trial, seed=seed, fold=fold)
-        for trial in trials
+        for trial in _sharing_tasks(trials)
         for seed in (range(seeds) if seeds > 1 else [trial.seed])
         for fold in range(folds)
     ]
 
 
+def _sharing_tasks(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the trials with one object for all tasks that are equal by value."""
+    own = {id(t.task): t.task for t in trials if t.task is not None}
+    if len(own) < 2:  # without a look at the data
+        return list(trials)
+    identities, first = Identities(), dict[int, Task]()
+    same = {
+        key: first.setdefault(identities.of(task), task) for key, task in own.items()
+    }
+    return [dataclasses.replace(t, task=same.get(id(t.task))) for t in trials]
+
+
 def stack(trees: Sequence[PyTree]) -> PyTree:
     """Return trees of one structure as one, whose numbers have a leading axis.
 
-    Numbers become float32 (arrays keep their dtype).
+    Numbers become float32, or float64 where JAX has it (arrays keep their dtype). What
+    is static is the first's: in the others it is equal by value, if not for JAX.
     """
 
     def leaf(*values: Any) -> jax.Array:
         if all(isinstance(value, float) for value in values):
-            return jnp.asarray(np.asarray(values, np.float32))
-        return jnp.stack([jnp.asarray(value) for value in values])
+            return jnp.asarray(np.asarray(values, jnp.result_type(float)))
+        return jnp.stack(
+            [jnp.asarray(value, jnp.result_type(value)) for value in values]
+        )
 
-    return jax.tree.map(leaf, *trees)
+    leaves = zip(*map(jax.tree.leaves, trees), strict=True)
+    return jax.tree.structure(trees[0]).unflatten(itertools.starmap(leaf, leaves))
 
 
-def shown(value: Any) -> Any:
-    """Return a hyperparameter as tables show it: what is no plain value by its name."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, (np.generic, np.ndarray, jax.Array)) and value.ndim == 0:
-        return value.item()
-    return getattr(value, "__name__", repr(value))
+def shown_settings(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Return each trial's hyperparameters as tables show them, by name.
+
+    Those of a name that are shown alike are equal.
+    """
+    found: list[dict[str, Any]] = [{} for _ in trials]
+    for name in dict.fromkeys(name for t in trials for name in t.hyperparameters):
+        rows = [row for row, t in enumerate(trials) if name in t.hyperparameters]
+        values = told_apart([trials[row].hyperparameters[name] for row in rows])
+        for row, value in zip(rows, values, strict=True):
+            found[row][name] = value
+    return found
 
 
 def space(trials: Sequence[Trial]) -> dict[str, list[Any]]:
     """Return the values of each column of `columns`, in the order of the trials."""
-    found: dict[str, dict[Any, None]] = {}
-    for trial in trials:
-        for name, value in trial.hyperparameters.items():
-            found.setdefault(column_of(name), {}).setdefault(shown(value))
-    return {name: list(values) for name, values in found.items()}
+    found: dict[str, dict[Any, Any]] = {}
+    for setting in shown_settings(trials):
+        for name, value in setting.items():
+            # By how they print, for NaN is not equal to NaN.
+            found.setdefault(column_of(name), {}).setdefault(repr(value), value)
+    return {name: list(values.values()) for name, values in found.items()}
 
 
 def column_of(name: str) -> str:
@@ -203,35 +229,39 @@ def columns(trials: Sequence[Trial]) -> dict[str, np.ndarray]:
 
     Where a trial has none of a name there is NaN among numbers, None among others.
     """
-    names = dict.fromkeys(name for t in trials for name in t.hyperparameters)
+    settings = shown_settings(trials)
     found: dict[str, np.ndarray] = {}
-    for name in names:
-        held = [t.hyperparameters for t in trials]
-        values = [shown(h[name]) for h in held if name in h]
+    for name in dict.fromkeys(name for setting in settings for name in setting):
+        values = [setting[name] for setting in settings if name in setting]
         none = math.nan if all(map(is_number, values)) else None
-        found[column_of(name)] = np.asarray(
-            [shown(h[name]) if name in h else none for h in held]
-        )
+        found[column_of(name)] = np.asarray([s.get(name, none) for s in settings])
     return found
 
 
 def settings_of(trials: Sequence[Trial]) -> list[np.ndarray]:
     """Return the positions of the trials of each setting, in the order of the first."""
-    found: dict[str, list[int]] = {}
+    identities, found = Identities(), dict[Any, list[int]]()
     for position, trial in enumerate(trials):
         # Two factories may take the same numbers.
-        setting = repr((trial.factory, trial.hyperparameters))
+        setting = identities.of(trial.factory), identities.of(trial.hyperparameters)
         found.setdefault(setting, []).append(position)
     return [np.asarray(rows) for rows in found.values()]
 
 
 def groups(trials: Sequence[Trial]) -> list[list[int]]:
-    """Return the positions of the trials by structure: a program each."""
+    """Return the positions of the trials by structure: a program each.
+
+    Static parts are compared by value: what a factory makes anew for each trial, a
+    function for one, is one structure.
+    """
+    identities, known = Identities(), dict[Any, Any]()
     by_structure: dict[Any, list[int]] = {}
     for position, trial in enumerate(trials):
-        shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves(trial.tx))
-        structure = jax.tree.structure(trial.tx), shapes
-        program = structure, id(trial.task), trial.batch_size
+        leaves, form = jax.tree.flatten(trial.tx)
+        if form not in known:
+            known[form] = structure(form, identities)
+        kinds = tuple((np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+        program = known[form], kinds, id(trial.task), trial.batch_size
         by_structure.setdefault(program, []).append(position)
     return list(by_structure.values())
 
@@ -265,10 +295,11 @@ def check_names(factory: Callable[..., Any], names: Iterable[str]) -> None:
 
 
 def _listed(name: str, value: Any) -> list[Any]:
-    several = isinstance(value, Iterable) and not isinstance(value, str)
-    if not several or getattr(value, "ndim", 1) == 0:
-        value = [value]
-    items = list(value.tolist() if isinstance(value, np.ndarray) else value)
+    items = (
+        list(value.tolist() if isinstance(value, np.ndarray) else value)
+        if (is_several(value))
+        else [value]
+    )
     if not items:
         raise ValueError(f"grid: {name} has no values; give at least one.")
     for item in items:
@@ -277,4 +308,4 @@ def _listed(name: str, value: Any) -> list[Any]:
                 f"grid: {name} must be values, got {item!r}, from which they are "
                 "drawn; use sweep.sample."
             )
-    return list({repr(item): item for item in items}.values())
+    return Identities().first_of_each(items)

@@ -18,6 +18,11 @@ _GONE = (
     "train_step: the state was given to a step before, which put the new state into "
     "its memory; go on with what came back: state, metrics = step(state, batch)."
 )
+_KEPT = "train_step: the state that was passed in is as it was, and can be used."
+_TAKEN = (
+    "train_step: the step had begun, and the memory of the state that was passed in is "
+    "given away; go on from a checkpoint, or from a copy made before."
+)
 
 
 class Donating:
@@ -29,6 +34,9 @@ class Donating:
     After the first call of each program it asks the program's own analysis how many of
     the state's bytes are written in place. Where some are copied it warns and says why:
     such a state takes its memory twice, and a step up to four times its time.
+
+    What is raised inside, by the user's functions too, comes out as it is, with a note
+    that says whether the state was given away.
     """
 
     def __init__(self, function: Callable[[Any, PyTree], tuple[Any, Any]]):
@@ -52,20 +60,23 @@ class Donating:
                 f"{got}; call step(state, batch), in this order."
             )
         changing, constant = state.apart()
-        if any(isinstance(x, Tracer) for x in jax.tree.leaves((state, batch))):
+        given = jax.tree.leaves(changing)
+        others = jax.tree.leaves((constant, batch))
+        if any(isinstance(x, Tracer) for x in (*given, *others)):
             new, metrics = self._inside(changing, constant, batch)
             return new.with_constant(constant), metrics
+        if any(map(_is_gone, given)):
+            raise ValueError(_GONE)
         try:
             new, metrics = self._program(changing, constant, batch)
-        except (RuntimeError, ValueError):
-            if any(x.is_deleted() for x in jax.tree.leaves(changing)):
-                raise ValueError(_GONE) from None
+        except Exception as error:
+            if isinstance(error, (TypeError, OverflowError)):
+                # Only now: a step that goes well pays for no check.
+                check_arrays("train_step", "batch", () if batch is None else batch)
+            error.add_note(_TAKEN if any(map(_is_gone, given)) else _KEPT)
             raise
-        except (TypeError, OverflowError):
-            # Only now: a step that goes well pays for no check.
-            check_arrays("train_step", "batch", () if batch is None else batch)
-            raise
-        if self._cache_size() != self._programs:
+        traced = isinstance(new.step, Tracer)  # in a program that the state is not of
+        if not traced and self._cache_size() != self._programs:
             self._programs = self._cache_size()
             self._check(state, batch, new)
         return new.with_constant(constant), metrics
@@ -115,6 +126,10 @@ def _reason(before: PyTree, after: PyTree) -> str:
             "place it first: jax.device_put(state, shardings)."
         )
     return f"XLA for {jax.default_backend()} does not reuse their memory."
+
+
+def _is_gone(x: Any) -> bool:
+    return isinstance(x, jax.Array) and x.is_deleted()
 
 
 def _bytes(x: Any) -> int:

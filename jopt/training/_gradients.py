@@ -8,11 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_leaves_with_path
 
+from jopt._core import GradientTransformation
 from jopt._doors import shown
 from jopt._kinds import is_array
 from jopt._leaves import full_like, global_norm, map_leaves
+from jopt._notes import name_of, noted
+from jopt._numbers import abs_sq, wide
 from jopt._pytree import PyTree
-from jopt.training._choice import chosen
+from jopt.training._choice import chosen, model_state_after
 from jopt.training._division import Division, Undivided
 from jopt.training._forms import Loss
 from jopt.training._state import TrainState
@@ -28,6 +31,7 @@ class Gradients(NamedTuple):
     loss: jax.Array  # the mean
     model_state: PyTree
     nonfinite: jax.Array  # int32[], microbatches that were left out
+    counted: jax.Array  # int32[], microbatches that are more than padding
 
 
 class Total(NamedTuple):
@@ -38,12 +42,34 @@ class Total(NamedTuple):
     weight: jax.Array
     model_state: PyTree
     nonfinite: jax.Array
+    counted: jax.Array
+
+
+def key_of(state: TrainState, microbatch: Any = 0) -> jax.Array:
+    """Return the key of a microbatch of the step that comes next.
+
+        k_0 = key, k_n = fold_in(key, 2^32 - n)        fold_in(k_n, step)
+
+    So the first has the key of a whole batch, and no two microbatches of a run have the
+    same key, however many there are in a step: steps are below 2^31.
+    """
+    later = jax.random.fold_in(state.key, -jnp.asarray(microbatch, jnp.int32))
+    base = jax.lax.select(jnp.equal(microbatch, 0), state.key, later)
+    return jax.random.fold_in(base, state.step)
 
 
 def whole(
-    loss: Loss, params: PyTree, model_state: PyTree, batch: PyTree, key: Any
+    loss: Loss,
+    tx: GradientTransformation,
+    params: PyTree,
+    model_state: PyTree,
+    batch: PyTree,
+    key: Any,
 ) -> Gradients:
-    """Return the gradients of one batch.
+    """Return the gradients of one batch, for `tx`.
+
+    A gradient that is not finite counts as zero where `tx` freezes its leaf: it would
+    spoil what is read of all gradients, a norm, and nothing else is read of it.
 
     Raises a ValueError if the model state that the loss function returns is another.
     """
@@ -51,8 +77,17 @@ def whole(
     (value, changed), grads = differentiate(params, model_state, batch, key)
     # JAX returns dL/dx - i dL/dy, and the way down is against dL/dx + i dL/dy.
     grads = jax.tree.map(lambda g: g.conj() if jnp.iscomplexobj(g) else g, grads)
+    leaves, structure = jax.tree.flatten(grads)
+    frozen = zip(leaves, tx.frozen(params), strict=True)
+    grads = structure.unflatten(_harmless(g) if still else g for g, still in frozen)
     changed = _like(model_state, changed)
-    return Gradients(grads, (), value, changed, jnp.zeros((), jnp.int32))
+    none, one = jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32)
+    return Gradients(grads, (), value, changed, none, one)
+
+
+def _harmless(grad: jax.Array) -> jax.Array:
+    """Return a gradient without the numbers whose squares are not finite."""
+    return jnp.where(jnp.isfinite(abs_sq(wide(grad))), grad, 0)
 
 
 def accumulated(
@@ -69,57 +104,55 @@ def accumulated(
 
     parts: stacks of microbatches, each with a leading axis, of equal sizes within one.
     weight: w of a microbatch, a scalar; by default how many examples it has. The model
-    state goes from one to the next. A microbatch whose loss, gradients or weight are
-    not finite adds nothing, to no sum and to no state. One of weight 0, all padding,
-    counts as finite whatever its mean is, 0 / 0 for one, and adds nothing either.
+    state goes from one to the next.
+
+    A microbatch whose loss, gradients or weight are not finite adds nothing, and leaves
+    the model's state as `model_state_after` says. One of weight 0 is padding: it adds
+    nothing, leaves all of the model's state as it was, draws no number that another
+    would have drawn without it, and counts as finite whatever its mean is, 0 / 0 for
+    one.
     """
     microbatches = sum(map(examples, parts))
 
     def add(total: Total, at: tuple[Any, PyTree]) -> tuple[Total, None]:
-        number, batch = at
+        position, batch = at
         batch = division.batch(batch)
-        w = examples(batch) if weight is None else weight(batch)
-        if not is_array(w):
-            raise TypeError(
-                "train_step: weight must return one number for a microbatch, got "
-                f"{shown(w)}."
-            )
-        if np.shape(w) not in ((), (1,)):
-            raise ValueError(
-                "train_step: weight must return one number for a microbatch, got an "
-                f"array of shape {list(np.shape(w))}; sum it."
-            )
-        w = jnp.asarray(w, jnp.float32).reshape(())
-        # The key that it would have as a step of its own.
-        key = jax.random.fold_in(state.key, state.step * microbatches + number)
-        found = whole(loss, params, total.model_state, batch, key)
+        w = _weight_of(batch, weight)
+        counts = w != 0
+        # The keys of padding are behind those that microbatches can have.
+        number = jnp.where(counts, total.counted, microbatches + position)
+        key = key_of(state, number)
+        found = whole(loss, state.tx, params, total.model_state, batch, key)
         grads = division.by_leaf(state.packed, found.grads)
         sound = jnp.isfinite(global_norm(grads)) & jnp.isfinite(found.loss)
         sound &= jnp.isfinite(w)
+        changed = model_state_after(sound, found.model_state, total.model_state)
 
         def sums(old: jax.Array, new: jax.Array) -> jax.Array:
-            return jnp.where(sound, old + w * new, old)
+            return jnp.where(sound & counts, old + w * new, old)
 
         return Total(
             grads=map_leaves(sums, total.grads, grads),
             loss=map_leaves(sums, total.loss, found.loss),
             weight=sums(total.weight, jnp.ones_like(w)),
-            model_state=chosen(sound, found.model_state, total.model_state),
-            nonfinite=total.nonfinite + (~sound & (w != 0)).astype(jnp.int32),
+            model_state=chosen(counts, changed, total.model_state),
+            nonfinite=total.nonfinite + (~sound & counts).astype(jnp.int32),
+            counted=total.counted + counts.astype(jnp.int32),
         ), None
 
     total = Total(
         grads=full_like(params),
         loss=jnp.zeros((), float),
-        weight=jnp.zeros((), jnp.float32),
+        weight=jnp.zeros((), float),
         model_state=state.model_state,
         nonfinite=jnp.zeros((), jnp.int32),
+        counted=jnp.zeros((), jnp.int32),
     )
     done = 0
     for part in parts:
-        numbers = jnp.arange(done, done + examples(part), dtype=jnp.int32)
-        total, _ = jax.lax.scan(add, total, (numbers, part))
-        done += len(numbers)
+        positions = jnp.arange(done, done + examples(part), dtype=jnp.int32)
+        total, _ = jax.lax.scan(add, total, (positions, part))
+        done += len(positions)
     # Without a finite one the mean is NaN, and the step is none.
     return Gradients(
         total.grads,
@@ -127,7 +160,26 @@ def accumulated(
         map_leaves(lambda loss: loss / total.weight, total.loss),
         total.model_state,
         total.nonfinite,
+        total.counted,
     )
+
+
+def _weight_of(batch: PyTree, weight: Weight | None) -> jax.Array:
+    if weight is None:
+        return jnp.asarray(examples(batch), float)
+    with noted(f"train_step: raised by weight, {name_of(weight)}."):
+        w = weight(batch)
+    if not is_array(w):
+        raise TypeError(
+            "train_step: weight must return one number for a microbatch, got "
+            f"{shown(w)}."
+        )
+    if np.shape(w) not in ((), (1,)):
+        raise ValueError(
+            "train_step: weight must return one number for a microbatch, got an "
+            f"array of shape {list(np.shape(w))}; sum it."
+        )
+    return jnp.asarray(w, float).reshape(())
 
 
 def _like(old: PyTree, new: PyTree) -> PyTree:

@@ -35,7 +35,7 @@ class TrainState:
     packed: PyTree  # the params; small leaves in buckets
     model_state: PyTree  # what else the model holds: batch statistics, counters
     opt_state: PyTree  # of `packed`
-    key: jax.Array  # the run's; step t uses fold_in(key, t)
+    key: jax.Array  # the run's; step t uses fold_in(key, t), see train_step
     skipped: jax.Array  # int32[], (micro)batches so far that were not finite
     loss_scale: LossScale | None
     tx: GradientTransformation

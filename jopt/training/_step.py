@@ -17,7 +17,7 @@ from jopt._kinds import Kind, Params, State, is_count
 from jopt._leaves import apply_updates, map_leaves
 from jopt._numbers import increment, wide
 from jopt._pytree import PyTree
-from jopt.training._choice import chosen, taken
+from jopt.training._choice import chosen, model_state_after, taken
 from jopt.training._division import Division, Undivided
 from jopt.training._donation import Donating
 from jopt.training._folded import with_numbers_together, without_clip
@@ -26,6 +26,7 @@ from jopt.training._gradients import (
     Gradients,
     Weight,
     accumulated,
+    key_of,
     leading,
     split,
     whole,
@@ -64,7 +65,7 @@ def descend(
 
     Returns the new params, model state and optimizer state, and the loss before.
     """
-    found = whole(loss, params, model_state, batch, key)
+    found = whole(loss, tx, params, model_state, batch, key)
     updates, opt_state = tx.update(found.grads, opt_state, params, value=found.loss)
     params = apply_updates(params, updates)
     return params, found.model_state, opt_state, found.loss
@@ -90,12 +91,19 @@ def train_step(
     accumulate: into how many microbatches the batch is cut along the leading axis of
     its arrays; it must divide it. Their gradients are added up one after the other, in
     at least float32, and the optimizer makes one step with the mean: that of the whole
-    batch, in the memory of one microbatch. Model state and keys are those of as many
-    steps. microbatch: instead, how many examples each has; the last may have fewer.
+    batch, in the memory of one microbatch. The model's state goes from one to the next.
+    The first has the key of a whole batch, and no two microbatches of a run have the
+    same key. microbatch: instead, how many examples each has; the last may have fewer.
     weight: what each counts in the mean, a function of the microbatch; by default its
     examples. For a loss that is a mean over tokens give their number:
 
         jopt.train_step(loss_fn, accumulate=8, weight=lambda batch: batch["mask"].sum())
+
+    A microbatch of weight 0 is padding, and changes nothing: neither the mean nor the
+    model's state, nor the random numbers of the others. A batch of nothing but padding
+    changes only the step; its loss is NaN, but not counted as a failure. Padding
+    within a microbatch is seen by the model: leave it out of the loss, and out of batch
+    statistics by the layer's own argument: `nnx.BatchNorm` takes `mask=`.
 
     shardings: of `state_sharding`, for a state on many devices. They divide the batch,
     by `axis` of their mesh, sum the gradients, and each makes its part of the update;
@@ -107,13 +115,26 @@ def train_step(
     with respect to a rate, say. Inside `jax.grad`, `jax.vmap` or another jitted
     function nothing is donated; that function's own `donate_argnums` says what is.
 
-    A loss or gradients that are not finite change nothing but the counts: a microbatch
-    is left out of the mean, a step leaves params, optimizer and model state as they
-    were. The check is the norm's: a sum of squares beyond float32's range counts as not
-    finite.
+    A step whose loss or gradients are not finite is skipped, an overflow of the loss
+    scale too, and a microbatch left out of the mean:
+
+        advances   the step and with it the key; the model's own random numbers, Flax's
+                   `RngKey`, `RngCount` and typed keys; `skipped`; the loss scale
+        stays      params; the rest of the model's state, batch statistics for one; the
+                   optimizer's state: moments, averages, counts, its own keys
+
+    So the next step draws new dropout masks. The check is the norm's: a sum of squares
+    beyond float32's range counts as not finite. A leaf that the transformation freezes
+    (`set_to_zero`, by a label or a mask) stops no step: what is not finite in its
+    gradient counts as zero.
+
+    What a user's function raises comes out as it is, with notes that say where and
+    whether the state can still be used: it can, until the compiled step has begun.
+    `checkify.checkify(step)` finds the checks in the loss function.
 
     Raises a ValueError if `accumulate` or `microbatch` is below 1, or does not fit the
-    batch, if the devices cannot share it, or if `shardings` are of another state.
+    batch, if the devices cannot share it, if `shardings` are of another state, or if
+    the state was given to a step before.
     """
     if accumulate > 1 and microbatch is not None:
         raise ValueError(
@@ -127,9 +148,9 @@ def train_step(
         state, batch = division.state(state), division.batch(batch)
         loss = _loss(loss_fn, state)
         params = unpack(state.packed, true=state.step >= 0)
-        if accumulate == 1 and microbatch is None:
-            key = jax.random.fold_in(state.key, state.step)
-            found = whole(loss, params, state.model_state, batch, key)
+        if accumulate == 1 and microbatch is None and weight is None:
+            held = params, state.model_state
+            found = whole(loss, state.tx, *held, batch, key_of(state))
         else:
             dealt = shardings is not None
             parts = split(batch, accumulate, microbatch, dealt)
@@ -181,36 +202,45 @@ def _stepped(
     scale = state.loss_scale
     numbers = hyperparameters(state.tx, state.opt_state)
     factors = [*found.factor, *([] if scale is None else [scale.unscale])]
-    factor = functools.reduce(operator.mul, factors, jnp.ones((), jnp.float32))
     packed_grads = division.gradients(state.packed, found.grads)
     # The one reading of the gradients before the optimizer's own.
-    norm = factor * division.norm(packed_grads)
+    norm = _product(division.norm(packed_grads), *factors)
     # The loss too: what is read for it alone is then read before the params change.
     sound = jnp.isfinite(norm) & jnp.isfinite(found.loss)
-    value = found.loss if scale is None else found.loss * scale.unscale
+    value = found.loss if scale is None else _product(found.loss, scale.unscale)
     tx, shrunk = without_clip(with_numbers_together(state.tx), norm)
-    as_it_is = shrunk is None and not factors
-    factor = factor if shrunk is None else factor * shrunk
+    factors += [] if shrunk is None else [shrunk]
 
     def advance(packed: PyTree, opt_state: PyTree):
         grads = packed_grads
-        if not as_it_is:
+        if factors:
             # A product with a scalar: XLA folds it into what reads the gradients.
+            factor = _product(*factors)
             grads = map_leaves(lambda g: factor * g, jax.tree.map(wide, grads))
         updates, after = tx.update(grads, opt_state, packed, value=value)
         return apply_updates(packed, updates), after
 
     before = division.packed(state.packed), state.opt_state
     packed, opt_state = taken(sound, advance, *before)
-    nonfinite = jnp.maximum(found.nonfinite, (~sound).astype(jnp.int32))
+    # Padding alone is no step, and no overflow either.
+    some = found.counted > 0
+    nonfinite = jnp.maximum(found.nonfinite, (~sound & some).astype(jnp.int32))
     new = dataclasses.replace(
         state,
         step=increment(state.step),
         packed=division.packed(packed),
-        model_state=chosen(sound, found.model_state, state.model_state),
+        model_state=model_state_after(sound, found.model_state, state.model_state),
         opt_state=opt_state,
         skipped=state.skipped + nonfinite,
-        loss_scale=None if scale is None else scale.after(nonfinite == 0),
+        loss_scale=None
+        if scale is None
+        else chosen(some, scale.after(nonfinite == 0), scale),
     )
     used = None if scale is None else jnp.asarray(scale.scale)
     return division.state(new), Metrics(wide(value), norm, nonfinite, numbers, used)
+
+
+def _product(*scalars: jax.Array) -> jax.Array:
+    """Return the product of scalars, in the widest of their dtypes."""
+    with jax.numpy_dtype_promotion("standard"):
+        return functools.reduce(operator.mul, scalars)

@@ -1,5 +1,9 @@
 """Building blocks: transformations that optimizers are chained of."""
 
+from typing import Any
+
+from jopt._chain import chain as chain, named_chain as named_chain
+from jopt._from_optax import late as _late
 from jopt.transforms.apply_every import (
     ApplyEvery as ApplyEvery,
     ApplyEveryState as ApplyEveryState,
@@ -114,3 +118,41 @@ from jopt.transforms.trivial import (
     identity as identity,
     set_to_zero as set_to_zero,
 )
+
+# optax has these names in `optax.transforms`; jopt's are in a higher room.
+_HIGHER = (
+    "ApplyIfFiniteState",
+    "ConditionFn",
+    "ConditionallyMaskState",
+    "ConditionallyTransformState",
+    "MaskedNode",
+    "MaskedState",
+    "MonitorState",
+    "MultiSteps",
+    "MultiStepsState",
+    "PartitionState",
+    "ShouldSkipUpdateFunction",
+    "SnapshotState",
+    "apply_if_finite",
+    "conditionally_mask",
+    "conditionally_transform",
+    "flatten",
+    "freeze",
+    "masked",
+    "measure_with_ema",
+    "monitor",
+    "partition",
+    "selective_transform",
+    "skip_large_updates",
+    "skip_not_finite",
+    "snapshot",
+)
+
+
+def _find(name: str) -> Any:
+    import jopt
+
+    return getattr(jopt, name)
+
+
+__getattr__, __dir__ = _late(__name__, _HIGHER, _find)

@@ -56,7 +56,7 @@ class AddNoise(GradientTransformation):
     def update(self, updates, state, params=None, **extra):
         count = increment(state.count)
         rng_key, key = jax.random.split(state.rng_key)
-        deviation = root(self.eta / count.astype(jnp.float32) ** self.gamma)
+        deviation = root(self.eta / count.astype(float) ** self.gamma)
         noise = normal_like(key, updates)
         updates = map_leaves(lambda g, n: g + deviation * n, updates, noise)
         return updates, AddNoiseState(count=count, rng_key=rng_key)

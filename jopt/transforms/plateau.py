@@ -40,6 +40,7 @@ class ReduceOnPlateau(GradientTransformation):
     0. Each is a number that can be swept; a fractional count is as the next whole one.
 
     `update` needs the value, a scalar, as `value`; it raises a ValueError without.
+    optax's combinators drop it: inside them, write `jopt.to_optax(tx)`.
 
     The rule is PyTorch's `ReduceLROnPlateau`. optax and PyTorch take rtol of the best
     itself: where it is below zero an equal value passes for a better one there, and

@@ -33,6 +33,9 @@ class SetToZero(GradientTransformation):
     any_dtype = True
     shapeless = True
 
+    def frozen(self, params):
+        return [True] * len(jax.tree.leaves(params))
+
     def init(self, params):
         return EmptyState()
 

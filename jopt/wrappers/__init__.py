@@ -67,6 +67,7 @@ from jopt.wrappers.lookahead import (
     LookaheadParams as LookaheadParams,
     LookaheadState as LookaheadState,
     lookahead as lookahead,
+    lookahead_eval_params as lookahead_eval_params,
 )
 from jopt.wrappers.low_bit import (
     Companded as Companded,

@@ -8,7 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
+from jopt._explicit import divided, gathered, spec_of
 from jopt._kinds import DType
 from jopt._numbers import wide
 from jopt._pytree import PyTree, pytree, static
@@ -30,7 +32,8 @@ class Coded:
     A block with a NaN or an infinity is NaN as a whole; subnormal numbers may be 0. No
     gradient flows through codes: they are steps.
 
-    shape, dtype: of the array. Further axes in front (trials of a sweep) belong to both
+    shape, dtype: of the array. spec: how an explicit mesh divides it; the codes are
+    whole on every device. Further axes in front (trials of a sweep) belong to both
     leaves and are no part of `shape`.
     """
 
@@ -40,12 +43,13 @@ class Coded:
     dtype: DType = static()
     bits: int = static()
     code: Code = static()
+    spec: PartitionSpec = static(default=PartitionSpec())
 
     @classmethod
     def of(cls, x: jax.Array, bits: int, block: int, code: Code) -> "Coded":
         """Return `x` in `bits` bits a number and a scale for each `block` of them."""
-        codes, scales = _encoded(x, bits, block, code)
-        return cls(codes, scales, x.shape, x.dtype, bits, code)
+        codes, scales = _encoded(gathered(x), bits, block, code)
+        return cls(codes, scales, x.shape, x.dtype, bits, code, spec_of(x))
 
     def like(self, x: jax.Array) -> "Coded":
         """Return `x` in the format of this one, its scales' dtype too."""
@@ -56,7 +60,8 @@ class Coded:
 
     def array(self) -> jax.Array:
         """Return the numbers, as near as the codes are to them."""
-        return _decoded(self)
+        ahead = [None] * (self.codes.ndim - 2) if self.spec else []
+        return divided(_decoded(self), PartitionSpec(*ahead, *self.spec))
 
     def __repr__(self) -> str:
         return f"Coded({self.dtype}{list(self.shape)} in {self.bits} bits, {self.code})"

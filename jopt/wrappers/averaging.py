@@ -20,7 +20,7 @@ class ParameterEmaState(NamedTuple):
     """The running mean of the parameters, before its correction."""
 
     count: jax.Array  # int32[], updates made
-    weight: jax.Array  # float32[], what the parameters so far weigh
+    weight: jax.Array  # float[], what the parameters so far weigh
     ema: PyTree  # like params
 
 
@@ -60,7 +60,7 @@ class ParameterEma(GradientTransformation):
         start = full_like if self.debias else copied
         return ParameterEmaState(
             count=jnp.zeros((), jnp.int32),
-            weight=jnp.float32(not self.debias),
+            weight=jnp.asarray(not self.debias, float),
             ema=start(params, dtype=self.accumulator_dtype),
         )
 
@@ -70,7 +70,8 @@ class ParameterEma(GradientTransformation):
         ema = map_leaves(
             lambda e, p, u: mix(e, p + u, decay), state.ema, params, updates
         )
-        weight = mix(state.weight, jnp.float32(1), decay).astype(jnp.float32)
+        weight = mix(state.weight, jnp.ones_like(state.weight), decay)
+        weight = weight.astype(state.weight.dtype)
         return updates, ParameterEmaState(increment(state.count), weight, ema)
 
 

@@ -39,7 +39,8 @@ class ConditionallyTransform(GradientTransformation):
 
     inner: a transformation. should_transform_fn: a function of the int32 step that
     returns a bool scalar; with forward_extra_args it gets the extra arguments of
-    `update` too, as keywords. Numbers that `functools.partial` gave it are leaves.
+    `update` too, as keywords; optax's combinators drop them: inside them, write
+    `jopt.to_optax(tx)`. Numbers that `functools.partial` gave it are leaves.
 
     `inner` runs at the chosen steps alone; under `vmap` when any of the block chooses.
     """
@@ -53,6 +54,9 @@ class ConditionallyTransform(GradientTransformation):
     def __post_init__(self):
         self.__dict__["inner"] = as_transformation(self.inner)
         self.__dict__["should_transform_fn"] = as_data(self.should_transform_fn)
+
+    def frozen(self, params):
+        return [False] * len(jax.tree.leaves(params))  # some steps pass them on
 
     def init(self, params):
         step = jnp.zeros((), jnp.int32)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt._core import GradientTransformation, Transformation, as_transformation
+from jopt._explicit import divided_like, gathered
 from jopt._leaves import leaves_like
 from jopt._numbers import dtype_of, wide, wide_dtype
 from jopt._pytree import PyTree, pytree
@@ -20,13 +21,17 @@ class Flatten(GradientTransformation):
 
     It sees a dict with a vector for each dtype that is computed in, at least float32,
     by the dtype's name, and so is its state. Less work for each of very many small
-    leaves, at the price of a copy of them all and of a longer compilation.
+    leaves, at the price of a copy of them all and of a longer compilation. The vector
+    is whole on every device of an explicit mesh.
     """
 
     inner: Transformation
 
     def __post_init__(self):
         self.__dict__["inner"] = as_transformation(self.inner)
+
+    def frozen(self, params):
+        return [False] * len(jax.tree.leaves(params))  # it sees vectors of many
 
     def init(self, params):
         return self.inner.init(_flat(params))
@@ -54,7 +59,7 @@ def _groups(tree: PyTree) -> dict[str, list[int]]:
 
 
 def _flat(tree: PyTree) -> dict[str, jax.Array]:
-    leaves = [jnp.ravel(wide(leaf)) for leaf in jax.tree.leaves(tree)]
+    leaves = [jnp.ravel(gathered(wide(leaf))) for leaf in jax.tree.leaves(tree)]
     return {
         kind: jnp.concatenate([leaves[i] for i in group])
         for kind, group in _groups(tree).items()
@@ -67,5 +72,5 @@ def _unflat(vectors: dict[str, jax.Array], like: PyTree) -> PyTree:
         ends = np.cumsum([np.size(leaves[i]) for i in group])[:-1]
         for i, part in zip(group, jnp.split(vectors[kind], ends), strict=True):
             shaped = part.reshape(np.shape(leaves[i]))
-            leaves[i] = shaped.astype(dtype_of(leaves[i]))
+            leaves[i] = divided_like(shaped.astype(dtype_of(leaves[i])), leaves[i])
     return structure.unflatten(leaves)

@@ -72,6 +72,9 @@ class InjectHyperparams(GradientTransformation):
     def groups(self, params):
         return self._made(self._first()[0]).groups(params)
 
+    def frozen(self, params):
+        return self._made(self._first()[0]).frozen(params)
+
     def init(self, params):
         hyperparams, states = self._first()
         return InjectHyperparamsState(

@@ -4,6 +4,8 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import jax
+
 from jopt._core import (
     GradientTransformation,
     init_foreign,
@@ -31,6 +33,9 @@ class Lifted(GradientTransformation):
         self.__dict__["numbers"] = {
             name: as_number(value) for name, value in self.numbers.items()
         }
+
+    def frozen(self, params):
+        return [False] * len(jax.tree.leaves(params))  # optax does not say
 
     def init(self, params):
         return init_foreign(self._made(), params)
@@ -94,8 +99,9 @@ def to_optax(tx: GradientTransformation) -> Any:
 
         optax.chain(optax.clip(1.0), jopt.to_optax(tx))
 
-    Most of optax takes jopt's objects as they are; `optax.chain` passes extra arguments
-    (`value=`) on only to what is an instance of its own class.
+    optax takes jopt's objects as they are. Its combinators (`chain`, `partition`,
+    `masked`, `MultiSteps` ...) hand extra arguments (`value=`) only to instances of
+    this class, and drop them for all others.
     """
     # Here and not above: `import jopt` loads jax and nothing heavier.
     import optax

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jopt._buckets import Buckets, unpack
 from jopt._core import GradientTransformation, Transformation, as_transformation
-from jopt._leaves import map_leaves
+from jopt._leaves import apply_updates, copied, map_leaves
 from jopt._numbers import increment, wide
 from jopt._pytree import Number, PyTree, check, pytree, static
 from jopt.wrappers._period import period_at
@@ -17,6 +18,7 @@ class LookaheadState(NamedTuple):
 
     fast_state: PyTree
     steps_since_sync: jax.Array  # int32[]
+    slow: PyTree = None  # like params, at least float32; None beside a pair
 
 
 class LookaheadParams(NamedTuple):
@@ -51,16 +53,23 @@ class Lookahead(GradientTransformation):
     integer; it can be swept. slow_step_size: at least 0, a fraction, usually at most 1.
     reset_state: start `fast_optimizer` anew whenever the two meet.
 
+        tx = jopt.lookahead(jopt.adam(1e-3), sync_period=5, slow_step_size=0.5)
+        state = jopt.TrainState.create(model, tx)
+        params = jopt.lookahead_eval_params(state.opt_state, state.params)
+
+    The params are the fast ones, the slow ones are in the state: evaluate at those. Or
+    both are the params, as optax has it, and the state holds none:
+
         params = jopt.LookaheadParams.init_synced(params)
         grads = jax.grad(loss)(params.fast)
         updates, state = tx.update(grads, state, params)
 
-    `update` takes gradients like `params.fast` and returns a `LookaheadParams` of
-    updates, to be applied as they are: a change of them would pull the pair apart. So
-    this is the outermost: a chain goes inside. `init` takes the pair, or its fast part
-    alone.
+    With such a pair `update` takes gradients like `params.fast` and returns a
+    `LookaheadParams` of updates. Updates are to be applied as they are: a change of
+    them would pull fast and slow apart. So this is the outermost: a chain goes inside.
+    Of a pair whose fast part alone `init` was given the state's copy is not used.
 
-    Raises a ValueError if `params` is no `LookaheadParams`.
+    Raises a ValueError if `update` is given no params, or others than `init` was.
 
     Zhang et al. 2019, https://arxiv.org/abs/1907.08610, Algorithm 1.
     """
@@ -76,11 +85,15 @@ class Lookahead(GradientTransformation):
         self.__dict__["fast_optimizer"] = as_transformation(self.fast_optimizer)
 
     def init(self, params):
-        fast = params.fast if isinstance(params, LookaheadParams) else params
-        return LookaheadState(self.fast_optimizer.init(fast), jnp.zeros((), jnp.int32))
+        pair = isinstance(params, LookaheadParams)
+        return LookaheadState(
+            self.fast_optimizer.init(params.fast if pair else params),
+            jnp.zeros((), jnp.int32),
+            None if pair else copied(params),
+        )
 
     def update(self, updates, state, params=None, **extra):
-        pair = self._pair(params)
+        pair = self._pair(params, state)
         made, fast_state = self.fast_optimizer.update(
             jax.tree.map(wide, updates), state.fast_state, pair.fast, **extra
         )
@@ -99,22 +112,58 @@ class Lookahead(GradientTransformation):
                 self.fast_optimizer.init(pair.fast),
                 fast_state,
             )
-        return LookaheadParams(fast, slow), LookaheadState(
-            fast_state, jnp.where(meet, 0, steps)
-        )
+        steps = jnp.where(meet, 0, steps)
+        if isinstance(params, LookaheadParams):
+            after = LookaheadState(fast_state, steps, state.slow)
+            return LookaheadParams(fast, slow), after
+        moved = apply_updates(state.slow, slow)
+        return fast, LookaheadState(fast_state, steps, moved)
 
     def parts(self, state):
         return {"fast_optimizer": (self.fast_optimizer, state.fast_state)}
 
-    def _pair(self, params: Any) -> LookaheadParams:
+    def _pair(self, params: Any, state: LookaheadState) -> LookaheadParams:
         if isinstance(params, LookaheadParams):
             return params
+        if params is not None and state.slow is not None:
+            return LookaheadParams(params, state.slow)
         given = "none" if params is None else type(params).__name__
         raise ValueError(
             f"Lookahead: update needs params as a LookaheadParams, got {given}; make "
             "the pair by LookaheadParams.init_synced(params) and call "
-            "tx.update(updates, state, pair)."
+            "tx.update(updates, state, pair), or give init and update the same params."
         )
 
 
 lookahead = Lookahead
+
+
+def lookahead_eval_params(state: PyTree, params: PyTree) -> PyTree:
+    """Return the slow parameters, to evaluate and to keep.
+
+        params = jopt.lookahead_eval_params(opt_state, params)
+
+    state: of `lookahead`, or of what holds it. params: the fast ones, or the pair of
+    both; what comes back is like the fast ones. Train on with the params themselves.
+
+    Raises a ValueError if `state` does not hold exactly one state of `lookahead`, or if
+    neither it nor `params` has slow parameters.
+    """
+    if isinstance(params, LookaheadParams):
+        return params.slow
+    is_state = lambda node: isinstance(node, LookaheadState)  # noqa: E731
+    nodes = jax.tree.leaves(state, is_leaf=is_state)
+    slow = [node.slow for node in nodes if is_state(node)]
+    held = [tree for tree in slow if tree is not None]
+    if len(held) != 1:
+        raise ValueError(
+            "lookahead_eval_params: there must be one LookaheadState with the slow "
+            f"parameters, got {len(held)} of {len(slow)}; give the optimizer's state "
+            "first, and the params, or the pair of both, second."
+        )
+    (tree,) = held
+    return map_leaves(
+        lambda fast, slow: slow,
+        params,
+        tree if isinstance(params, Buckets) else unpack(tree),
+    )

@@ -32,7 +32,8 @@ class LowBit(GradientTransformation):
         tx = jopt.low_bit(jopt.adamw(1e-3))
 
     keeps 2.03 bytes a parameter where AdamW has 8; with bits=4 it is 1.03; among n
-    devices (see `state_sharding`) an nth of that. That is between steps. Within one XLA
+    devices (see `state_sharding`) an nth of that. Codes of leaves that an explicit mesh
+    divides are whole on every device. That is between steps. Within one XLA
     makes float32 arrays, on a GPU of a leaf at a time, on a CPU of all.
 
     bits: 8 or 4. block: even, at least 2. code: the format, `Dynamic` or `Companded`. A

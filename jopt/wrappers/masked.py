@@ -64,6 +64,11 @@ class Masked(GradientTransformation):
         held = [next(inside) if yes else () for yes in chosen]
         return joint(params, chosen, held)
 
+    def frozen(self, params):
+        mask = self.mask.on(params)
+        inside = iter(self.inner.frozen(mask.hide(params, MaskedNode())))
+        return [chosen and next(inside) for chosen in mask.leaves(params)]
+
     def init(self, params):
         mask = self.mask.on(params)
         return MaskedState(self.inner.init(mask.hide(params, MaskedNode())))

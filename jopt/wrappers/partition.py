@@ -42,6 +42,10 @@ class Partition(GradientTransformation):
         each = (tx.groups(params) for tx in self._groups(params).values())
         return joint(params, *each)
 
+    def frozen(self, params):
+        each = (tx.frozen(params) for tx in self._groups(params).values())
+        return [*map(any, zip(*each, strict=True))]
+
     def init(self, params):
         groups = self._groups(params)
         return PartitionState({name: tx.init(params) for name, tx in groups.items()})
@@ -63,13 +67,13 @@ class Partition(GradientTransformation):
         return tuple(map(str, self.names))
 
     def _groups(self, params: PyTree) -> dict[Hashable, Masked]:
-        labels = self.param_labels.on(params).items()
-        for words, label in labels:
+        labels = self.param_labels.on(params)
+        for words, label in labels.items():
             self._check_label(words, label)
         return {
             name: Masked(
                 tx,
-                Mask.at({words: label == name for words, label in labels}),
+                labels.mapped(lambda label, name=name: label == name, Mask),
                 mask_compatible_extra_args=self.mask_compatible_extra_args,
             )
             for name, tx in zip(self.names, self.transforms, strict=True)

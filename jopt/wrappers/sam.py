@@ -84,7 +84,8 @@ class Sam(GradientTransformation):
     on the statistics of batch normalization. batch_axis_name: in opaque mode, the
     mapped axis over which those gradients are averaged.
 
-    Other extra arguments go to both optimizers. `update` needs `params`, and in opaque
+    Other extra arguments go to both optimizers; inside optax's combinators all of them
+    need `jopt.to_optax(tx)`. `update` needs `params`, and in opaque
     mode `grad_fn`: it raises a ValueError without. Unlike in optax, a sync_period of 1
     in transparent mode is the optimizer itself, and a step that is not taken cannot
     make another NaN.
@@ -121,8 +122,8 @@ class Sam(GradientTransformation):
         params = needed(params, self, "the parameters, from which the ascent starts")
         if not self.opaque_mode:
             return self._one(updates, state, params, extra)
-        call = "tx.update(updates, state, params, grad_fn=grad_fn)"
-        grad_fn = needed(grad_fn, self, "the gradient as a function", call)
+        purpose = "the gradient as a function"
+        grad_fn = needed(grad_fn, self, purpose, extra="grad_fn=grad_fn")
         return self._all(updates, state, params, grad_fn, extra)
 
     def parts(self, state):

@@ -8,7 +8,9 @@ import pytest
 
 MODULES = [
     "optax._src.alias_test",
+    "optax._src.float64_test",
     "optax._src.lookahead_test",
+    "optax._src.sharding_test",
     "optax._src.update_test",
     "optax.contrib._common_test",
     "optax.contrib._mechanic_test",
@@ -25,6 +27,10 @@ if __name__ == "__main__":
     sys.path.insert(0, tests)
     os.environ["PYTHONPATH"] = os.pathsep.join(
         filter(None, [tests, os.environ.get("PYTHONPATH")])
+    )
+    # The tests of sharding need devices, which are made before they are imported.
+    os.environ["XLA_FLAGS"] = (
+        os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
     )
     # Not under this repository's own settings: its strict dtypes are not optax's.
     own = ["-c", os.devnull, "--noconftest"]

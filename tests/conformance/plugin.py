@@ -12,6 +12,7 @@ from collections import Counter
 from types import ModuleType
 from typing import Any
 
+import jax
 import optax
 import optax.contrib
 import pytest
@@ -73,6 +74,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> No
             kept.append(item)
         seen[test] += 1
     items[:] = kept
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Any:
+    """Run the tests of sharding, which compare versions as strings and would skip."""
+    with pytest.MonkeyPatch.context() as patch:
+        if item.path.stem == "sharding_test":
+            patch.setattr(jax, "__version__", "9")  # "0.10" < "0.7.2"
+        return (yield)
 
 
 class Count:

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jopt._leaves import stored
+from jopt._numbers import wide
 from jopt._pytree import PyTree
 from jopt.sweep.task import Task, examples
 from jopt.training import descend
@@ -68,7 +70,7 @@ class Batches(NamedTuple):
 class Seen(NamedTuple):
     """What the steps of a call saw of a trial."""
 
-    losses: jax.Array  # float32[K], before each step
+    losses: jax.Array  # at least float32[K], before each step
     alive: jax.Array  # bool[K], false from the step on that diverged
 
 
@@ -118,7 +120,7 @@ def train(task: Task, lane: Lane, data: PyTree, batches: Batches) -> tuple[Lane,
     def step(carry: tuple[PyTree, ...], now: tuple[jax.Array, jax.Array]):
         params, model_state, opt_state, alive = carry
         number, rows = now
-        new_params, new_state, opt_state, loss = descend(
+        *new, loss = descend(
             task.loss,
             lane.tx,
             params,
@@ -127,17 +129,17 @@ def train(task: Task, lane: Lane, data: PyTree, batches: Batches) -> tuple[Lane,
             jax.tree.map(lambda array: array[rows], data),
             jax.random.fold_in(lane.key, number),
         )
-        loss = jnp.asarray(loss)  # it may be a Python number
+        loss = wide(loss)
         alive = alive & jnp.isfinite(loss) & (loss <= task.diverged_above)
         # Frozen by `where`, for 0 * nan is nan; and not the optimizer's state, whose
         # counters would get a trial axis, and every branch on them would run both ways.
         kept = alive & (number < batches.end)
+        # In the dtypes that they had: a loss may compute statistics in a wider one.
+        *new, opt_state = stored(new, [params, model_state, opt_state])
         params, model_state = jax.tree.map(
-            lambda new, old: jnp.where(kept, new, old),
-            (new_params, new_state),
-            (params, model_state),
+            lambda new, old: jnp.where(kept, new, old), new, [params, model_state]
         )
-        seen = Seen(loss.astype(jnp.float32), alive)
+        seen = Seen(loss, alive)
         return (params, model_state, opt_state, alive), seen
 
     carry = (lane.params, lane.model_state, lane.opt_state, lane.alive)
@@ -156,17 +158,21 @@ def evaluate(
     chunks: Chunks,
     fold: jax.Array | int = 0,
 ) -> dict[str, jax.Array]:
-    """Return the means of the task's values over the counted examples."""
+    """Return the means of the task's values over the counted examples.
+
+    They are summed in at least float32.
+    """
     if chunks.counted.ndim == 3:
         chunks = jax.tree.map(lambda leaf: leaf[fold], chunks)
 
     def sums(chunk: Chunks) -> dict[str, jax.Array]:
         values = task.evaluate(params, model_state, chunk.examples)
         counted = {
-            name: jnp.where(chunk.counted, value.astype(jnp.float32), 0)
+            name: jnp.where(chunk.counted, wide(value), 0)
             for name, value in values.items()
         }
         return jax.tree.map(jnp.sum, counted)
 
-    number = jnp.sum(chunks.counted, dtype=jnp.float32)
-    return jax.tree.map(lambda x: jnp.sum(x) / number, jax.lax.map(sums, chunks))
+    number = jnp.sum(chunks.counted)
+    totals = jax.tree.map(jnp.sum, jax.lax.map(sums, chunks))
+    return jax.tree.map(lambda total: total / number.astype(total.dtype), totals)

@@ -164,7 +164,9 @@ class Program:
             at = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=there)  # noqa: E731
             return function.lower(*jax.tree.map(at, self.shapes), *rest)
 
-        programs = list(map(lowered, self.spread.devices, *given))
+        # No `map`, which would take a StopIteration of the user's for its own end.
+        rows = zip(self.spread.devices, *given, strict=True)
+        programs = [lowered(*row) for row in rows]
         # The first alone: the kernels it finds to be the fastest, the others take over.
         first = programs[0].compile()
         with ThreadPoolExecutor() as threads:

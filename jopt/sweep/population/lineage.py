@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jopt.schedules import ConstantSchedule, JoinedSchedules, Schedule
+from jopt.sweep.equality import same
 from jopt.sweep.population.generation import Generation
 
 Setting = dict[str, Any]
@@ -51,7 +52,7 @@ class Lineage:
         return tuple(self._events)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Lineage) and self.as_dict() == other.as_dict()
+        return isinstance(other, Lineage) and same(self.as_dict(), other.as_dict())
 
     def record(self, segment: int, step: int, generation: Generation) -> list[Event]:
         """Add what a generation changed; return the events added.
@@ -61,7 +62,7 @@ class Lineage:
         new = []
         for child, old in enumerate(self.last_settings()):
             parent, setting = int(generation.parents[child]), generation.settings[child]
-            if parent != child or setting != old:
+            if parent != child or not same(setting, old):
                 new.append(Event(segment, step, child, parent, old, dict(setting)))
         self._events += new
         return new
@@ -153,7 +154,10 @@ def _changes(
 ) -> list[Stretch]:
     """Return the stretches that differ from the one before in what is seen of them."""
     pairs = itertools.pairwise(stretches)
-    return [stretches[0], *(new for old, new in pairs if seen(new) != seen(old))]
+    return [
+        stretches[0],
+        *(new for old, new in pairs if not same(seen(new), seen(old))),
+    ]
 
 
 def _plain(setting: Setting) -> Setting:

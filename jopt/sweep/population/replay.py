@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jopt._doors import checked_class
+from jopt.sweep.equality import same
 from jopt.sweep.population.generation import Generation
 
 
@@ -46,7 +47,7 @@ class Replay:
                 "recorded with."
             )
         for setting in settings:
-            if setting != self.policy[0][1]:
+            if not same(dict(setting), dict(self.policy[0][1])):
                 raise ValueError(
                     f"Replay: trials must start with {self.policy[0][1]}, got "
                     f"{setting}; make them by Trial.of(factory, policy[0][1])."

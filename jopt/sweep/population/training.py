@@ -173,6 +173,5 @@ def _multiplied(distribution: Distribution, value: Any, factor: float) -> Any:
 
 def _neighbour(choice: Choice, value: Any, random: np.random.Generator) -> Any:
     """Return the value before or after; at an end, the one there is."""
-    at = list(choice.values).index(choice.clip(value))
-    near = [i for i in (at - 1, at + 1) if 0 <= i < len(choice.values)]
-    return choice.values[int(random.choice(near))] if near else value
+    near = choice.beside(value)
+    return near[int(random.choice(len(near)))] if near else value

@@ -38,14 +38,13 @@ class Record:
     @classmethod
     def of(cls, result: "SweepResult") -> "Record":
         """Return the record of a result."""
-        best = None if result.best is None else dataclasses.asdict(result.best)
         return cls(
             table={name: _text(column) for name, column in result.table.items()},
             curves=np.asarray(result.curves, np.float32),
             valid={k: np.asarray(v, np.float32) for k, v in result.valid.items()},
             valid_steps=np.asarray(result.valid_steps),
             info=_through_json(result.info),
-            best=_through_json(best),
+            best=_through_json(result.best_as_dict()),
         )
 
     @classmethod
@@ -88,11 +87,16 @@ class Record:
         return [n for n in self.hyperparameters if len(set(table[n].tolist())) > 1]
 
     def settings(self) -> list[np.ndarray]:
-        """Return the rows of each setting, whose trials differ by seed or fold."""
+        """Return the rows of each setting, whose trials differ by seed or fold.
+
+        Two factories may take the same numbers: `info` says whose setting a trial has;
+        an older one does not, and there the hyperparameters do.
+        """
         columns = [self.table[name].tolist() for name in self.hyperparameters]
-        rows: dict[str, list[int]] = {}
-        for row in range(len(self.table["trial"])):
-            rows.setdefault(repr([column[row] for column in columns]), []).append(row)
+        known = self.info.get("setting") or list(map(repr, zip(*columns, strict=True)))
+        rows: dict[Any, list[int]] = {}
+        for row, setting in enumerate(known or [0] * len(self.table["trial"])):
+            rows.setdefault(setting, []).append(row)
         return [np.asarray(found) for found in rows.values()]
 
 

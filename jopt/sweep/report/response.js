@@ -29,11 +29,13 @@ function responseLines(name) {
   const settings = completeSettings(name);
   const groups = new Map();
   for (const setting of settings) {
-    const label = described(setting.rows[0], others) || "mean over its seeds";
-    groups.set(label, [...(groups.get(label) || []), setting]);
+    // In full, not by the label: rounded, different values would be one line.
+    const values = JSON.stringify(others.map((other) => columns[other][setting.rows[0]]));
+    groups.set(values, [...(groups.get(values) || []), setting]);
   }
   const several = (line) => new Set(line.map(({ value }) => value)).size > 1;
-  if (groups.size <= LINES) return [...groups].map(([label, line]) => ({ label, line })).filter(({ line }) => several(line));
+  const labelled = (line) => ({ label: described(line[0].rows[0], others) || "mean over its seeds", line });
+  if (groups.size <= LINES) return [...groups.values()].map(labelled).filter(({ line }) => several(line));
   const best = new Map();
   for (const setting of settings) {
     const held = best.get(setting.value);

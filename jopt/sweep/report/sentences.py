@@ -56,6 +56,8 @@ def outcome(record: Record) -> str:
         text += f" {1 - made / full:.0%} of the {full:,} trial-steps were saved."
     if "train_seconds" in info:
         text += f" Training took {_seconds(info['train_seconds'])}"
+        if info.get("resumed_after"):
+            text += " since it was resumed"
         if "compile_seconds" in info:
             text += f", compiling {_seconds(info['compile_seconds'])}"
         text += "."
@@ -145,8 +147,10 @@ def _groups(info: dict[str, Any]) -> str | None:
 def _rate(info: dict[str, Any]) -> str | None:
     if not {"trial_steps", "train_seconds", "trial_steps_per_second"} <= set(info):
         return None
+    # After a resume the seconds are those of the last run alone.
+    made = info.get("trial_steps_this_run", info["trial_steps"])
     return (
-        f"{info['trial_steps']:,} trial-steps in {_seconds(info['train_seconds'])}, "
+        f"{made:,} trial-steps in {_seconds(info['train_seconds'])}, "
         f"{info['trial_steps_per_second']:,.0f} a second"
     )
 

@@ -1,20 +1,16 @@
 """Checkpoints of a sweep while it runs: the last two, whole or not there."""
 
-import contextlib
-import functools
-import logging
 import math
 import os
-import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import numpy as np
 
 from jopt._pytree import PyTree
+from jopt.sweep import trees
 from jopt.sweep.resuming import leaves, manifest
 from jopt.sweep.resuming.manifest import DamagedCheckpoint as DamagedCheckpoint
 
@@ -58,14 +54,12 @@ class Checkpoints:
         named = leaves.by_name(tree)
         kinds = {name: leaves.kind(leaf) for name, leaf in named.items()}
         arrays = {name: leaves.array(leaf) for name, leaf in named.items()}
-        # orbax refuses arrays of size 0; their kinds say all there is.
-        arrays = {name: array for name, array in arrays.items() if array.size}
         partial, final = self.directory / PARTIAL, self.directory / str(segment)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             for leftover in self.directory.glob(f"{PARTIAL}*"):
                 shutil.rmtree(leftover)
-            _write(partial, arrays)
+            trees.write(partial, arrays)
             manifest.write(partial, kinds)
             if final.exists():
                 shutil.rmtree(final)
@@ -74,10 +68,10 @@ class Checkpoints:
             for other in self.segments():
                 if not segment - KEPT < other <= segment:
                     shutil.rmtree(self.directory / str(other))
-        except (OSError, ValueError) as error:  # TensorStore's are ValueErrors
+        except OSError as error:
             raise OSError(
                 f"The checkpoint of segment {segment + 1} cannot be written to "
-                f"{self.directory}: {_reason(error)}"
+                f"{self.directory}: {error.strerror or error}"
             ) from error
 
     def restore(self, like: PyTree, segment: int) -> PyTree:
@@ -97,9 +91,7 @@ class Checkpoints:
                     f"{path} is the checkpoint of another sweep: its leaf {name} is "
                     f"{then}, and here it is {now}."
                 )
-        empty = {name: leaves.zeros(leaf) for name, leaf in named.items()}
-        empty = {name: array for name, array in empty.items() if not array.size}
-        arrays = empty | _read(path, [name for name in named if name not in empty])
+        arrays = trees.read(path, list(named))
         found = [leaves.like(leaf, arrays[name]) for name, leaf in named.items()]
         return jax.tree.unflatten(jax.tree.structure(like), found)
 
@@ -118,49 +110,3 @@ class Checkpoints:
             except DamagedCheckpoint as error:
                 said.append(str(error))
         return Newest(None, None, said)
-
-
-def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    checkpointer, ocp = _orbax()
-    with _quiet():
-        checkpointer.save(path, ocp.args.PyTreeSave(arrays))
-
-
-def _read(path: Path, names: list[str]) -> dict[str, np.ndarray]:
-    checkpointer, ocp = _orbax()
-    plain = ocp.RestoreArgs(restore_type=np.ndarray)
-    with _quiet():
-        return checkpointer.restore(
-            path,
-            ocp.args.PyTreeRestore(
-                dict.fromkeys(names, 0), restore_args=dict.fromkeys(names, plain)
-            ),
-        )
-
-
-@functools.cache
-def _orbax() -> tuple[Any, Any]:
-    import orbax.checkpoint as ocp  # slow to load
-
-    # Uncompressed: half the time, and parameters hardly shrink.
-    handler = ocp.PyTreeCheckpointHandler(use_zarr3=True, use_compression=False)
-    return ocp.Checkpointer(handler), ocp
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep what orbax logs, errors that it raises as well, from the terminal."""
-    logger = logging.getLogger("absl")
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
-
-
-def _reason(error: Exception) -> str:
-    """Return the words of the operating system, if it was its error."""
-    code = re.search(r"os_error_code='(\d+)'", str(error))  # within TensorStore's
-    if code:
-        return os.strerror(int(code[1]))
-    return getattr(error, "strerror", None) or str(error).partition("\n")[0]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 # Where these agree, a function that traces to something else is another function.
-TRACING = ("jopt", "jax", "jaxlib", "flax", "optax")
+TRACING = ("python", "jopt", "jax", "jaxlib", "flax", "optax")
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -82,17 +82,20 @@ def _space(then: list[Any], now: list[Any]) -> Iterator[str]:
         gone, come = [v for v in old if v not in new], [v for v in new if v not in old]
         if len(old) != len(new):
             yield f"space: {name} had {len(old)} values, now {len(new)}."
+        elif gone and old[gone[0]] == new[come[0]]:
+            yield f"space: {name} had another value that is written {old[gone[0]]}."
         elif gone:
-            yield f"space: {name} had the value {gone[0]}, now {come[0]}."
+            yield f"space: {name} had the value {old[gone[0]]}, now {new[come[0]]}."
 
 
-def _columns(trials: list[Any]) -> dict[str, list[str]]:
-    columns: dict[str, dict[str, None]] = {}
+def _columns(trials: list[Any]) -> dict[str, dict[str, str]]:
+    """The values of each hyperparameter, in full, and in words."""
+    columns: dict[str, dict[str, str]] = {}
     for trial in trials:
         row = {**trial["setting"], "seed": trial["seed"], "fold": trial["fold"]}
         for name, value in row.items():
-            columns.setdefault(name, {})[words(value)] = None
-    return {name: list(values) for name, values in columns.items()}
+            columns.setdefault(name, {}).setdefault(_full(value), words(value))
+    return columns
 
 
 def _trials(then: list[Any], now: list[Any], traced: bool) -> Iterator[str]:
@@ -129,7 +132,18 @@ def _changes(
 
 
 def _same(old: Any, new: Any) -> bool:
-    return json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)
+    return _full(old) == _full(new)
+
+
+def _full(value: Any) -> str:
+    """What is compared of a value: not how it prints, where there is a digest."""
+    if isinstance(value, dict):
+        shown = "$repr" if "digest" in value else None
+        items = sorted(value.items())
+        return f"{{{', '.join(f'{k}: {_full(v)}' for k, v in items if k != shown)}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_full, value))}]"
+    return json.dumps(value)
 
 
 def words(value: Any) -> str:

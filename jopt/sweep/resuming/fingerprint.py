@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt._pytree import PyTree
+from jopt.sweep import equality
 from jopt.sweep.resuming import references
 from jopt.sweep.resuming.differences import (
     differences as differences,
@@ -19,6 +20,7 @@ from jopt.sweep.resuming.leaves import kind
 from jopt.sweep.surroundings import surroundings
 from jopt.sweep.task import Task
 from jopt.sweep.trial import Trial
+from jopt.sweep.wording import shown
 
 SPLITS = ("train", "valid", "test")
 ROWS = 1 << 12  # examples hashed at a time
@@ -30,15 +32,16 @@ def of(
     """Return what the numbers of a sweep depend on, for JSON, and to be read.
 
     task, trials: of the sweep, every seed and fold a trial. options: what else was
-    asked for, by name; objects are noted by how they print, keys by their words.
+    asked for, by name.
 
-    Functions are noted by what they trace to, which another version of JAX may trace to
-    something else: `differences` looks at them only where the versions agree.
+    The task's functions are noted by what they trace to, the transformations by value,
+    their functions by code: another version of JAX or Python may make something else of
+    them, so `differences` looks at them only where the versions agree.
     """
     own = {id(t.task): t.task for t in trials if t.task is not None}
     places = {key: place for place, key in enumerate(own)}
     txs = {id(trial.tx): trial.tx for trial in trials}
-    digests = {key: _transformation(tx) for key, tx in txs.items()}
+    digests = {key: equality.digest(tx) for key, tx in txs.items()}
     found = {
         "task": _task(task),
         "own_tasks": [_task(t) for t in own.values()],
@@ -101,11 +104,6 @@ def _code(function: Callable[..., Any], *args: Any) -> str:
     return _digest(traced.pretty_print(use_color=False), traced.consts)
 
 
-def _transformation(tx: PyTree) -> str:
-    leaves, structure = jax.tree.flatten(tx)
-    return _digest(str(structure), leaves)
-
-
 def _digest(text: str, numbers: Sequence[Any]) -> str:
     digest = hashlib.sha256(references.lasting(text).encode())
     for number in numbers:
@@ -115,8 +113,11 @@ def _digest(text: str, numbers: Sequence[Any]) -> str:
 
 
 def _value(value: Any) -> Any:
-    if isinstance(value, jax.Array):
-        if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-            return {"key": str(value.dtype), "words": jax.random.key_data(value)}
-        return value
-    return references.written(value)
+    """What a value is, in words and, where they are not all of it, by a digest."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return {"key": str(dtype), "words": jax.random.key_data(value)}
+    held = references.written(value)
+    if not isinstance(held, dict) or "$repr" not in held:
+        return held
+    return {"$repr": str(shown(value)), "digest": equality.digest(value)}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jopt.sweep.group import Group
+from jopt.sweep.noted import noted
 from jopt.sweep.options import Options
 from jopt.sweep.resuming import fingerprint, references
 from jopt.sweep.task import Task
@@ -48,10 +49,10 @@ def task_of(header: dict[str, Any]) -> Task:
         )
     source = header["source"]
     found = references.find(source)
-    try:
-        made = found if isinstance(found, Task) else found()
-    except TypeError as error:
-        raise ValueError(f"{SOURCE}, got {source}: {error}.") from error
+    made = found
+    if callable(found):
+        with noted(f"In {source}, by which the sweep's task is found. {SOURCE}."):
+            made = found()
     if not isinstance(made, Task):
         raise ValueError(f"{SOURCE}, got {source}, which gives {type(made).__name__}.")
     return made

@@ -27,12 +27,6 @@ def array(leaf: Any) -> np.ndarray:
     return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
 
-def zeros(leaf: Any) -> np.ndarray:
-    """Return zeros as `array(leaf)` is, without memory of their own."""
-    form = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
-    return np.broadcast_to(np.zeros((), getattr(form, "dtype", float)), np.shape(form))
-
-
 def like(leaf: Any, array: np.ndarray) -> Any:
     """Return what an array holds as a leaf of the type and device of `leaf`."""
     if isinstance(leaf, (bool, int, float)):

@@ -2,20 +2,21 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Set
 from typing import Any
 
 import numpy as np
 
-from jopt.sweep.space.distribution import Distribution, is_number, share
+from jopt.sweep.equality import same
+from jopt.sweep.space.distribution import Distribution, is_number, is_several, share
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Choice(Distribution):
     """One of some values, all equally likely; one that is listed twice, twice so.
 
-    values: names, numbers, bools, tuples, functions, in an order that is kept. NumPy's
-    numbers become Python's.
+    values: names, numbers, bools, tuples, functions, arrays, in an order that is kept.
+    NumPy's numbers become Python's.
 
     Raises a TypeError in a sentence for what is no list or has no order, as a set, and
     a ValueError where there are no values.
@@ -25,14 +26,20 @@ class Choice(Distribution):
 
     def __post_init__(self) -> None:
         given: Any = self.values
-        given = given.tolist() if hasattr(given, "tolist") else given
-        unordered = isinstance(given, (str, bytes, Mapping, Set))
-        if unordered or not isinstance(given, Iterable):
+        if not is_several(given) or isinstance(given, Set):
             raise TypeError(f"Choice: values must be a list of values, got {given!r}.")
+        numbers = getattr(given, "ndim", 0) == 1 and hasattr(given, "tolist")
+        given = given.tolist() if numbers else given  # an array of keys has none
         values = tuple(v.item() if isinstance(v, np.generic) else v for v in given)
         if not values:
             raise ValueError("Choice: values must not be empty; give at least one.")
         object.__setattr__(self, "values", values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Choice) and same(self.values, other.values)
+
+    def __hash__(self) -> int:
+        return hash((Choice, len(self.values)))
 
     def at(self, u: float) -> Any:
         return self.values[math.floor(share(u) * len(self.values))]
@@ -40,9 +47,15 @@ class Choice(Distribution):
     def clip(self, value: Any) -> Any:
         """Return the value itself; of numbers the nearest."""
         for known in self.values:
-            if known is value or (type(known) is type(value) and known == value):
+            if same(known, value):
                 return known
         if not all(map(is_number, (value, *self.values))) or math.isnan(value):
             listed = ", ".join(map(repr, self.values))
             raise ValueError(f"Choice: value must be one of {listed}; got {value!r}.")
         return min(self.values, key=lambda known: abs(known - value))
+
+    def beside(self, value: Any) -> list[Any]:
+        """Return the values before and after a value; at an end, the one there is."""
+        at = next(i for i, v in enumerate(self.values) if v is self.clip(value))
+        near = [i for i in (at - 1, at + 1) if 0 <= i < len(self.values)]
+        return [self.values[i] for i in near]

@@ -1,8 +1,13 @@
 """`Distribution`: what a hyperparameter is drawn from."""
 
 import abc
+import dataclasses
 import numbers
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+import jax
+import numpy as np
 
 
 class Distribution(abc.ABC):
@@ -32,3 +37,25 @@ def is_number(value: Any) -> bool:
 def is_integer(value: Any) -> bool:
     """Return whether `value` is one integer of Python or NumPy, and no bool."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def is_several(value: Any) -> bool:
+    """Return whether `value` is several values, and not one that happens to iterate.
+
+    One value is a string, a dict, a named tuple, a dataclass, a function, a
+    transformation, an array without axes, and a key, typed or raw.
+    """
+    single = isinstance(value, (str, bytes, Mapping)) or hasattr(value, "_fields")
+    if single or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
+        return False
+    if isinstance(value, type):  # an Enum: its members
+        return True
+    made = dataclasses.is_dataclass(value) or callable(value)
+    return not made and not _is_raw_key(value)
+
+
+def _is_raw_key(value: Any) -> bool:
+    """Whether it is a key of `jax.random.PRNGKey`, which is an array of words."""
+    if not isinstance(value, jax.Array) or value.dtype != np.uint32:
+        return False
+    return value.shape == jax.eval_shape(lambda: jax.random.PRNGKey(0)).shape

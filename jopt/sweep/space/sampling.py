@@ -1,10 +1,11 @@
 """Sampling: trials whose hyperparameters are drawn from a space."""
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable
 from typing import Any
 
 from jopt.sweep import arguments
-from jopt.sweep.space.distribution import is_integer
+from jopt.sweep.equality import Identities
+from jopt.sweep.space.distribution import is_integer, is_several
 from jopt.sweep.space.names import Distribution
 from jopt.sweep.space.samplers import Random, Sampler
 from jopt.sweep.trial import Trial, check_names, check_number
@@ -59,12 +60,12 @@ def sample(
             "sample: nothing is drawn, as no value is a distribution; give one, as in "
             "learning_rate=sweep.log_uniform(1e-5, 1), or use sweep.grid."
         )
-    settings = {}
+    settings: list[dict[str, Any]] = []
     for point in sampler.points(int(n), len(drawn), int(seed)).tolist():
         values = {k: d.at(u) for (k, d), u in zip(drawn.items(), point, strict=True)}
-        setting = {**space, **values}
-        settings.setdefault(repr(setting), setting)
-    return [Trial.of(factory, setting) for setting in settings.values()]
+        settings.append({**space, **values})
+    settings = Identities().first_of_each(settings)
+    return [Trial.of(factory, setting) for setting in settings]
 
 
 def _check_integer(name: str, value: Any, least: int) -> None:
@@ -75,10 +76,7 @@ def _check_integer(name: str, value: Any, least: int) -> None:
 
 def _check_fixed(name: str, value: Any) -> None:
     """Raise a sentence for a value that was meant as several."""
-    named_tuple = hasattr(value, "_fields")  # an optax transformation is one
-    several = isinstance(value, (Sequence, Set, Iterator)) and not named_tuple
-    several = several and not isinstance(value, (str, bytes))
-    if several or getattr(value, "ndim", 0) > 0:
+    if is_several(value):
         raise TypeError(
             f"sample: {name} got {value!r}, a sequence; draw from it with "
             f"{name}=sweep.choice([...]), or train all its values with sweep.grid."

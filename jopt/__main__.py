@@ -1,4 +1,4 @@
-"""`python -m jopt.cli` is the `jopt` command."""
+"""`python -m jopt` is the `jopt` command."""
 
 import sys
 

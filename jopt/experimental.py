@@ -1,0 +1,3 @@
+"""The modules of `optax.experimental`, as they are."""
+
+from optax.experimental import *  # noqa: F403

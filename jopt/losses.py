@@ -1,0 +1,3 @@
+"""Losses: the functions of `optax.losses`, as they are."""
+
+from optax.losses import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""Projections onto sets: the functions of `optax.projections`, as they are."""
+
+from optax.projections import *  # noqa: F403
