@@ -1,6 +1,6 @@
 """Feed every public function of jopt bad arguments: each is accepted, or refused well.
 
-    python tests/bad_values.py [a part of the name]         prints what is not
+    python tests/bad_values.py .          prints what is not; a pattern asks some
 
 Refused well is a ValueError or a TypeError that jopt itself raises, in a sentence that
 names what was called, and the argument.
