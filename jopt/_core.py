@@ -283,7 +283,7 @@ def is_transformation(tx: Any) -> bool:
 
 
 _WORDS = "a gradient transformation (an object with init and update)"
-_HINT = "A factory must be called first: jopt.adam(1e-3), not jopt.adam."
+_HINT = "; a factory must be called first: jopt.adam(1e-3), not jopt.adam."
 
 Transformation: TypeAlias = Annotated[
     Any, Kind(_WORDS, is_transformation, TypeError, _HINT)
@@ -301,7 +301,7 @@ def as_transformation(tx: Any) -> GradientTransformation:
     if is_transformation(tx):
         return Foreign(tx)
     with refused(tx):
-        raise TypeError(f"Expected {_WORDS}, got {shown(tx)}. {_HINT}")
+        raise TypeError(f"Expected {_WORDS}, got {shown(tx)}{_HINT}")
 
 
 def init_foreign(tx: Any, params: PyTree) -> PyTree:

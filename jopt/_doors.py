@@ -30,7 +30,8 @@ def refusal(
     title: str, name: str, value: Any, rule: str, error: type[Exception], hint: str = ""
 ) -> Exception:
     """Return the error that says in a sentence what an argument must be."""
-    sentence = f"{title}: {name} must be {rule}, got {shown(value)}. {hint}".rstrip()
+    end = hint if hint.startswith(";") else f". {hint}".rstrip()
+    sentence = f"{title}: {name} must be {rule}, got {shown(value)}{end}"
     made: Any = error(sentence)
     made.refused = name, sentence, value
     return made

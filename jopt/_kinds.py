@@ -158,7 +158,10 @@ def kind_of(annotation: Any) -> Kind | None:
     ours = ours or cls is dict
     if not isinstance(cls, type) or not ours or getattr(cls, "_is_protocol", False):
         return None
-    name = {"Schedule": "schedule", "Mapping": "dict"}.get(cls.__name__, cls.__name__)
+    place = "sweep." if ".sweep." in cls.__module__ else "jopt."
+    known = {"Schedule": "schedule", "Mapping": "dict", "dict": "dict"}
+    foreign = not cls.__module__.startswith("jopt.")
+    name = known.get(cls.__name__, cls.__name__ if foreign else place + cls.__name__)
     return Kind(f"a {name}", lambda value: isinstance(value, cls))
 
 

@@ -448,5 +448,5 @@ def test_a_skip_that_is_no_bool_scalar_is_refused(skip):
 
 
 def test_something_that_is_no_optimizer_is_refused():
-    with pytest.raises(TypeError, match=r"A factory must be called first"):
+    with pytest.raises(TypeError, match=r"a factory must be called first"):
         jopt.accumulate(jopt.adam, 2)

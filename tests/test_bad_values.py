@@ -239,7 +239,7 @@ def loss_fn(model, batch, key):
         ({"loss_fn": 3}, "train_step: loss_fn must be a function"),
         ({"axis": 3}, "train_step: axis must be a string"),
         ({"weight": "mask"}, "train_step: weight must be a function"),
-        ({"shardings": 3}, "train_step: shardings must be a TrainState"),
+        ({"shardings": 3}, "train_step: shardings must be a jopt.TrainState"),
     ],
 )
 def test_a_step_is_made_of_functions(settings, words):

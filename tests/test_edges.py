@@ -91,7 +91,7 @@ def test_a_key_is_printed_as_what_it_is():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: jopt.chain(jopt.scale_by_adam), "A factory must be called first"),
+        (lambda: jopt.chain(jopt.scale_by_adam), "a factory must be called first"),
         (
             lambda: jopt.sgd(0.1, TRUE),
             "sgd: momentum must be a number or None, got True",

@@ -89,8 +89,6 @@ class Trial:
         with noted(f"In the trial with {given}."):
             made = factory(**setting)
             setup = made if isinstance(made, Setup) else Setup(made)
-            if not isinstance(setup.task, (Task, type(None))):
-                raise TypeError(f"Setup: task must be a sweep.Task, got {setup.task!r}")
             tx = as_transformation(setup.tx)
         own = {"task": setup.task, "batch_size": setup.batch_size}
         return cls(dict(setting), tx, factory=factory, **own)

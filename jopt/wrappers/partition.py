@@ -107,7 +107,11 @@ def _are_transformations(given: Any) -> bool:
     return isinstance(given, Mapping) and all(map(is_transformation, given.values()))
 
 
-_TRANSFORMS = Kind("a dict, a transformation by label", _are_transformations)
+_TRANSFORMS = Kind(
+    "a dict, a transformation by label",
+    _are_transformations,
+    hint="; a factory must be called first: jopt.adam(1e-3), not jopt.adam.",
+)
 
 
 @checked
