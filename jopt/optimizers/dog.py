@@ -69,11 +69,6 @@ class ScaleByDog(GradientTransformation):
 
     def __post_init__(self):
         check(self, "init_step", "eps", least=0)
-        if self.kind not in _KINDS:
-            raise ValueError(
-                f"ScaleByDog: kind must be one of {', '.join(_KINDS)}, got "
-                f"{self.kind!r}."
-            )
 
     def init(self, params):
         size = global_norm(params)

@@ -57,11 +57,6 @@ class ScaleByLion(GradientTransformation):
         check(self, "b1", least=0, below=1)
         check(self, "b2", least=1e-4, below=1, hint="It divides b1.")
         check(self, "smooth_beta", above=0)
-        if self.mode not in _SIGNS:
-            known = ", ".join(_SIGNS)
-            raise ValueError(
-                f"ScaleByLion: mode must be one of {known}, got {self.mode!r}."
-            )
 
     def init(self, params):
         mu = full_like(params, dtype=self.mu_dtype)

@@ -111,7 +111,7 @@ def optimistic_adam_v2(
 
 @checked
 def optimistic_adam(
-    learning_rate: Number,
+    learning_rate: ScalarOrSchedule,
     optimism: Number | None = None,
     b1: Number = 0.9,
     b2: Number = 0.999,

@@ -13,8 +13,6 @@ from jopt._pytree import Number, check, pytree, static
 from jopt.schedules import ScalarOrSchedule
 from jopt.transforms import scale_by_learning_rate
 
-_VARIANTS = ("sps", "sps+")
-
 
 @pytree
 class ScaleByPolyak(GradientTransformation):
@@ -45,11 +43,6 @@ class ScaleByPolyak(GradientTransformation):
 
     def __post_init__(self):
         check(self, "max_learning_rate", "eps", least=0)
-        if self.variant not in _VARIANTS:
-            raise ValueError(
-                f"ScaleByPolyak: variant must be one of {', '.join(_VARIANTS)}, got "
-                f"{self.variant!r}."
-            )
 
     def init(self, params):
         return EmptyState()

@@ -89,12 +89,6 @@ class Orthogonalize(GradientTransformation):
         held["weight_dimension_numbers"] = as_dimensions(self.weight_dimension_numbers)
         if self.ns_dtype is not None:
             held["ns_dtype"] = jnp.dtype(self.ns_dtype)
-        known = ("frobenius", "spectral", "aol", "schatten")
-        if self.preconditioning not in known:
-            raise ValueError(
-                f"{type(self).__name__}: preconditioning must be one of "
-                f"{', '.join(known)}, got {self.preconditioning!r}."
-            )
 
     def init(self, params):
         return EmptyState()
