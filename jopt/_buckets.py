@@ -10,7 +10,9 @@ from jax.core import Tracer
 from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 
 from jopt._core import GradientTransformation
+from jopt._doors import checked
 from jopt._explicit import spec_of
+from jopt._kinds import Arrays
 from jopt._layout import Layout
 from jopt._numbers import dtype_of
 from jopt._pytree import PyTree
@@ -124,8 +126,9 @@ class Buckets:
         }
 
 
+@checked
 def pack(
-    tree: PyTree,
+    tree: Arrays,
     tx: GradientTransformation | None = None,
     most: int = MOST,
     shards: int = 1,
@@ -163,7 +166,8 @@ def pack(
     return _packed(layout, dict(enumerate(leaves)))
 
 
-def pack_like(packed: PyTree, tree: PyTree) -> PyTree:
+@checked
+def pack_like(packed: Arrays, tree: Arrays) -> PyTree:
     """Return `tree` in the layout of `packed`: of every `Buckets` node that it has.
 
     tree: like `unpack(packed)`, in shapes and paths; gradients, or another state.
@@ -181,7 +185,8 @@ def laid_out(packed: PyTree, leaves: Sequence[Any]) -> PyTree:
     )
 
 
-def unpack(tree: PyTree, true: jax.Array | None = None) -> PyTree:
+@checked
+def unpack(tree: Arrays, true: jax.Array | None = None) -> PyTree:
     """Return `tree` with the user's tree in the place of every `Buckets` node.
 
     true: for a step to be compiled, see `Buckets.tree`.
@@ -194,7 +199,7 @@ def unpack(tree: PyTree, true: jax.Array | None = None) -> PyTree:
 
 
 def check_like(
-    packed: PyTree, tree: PyTree, dtypes: bool = False, where: str = "pack_like"
+    packed: PyTree, tree: Arrays, dtypes: bool = False, where: str = "pack_like: tree"
 ) -> list[Any]:
     """Return the leaves of `tree` in the order of those of `unpack(packed)`.
 
@@ -217,12 +222,12 @@ def check_like(
             continue
         wanted = f"{leaf.dtype}{list(leaf.shape)}"
         raise ValueError(
-            f"{where}: {name} must be {wanted}, but {wrong} in the tree; give a tree "
+            f"{where}{name} must be {wanted}, but {wrong} in the tree; give a tree "
             "of the model that was packed."
         )
     if theirs:
         raise ValueError(
-            f"{where}: the tree has {next(iter(theirs))}, which the model that was "
+            f"{where} has {next(iter(theirs))}, which the model that was "
             "packed does not have; give a tree of that model."
         )
     return found

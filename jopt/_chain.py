@@ -1,10 +1,17 @@
 """`chain` and `named_chain`: transformations in turn."""
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import jax
 
-from jopt._core import GradientTransformation, as_transformation
+from jopt._core import (
+    GradientTransformation,
+    Transformation,
+    as_transformation,
+    is_transformation,
+)
+from jopt._doors import checked, refused
+from jopt._kinds import Kind
 from jopt._numbers import dtype_of, wide
 from jopt._pytree import PyTree, pytree, static
 
@@ -44,11 +51,12 @@ class Chain(GradientTransformation):
     def parts(self, state):
         states = state if self.names is None else [state[name] for name in self.names]
         if len(states) != len(self.transforms):
-            raise ValueError(
-                f"Chain: the state must have {len(self.transforms)} parts, one a "
-                f"transformation, got {len(states)}; give the state that this chain's "
-                "own init and update made."
-            )
+            with refused(state):
+                raise ValueError(
+                    f"Chain: the state must have {len(self.transforms)} parts, one a "
+                    f"transformation, got {len(states)}; give the state that this "
+                    "chain's own init and update made."
+                )
         pairs = zip(self.transforms, states, strict=True)
         return dict(zip(self.labels, pairs, strict=True))
 
@@ -63,7 +71,18 @@ class Chain(GradientTransformation):
         return dict(zip(self.names, states, strict=True))
 
 
-def chain(*args: Any) -> Chain:
+def _is_named(pair: Any) -> bool:
+    pair = pair if isinstance(pair, (tuple, list)) else ()
+    return len(pair) == 2 and isinstance(pair[0], str) and is_transformation(pair[1])
+
+
+_Named: TypeAlias = Annotated[
+    tuple[str, Any], Kind("pairs of a name and a gradient transformation", _is_named)
+]
+
+
+@checked
+def chain(*args: Transformation) -> Chain:
     """Apply gradient transformations in turn, the first to the gradients.
 
         tx = jopt.chain(jopt.clip_by_global_norm(1.0), jopt.adamw(3e-4))
@@ -76,7 +95,8 @@ def chain(*args: Any) -> Chain:
     return Chain(tuple(as_transformation(tx) for tx in args))
 
 
-def named_chain(*args: tuple[str, Any]) -> Chain:
+@checked
+def named_chain(*args: _Named) -> Chain:
     """`chain` of `(name, transformation)` pairs; the state is a dict by name.
 
         tx = jopt.named_chain(("clip", jopt.clip(1.0)), ("adam", jopt.adam(1e-3)))

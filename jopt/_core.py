@@ -3,13 +3,15 @@
 import functools
 import inspect
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import keystr, tree_leaves_with_path
+from jax.tree_util import all_leaves, keystr, tree_leaves_with_path
 
+from jopt._doors import is_said_by_jopt, refused, shown
+from jopt._kinds import Kind, is_array
 from jopt._leaves import leaves_like
 from jopt._numbers import dtype_of, wide, wide_dtype, wide_numbers
 from jopt._pytree import PyTree, pytree, static
@@ -117,16 +119,38 @@ def joint(params: PyTree, *groups: Sequence[Hashable]) -> list[Hashable | None]:
 def _checked(init: Callable[..., PyTree]) -> Callable[..., PyTree]:
     @functools.wraps(init)
     def checked(self: GradientTransformation, params: PyTree) -> PyTree:
+        title = type(self).__name__
+        check_arrays(title, "params", params)
         for path, leaf in [] if self.any_dtype else tree_leaves_with_path(params):
             if not jnp.issubdtype(dtype_of(leaf), jnp.inexact):
                 raise TypeError(
-                    f"{type(self).__name__}: params{keystr(path)} is {dtype_of(leaf)}, "
+                    f"{title}: params{keystr(path)} is {dtype_of(leaf)}, "
                     "but only float and complex parameters have gradients; keep it "
                     "out of params (in Flax, in another collection), or mask it."
                 )
+        params = jax.tree.map(_as_array, params)
         return _own(init(self, params), (self, params))
 
     return checked
+
+
+def _as_array(leaf: Any) -> Any:
+    return jnp.asarray(leaf) if isinstance(leaf, (bool, int, float, complex)) else leaf
+
+
+def check_arrays(title: str, name: str, tree: PyTree) -> None:
+    """Raise a TypeError for a leaf of a tree that is no array."""
+    for path, leaf in tree_leaves_with_path(tree):
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            raise TypeError(
+                f"{title}: {name}{keystr(path)} must be an array, got a shape, {leaf}; "
+                "for shapes of what an array would make: jax.eval_shape(function, "
+                f"{name})."
+            )
+        if not is_array(leaf):
+            raise TypeError(
+                f"{title}: {name}{keystr(path)} must be an array, got {shown(leaf)}."
+            )
 
 
 def _own(state: PyTree, others: PyTree) -> PyTree:
@@ -150,17 +174,50 @@ def _compiled(update: Callable[..., Any]) -> Callable[..., Any]:
     def program(self: Any, updates: PyTree, state: PyTree, params: PyTree, extra: Any):
         if params is not None:
             # Lookahead's params are a pair, and gradients are like one of it.
-            leaves_like(updates, getattr(params, "differentiated", params))
+            like = getattr(params, "differentiated", params)
+            leaves_like(updates, like, f"{type(self).__name__}: The gradients")
         return update(wide_numbers(self), updates, state, params, **extra)
 
     @functools.wraps(update)
     def compiled(self, updates, state, params=None, **extra):
-        if not all(map(_is_data, jax.tree.leaves(extra))):
+        try:
+            if all(map(_is_data, jax.tree.leaves(extra))):
+                return program(self, updates, state, params, extra)
             # Functions and strings: the caller's own jit, if any, compiles this one.
             return update(wide_numbers(self), updates, state, params, **extra)
-        return program(self, updates, state, params, extra)
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
+            # Only now: an update that goes well pays for no check.
+            _check_update(self, updates, state, params, error)
+            raise
 
     return compiled
+
+
+def _check_update(
+    self: GradientTransformation,
+    updates: PyTree,
+    state: PyTree,
+    params: PyTree,
+    error: Exception,
+) -> None:
+    """Raise a sentence if what `update` was given cannot be right.
+
+    What jopt itself says of the state, if there is one, says more.
+    """
+    title = f"{type(self).__name__}.update"
+    check_arrays(title, "updates", updates)
+    if params is not None:
+        check_arrays(title, "params", params)
+    if state is not None:
+        check_arrays(title, "state", state)
+    if is_said_by_jopt(error) and not (state is None or all_leaves([state])):
+        return
+    made = jax.eval_shape(self.init, updates)
+    if jax.tree.structure(made) != jax.tree.structure(state):
+        raise TypeError(
+            f"{title}: state must be what init returned, a {type(made).__name__}, got "
+            f"{shown(state)}; call tx.update(updates, state, params)."
+        )
 
 
 def _is_data(leaf: Any) -> bool:
@@ -219,6 +276,21 @@ def needed_loss(value: Any, self: object, purpose: str) -> Any:
     return value
 
 
+def is_transformation(tx: Any) -> bool:
+    """Whether it is a gradient transformation, of jopt or of another library."""
+    pair = callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))
+    return pair and not isinstance(tx, type)  # a class is a factory
+
+
+_WORDS = "a gradient transformation (an object with init and update)"
+_HINT = "; a factory must be called first: jopt.adam(1e-3), not jopt.adam."
+
+Transformation: TypeAlias = Annotated[
+    Any, Kind(_WORDS, is_transformation, TypeError, _HINT)
+]
+"""An argument that may be jopt's transformation or another library's."""
+
+
 def as_transformation(tx: Any) -> GradientTransformation:
     """Return `tx` itself, or another library's `(init, update)` pair wrapped.
 
@@ -226,13 +298,10 @@ def as_transformation(tx: Any) -> GradientTransformation:
     """
     if isinstance(tx, GradientTransformation):
         return tx
-    pair = callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))
-    if pair and not isinstance(tx, type):  # a class is a factory
+    if is_transformation(tx):
         return Foreign(tx)
-    raise TypeError(
-        f"Expected a gradient transformation (an object with init and update), got "
-        f"{tx!r}; a factory must be called first: jopt.adam(1e-3), not jopt.adam."
-    )
+    with refused(tx):
+        raise TypeError(f"Expected {_WORDS}, got {shown(tx)}{_HINT}")
 
 
 def init_foreign(tx: Any, params: PyTree) -> PyTree:

@@ -3,22 +3,26 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import GetAttrKey, tree_leaves_with_path
 
-from jopt._core import GradientTransformation
-from jopt._pytree import PyTree, close_match
+from jopt._core import GradientTransformation, Transformation
+from jopt._doors import checked, close_match
+from jopt._kinds import Kind, State
+from jopt._pytree import PyTree
 from jopt.schedules import Schedule
 
 Tx = TypeVar("Tx")
 Path = tuple[str, ...]
+_REPLACED = Kind("a transformation or a schedule", lambda value: _is_node(value))
 
 
-def hyperparameters(tx: GradientTransformation, state: PyTree) -> dict[str, Any]:
+@checked
+def hyperparameters(tx: Transformation, state: State) -> dict[str, Any]:
     """Return every current number of `tx` by name, schedules at the state's step.
 
         tx = jopt.adamw(jopt.linear_schedule(1e-3, 0.0, 100))
@@ -33,7 +37,8 @@ def hyperparameters(tx: GradientTransformation, state: PyTree) -> dict[str, Any]
     return {_name(path, list(found)): value for path, value in found.items()}
 
 
-def replace(tx: Tx, **changes: Any) -> Tx:
+@checked
+def replace(tx: Annotated[Tx, _REPLACED], **changes: Any) -> Tx:
     """Return `tx` with the named numbers, schedules or static fields changed.
 
         jopt.replace(tx, learning_rate=1e-4)
@@ -87,6 +92,11 @@ def children(node: Any) -> list[tuple[str, Any]]:
     if isinstance(node, (GradientTransformation, Schedule)):
         return [(f.name, getattr(node, f.name)) for f in dataclasses.fields(node)]  # pyright: ignore[reportArgumentType]
     return []
+
+
+def _is_node(node: Any) -> bool:
+    known = (GradientTransformation, Schedule)
+    return isinstance(node, known) or bool(children(node))
 
 
 def _is_labelled(node: Any) -> bool:

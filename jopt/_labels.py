@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jax.tree_util import all_leaves, keystr, tree_flatten_with_path
 
 from jopt._buckets import Buckets
+from jopt._doors import refused
 from jopt._pytree import PyTree
 
 Words = tuple[str, ...]
@@ -38,7 +39,8 @@ class Labels:
         elif callable(given) and all_leaves([given]):
             self._set(given, {})
         else:
-            self._set(None, _table(given))
+            with refused(given):
+                self._set(None, _table(given))
 
     @classmethod
     def at(cls, table: Mapping[Words, Any]) -> Self:

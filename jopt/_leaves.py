@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr, tree_leaves_with_path
 
+from jopt._doors import checked
+from jopt._kinds import Arrays
 from jopt._numbers import abs_sq, dtype_of, root, wide, wide_dtype
 from jopt._pytree import PyTree
 
@@ -76,10 +78,16 @@ def map_leaves(rule: Callable[..., Any], *trees: PyTree) -> Any:
     return grown[0] if width == 1 else tuple(grown)
 
 
-def leaves_like(reference: PyTree, tree: PyTree) -> list[Any]:
+def leaves_like(
+    reference: PyTree,
+    tree: PyTree,
+    title: str = "The gradients",
+    names: tuple[str, str] = ("gradients", "params"),
+) -> list[Any]:
     """Return the leaves of `tree`, which must have the structure of `reference`.
 
-    Raises a ValueError that names the first path where they differ.
+    Raises a ValueError that names the first path where they differ. It begins with the
+    title; names: of what `reference` and `tree` are.
     """
     structure = jax.tree.structure(reference)
     if structure == jax.tree.structure(tree):
@@ -92,12 +100,14 @@ def leaves_like(reference: PyTree, tree: PyTree) -> list[Any]:
         return jax.tree.leaves(tree)
     only_ours = next((path for path in ours if path not in theirs), None)
     only_theirs = next((path for path in theirs if path not in ours), None)
-    where = [f"{only_ours} is only in the gradients"] if only_ours is not None else []
-    where += [f"{only_theirs} is only in the params"] if only_theirs is not None else []
+    first, second = names
+    where = [f"{only_ours} is only in the {first}"] if only_ours is not None else []
+    where += [f"{only_theirs} is only in the {second}"] * (only_theirs is not None)
+    made_of_them = " (and the state made of them)" if second == "params" else ""
+    hint = "differentiate with respect to the params that init was given"
     raise ValueError(
-        "The gradients must be a tree like the params (and the state made of them), "
-        f"but {' and '.join(where)}; differentiate with respect to the params that "
-        "init was given."
+        f"{title} must be a tree like the {second}{made_of_them}, but "
+        f"{' and '.join(where)}; {hint if first == 'gradients' else 'give it whole'}."
     )
 
 
@@ -141,8 +151,9 @@ def all_finite(tree: PyTree) -> jax.Array:
     return jnp.stack(found).all() if found else jnp.array(True)
 
 
-@compiled
-def global_norm(updates: PyTree) -> jax.Array:
+@checked
+@jax.jit
+def global_norm(updates: Arrays) -> jax.Array:
     """Return the root of the sum of the squares of all leaves.
 
     Summed in at least float32, whatever the leaves' dtypes; the result is a scalar.
@@ -171,8 +182,9 @@ def copied(params: PyTree, *, dtype: Any = None) -> PyTree:
     return jax.tree.map(leaf, params)
 
 
-@compiled
-def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
+@checked
+@jax.jit
+def apply_updates(params: Arrays, updates: Arrays) -> PyTree:
     """Return `params + updates` in the params' dtypes, added in at least float32.
 
     Integers are added as integers: a frozen key or counter stays what it is.
@@ -182,9 +194,10 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
         whole = all(jnp.issubdtype(dtype_of(x), jnp.integer) for x in (p, u))
         return p + jnp.asarray(u, dtype_of(p)) if whole else total
 
+    leaves_like(updates, params, "apply_updates: updates", ("updates", "params"))
     leaves, structure = jax.tree.flatten(params)
     total = jax.tree.leaves(map_leaves(lambda p, u: p + u, params, updates))
-    return structure.unflatten(map(exact, leaves, leaves_like(params, updates), total))
+    return structure.unflatten(map(exact, leaves, jax.tree.leaves(updates), total))
 
 
 def stored(new: PyTree, old: PyTree) -> PyTree:

@@ -1,18 +1,22 @@
 """`@pytree`: a frozen dataclass whose fields are leaves unless static."""
 
 import dataclasses
-import difflib
 import functools
+import inspect
 import operator
 import reprlib
+import sys
+import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar, cast, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+
+from jopt._doors import Door, refusal
 
 PyTree: TypeAlias = Any
 Number: TypeAlias = jax.Array | float
@@ -33,7 +37,8 @@ def pytree(cls: type[T]) -> type[T]:
     """Make `cls` a frozen dataclass and a pytree: fields are leaves, unless static.
 
     Python integers in leaf fields become floats, so that `1` and `1.0` are one program
-    and every number has a gradient. Two objects are equal, and hash alike, when their
+    and every number has a gradient. What is not of the kind that its field's annotation
+    names is refused with a TypeError. Two objects are equal, and hash alike, when their
     structure and numbers are; arrays count as equal when they are the same object, so
     that comparing never waits for a device.
 
@@ -44,21 +49,28 @@ def pytree(cls: type[T]) -> type[T]:
     fields = dataclasses.fields(made)
     leaves = tuple(f.name for f in fields if not f.metadata.get("static"))
     fixed = tuple(f.name for f in fields if f.metadata.get("static"))
-    numbers = {f.name for f in fields if float in typing.get_args(f.type)}
     keys = tuple(jax.tree_util.GetAttrKey(name) for name in leaves)
     dataclass_init = made.__init__
+    dataclass_init.__qualname__ = cls.__name__  # as Python's own errors call it
+    parameters = list(inspect.signature(dataclass_init).parameters.values())[1:]
+    # Of leaves that are no numbers JAX and users make what they like: shardings, say.
+    asked = {f.name for f in fields if f.name in fixed or _is_asked(f.type)}
+    door = Door(lambda: _factory_name(made), parameters, asked)
 
     @functools.wraps(dataclass_init)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        dataclass_init(self, *args, **kwargs)
-        for name in leaves:
-            value = self.__dict__[name]
-            if type(value) is int:
-                self.__dict__[name] = float(value)
-            elif isinstance(value, str) or (name in numbers and _is_no_number(value)):
-                raise TypeError(
-                    f"{cls.__name__}: {name} must be a number, got {value!r}."
-                )
+        door.check(cls.__name__, args, kwargs)
+        try:
+            dataclass_init(self, *args, **kwargs)
+            for name in leaves:
+                value = self.__dict__[name]
+                if type(value) is int:
+                    self.__dict__[name] = float(value)
+                elif isinstance(value, str):
+                    raise refusal(cls.__name__, name, value, "a number", TypeError)
+        except Exception as error:
+            door.explain(error, cls.__name__, args, kwargs)
+            raise
 
     def flatten(self: Any):
         held = self.__dict__
@@ -120,18 +132,26 @@ def check(
             if limit is not None and not kept(value, limit)
         ]
         if broken:
-            sentence = f"{field} must be {' and '.join(broken)}, got {value}."
-            raise ValueError(f"{type(self).__name__}: {sentence} {hint}".rstrip())
+            title, rule = type(self).__name__, " and ".join(broken)
+            raise refusal(title, field, value, rule, ValueError, hint)
 
 
-def close_match(name: str, known: Iterable[str]) -> str:
-    """Return " (did you mean x?)" of the known name that is most like `name`, or ""."""
-    found = difflib.get_close_matches(name, known, n=1)
-    return f" (did you mean {found[0]}?)" if found else ""
+def _is_asked(annotation: Any) -> bool:
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return any(map(_is_asked, parts))
+    return annotation is float or origin in (
+        typing.Annotated,
+        Callable,
+        Sequence,
+        tuple,
+    )
 
 
-def _is_no_number(value: Any) -> bool:
-    return isinstance(value, (bool, np.bool_, list, dict))
+def _factory_name(cls: type) -> str:
+    """Return the name of the function that the class is called as, or its own."""
+    names = vars(sys.modules[cls.__module__]).items()
+    return next((n for n, v in names if v is cls and n.islower()), cls.__name__)
 
 
 def _identity(self: Any) -> tuple[Any, ...]:

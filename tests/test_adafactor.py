@@ -133,7 +133,7 @@ def test_parts_are_left_out():
         (
             lambda: jopt.adafactor(eps=0.0),
             "ScaleByFactoredRms: epsilon must be above 0, got 0.0. A coordinate "
-            "without gradients would be 0/0.",
+            "without gradients would be 0/0. This is eps of adafactor.",
         ),
         (
             lambda: jopt.scale_by_factored_rms(min_dim_size_to_factor=0),

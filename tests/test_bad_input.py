@@ -88,7 +88,7 @@ NAN = float("nan")
         (
             lambda: jopt.warmup_cosine_decay_schedule(0, 1, 10, 10),
             "WarmupCosineDecaySchedule: decay_steps must be above 10, got 10. "
-            "decay_steps counts from the start and includes the warmup.",
+            "decay_steps counts from the start and includes warmup_steps.",
         ),
         (
             lambda: jopt.warmup_cosine_decay_schedule(0, 1, -1, 10),
@@ -135,11 +135,11 @@ def test_a_number_outside_its_range_is_refused_where_it_is_written(make, message
     [
         (
             lambda: jopt.adam("fast"),  # pyright: ignore[reportArgumentType]
-            "ScaleByLearningRate: learning_rate must be a number, got 'fast'.",
+            "adam: learning_rate must be a number or a schedule, got 'fast'.",
         ),
         (
             lambda: jopt.adam(0.1, b1="high"),  # pyright: ignore[reportArgumentType]
-            "ScaleByAdam: b1 must be a number, got 'high'.",
+            "adam: b1 must be a number, got 'high'.",
         ),
         (
             lambda: jopt.adam(0.1, beta1=0.9),  # pyright: ignore[reportCallIssue]
@@ -147,13 +147,13 @@ def test_a_number_outside_its_range_is_refused_where_it_is_written(make, message
         ),
         (
             lambda: jopt.chain(jopt.clip(1.0), jopt.adam),
-            "Expected a gradient transformation (an object with init and update), got "
-            "<function adam",
+            "chain: args must be a gradient transformation (an object with init and "
+            "update), got the function adam",
         ),
         (
             lambda: jopt.named_chain(("a", optax.adam)),
-            "Expected a gradient transformation (an object with init and update), got "
-            "<function adam",
+            "named_chain: args must be pairs of a name and a gradient transformation, "
+            "got ('a', <function ada",
         ),
     ],
 )

@@ -166,6 +166,6 @@ def test_other_params_take_the_place_of_the_held_ones():
     assert isinstance(state.packed, Buckets)
     assert all(x.sum() == 2 * x.size for x in state.params.values())
     for other in (jnp.ones(3), jnp.ones(2, jnp.bfloat16)):
-        message = r"^TrainState\.with_params: \['b'\] must be float32\[2\]"
+        message = r"^TrainState\.with_params: params\['b'\] must be float32\[2\]"
         with pytest.raises(ValueError, match=message):
             state.with_params(twice | {"b": other})

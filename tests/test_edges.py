@@ -92,8 +92,14 @@ def test_a_key_is_printed_as_what_it_is():
     ("make", "message"),
     [
         (lambda: jopt.chain(jopt.scale_by_adam), "a factory must be called first"),
-        (lambda: jopt.sgd(0.1, TRUE), "Trace: decay must be a number, got True"),
-        (lambda: jopt.sgd(LIST), "learning_rate must be a number, got [0.1]"),
+        (
+            lambda: jopt.sgd(0.1, TRUE),
+            "sgd: momentum must be a number or None, got True",
+        ),
+        (
+            lambda: jopt.sgd(LIST),
+            "learning_rate must be a number or a schedule, got [0.1]",
+        ),
         (lambda: jopt.clip(TRUE), "Clip: max_delta must be a number, got True"),
     ],
 )

@@ -275,8 +275,7 @@ def test_an_ill_conditioned_quadratic_is_solved_better_than_by_adam(name):
         ),
         (
             lambda: jopt.shampoo(1e-3, graft="adagrad"),  # pyright: ignore[reportArgumentType]
-            "ScaleByShampoo: graft must be one of adam, rmsprop, sgd, none, "
-            "got 'adagrad'.",
+            "shampoo: graft must be one of adam, rmsprop, sgd, none, got 'adagrad'.",
         ),
         (
             lambda: jopt.kron(1e-3, precond_lr=1.0),
@@ -289,8 +288,8 @@ def test_an_ill_conditioned_quadratic_is_solved_better_than_by_adam(name):
         ),
         (
             lambda: jopt.kron(1e-3, memory_save_mode="all"),  # pyright: ignore[reportArgumentType]
-            "ScaleByKron: memory_save_mode must be one of None, one_diag, "
-            "smart_one_diag, all_diag, got 'all'.",
+            "kron: memory_save_mode must be one of one_diag, smart_one_diag, "
+            "all_diag or None, got 'all'.",
         ),
     ],
 )

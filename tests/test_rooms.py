@@ -11,7 +11,9 @@ import jopt
 from jopt._from_optax import MODULES
 
 ROOMS = [
-    {"_pytree", "_notes", "_from_optax", "_version", *MODULES},
+    {"_kinds", "_notes", "_from_optax", "_version", *MODULES},
+    {"_doors"},
+    {"_pytree"},
     {"_numbers", "_explicit", "_serial", "_steps"},
     {"_leaves", "_matrices"},
     {"_core", "_stacks"},

@@ -246,7 +246,7 @@ def test_the_base_gets_the_extra_arguments():
         ),
         (
             lambda: jopt.schedule_free_sgd(lag=2),  # pyright: ignore[reportArgumentType]
-            "ScheduleFree: lag must be 0, 1 or None, got 2.",
+            "schedule_free_sgd: lag must be one of 0, 1, got 2.",
         ),
         (
             lambda: jopt.schedule_free_adamw(0.1, 0),

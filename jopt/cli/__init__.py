@@ -9,6 +9,7 @@ import sysconfig
 import traceback
 import warnings
 from collections.abc import Sequence
+from typing import NoReturn
 
 import jopt
 from jopt.cli import lr_find, report, sweep
@@ -18,12 +19,20 @@ from jopt.cli.signals import INTERRUPTED, as_interrupts
 TRACEBACK = "Traceback (most recent call last):"
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in a sentence, and where help is."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with status 2."""
+        self.exit(2, f"{self.prog}: {message}\n{self.prog} --help shows all options.\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 2 after bad input, in one sentence."""
     # Read when JAX loads OpenBLAS, at the first decomposition: its threads beside XLA's
     # make those of SOAP, Shampoo and Kron many times slower.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="jopt",
         description="Optimizers as data, and sweeps in one compiled JAX program.",
     )

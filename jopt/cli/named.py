@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from jopt import optimizers
-from jopt._pytree import close_match
+from jopt._doors import close_match
 from jopt.sweep import Task
 from jopt.wrappers import lift
 

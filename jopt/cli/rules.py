@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from jopt import sweep
-from jopt._pytree import close_match
+from jopt._doors import close_match
 from jopt.cli.values import distribution, values
 
 PRUNERS = {

@@ -1,27 +1,25 @@
 """A sweep as TensorBoard logs: curves, and the hyperparameters in the HParams tab."""
 
 import functools
-import os
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from jopt._doors import checked
+from jopt._kinds import FilePath
 from jopt.sweep.report.record import Record
 from jopt.sweep.report.thinning import thinned
-
-if TYPE_CHECKING:
-    from jopt.sweep.result import SweepResult
+from jopt.sweep.result import SweepResult
 
 PLUGIN = "hparams"
 POINTS = 300  # of a trial's training loss at most
 STATUSES = {"complete": 1, "pruned": 1, "diverged": 2}  # the plugin's; others unknown
 
 
-def write(
-    sweep: "SweepResult | Record", directory: str | os.PathLike[str]
-) -> list[Path]:
+@checked
+def write(sweep: SweepResult | Record, directory: FilePath) -> list[Path]:
     """Write the logs of a sweep into `directory`; return a folder a trial.
 
         tensorboard.write(result, "runs/digits")  # then: tensorboard --logdir runs

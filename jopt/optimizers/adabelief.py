@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
 from jopt._leaves import full_like, map_leaves
 from jopt._numbers import abs_sq, bias, debiased, increment, mix, root
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -81,6 +82,7 @@ class ScaleByBelief(GradientTransformation):
 scale_by_belief = ScaleByBelief
 
 
+@checked
 def adabelief(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.9,

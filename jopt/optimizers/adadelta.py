@@ -7,6 +7,7 @@ import jax
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
 from jopt._leaves import full_like, map_leaves
 from jopt._numbers import abs_sq, mix
 from jopt._pytree import Number, PyTree, check, pytree
@@ -62,6 +63,7 @@ class ScaleByAdadelta(GradientTransformation):
 scale_by_adadelta = ScaleByAdadelta
 
 
+@checked
 def adadelta(
     learning_rate: ScalarOrSchedule | None = None,
     rho: Number = 0.9,

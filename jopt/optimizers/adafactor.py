@@ -9,6 +9,7 @@ from jax import lax
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
 from jopt._explicit import zeros_of_reduced
 from jopt._leaves import map_leaves
 from jopt._numbers import abs_sq, increment, mix, wide_dtype
@@ -142,6 +143,7 @@ def _inverse_root(x: jax.Array) -> jax.Array:
 scale_by_factored_rms = ScaleByFactoredRms
 
 
+@checked
 def adafactor(
     learning_rate: ScalarOrSchedule | None = None,
     min_dim_size_to_factor: int = 128,

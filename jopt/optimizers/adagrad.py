@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
 from jopt._leaves import full_like, map_leaves
 from jopt._numbers import abs_sq, over_root
 from jopt._pytree import Number, PyTree, check, pytree
@@ -55,6 +56,7 @@ class ScaleByRss(GradientTransformation):
 scale_by_rss = ScaleByRss
 
 
+@checked
 def adagrad(
     learning_rate: ScalarOrSchedule,
     initial_accumulator_value: Number = 0.1,

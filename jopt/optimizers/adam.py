@@ -1,13 +1,15 @@
 """Adam and what differs from it by weight decay or Nesterov's momentum."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._leaves import full_like, map_leaves
 from jopt._numbers import abs_sq, bias, debiased, increment, mix, root
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -53,9 +55,9 @@ class ScaleByAdam(GradientTransformation):
     b2: Number = 0.999
     eps: Number = 1e-8
     eps_root: Number = 0.0
-    mu_dtype: Any = static(default=None)
+    mu_dtype: DType = static(default=None)
     nesterov: bool = static(default=False, kw_only=True)
-    nu_dtype: Any = static(default=None, kw_only=True)
+    nu_dtype: DType = static(default=None, kw_only=True)
 
     shapeless = True
 
@@ -88,16 +90,17 @@ class ScaleByAdam(GradientTransformation):
 scale_by_adam = ScaleByAdam
 
 
+@checked
 def adam(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.9,
     b2: Number = 0.999,
     eps: Number = 1e-8,
     eps_root: Number = 0.0,
-    mu_dtype: Any = None,
+    mu_dtype: DType = None,
     *,
     nesterov: bool = False,
-    nu_dtype: Any = None,
+    nu_dtype: DType = None,
 ) -> Chain:
     """Step along the mean gradient, divided by the root of the mean square.
 
@@ -115,19 +118,20 @@ def adam(
     return chain(direction, scale_by_learning_rate(learning_rate))
 
 
+@checked
 def adamw(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.9,
     b2: Number = 0.999,
     eps: Number = 1e-8,
     eps_root: Number = 0.0,
-    mu_dtype: Any = None,
+    mu_dtype: DType = None,
     weight_decay: ScalarOrSchedule = 1e-4,
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,
     *,
     nesterov: bool = False,
     decay: Decay = "rate",
-    nu_dtype: Any = None,
+    nu_dtype: DType = None,
 ) -> Chain:
     """Adam, and a decay of the parameters that Adam's scaling does not touch.
 
@@ -156,16 +160,17 @@ def adamw(
     return chain(direction, *descent(learning_rate, weight_decay, mask, decay))
 
 
+@checked
 def nadam(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.9,
     b2: Number = 0.999,
     eps: Number = 1e-8,
     eps_root: Number = 0.0,
-    mu_dtype: Any = None,
+    mu_dtype: DType = None,
     *,
     nesterov: bool = True,
-    nu_dtype: Any = None,
+    nu_dtype: DType = None,
 ) -> Chain:
     """Adam with Nesterov's momentum.
 
@@ -178,19 +183,20 @@ def nadam(
     return adam(learning_rate, *moments, nesterov=nesterov, nu_dtype=nu_dtype)
 
 
+@checked
 def nadamw(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.9,
     b2: Number = 0.999,
     eps: Number = 1e-8,
     eps_root: Number = 0.0,
-    mu_dtype: Any = None,
+    mu_dtype: DType = None,
     weight_decay: ScalarOrSchedule = 1e-4,
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,
     *,
     nesterov: bool = True,
     decay: Decay = "rate",
-    nu_dtype: Any = None,
+    nu_dtype: DType = None,
 ) -> Chain:
     """AdamW with Nesterov's momentum.
 

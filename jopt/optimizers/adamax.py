@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
 from jopt._leaves import full_like, map_leaves
 from jopt._numbers import bias, increment, mix
 from jopt._pytree import Number, PyTree, check, pytree
@@ -62,6 +63,7 @@ class ScaleByAdamax(GradientTransformation):
 scale_by_adamax = ScaleByAdamax
 
 
+@checked
 def adamax(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.9,
@@ -80,6 +82,7 @@ def adamax(
     return chain(scale_by_adamax(b1, b2, eps), scale_by_learning_rate(learning_rate))
 
 
+@checked
 def adamaxw(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.9,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
 from jopt._leaves import full_like, map_leaves
 from jopt._numbers import abs_sq, bias, increment, mix, root
 from jopt._pytree import Number, PyTree, check, pytree
@@ -87,6 +88,7 @@ class ScaleByAdan(GradientTransformation):
 scale_by_adan = ScaleByAdan
 
 
+@checked
 def adan(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.98,

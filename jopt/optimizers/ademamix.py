@@ -1,13 +1,15 @@
 """AdEMAMix: Adam with a second, slow mean of the gradients."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._leaves import full_like, map_leaves
 from jopt._numbers import abs_sq, bias, increment, mix, root
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -50,7 +52,7 @@ class ScaleByAdemamix(GradientTransformation):
     alpha: ScalarOrSchedule = 6.0
     eps: Number = 1e-8
     eps_root: Number = 0.0
-    mu_dtype: Any = static(default=None)
+    mu_dtype: DType = static(default=None)
 
     shapeless = True
 
@@ -90,6 +92,7 @@ class ScaleByAdemamix(GradientTransformation):
 scale_by_ademamix = ScaleByAdemamix
 
 
+@checked
 def ademamix(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.9,
@@ -98,7 +101,7 @@ def ademamix(
     alpha: ScalarOrSchedule = 5.0,
     eps: Number = 1e-8,
     eps_root: Number = 0.0,
-    mu_dtype: Any = None,
+    mu_dtype: DType = None,
     weight_decay: ScalarOrSchedule = 0.0,
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,
 ) -> Chain:

@@ -1,12 +1,13 @@
 """ADOPT."""
 
 from dataclasses import field
-from typing import Any
 
 import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._leaves import full_like, map_leaves
 from jopt._numbers import abs_sq, increment, mix, root, shrink
 from jopt._pytree import Number, check, pytree, static
@@ -41,7 +42,7 @@ class ScaleByAdopt(GradientTransformation):
     b1: Number = 0.9
     b2: Number = 0.9999
     eps: Number = 1e-6
-    mu_dtype: Any = static(default=None)
+    mu_dtype: DType = static(default=None)
     nesterov: bool = static(default=False, kw_only=True)
     use_clipping: bool = static(default=True, kw_only=True)
     clip_value_fn: ScalarOrSchedule = field(default=_fourth_root, kw_only=True)
@@ -87,12 +88,13 @@ def _limited(x, limit):
 scale_by_adopt = ScaleByAdopt
 
 
+@checked
 def adopt(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.9,
     b2: Number = 0.9999,
     eps: Number = 1e-6,
-    mu_dtype: Any = None,
+    mu_dtype: DType = None,
     *,
     nesterov: bool = False,
     use_clipping: bool = True,

@@ -1,12 +1,14 @@
 """AMSGrad."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._leaves import full_like, map_leaves
 from jopt._numbers import abs_sq, bias, increment, mix, root
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -44,7 +46,7 @@ class ScaleByAmsgrad(GradientTransformation):
     b2: Number = 0.999
     eps: Number = 1e-8
     eps_root: Number = 0.0
-    mu_dtype: Any = static(default=None)
+    mu_dtype: DType = static(default=None)
     bias_correction_mu: bool = static(default=True)
     bias_correction_nu: bool = static(default=True)
 
@@ -79,13 +81,14 @@ class ScaleByAmsgrad(GradientTransformation):
 scale_by_amsgrad = ScaleByAmsgrad
 
 
+@checked
 def amsgrad(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.9,
     b2: Number = 0.999,
     eps: Number = 1e-8,
     eps_root: Number = 0.0,
-    mu_dtype: Any = None,
+    mu_dtype: DType = None,
     bias_correction_mu: bool = True,
     bias_correction_nu: bool = True,
 ) -> Chain:

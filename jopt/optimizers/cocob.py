@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation, needed
+from jopt._doors import checked
 from jopt._leaves import copied, full_like, map_leaves
 from jopt._numbers import wide
 from jopt._pytree import Number, PyTree, check, pytree
@@ -100,6 +101,7 @@ class ScaleByCocob(GradientTransformation):
 scale_by_cocob = ScaleByCocob
 
 
+@checked
 def cocob(
     learning_rate: ScalarOrSchedule = 1.0,
     alpha: Number = 100.0,

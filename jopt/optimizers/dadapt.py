@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import GradientTransformation, needed
+from jopt._doors import checked
 from jopt._leaves import full_like, inner_product, map_leaves, sum_leaves
 from jopt._numbers import abs_sq, bias, increment, mix, root
 from jopt._pytree import Number, PyTree, check, pytree
@@ -100,6 +101,7 @@ class DAdaptAdamW(GradientTransformation):
         )
 
 
+@checked
 def dadapt_adamw(
     learning_rate: ScalarOrSchedule = 1.0,
     betas: tuple[Number, Number] = (0.9, 0.999),

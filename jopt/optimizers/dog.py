@@ -1,13 +1,15 @@
 """DoG and layer-wise DoG: step sizes from distances and gradients alone."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation, needed
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._leaves import copied, global_norm, inner_product, map_leaves
 from jopt._numbers import norm, over_root, wide
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -67,11 +69,6 @@ class ScaleByDog(GradientTransformation):
 
     def __post_init__(self):
         check(self, "init_step", "eps", least=0)
-        if self.kind not in _KINDS:
-            raise ValueError(
-                f"ScaleByDog: kind must be one of {', '.join(_KINDS)}, got "
-                f"{self.kind!r}."
-            )
 
     def init(self, params):
         size = global_norm(params)
@@ -118,7 +115,7 @@ class ScaleByDistanceOverGradients(GradientTransformation):
 
     reps_rel: Number = 1e-6
     eps: Number = 1e-8
-    param_dtype: Any = static(default=jnp.float32)
+    param_dtype: DType = static(default=jnp.float32)
     global_scale: Number = 1.0
 
     def __post_init__(self):
@@ -162,6 +159,7 @@ scale_by_dog = ScaleByDog
 scale_by_distance_over_gradients = ScaleByDistanceOverGradients
 
 
+@checked
 def dog(
     learning_rate: ScalarOrSchedule = 1.0,
     init_step: tuple[Literal["distance", "learning_rate", "heuristic"], Number] = (

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation, needed
+from jopt._doors import checked
 from jopt._leaves import copied, global_norm, inner_product, map_leaves
 from jopt._numbers import quotient, root
 from jopt._pytree import Number, PyTree, check, pytree
@@ -76,6 +77,7 @@ class ScaleByDowg(GradientTransformation):
 scale_by_dowg = ScaleByDowg
 
 
+@checked
 def dowg(
     learning_rate: ScalarOrSchedule = 1.0,
     init_estim_sq_dist: Number | None = None,

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation, needed
+from jopt._doors import checked
 from jopt._leaves import map_leaves
 from jopt._numbers import increment
 from jopt._pytree import Number, check, pytree
@@ -45,6 +46,7 @@ class StepAndShrink(GradientTransformation):
         return made, ScaleByScheduleState(count=increment(state.count))
 
 
+@checked
 def fromage(learning_rate: ScalarOrSchedule, min_norm: Number = 1e-6) -> Chain:
     """Rotate each leaf of the parameters towards minus its gradient.
 

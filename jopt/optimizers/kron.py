@@ -11,6 +11,8 @@ from jax import lax
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._leaves import full_like, stored
 from jopt._numbers import bias, increment, mix, rms, shrink, wide
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -100,7 +102,7 @@ class ScaleByKron(GradientTransformation):
     damping: Number = 2**-11.5
     max_rms: Number = 1.1
     merge_dims: bool = static(default=True)
-    mu_dtype: Any = static(default=None)
+    mu_dtype: DType = static(default=None)
     seed: int = static(default=0)
 
     def __post_init__(self):
@@ -184,6 +186,7 @@ class ScaleByKron(GradientTransformation):
 scale_by_kron = ScaleByKron
 
 
+@checked
 def kron(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.9,
@@ -197,7 +200,7 @@ def kron(
     precond_lr: Number = 0.1,
     precond_init_scale: Number = 1.0,
     merge_dims: bool = True,
-    mu_dtype: Any = None,
+    mu_dtype: DType = None,
     *,
     damping: Number = 2**-11.5,
     max_rms: Number = 1.1,

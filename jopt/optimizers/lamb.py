@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from jopt._chain import Chain, chain
+from jopt._doors import checked
 from jopt._pytree import Number, PyTree
 from jopt.optimizers.adam import scale_by_adam
 from jopt.schedules import ScalarOrSchedule
@@ -13,6 +14,7 @@ from jopt.transforms import (
 )
 
 
+@checked
 def lamb(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.9,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from jopt._chain import Chain, chain
+from jopt._doors import checked
 from jopt._pytree import Number, PyTree
 from jopt.schedules import ScalarOrSchedule
 from jopt.transforms import (
@@ -13,6 +14,7 @@ from jopt.transforms import (
 )
 
 
+@checked
 def lars(
     learning_rate: ScalarOrSchedule,
     weight_decay: ScalarOrSchedule = 0.0,

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import field
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._leaves import full_like, map_leaves
 from jopt._numbers import increment, mix
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -45,7 +47,7 @@ class ScaleByLion(GradientTransformation):
 
     b1: Number = 0.9
     b2: Number = 0.99
-    mu_dtype: Any = static(default=None)
+    mu_dtype: DType = static(default=None)
     mode: Literal["hard", "smooth", "refined"] = static(default="hard", kw_only=True)
     smooth_beta: Number = field(default=1.0, kw_only=True)
 
@@ -55,11 +57,6 @@ class ScaleByLion(GradientTransformation):
         check(self, "b1", least=0, below=1)
         check(self, "b2", least=1e-4, below=1, hint="It divides b1.")
         check(self, "smooth_beta", above=0)
-        if self.mode not in _SIGNS:
-            known = ", ".join(_SIGNS)
-            raise ValueError(
-                f"ScaleByLion: mode must be one of {known}, got {self.mode!r}."
-            )
 
     def init(self, params):
         mu = full_like(params, dtype=self.mu_dtype)
@@ -85,11 +82,12 @@ _SIGNS = {
 scale_by_lion = ScaleByLion
 
 
+@checked
 def lion(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.9,
     b2: Number = 0.99,
-    mu_dtype: Any = None,
+    mu_dtype: DType = None,
     weight_decay: ScalarOrSchedule = 1e-3,
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,
     *,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation, needed
+from jopt._doors import checked
 from jopt._leaves import copied, full_like, map_leaves
 from jopt._numbers import abs_sq, increment, wide
 from jopt._pytree import Number, PyTree, check, pytree
@@ -88,6 +89,7 @@ class ScaleByMadgrad(GradientTransformation):
 scale_by_madgrad = ScaleByMadgrad
 
 
+@checked
 def madgrad(
     learning_rate: ScalarOrSchedule,
     momentum: Number = 0.9,

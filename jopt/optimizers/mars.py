@@ -1,13 +1,15 @@
 """MARS: the gradient, corrected by how it changed."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._leaves import full_like, map_leaves
 from jopt._numbers import increment, norm, shrink
 from jopt._pytree import Number, PyTree, check, pytree
@@ -66,13 +68,14 @@ class ScaleByMars(GradientTransformation):
 scale_by_mars = ScaleByMars
 
 
+@checked
 def mars(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.95,
     b2: Number = 0.99,
     eps: Number = 1e-8,
     eps_root: Number = 0.0,
-    mu_dtype: Any = None,
+    mu_dtype: DType = None,
     weight_decay: ScalarOrSchedule = 0.0,
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,
     *,

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import EmptyState, GradientTransformation
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._leaves import full_like, map_leaves
 from jopt._numbers import bias, debiased, dtype_of, increment, mix, wide
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -54,14 +56,14 @@ class ScaleByMuon(GradientTransformation):
     ns_steps: int = static(default=5)
     beta: Number = 0.95
     eps: Number = 1e-8
-    mu_dtype: Any = static(default=None)
+    mu_dtype: DType = static(default=None)
     nesterov: bool = static(default=True, kw_only=True)
     adaptive: bool = static(default=False, kw_only=True)
     preconditioning: Preconditioning = static(default="frobenius", kw_only=True)
     weight_dimension_numbers: PyTree | Callable[..., PyTree] | None = static(
         default=None, kw_only=True
     )
-    ns_dtype: Any = static(default=None, kw_only=True)
+    ns_dtype: DType = static(default=None, kw_only=True)
 
     def __post_init__(self):
         check(self, "beta", least=0, below=1)
@@ -113,6 +115,7 @@ def _by_dual_norm(u: jax.Array, mean: jax.Array) -> jax.Array:
 scale_by_muon = ScaleByMuon
 
 
+@checked
 def muon(
     learning_rate: ScalarOrSchedule,
     ns_coeffs: Any = QUINTIC,
@@ -121,7 +124,7 @@ def muon(
     eps: Number = 1e-8,
     weight_decay: ScalarOrSchedule = 0.0,
     weight_decay_mask: PyTree | Callable[..., PyTree] | None = None,
-    mu_dtype: Any = None,
+    mu_dtype: DType = None,
     *,
     nesterov: bool = True,
     adaptive: bool = False,
@@ -133,7 +136,7 @@ def muon(
     adam_learning_rate: ScalarOrSchedule | None = None,
     muon_weight_dimension_numbers: PyTree | Callable[..., PyTree] | None = None,
     consistent_rms: Number | None = None,
-    ns_dtype: Any = None,
+    ns_dtype: DType = None,
 ) -> Partition:
     """Step along the orthogonalized mean gradient of each matrix; AdamW for the rest.
 

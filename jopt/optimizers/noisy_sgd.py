@@ -1,18 +1,19 @@
 """Gradient descent with Gaussian noise."""
 
-import jax
-
 from jopt._chain import Chain, chain
+from jopt._doors import checked
+from jopt._kinds import Key
 from jopt._pytree import Number
 from jopt.schedules import ScalarOrSchedule
 from jopt.transforms import add_noise, scale_by_learning_rate
 
 
+@checked
 def noisy_sgd(
     learning_rate: ScalarOrSchedule,
     eta: Number = 0.01,
     gamma: Number = 0.55,
-    key: jax.Array | int | None = None,
+    key: Key | None = None,
     *,
     seed: int | None = None,
 ) -> Chain:

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import GradientTransformation
+from jopt._doors import checked
 from jopt._explicit import zeros_of_reduced
+from jopt._kinds import DType
 from jopt._leaves import leaves_like, map_leaves
 from jopt._numbers import abs_sq, mix, root, wide_dtype
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -109,6 +111,7 @@ class NormalizeNeurons(GradientTransformation):
 normalize_neurons = NormalizeNeurons
 
 
+@checked
 def normuon(
     learning_rate: ScalarOrSchedule,
     ns_coeffs: Any = QUINTIC,
@@ -118,7 +121,7 @@ def normuon(
     eps: Number = 1e-8,
     weight_decay: ScalarOrSchedule = 0.0,
     weight_decay_mask: PyTree | Callable[..., PyTree] | None = None,
-    mu_dtype: Any = None,
+    mu_dtype: DType = None,
     *,
     nesterov: bool = True,
     preconditioning: Preconditioning = "frobenius",
@@ -129,7 +132,7 @@ def normuon(
     adam_learning_rate: ScalarOrSchedule | None = None,
     muon_weight_dimension_numbers: PyTree | Callable[..., PyTree] | None = None,
     consistent_rms: Number | None = 0.2,
-    ns_dtype: Any = None,
+    ns_dtype: DType = None,
 ) -> Partition:
     """Muon, whose step is normalized for each neuron; AdamW for the rest.
 

@@ -1,12 +1,14 @@
 """NovoGrad."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation, needed
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._leaves import full_like, map_leaves
 from jopt._numbers import abs_sq, dtype_of, increment, mix, root
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -47,7 +49,7 @@ class ScaleByNovograd(GradientTransformation):
     eps: Number = 1e-8
     eps_root: Number = 0.0
     weight_decay: ScalarOrSchedule = 0.0
-    mu_dtype: Any = static(default=None)
+    mu_dtype: DType = static(default=None)
 
     def __post_init__(self):
         self.__dict__["weight_decay"] = as_schedule(self.weight_decay)
@@ -81,6 +83,7 @@ class ScaleByNovograd(GradientTransformation):
 scale_by_novograd = ScaleByNovograd
 
 
+@checked
 def novograd(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.9,

@@ -1,13 +1,15 @@
 """Optimistic gradient descent, plain and of Adam's direction."""
 
 import warnings
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._leaves import full_like, map_leaves
 from jopt._pytree import Number, PyTree, pytree
 from jopt.optimizers.adam import scale_by_adam
@@ -60,6 +62,7 @@ class ScaleByOptimisticGradient(GradientTransformation):
 scale_by_optimistic_gradient = ScaleByOptimisticGradient
 
 
+@checked
 def optimistic_gradient_descent(
     learning_rate: ScalarOrSchedule, alpha: Number = 1.0, beta: Number = 1.0
 ) -> Chain:
@@ -76,6 +79,7 @@ def optimistic_gradient_descent(
     return chain(direction, scale_by_learning_rate(learning_rate))
 
 
+@checked
 def optimistic_adam_v2(
     learning_rate: ScalarOrSchedule,
     *,
@@ -85,7 +89,7 @@ def optimistic_adam_v2(
     b2: Number = 0.999,
     eps: Number = 1e-8,
     eps_root: Number = 0.0,
-    mu_dtype: Any = None,
+    mu_dtype: DType = None,
     nesterov: bool = True,
 ) -> Chain:
     """Step along Adam's direction, and along its change.
@@ -105,14 +109,15 @@ def optimistic_adam_v2(
     )
 
 
+@checked
 def optimistic_adam(
-    learning_rate: Number,
+    learning_rate: ScalarOrSchedule,
     optimism: Number | None = None,
     b1: Number = 0.9,
     b2: Number = 0.999,
     eps: Number = 1e-8,
     eps_root: Number = 0.0,
-    mu_dtype: Any = None,
+    mu_dtype: DType = None,
     *,
     nesterov: bool = True,
 ) -> Chain:

@@ -6,13 +6,12 @@ import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import EmptyState, GradientTransformation, needed_loss
+from jopt._doors import checked
 from jopt._leaves import global_norm, map_leaves
 from jopt._numbers import wide
 from jopt._pytree import Number, check, pytree, static
 from jopt.schedules import ScalarOrSchedule
 from jopt.transforms import scale_by_learning_rate
-
-_VARIANTS = ("sps", "sps+")
 
 
 @pytree
@@ -44,11 +43,6 @@ class ScaleByPolyak(GradientTransformation):
 
     def __post_init__(self):
         check(self, "max_learning_rate", "eps", least=0)
-        if self.variant not in _VARIANTS:
-            raise ValueError(
-                f"ScaleByPolyak: variant must be one of {', '.join(_VARIANTS)}, got "
-                f"{self.variant!r}."
-            )
 
     def init(self, params):
         return EmptyState()
@@ -68,6 +62,7 @@ class ScaleByPolyak(GradientTransformation):
 scale_by_polyak = ScaleByPolyak
 
 
+@checked
 def polyak_sgd(
     max_learning_rate: Number = 1.0,
     scaling: ScalarOrSchedule = 1.0,

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import GradientTransformation, needed
+from jopt._doors import checked
 from jopt._leaves import copied, full_like, inner_product, map_leaves, sum_leaves
 from jopt._numbers import abs_sq, bias, increment, mix, root
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -107,6 +108,7 @@ class Prodigy(GradientTransformation):
         )
 
 
+@checked
 def prodigy(
     learning_rate: ScalarOrSchedule = 1.0,
     betas: tuple[Number, Number] = (0.9, 0.999),

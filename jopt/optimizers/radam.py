@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
 from jopt._leaves import full_like, map_leaves
 from jopt._numbers import abs_sq, bias, debiased, increment, mix, root, wide
 from jopt._pytree import Number, check, pytree, static
@@ -98,6 +99,7 @@ def _one_less_langevin(y: jax.Array) -> jax.Array:
 scale_by_radam = ScaleByRadam
 
 
+@checked
 def radam(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.9,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
 from jopt._leaves import full_like, map_leaves
 from jopt._numbers import abs_sq, bias, increment, mix, root
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -151,6 +152,7 @@ scale_by_rms = ScaleByRms
 scale_by_stddev = ScaleByStddev
 
 
+@checked
 def rmsprop(
     learning_rate: ScalarOrSchedule,
     decay: Number = 0.9,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
 from jopt._leaves import full_like, map_leaves
 from jopt._pytree import Number, PyTree, check, pytree
 from jopt.transforms import scale
@@ -87,6 +88,7 @@ class ScaleByRprop(GradientTransformation):
 scale_by_rprop = ScaleByRprop
 
 
+@checked
 def rprop(
     learning_rate: Number,
     eta_minus: Number = 0.5,

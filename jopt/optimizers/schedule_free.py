@@ -3,6 +3,8 @@
 from typing import Any, Literal
 
 from jopt._chain import chain
+from jopt._doors import checked, refused
+from jopt._kinds import DType
 from jopt._pytree import Number
 from jopt.optimizers.rmsprop import scale_by_rms
 from jopt.schedules import ScalarOrSchedule, warmup_constant_schedule
@@ -10,13 +12,14 @@ from jopt.transforms import add_decayed_weights, identity
 from jopt.wrappers import ScheduleFree, schedule_free
 
 
+@checked
 def schedule_free_sgd(
     learning_rate: ScalarOrSchedule = 1.0,
     warmup_steps: Number | None = None,
     b1: Number = 0.9,
     weight_decay: ScalarOrSchedule | None = None,
     weight_lr_power: Number = 2.0,
-    state_dtype: Any = None,
+    state_dtype: DType = None,
     *,
     lag: Literal[0, 1] = 1,
 ) -> ScheduleFree:
@@ -42,6 +45,7 @@ def schedule_free_sgd(
     return schedule_free(decay, rate, b1, weight_lr_power, state_dtype, lag=lag)
 
 
+@checked
 def schedule_free_adamw(
     learning_rate: ScalarOrSchedule = 0.0025,
     warmup_steps: Number | None = None,
@@ -50,7 +54,7 @@ def schedule_free_adamw(
     eps: Number = 1e-8,
     weight_decay: ScalarOrSchedule = 0.0,
     weight_lr_power: Number = 2.0,
-    state_dtype: Any = None,
+    state_dtype: DType = None,
     *,
     lag: Literal[0, 1] = 1,
 ) -> ScheduleFree:
@@ -89,8 +93,9 @@ def _warmed(learning_rate: Any, warmup_steps: Number | None) -> Any:
             f"{learning_rate!r}; put the warmup into the schedule."
         )
     if isinstance(warmup_steps, (int, float)) and not warmup_steps > 0:
-        raise ValueError(
-            f"schedule_free: warmup_steps must be above 0, got {warmup_steps}; "
-            "None is no warmup."
-        )
+        with refused(warmup_steps):
+            raise ValueError(
+                f"schedule_free: warmup_steps must be above 0, got {warmup_steps}; "
+                "None is no warmup."
+            )
     return warmup_constant_schedule(0.0, learning_rate, warmup_steps)

@@ -1,18 +1,19 @@
 """Stochastic gradient descent."""
 
-from typing import Any
-
 from jopt._chain import Chain, chain
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._pytree import Number
 from jopt.schedules import ScalarOrSchedule
 from jopt.transforms import identity, scale_by_learning_rate, trace
 
 
+@checked
 def sgd(
     learning_rate: ScalarOrSchedule,
     momentum: Number | None = None,
     nesterov: bool = False,
-    accumulator_dtype: Any = None,
+    accumulator_dtype: DType = None,
 ) -> Chain:
     """Step along the negative gradient, or along its decaying sum.
 

@@ -10,6 +10,7 @@ from jax import lax
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
 from jopt._leaves import full_like, stored
 from jopt._matrices import along_axes, gram, inverse_power
 from jopt._numbers import abs_sq, bias, increment, mix, norm, root
@@ -90,11 +91,6 @@ class ScaleByShampoo(GradientTransformation):
         check(self, "eps", least=0)
         check(self, "matrix_eps", "exponent", above=0)
         check(self, "precondition_frequency", "block_size", least=1)
-        if self.graft not in _GRAFTS:
-            known = ", ".join(_GRAFTS)
-            raise ValueError(
-                f"ScaleByShampoo: graft must be one of {known}, got {self.graft!r}."
-            )
 
     def init(self, params):
         return ScaleByShampooState(
@@ -165,6 +161,7 @@ _GRAFTS = {
 scale_by_shampoo = ScaleByShampoo
 
 
+@checked
 def shampoo(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.9,

@@ -1,11 +1,11 @@
 """Steps by sign: of the gradient, of its running mean."""
 
-from typing import Any
-
 import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import EmptyState, GradientTransformation
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._leaves import map_leaves
 from jopt._pytree import Number, pytree
 from jopt.schedules import ScalarOrSchedule
@@ -33,6 +33,7 @@ class ScaleBySign(GradientTransformation):
 scale_by_sign = ScaleBySign
 
 
+@checked
 def sign_sgd(learning_rate: ScalarOrSchedule) -> Chain:
     """Step by the sign of the gradient.
 
@@ -45,8 +46,9 @@ def sign_sgd(learning_rate: ScalarOrSchedule) -> Chain:
     return chain(scale_by_sign(), scale_by_learning_rate(learning_rate))
 
 
+@checked
 def signum(
-    learning_rate: ScalarOrSchedule, beta: Number = 0.9, accumulator_dtype: Any = None
+    learning_rate: ScalarOrSchedule, beta: Number = 0.9, accumulator_dtype: DType = None
 ) -> Chain:
     """Step by the sign of the mean gradient.
 

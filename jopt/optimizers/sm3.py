@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
 from jopt._explicit import zeros_of_reduced
 from jopt._leaves import full_like, leaves_like, map_leaves
 from jopt._numbers import abs_sq, mix, over_root, wide_dtype
@@ -96,6 +97,7 @@ def _other_axes(ndim: int) -> list[tuple[int, ...]]:
 scale_by_sm3 = ScaleBySm3
 
 
+@checked
 def sm3(learning_rate: ScalarOrSchedule, momentum: Number = 0.9) -> Chain:
     """Step along the gradient, divided by a root of sums of squares by row and column.
 

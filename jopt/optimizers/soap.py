@@ -10,6 +10,7 @@ from jax import lax
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
 from jopt._leaves import full_like, stored
 from jopt._matrices import along_axes, eigenbasis, gram, refined_basis
 from jopt._numbers import abs_sq, bias, increment, mix, rms, root
@@ -163,6 +164,7 @@ class ScaleBySoap(GradientTransformation):
 scale_by_soap = ScaleBySoap
 
 
+@checked
 def soap(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.95,

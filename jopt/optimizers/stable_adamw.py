@@ -1,13 +1,14 @@
 """StableAdamW."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import EmptyState, GradientTransformation, needed
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._leaves import map_leaves
 from jopt._numbers import abs_sq, bias, quotient, root, wide
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -40,7 +41,7 @@ class ScaleByStableAdamw(GradientTransformation):
     eps: Number = 1e-8
     weight_decay: ScalarOrSchedule = 1e-2
     mask: PyTree | Callable[[PyTree], PyTree] | None = static(default=None)
-    mu_dtype: Any = static(default=None)
+    mu_dtype: DType = static(default=None)
 
     def __post_init__(self):
         self.__dict__["weight_decay"] = as_schedule(self.weight_decay)
@@ -76,6 +77,7 @@ class ScaleByStableAdamw(GradientTransformation):
 scale_by_stable_adamw = ScaleByStableAdamw
 
 
+@checked
 def stable_adamw(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.9,
@@ -83,7 +85,7 @@ def stable_adamw(
     eps: Number = 1e-8,
     weight_decay: ScalarOrSchedule = 1e-2,
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,
-    mu_dtype: Any = None,
+    mu_dtype: DType = None,
 ) -> Chain:
     """Take AdamW's step, shrunk by Adafactor's clipping, in place of clipped gradients.
 

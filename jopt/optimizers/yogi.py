@@ -4,6 +4,7 @@ import jax.numpy as jnp
 
 from jopt._chain import Chain, chain
 from jopt._core import GradientTransformation
+from jopt._doors import checked
 from jopt._leaves import full_like, map_leaves
 from jopt._numbers import abs_sq, bias, increment, mix, root
 from jopt._pytree import Number, check, pytree
@@ -70,6 +71,7 @@ class ScaleByYogi(GradientTransformation):
 scale_by_yogi = ScaleByYogi
 
 
+@checked
 def yogi(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.9,

@@ -11,7 +11,7 @@ def check_steps(self):
     """Raise a ValueError unless 0 <= warmup_steps < decay_steps."""
     check(self, "warmup_steps", least=0)
     if isinstance(self.warmup_steps, (int, float)):
-        hint = "decay_steps counts from the start and includes the warmup."
+        hint = "decay_steps counts from the start and includes warmup_steps."
         check(self, "decay_steps", above=self.warmup_steps, hint=hint)
 
 

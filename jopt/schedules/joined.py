@@ -1,14 +1,23 @@
 """Schedules in turn: any, and cosines that restart."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 
+from jopt._doors import checked
+from jopt._kinds import Kind
 from jopt._pytree import Number, pytree
 from jopt.schedules._schedule import Schedule, as_schedule
 from jopt.schedules._shapes import floats
 from jopt.schedules.warmup import WarmupCosineDecaySchedule
+
+
+def _are_schedules(given: Any) -> bool:
+    return isinstance(given, (list, tuple)) and all(map(callable, given))
+
+
+_SCHEDULES = Kind("a list of schedules, or functions of the step", _are_schedules)
 
 
 @pytree
@@ -24,7 +33,7 @@ class JoinedSchedules(Schedule):
     Raises a ValueError if the lengths do not fit.
     """
 
-    schedules: Sequence[Any]
+    schedules: Annotated[Sequence[Any], _SCHEDULES]
     boundaries: Sequence[Number]
 
     def __post_init__(self):
@@ -56,8 +65,9 @@ class SgdrSchedule(Schedule):
         self.__dict__["cycles"] = tuple(self.cycles)
         if not self.cycles:
             raise ValueError(
-                "SgdrSchedule: cycles must be at least one, got none; give a dict of "
-                "warmup_cosine_decay_schedule's arguments for each cycle."
+                "SgdrSchedule: cycles must be at least one, got none; cosine_kwargs of "
+                "sgdr_schedule is a list of warmup_cosine_decay_schedule's arguments, "
+                "a dict for each cycle."
             )
 
     def __call__(self, count):
@@ -78,10 +88,21 @@ def _in_turn(count, schedules, boundaries):
     return value
 
 
+def _are_cycles(given: Any) -> bool:
+    listed = isinstance(given, Iterable) and not isinstance(given, (str, Mapping))
+    return listed and all(isinstance(cycle, Mapping) for cycle in given)
+
+
+_CYCLES = Kind(
+    "a list of dicts, of warmup_cosine_decay_schedule's arguments", _are_cycles
+)
 join_schedules = JoinedSchedules
 
 
-def sgdr_schedule(cosine_kwargs: Iterable[Mapping[str, Number]]) -> SgdrSchedule:
+@checked
+def sgdr_schedule(
+    cosine_kwargs: Annotated[Iterable[Mapping[str, Number]], _CYCLES],
+) -> SgdrSchedule:
     """Restart a warmup and a cosine decay again and again.
 
         jopt.sgdr_schedule([

@@ -3,16 +3,29 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from operator import mul
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
 
+from jopt._doors import checked
+from jopt._kinds import Kind
 from jopt._pytree import Number, pytree, static
 from jopt.schedules._schedule import Schedule
 from jopt.schedules._shapes import CURVES, floats, interpolate
 
-_Pieces: TypeAlias = Mapping[int, Number] | Sequence[tuple[Any, Any]] | None
+
+def _are_pieces(given: Any) -> bool:
+    if given is None or isinstance(given, Mapping):
+        return True
+    pairs = given if isinstance(given, (list, tuple)) else [None]
+    return all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in pairs)
+
+
+_Pieces: TypeAlias = Annotated[
+    Mapping[int, Number] | Sequence[tuple[Any, Any]] | None,
+    Kind("a dict of a scale by boundary, pairs of the two or None", _are_pieces),
+]
 
 
 @pytree
@@ -102,6 +115,7 @@ def _pairs(pieces: _Pieces) -> tuple[Any, Any]:
     return boundaries, scales
 
 
+@checked
 def piecewise_constant_schedule(
     init_value: Number, boundaries_and_scales: _Pieces = None
 ) -> PiecewiseConstantSchedule:
@@ -117,6 +131,7 @@ def piecewise_constant_schedule(
     return PiecewiseConstantSchedule(init_value, *_pairs(boundaries_and_scales))
 
 
+@checked
 def piecewise_interpolate_schedule(
     interpolate_type: Literal["linear", "cosine"],
     init_value: Number,

@@ -1,5 +1,6 @@
 """A warmup, a line from `init_value` to `peak_value`, and a fall or none."""
 
+from jopt._doors import checked
 from jopt._pytree import Number, check, pytree
 from jopt.schedules._schedule import Schedule
 from jopt.schedules._shapes import half_cosine, power
@@ -65,6 +66,7 @@ class WarmupLinearDecaySchedule(Schedule):
         return warmed(self, count, fallen(self, way_down(self, count)))
 
 
+@checked
 def warmup_constant_schedule(
     init_value: Number, peak_value: Number, warmup_steps: Number
 ) -> LinearSchedule:

@@ -1,13 +1,14 @@
 """The kinds of a sweep's arguments: what is of none is said before anything is read."""
 
 import inspect
-import os
-import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
+from jopt._doors import shown
+from jopt._kinds import is_path
 from jopt.sweep.pruners import Pruner
 from jopt.sweep.space.distribution import is_integer
 from jopt.sweep.task import Task
@@ -34,7 +35,20 @@ def list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, kinds) and all(map(fits, value))
 
 
-INTEGER = Kind("an integer", is_integer)
+def takes_one(value: Any) -> bool:
+    """Return whether it is a function that can be called with one argument."""
+    if not callable(value):
+        return False
+    try:
+        inspect.signature(value).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # of a builtin that tells none
+        return True
+    return True
+
+
+INTEGER = Kind("an integer", lambda value: is_integer(value) and value < 2**31)
 FUNCTION = Kind("a function", callable)
 KINDS: Mapping[str, Kind] = {
     "task": Kind(
@@ -44,7 +58,7 @@ KINDS: Mapping[str, Kind] = {
         "a list of sweep.Trial, as sweep.grid and sweep.sample return",
         list_of(lambda value: isinstance(value, Trial)),
     ),
-    "steps": INTEGER,
+    "steps": Kind("an integer", is_integer),
     "epochs": INTEGER,
     "seeds": INTEGER,
     "folds": INTEGER,
@@ -53,7 +67,7 @@ KINDS: Mapping[str, Kind] = {
     "segments": INTEGER,
     "seed": Kind(
         "an integer or a key of jax.random.key",
-        lambda value: is_integer(value) or hasattr(value, "dtype"),
+        lambda value: is_integer(value) or isinstance(value, (jax.Array, np.ndarray)),
     ),
     "pruner": Kind(
         "a pruner, such as sweep.SuccessiveHalving()",
@@ -64,15 +78,26 @@ KINDS: Mapping[str, Kind] = {
         has("check", "reachable", "due", "step"),
     ),
     "overwrite": Kind("True or False", lambda value: isinstance(value, bool)),
-    "directory": Kind("a path", lambda value: isinstance(value, (str, os.PathLike))),
+    "directory": Kind("a path", is_path),
     "devices": Kind(
         "a list of devices, as jax.local_devices() returns", list_of(has("platform"))
     ),
-    "memory": Kind("an integer, in bytes, such as 2 * 10**9", is_integer),
+    "memory": Kind(
+        "an integer, in bytes, such as 2 * 10**9",
+        lambda value: is_integer(value) and value < 2**63,
+    ),
     "progress": FUNCTION,
     "callbacks": Kind("a list of functions", list_of(callable)),
     "factory": Kind("a function, such as jopt.adamw", callable),
     "sampler": Kind("a sampler, such as sweep.Sobol()", has("points")),
+}
+
+
+# What a sweep calls with one argument: the rule, and the functions in a value.
+CALLED: Mapping[str, tuple[str, Callable[[Any], Sequence[Any]]]] = {
+    "progress": ("progress must take one argument, the Progress", lambda f: [f]),
+    "callbacks": ("callbacks must take one argument, the Segment", list),
+    "pruner": ("pruner.keep must take one argument, the Reports", lambda p: [p.keep]),
 }
 
 
@@ -83,7 +108,6 @@ OPTIONAL = (  # may be None, whatever the function
     "block",
     "pruner",
     "population",
-    "directory",
     "devices",
     "memory",
     "progress",
@@ -97,10 +121,16 @@ def check(function: str, optional: Iterable[str] = (), **given: Any) -> None:
     """
     for name, value in given.items():
         left_out = value is None and name in (*OPTIONAL, *optional)
-        if not left_out and not KINDS[name].fits(value):
+        if left_out:
+            continue
+        if not KINDS[name].fits(value):
             raise TypeError(
                 f"{function}: {name} must be {KINDS[name].words}, got {_got(value)}."
             )
+        rule, functions = CALLED.get(name, ("", lambda value: []))
+        for called in functions(value):
+            if not takes_one(called):
+                raise TypeError(f"{function}: {rule}, and {_got(called)} does not.")
 
 
 def _got(value: Any) -> str:
@@ -108,4 +138,4 @@ def _got(value: Any) -> str:
         return f"the class {value.__name__}; call it, as in {value.__name__}()"
     if inspect.isroutine(value):
         return f"the function {value.__name__}"
-    return reprlib.repr(value)
+    return shown(value)

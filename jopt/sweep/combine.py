@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jopt._doors import checked
 from jopt._numbers import wide
 from jopt._pytree import PyTree
 from jopt.sweep.compiled.block import EVALUATION_CHUNK, Chunks, chunked, evaluate
@@ -25,6 +26,7 @@ class Combined(NamedTuple):
     soup: dict[str, Scores]
 
 
+@checked
 def combine(task: Task, result: SweepResult, k: int = 5) -> Combined:
     """Evaluate the best trial, the ensemble of the k best and their soup.
 
@@ -49,7 +51,8 @@ def combine(task: Task, result: SweepResult, k: int = 5) -> Combined:
     if len(alike) < 2:
         raise ValueError(
             f"combine: trials must be at least 2, complete and of one structure, got "
-            f"{len(alike)} among the best {k}; ask for more, or train more to the end."
+            f"{len(alike)} among the best {k}; ask for a greater k, or train more to "
+            "the end."
         )
     trials, models = [trials[i] for i in alike], [models[i] for i in alike]
     task = result.trials[trials[0]].task or task

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jopt._doors import checked_class
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -17,6 +19,7 @@ SHARE = 0.01  # of the time that may go into pictures
 MOST = 256  # lines that a picture can show apart
 
 
+@checked_class
 class LivePlot:
     """Draw the validation losses by segment, and how many trials go on.
 

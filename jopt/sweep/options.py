@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jopt._doors import shown
 from jopt.sweep.constants import swept_constant
 from jopt.sweep.noted import noted
 from jopt.sweep.plan import Plan
@@ -17,7 +18,7 @@ from jopt.sweep.pruners import Pruner
 from jopt.sweep.resuming import references
 from jopt.sweep.space.distribution import is_integer
 from jopt.sweep.task import Task, examples
-from jopt.sweep.trial import Trial, groups, settings_of
+from jopt.sweep.trial import MOST_TRIALS, Trial, groups, settings_of
 
 RULES = ("pruner", "population")
 MOST = 2**31 - 1  # steps: they are counted in int32
@@ -50,11 +51,11 @@ class Options:
         if self.folds > 1:
             most -= max(map(len, plan.held_out))
         if not is_integer(size):
-            raise ValueError(f"The batch size must be an integer, got {size!r}.")
+            raise ValueError(f"A sweep's batch size must be an integer, got {size!r}.")
         if not 1 <= size <= most:
             raise ValueError(
-                f"The batch size must be between 1 and the {most} training examples "
-                f"of {task.name}, got {size}."
+                f"A sweep's batch size must be between 1 and the {most} training "
+                f"examples of {task.name}, got {shown(size)}."
             )
         bytes_ = sum(np.asarray(a).nbytes for a in jax.tree.leaves(plan.examples))
         return dataclasses.replace(plan, streams=bytes_ > room / 2)
@@ -87,6 +88,11 @@ class Options:
         for name, value in {**sizes, "block": min(self.blocks or (1,))}.items():
             if value < 1:
                 raise ValueError(f"A sweep needs {name} of at least 1, got {value}.")
+        if self.blocks and max(self.blocks) > MOST_TRIALS:
+            raise ValueError(
+                f"A sweep needs block of at most {MOST_TRIALS:,}, got "
+                f"{max(self.blocks)}."
+            )
         if self.steps > MOST:
             raise ValueError(
                 f"A sweep needs steps of at most 2^31 - 1, got {self.steps}."

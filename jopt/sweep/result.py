@@ -2,7 +2,6 @@
 
 import dataclasses
 import operator
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jopt._doors import checked, refusal
+from jopt._kinds import FilePath
 from jopt._pytree import PyTree
 from jopt.sweep import files
 from jopt.sweep.history import History
@@ -69,10 +70,12 @@ class SweepResult:
     )
     _settings: Sequence[np.ndarray] = dataclasses.field(default=(), repr=False)
 
+    @checked
     def params(self, trial: int) -> PyTree:
         """Return a trial's last parameters, those before it diverged if it did."""
         return self._row(trial)[0]
 
+    @checked
     def model_state(self, trial: int) -> PyTree:
         """Return what else a trial's model held: batch statistics, counters."""
         return self._row(trial)[1]
@@ -116,6 +119,7 @@ class SweepResult:
         setting = shown_settings(self.trials)[self.best.trial]
         return {**vars(self.best), "hyperparameters": setting}
 
+    @checked
     def top(self, k: int) -> list[int]:
         """Return the best trials of the k best settings, the best first.
 
@@ -123,9 +127,8 @@ class SweepResult:
         at least 0.
         """
         if not is_integer(k) or k < 0:
-            raise ValueError(
-                f"SweepResult.top: k must be an integer of at least 0, got {k!r}."
-            )
+            rule = "an integer of at least 0"
+            raise refusal("SweepResult.top", "k", k, rule, ValueError)
         losses, status = self.table["valid_loss"], self.table["status"]
         losses = np.where(status == "complete", _worst_last(losses), np.inf)
         ranked = sorted(
@@ -134,6 +137,7 @@ class SweepResult:
         trials = [int(rows[np.argmin(losses[rows])]) for rows in ranked]
         return [trial for trial in trials if np.isfinite(losses[trial])][:k]
 
+    @checked
     def plot(self, hyperparameter: str | None = None) -> "Figure":
         """Return a matplotlib figure: final validation loss, and the loss curves.
 
@@ -146,7 +150,8 @@ class SweepResult:
 
         return plots.overview(self, hyperparameter)
 
-    def save(self, directory: str | os.PathLike[str], keep: int = 1) -> list[Path]:
+    @checked
+    def save(self, directory: FilePath, keep: int = 1) -> list[Path]:
         """Write trials.csv, curves.npz, sweep.json, best.json, pictures and a page.
 
         keep: best settings whose model is written too, as orbax checkpoints `best/1`,

@@ -97,7 +97,7 @@ def run(
     start. What the task, a callback or a rule raises comes out as it is, with a note
     that says where; `resume` goes on from what `directory` has by then.
     """
-    arguments.check("sweep.run", **locals())
+    arguments.check("sweep.run", optional=("directory",), **locals())
     if steps is not None and epochs is not None:
         raise ValueError(
             f"sweep.run: steps or epochs must be left out, got {steps} steps and "

@@ -9,12 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jopt._doors import checked, checked_class
 from jopt._pytree import PyTree
 from jopt.sweep.noted import noted
 from jopt.sweep.space.distribution import is_integer
 from jopt.training import form_of, pure_loss
 
 
+@checked_class
 @dataclasses.dataclass(frozen=True)
 class Task:
     """A model, its loss and its data, as pure functions and arrays.
@@ -52,6 +54,7 @@ class Task:
     source: str | None = None
 
     @classmethod
+    @checked
     def from_model(
         cls,
         name: str,

@@ -6,24 +6,37 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt._core import GradientTransformation, as_transformation
-from jopt._pytree import PyTree, close_match
+from jopt._core import GradientTransformation, Transformation, as_transformation
+from jopt._doors import checked, checked_class, close_match, shown as got
+from jopt._kinds import Kind, Seed
+from jopt._pytree import PyTree
 from jopt.sweep.equality import Identities, structure
 from jopt.sweep.noted import noted
 from jopt.sweep.space.distribution import Distribution, is_number, is_several
 from jopt.sweep.task import Task
 from jopt.sweep.wording import told_apart
 
+Factory: TypeAlias = Annotated[
+    Callable[..., Any], Kind("callable, such as jopt.adamw", callable)
+]
+_OURS = Kind(
+    "a transformation of jopt's",
+    lambda value: isinstance(value, GradientTransformation),
+    hint="Trial.of wraps another library's, and jopt.lift makes its numbers leaves.",
+)
+MOST_TRIALS = 1_000_000
+
 # Columns that a sweep's tables have of their own, and what those would be renamed to.
 OWN = re.compile(r"(param_)*(trials?|seed|fold|status|steps|train_loss(_.*)?|valid_.*)")
 
 
+@checked_class
 @dataclasses.dataclass(frozen=True)
 class Setup:
     """What a factory returns to choose more than the transformation.
@@ -39,11 +52,12 @@ class Setup:
     a look at its data) and their batch sizes are.
     """
 
-    tx: Any
+    tx: Transformation
     task: Task | None = None
     batch_size: int | None = None
 
 
+@checked_class
 @dataclasses.dataclass(frozen=True)
 class Trial:
     """One setting of the hyperparameters, to be trained with one seed.
@@ -57,15 +71,16 @@ class Trial:
     """
 
     hyperparameters: dict[str, Any]
-    tx: GradientTransformation
-    seed: int = 0
+    tx: Annotated[GradientTransformation, _OURS]
+    seed: Seed = 0
     fold: int = 0
     task: Task | None = None
     batch_size: int | None = None
     factory: Callable[..., Any] | None = None
 
     @classmethod
-    def of(cls, factory: Callable[..., Any], setting: dict[str, Any]) -> "Trial":
+    @checked
+    def of(cls, factory: Factory, setting: dict[str, Any]) -> "Trial":
         """Return the trial that `factory` makes of a setting.
 
         Raises what `factory` raises, with a note of the setting that it was given.
@@ -74,12 +89,11 @@ class Trial:
         with noted(f"In the trial with {given}."):
             made = factory(**setting)
             setup = made if isinstance(made, Setup) else Setup(made)
-            if not isinstance(setup.task, (Task, type(None))):
-                raise TypeError(f"Setup: task must be a sweep.Task, got {setup.task!r}")
             tx = as_transformation(setup.tx)
         own = {"task": setup.task, "batch_size": setup.batch_size}
         return cls(dict(setting), tx, factory=factory, **own)
 
+    @checked
     def changed(self, setting: dict[str, Any]) -> "Trial":
         """Return this trial with other hyperparameters, of the same seed and fold."""
         if self.factory is None:
@@ -91,7 +105,8 @@ class Trial:
         return dataclasses.replace(made, seed=self.seed, fold=self.fold)
 
 
-def grid(factory: Callable[..., Any], **values: Any) -> list[Trial]:
+@checked
+def grid(factory: Factory, **values: Any) -> list[Trial]:
     """Return a trial for every combination of `values`.
 
         grid(jopt.adamw, learning_rate=np.logspace(-5, 0, 64), weight_decay=[0, 1e-4])
@@ -113,11 +128,18 @@ def grid(factory: Callable[..., Any], **values: Any) -> list[Trial]:
     """
     check_names(factory, values)
     columns = {name: _listed(name, value) for name, value in values.items()}
+    check_number("grid: the number of trials", math.prod(map(len, columns.values())))
     settings = (
         dict(zip(columns, row, strict=True))
         for row in itertools.product(*columns.values())
     )
     return [Trial.of(factory, setting) for setting in settings]
+
+
+def check_number(what: str, number: int) -> None:
+    """Raise a ValueError for more trials than any sweep trains."""
+    if number > MOST_TRIALS:
+        raise ValueError(f"{what} must be at most {MOST_TRIALS:,}, got {got(number)}.")
 
 
 def repeated(trials: Sequence[Trial], seeds: int, folds: int = 1) -> list[Trial]:
@@ -128,6 +150,8 @@ def repeated(trials: Sequence[Trial], seeds: int, folds: int = 1) -> list[Trial]
     for name, number in {"seeds": seeds, "folds": folds}.items():
         if number < 1:
             raise ValueError(f"A sweep needs {name} of at least 1, got {number}.")
+    what = "A sweep's settings times seeds times folds"
+    check_number(what, len(trials) * seeds * folds)
     return [
         dataclasses.replace(trial, seed=seed, fold=fold)
         for trial in _sharing_tasks(trials)
@@ -247,7 +271,13 @@ def check_names(factory: Callable[..., Any], names: Iterable[str]) -> None:
             f"The factory of trials must be callable, such as jopt.adamw, got "
             f"{factory!r}."
         )
-    parameters = inspect.signature(factory).parameters
+    try:
+        parameters = inspect.signature(factory).parameters
+    except ValueError:  # of a builtin
+        raise TypeError(
+            f"The factory of trials must tell its arguments, got {got(factory)}, which "
+            "does not; give a function of your own that calls it."
+        ) from None
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
     title = getattr(factory, "__name__", repr(factory))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +10,28 @@ import numpy as np
 import optax
 from flax import linen, nnx
 
+from jopt._doors import checked
+from jopt._kinds import Kind, is_array
 from jopt.sweep import Task
 
 
-def nnx_classifier(name: str, make: Callable[[nnx.Rngs], Any], **data: Any) -> Task:
+def _are_examples(given: Any) -> bool:
+    pair = isinstance(given, (tuple, list)) and len(given) == 2
+    return pair and all(map(is_array, given)) and np.ndim(given[0]) > 0
+
+
+_Examples: TypeAlias = Annotated[
+    tuple[Any, Any], Kind("a pair of arrays, inputs and labels", _are_examples)
+]
+_Module: TypeAlias = Annotated[
+    linen.Module, Kind("a linen module", lambda given: isinstance(given, linen.Module))
+]
+
+
+@checked
+def nnx_classifier(
+    name: str, make: Callable[[nnx.Rngs], Any], *, train: _Examples, **data: Any
+) -> Task:
     """Return the task of an nnx module that maps inputs to logits.
 
     make: rngs -> module. data: `train`, `valid`, `test` as (inputs, labels), and other
@@ -31,18 +49,26 @@ def nnx_classifier(name: str, make: Callable[[nnx.Rngs], Any], **data: Any) -> T
     def predict(model: Any, batch: Any) -> jax.Array:
         return jax.nn.softmax(model(batch[0]))
 
-    data = {"diverged_above": _blown_up(data["train"]), "score": _of_means, **data}
+    ours = {"diverged_above": _blown_up(train), "score": _of_means, "train": train}
     return Task.from_model(
-        name, lambda key: make(nnx.Rngs(key)), loss, evaluate, predict, **data
+        name,
+        lambda key: make(nnx.Rngs(key)),
+        loss,
+        evaluate,
+        predict,
+        **ours | data,
     )
 
 
-def linen_classifier(name: str, module: linen.Module, **data: Any) -> Task:
+@checked
+def linen_classifier(
+    name: str, module: _Module, *, train: _Examples, **data: Any
+) -> Task:
     """Return the task of a linen module that maps inputs to logits.
 
     Arguments as in `nnx_classifier`. The module has no collection but `params`.
     """
-    first = data["train"][0][:1]
+    first = train[0][:1]
 
     def loss(variables: Any, batch: Any, key: Any) -> jax.Array:
         inputs, labels = batch
@@ -56,9 +82,14 @@ def linen_classifier(name: str, module: linen.Module, **data: Any) -> Task:
         logits: Any = module.apply(variables, batch[0])
         return jax.nn.softmax(logits)
 
-    data = {"diverged_above": _blown_up(data["train"]), "score": _of_means, **data}
+    ours = {"diverged_above": _blown_up(train), "score": _of_means, "train": train}
     return Task.from_model(
-        name, lambda key: module.init(key, first), loss, evaluate, predict, **data
+        name,
+        lambda key: module.init(key, first),
+        loss,
+        evaluate,
+        predict,
+        **ours | data,
     )
 
 

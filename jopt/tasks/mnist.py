@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from flax import linen, nnx
 
+from jopt._doors import check_kind
 from jopt.sweep import Task
 from jopt.tasks._data import Examples, split
 from jopt.tasks.classification import linen_classifier, nnx_classifier
@@ -82,6 +83,7 @@ def _source(function: str, width: int) -> str | None:
 
 
 def _checked(name: str, width: int) -> int:
+    check_kind(name, "width", width, int)
     if width < 1:
         raise ValueError(f"{name}: width must be at least 1, got {width}.")
     return width

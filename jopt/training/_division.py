@@ -46,6 +46,15 @@ class Division:
     shardings: Any
     axis: str
 
+    def __post_init__(self):
+        mesh = getattr(self.shardings.step, "mesh", None)
+        if mesh is None or self.axis not in mesh.shape:
+            axes = "none" if mesh is None else ", ".join(mesh.shape)
+            raise ValueError(
+                "train_step: axis must be one of the mesh that shardings are on, got "
+                f"{self.axis!r}; there is {axes}. Make them by jopt.state_sharding."
+            )
+
     def batch(self, batch: PyTree) -> PyTree:
         """Return the batch divided along the leading axis of its arrays.
 

@@ -9,6 +9,8 @@ import jax
 from jax.core import Tracer
 from jax.tree_util import keystr, tree_leaves_with_path
 
+from jopt._core import check_arrays
+from jopt._doors import shown
 from jopt._pytree import PyTree
 from jopt.training.memory import bytes_of
 
@@ -51,10 +53,11 @@ class Donating:
         self._inside = jax.jit(program)
 
     def __call__(self, state: Any, batch: PyTree) -> tuple[Any, Any]:
-        if not hasattr(state, "apart"):
+        if not hasattr(state, "apart") or isinstance(state, type):
+            got = shown(state) if isinstance(state, type) else type(state).__name__
             raise TypeError(
                 "train_step: the state must be a TrainState, got "
-                f"{type(state).__name__}; call step(state, batch), in this order."
+                f"{got}; call step(state, batch), in this order."
             )
         changing, constant = state.apart()
         given = jax.tree.leaves(changing)
@@ -67,6 +70,9 @@ class Donating:
         try:
             new, metrics = self._program(changing, constant, batch)
         except Exception as error:
+            if isinstance(error, (TypeError, OverflowError)):
+                # Only now: a step that goes well pays for no check.
+                check_arrays("train_step", "batch", () if batch is None else batch)
             error.add_note(_TAKEN if any(map(_is_gone, given)) else _KEPT)
             raise
         traced = isinstance(new.step, Tracer)  # in a program that the state is not of

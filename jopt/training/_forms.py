@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr, tree_leaves_with_path
 
+from jopt._doors import checked
 from jopt._notes import name_of, noted
 from jopt._pytree import PyTree
 
@@ -177,6 +178,7 @@ def _has_modules(model: Model, nnx: Any) -> bool:
     return modules
 
 
+@checked
 def pure_loss(loss_fn: Callable[..., Any], form: Form) -> Loss:
     """Return `loss_fn(model, batch, key)` as a function of params and model state.
 

@@ -2,24 +2,32 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_leaves_with_path
 
+from jopt._core import Transformation
+from jopt._doors import check_kind, shown
+from jopt._kinds import Key
 from jopt._numbers import dtype_of
 from jopt._pytree import PyTree
 from jopt.training.loss_scale import LossScale
 from jopt.training.precision import Precision
 
 
-def check_options(buckets: Any, shards: Any, precision: Any, loss_scale: Any) -> None:
+def check_options(
+    tx: Any, key: Any, buckets: Any, shards: Any, precision: Any, loss_scale: Any
+) -> None:
     """Raise a ValueError or a TypeError that names the argument and the rule."""
+    for name, value, kind in (("tx", tx, Transformation), ("key", key, Key)):
+        check_kind("TrainState", name, value, kind)
     numbers = (bool, int, np.bool_, np.integer)
     for name, value, least in (("buckets", buckets, 0), ("shards", shards, 1)):
-        if not isinstance(value, numbers) or value < least:
+        if not isinstance(value, numbers) or not least <= value < 2**31:
             raise ValueError(
                 f"TrainState: {name} must be a whole number of at least {least}, got "
-                f"{value!r}."
+                f"{shown(value)}."
             )
     kinds = ("precision", precision, Precision), ("loss_scale", loss_scale, LossScale)
     for name, value, kind in kinds:
@@ -39,6 +47,11 @@ def check_params(params: PyTree, model: Any) -> None:
             "'params', or a tree of arrays."
         )
     for path, x in found:
+        if isinstance(x, jax.ShapeDtypeStruct):
+            raise TypeError(
+                f"TrainState: params{keystr(path)} is a shape, {x}, and no array; for "
+                "the state's shapes: jax.eval_shape(lambda: TrainState.create(...))."
+            )
         known = isinstance(x, (float, complex)) or hasattr(x, "dtype")
         kind = dtype_of(x) if known else type(x).__name__
         if not known or not jnp.issubdtype(kind, jnp.inexact):

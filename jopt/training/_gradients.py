@@ -9,6 +9,8 @@ import numpy as np
 from jax.tree_util import keystr, tree_leaves_with_path
 
 from jopt._core import GradientTransformation
+from jopt._doors import shown
+from jopt._kinds import is_array
 from jopt._leaves import full_like, global_norm, map_leaves
 from jopt._notes import name_of, noted
 from jopt._numbers import abs_sq, wide
@@ -167,6 +169,11 @@ def _weight_of(batch: PyTree, weight: Weight | None) -> jax.Array:
         return jnp.asarray(examples(batch), float)
     with noted(f"train_step: raised by weight, {name_of(weight)}."):
         w = weight(batch)
+    if not is_array(w):
+        raise TypeError(
+            "train_step: weight must return one number for a microbatch, got "
+            f"{shown(w)}."
+        )
     if np.shape(w) not in ((), (1,)):
         raise ValueError(
             "train_step: weight must return one number for a microbatch, got an "

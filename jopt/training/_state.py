@@ -83,7 +83,7 @@ class TrainState:
         `shards` below 1, and a TypeError if a parameter is neither float nor complex,
         or `precision` or `loss_scale` something else.
         """
-        check_options(buckets, shards, precision, loss_scale)
+        check_options(tx, key, buckets, shards, precision, loss_scale)
         form = form_of(model)
         params, model_state = form.split(model)
         check_params(params, model)
@@ -126,7 +126,7 @@ class TrainState:
 
         Raises a ValueError that names the first leaf that differs.
         """
-        where = "TrainState.with_params"
+        where = "TrainState.with_params: params"
         leaves = check_like(self.packed, params, dtypes=True, where=where)
         packed = jax.tree.map(_placed_like, laid_out(self.packed, leaves), self.packed)
         opt_state = jax.tree.map(
@@ -173,7 +173,7 @@ class TrainState:
 
         Raises a ValueError that names the first leaf where the models differ.
         """
-        where = "TrainState.filled"
+        where = "TrainState.filled: by_leaf"
         leaves = check_like(self, by_leaf, dtypes=True, where=where)
         return jax.tree.map(_placed_like, laid_out(self, leaves), self)
 

@@ -4,15 +4,16 @@ import dataclasses
 import functools
 import operator
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jopt._buckets import unpack
-from jopt._core import GradientTransformation
+from jopt._core import Transformation
+from jopt._doors import checked
 from jopt._hyperparameters import hyperparameters
+from jopt._kinds import Kind, Params, State, is_count
 from jopt._leaves import apply_updates, map_leaves
 from jopt._numbers import increment, wide
 from jopt._pytree import PyTree
@@ -32,6 +33,10 @@ from jopt.training._gradients import (
 )
 from jopt.training._state import TrainState
 
+_Number: TypeAlias = Annotated[
+    int, Kind("a whole number of at least 1", is_count, ValueError)
+]
+
 
 class Metrics(NamedTuple):
     """What a step saw; scalars, all on the device."""
@@ -43,12 +48,13 @@ class Metrics(NamedTuple):
     loss_scale: jax.Array | None  # float32[], as the step used it
 
 
+@checked
 def descend(
     loss: Loss,
-    tx: GradientTransformation,
-    params: PyTree,
+    tx: Transformation,
+    params: Params,
     model_state: PyTree,
-    opt_state: PyTree,
+    opt_state: State,
     batch: PyTree,
     key: Any,
 ) -> tuple[PyTree, PyTree, PyTree, jax.Array]:
@@ -65,11 +71,12 @@ def descend(
     return params, found.model_state, opt_state, found.loss
 
 
+@checked
 def train_step(
     loss_fn: Callable[..., Any],
     *,
-    accumulate: int = 1,
-    microbatch: int | None = None,
+    accumulate: _Number = 1,
+    microbatch: _Number | None = None,
     weight: Weight | None = None,
     shardings: TrainState | None = None,
     axis: str = "data",
@@ -129,13 +136,6 @@ def train_step(
     batch, if the devices cannot share it, if `shardings` are of another state, or if
     the state was given to a step before.
     """
-    for name, value in (("accumulate", accumulate), ("microbatch", microbatch)):
-        whole_number = isinstance(value, (int, np.integer))
-        if value is not None and not (whole_number and value >= 1):
-            raise ValueError(
-                f"train_step: {name} must be a whole number of at least 1, got "
-                f"{value!r}."
-            )
     if accumulate > 1 and microbatch is not None:
         raise ValueError(
             "train_step: give accumulate, how many microbatches, or microbatch, their "
@@ -160,6 +160,7 @@ def train_step(
     return Donating(step)
 
 
+@checked
 def train_steps(loss_fn: Callable[..., Any], **kwargs: Any) -> Donating:
     """Return a compiled call of many steps: `state, metrics = steps(state, batches)`.
 

@@ -66,11 +66,6 @@ class Precision:
         for field in FIELDS:
             # By name, so that "bfloat16" and jnp.bfloat16 are one program.
             self.__dict__[field] = _named(field, getattr(self, field))
-        if self.rounding not in ROUNDINGS:
-            raise ValueError(
-                "Precision: rounding must be one of "
-                f"{', '.join(map(repr, ROUNDINGS))}, got {self.rounding!r}."
-            )
 
     def held(self, params: PyTree) -> PyTree:
         """Return the parameters in the dtype in which the state holds them.

@@ -10,6 +10,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.tree_util import GetAttrKey, keystr, tree_leaves_with_path, tree_map_with_path
 
 from jopt._buckets import Buckets
+from jopt._doors import checked
 from jopt._pytree import PyTree
 from jopt.training._division import divided
 from jopt.training._state import TrainState
@@ -18,6 +19,7 @@ from jopt.wrappers._coded import Coded, is_coded
 Path: TypeAlias = tuple[Any, ...]
 
 
+@checked
 def state_sharding(
     state: TrainState, params_sharding: PyTree, axis: str = "data"
 ) -> TrainState:

@@ -1,15 +1,24 @@
 """The end of an optimizer with decoupled weight decay: decay and learning rate."""
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from jopt._core import GradientTransformation
+from jopt._kinds import Kind
 from jopt._pytree import PyTree
 from jopt.schedules import ScalarOrSchedule
 from jopt.transforms.decay import AddDecayedWeights
 from jopt.transforms.rate import ScaleByLearningRate
 
-Decay: TypeAlias = Literal["rate", "independent"]
+Decay: TypeAlias = Annotated[
+    Literal["rate", "independent"],
+    Kind(
+        '"rate" (weight_decay is multiplied by the learning rate) or "independent" (it '
+        "is not)",
+        lambda decay: isinstance(decay, str) and decay in ("rate", "independent"),
+        ValueError,
+    ),
+]
 
 
 def descent(
@@ -20,17 +29,10 @@ def descent(
 ) -> tuple[GradientTransformation, GradientTransformation]:
     """Return the transformations that make a step of a direction u.
 
-        "rate":         -learning_rate (u + weight_decay p)
-        "independent":  -learning_rate u - weight_decay p
-
-    Raises a ValueError if `decay` is neither.
+    "rate":         -learning_rate (u + weight_decay p)
+    "independent":  -learning_rate u - weight_decay p
     """
     rate = ScaleByLearningRate(learning_rate)
     if decay == "rate":
         return AddDecayedWeights(weight_decay, mask), rate
-    if decay == "independent":
-        return rate, AddDecayedWeights(weight_decay, mask, flip_sign=True)
-    raise ValueError(
-        'Weight decay: decay must be "rate" (weight_decay is multiplied by the '
-        f'learning rate) or "independent" (it is not), got {decay!r}.'
-    )
+    return rate, AddDecayedWeights(weight_decay, mask, flip_sign=True)

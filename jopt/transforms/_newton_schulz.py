@@ -7,6 +7,8 @@ from typing import Any, Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from jopt._doors import refusal, refused
+from jopt._kinds import DType
 from jopt._numbers import abs_sq, as_number, root, wide_dtype
 from jopt._pytree import Number
 
@@ -59,10 +61,8 @@ def as_coefficients(given: Any, steps: int, owner: object) -> Any:
     name = type(owner).__name__
     if isinstance(given, str):
         if given not in _PRESETS:
-            raise ValueError(
-                f"{name}: ns_coeffs must be one of {', '.join(_PRESETS)}, or numbers, "
-                f"got {given!r}."
-            )
+            rule = f"one of {', '.join(_PRESETS)}, or numbers"
+            raise refusal(name, "ns_coeffs", given, rule, ValueError)
         given = _PRESETS[given]
         if given is POLAR_EXPRESS:  # its last row converges, and repeats
             given = (*given[:steps], *[given[-1]] * (steps - len(given)))
@@ -70,10 +70,11 @@ def as_coefficients(given: Any, steps: int, owner: object) -> Any:
             given = given[-steps:]
     shape = _shape(given)
     if shape != (3,) and (len(shape) != 2 or shape[1] != 3 or not shape[0]):
-        raise ValueError(
-            f"{name}: ns_coeffs must have shape (3,), or (n, 3), a row for each step, "
-            f"got {shape}."
-        )
+        with refused(given):
+            raise ValueError(
+                f"{name}: ns_coeffs must have shape (3,), or (n, 3), a row for each "
+                f"step, got {shape}."
+            )
     return _tuples(given)
 
 
@@ -89,7 +90,7 @@ def newton_schulz(
     rows: Sequence[Row],
     eps: Number,
     preconditioning: Preconditioning,
-    dtype: Any,
+    dtype: DType,
 ) -> jax.Array:
     """Move the singular values of each matrix towards 1 and leave its singular vectors.
 

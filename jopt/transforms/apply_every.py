@@ -40,7 +40,7 @@ class ApplyEvery(GradientTransformation):
     shapeless = True
 
     def __post_init__(self):
-        check(self, "k", least=1)
+        check(self, "k", least=1, most=2**31 - 1)
         if isinstance(self.k, (int, float)) and self.k % 1:
             raise ValueError(f"ApplyEvery: k must be a whole number, got {self.k}.")
 

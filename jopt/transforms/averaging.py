@@ -3,14 +3,17 @@
 import jax
 import jax.numpy as jnp
 
-from jopt._leaves import compiled, map_leaves
+from jopt._doors import checked
+from jopt._kinds import Arrays
+from jopt._leaves import leaves_like, map_leaves
 from jopt._numbers import mix, wide
 from jopt._pytree import Number, PyTree
 
 
-@compiled
+@checked
+@jax.jit
 def incremental_update(
-    new_tensors: PyTree, old_tensors: PyTree, step_size: Number
+    new_tensors: Arrays, old_tensors: Arrays, step_size: Number
 ) -> PyTree:
     """Return the old parameters, moved by a fraction of the way to the new ones.
 
@@ -21,16 +24,19 @@ def incremental_update(
 
     Polyak & Juditsky 1992, https://doi.org/10.1137/0330046.
     """
+    names = ("new_tensors", "old_tensors")
+    leaves_like(new_tensors, old_tensors, "incremental_update: new_tensors", names)
     size = wide(step_size)
     return map_leaves(lambda old, new: mix(new, old, size), old_tensors, new_tensors)
 
 
-@compiled
+@checked
+@jax.jit
 def periodic_update(
-    new_tensors: PyTree,
-    old_tensors: PyTree,
-    steps: jax.Array | int,
-    update_period: jax.Array | int,
+    new_tensors: Arrays,
+    old_tensors: Arrays,
+    steps: Number,
+    update_period: Number,
 ) -> PyTree:
     """Return the new parameters if it is time, else the old ones.
 
@@ -40,6 +46,8 @@ def periodic_update(
 
     Mnih et al. 2015, https://doi.org/10.1038/nature14236, Algorithm 1.
     """
+    names = ("new_tensors", "old_tensors")
+    leaves_like(new_tensors, old_tensors, "periodic_update: new_tensors", names)
     due = steps % update_period == 0
     return jax.tree.map(
         lambda new, old: jnp.where(due, new, old), new_tensors, old_tensors

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import EmptyState, GradientTransformation, needed
+from jopt._doors import checked
+from jopt._kinds import Arrays
 from jopt._leaves import map_leaves
 from jopt._numbers import abs_sq, rms, root, shrink, wide
 from jopt._pytree import Number, check, pytree, static
@@ -32,7 +34,8 @@ class ClipByBlockRms(GradientTransformation):
         return map_leaves(lambda g: shrink(rms(g), self.threshold) * g, updates), state
 
 
-def unitwise_norm(x: jax.Array, axis: int | tuple[int, ...] | None = None) -> jax.Array:
+@checked
+def unitwise_norm(x: Arrays, axis: int | tuple[int, ...] | None = None) -> jax.Array:
     """Return the norm of each unit, at each of the unit's coordinates.
 
     A unit is what feeds one output: a column of a matrix, a filter of a convolution.
@@ -49,6 +52,7 @@ def unitwise_norm(x: jax.Array, axis: int | tuple[int, ...] | None = None) -> ja
     return jnp.broadcast_to(root(squares), x.shape)
 
 
+@checked
 def unitwise_clip(
     g_norm: jax.Array, max_norm: jax.Array, grad: jax.Array, div_eps: Number = 1e-6
 ) -> jax.Array:

@@ -4,7 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jopt._doors import checked_class
 
+
+@checked_class
 @dataclass(frozen=True)
 class MuonDimensionNumbers:
     """Which axes of a weight are the rows and the columns of a matrix.

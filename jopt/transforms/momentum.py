@@ -1,11 +1,12 @@
 """Running sums and means of the updates: trace, ema."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jopt._core import GradientTransformation
+from jopt._kinds import DType
 from jopt._leaves import full_like, map_leaves
 from jopt._numbers import bias, increment, mix
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -38,7 +39,7 @@ class Trace(GradientTransformation):
 
     decay: Number
     nesterov: bool = static(default=False)
-    accumulator_dtype: Any = static(default=None)
+    accumulator_dtype: DType = static(default=None)
 
     shapeless = True
 
@@ -71,7 +72,7 @@ class Ema(GradientTransformation):
 
     decay: Number
     debias: bool = static(default=True)
-    accumulator_dtype: Any = static(default=None)
+    accumulator_dtype: DType = static(default=None)
 
     shapeless = True
 

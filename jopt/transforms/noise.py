@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import GradientTransformation
+from jopt._kinds import Key
 from jopt._leaves import map_leaves, normal_like
 from jopt._numbers import increment, root
 from jopt._pytree import Number, check, pytree, static
@@ -41,7 +42,7 @@ class AddNoise(GradientTransformation):
 
     eta: Number
     gamma: Number
-    key: jax.Array | int | None = None
+    key: Key | None = None
     seed: int | None = static(default=None, kw_only=True)
 
     def __post_init__(self):

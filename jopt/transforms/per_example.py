@@ -7,13 +7,16 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr, tree_leaves_with_path
 
+from jopt._doors import checked
+from jopt._kinds import Arrays
 from jopt._leaves import global_norm, map_leaves
 from jopt._numbers import dtype_of, shrink, wide
 from jopt._pytree import Number, PyTree
 
 
+@checked
 def per_example_global_norm_clip(
-    grads: PyTree, l2_norm_clip: Number
+    grads: Arrays, l2_norm_clip: Number
 ) -> tuple[PyTree, jax.Array]:
     """Return the sum of the examples' gradients, each clipped, and how many were.
 
@@ -37,8 +40,9 @@ def per_example_global_norm_clip(
     return map_leaves(total, grads), jnp.sum(factors < 1, dtype=jnp.int32)
 
 
+@checked
 def per_example_layer_norm_clip(
-    grads: PyTree, global_l2_norm_clip: Number, uniform: bool = True
+    grads: Arrays, global_l2_norm_clip: Number, uniform: bool = True
 ) -> tuple[PyTree, PyTree]:
     """Return the sum of the examples' gradients, each leaf clipped by its own norm.
 
@@ -74,6 +78,8 @@ def _inexact(g: jax.Array) -> jax.Array:
 def _check_examples(name: str, grads: Any) -> None:
     leaves = tree_leaves_with_path(grads)
     shapes = [(keystr(path), jnp.shape(leaf)) for path, leaf in leaves]
+    if not shapes:
+        raise ValueError(f"{name}: grads must be a tree with a leaf, got {grads!r}.")
     for path, shape in shapes:
         if not shape or shape[0] != shapes[0][1][0]:
             raise ValueError(

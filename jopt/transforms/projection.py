@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from jopt._core import EmptyState, GradientTransformation, needed
+from jopt._doors import checked
 from jopt._leaves import map_leaves
 from jopt._numbers import as_number, wide
 from jopt._pytree import PyTree, pytree, static
@@ -40,6 +41,7 @@ class Project(GradientTransformation):
         return map_leaves(lambda _, q, p: q - p, updates, nearest, params), state
 
 
+@checked
 def project(projection: Callable[..., PyTree], **arguments: Any) -> Project:
     """Keep the parameters in a set, given as the function that projects onto it.
 

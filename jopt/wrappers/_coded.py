@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import PartitionSpec
 
 from jopt._explicit import divided, gathered, spec_of
+from jopt._kinds import DType
 from jopt._numbers import wide
 from jopt._pytree import PyTree, pytree, static
 from jopt.wrappers._codes import Code
@@ -39,7 +40,7 @@ class Coded:
     codes: Any
     scales: Any
     shape: tuple[int, ...] = static()
-    dtype: Any = static()
+    dtype: DType = static()
     bits: int = static()
     code: Code = static()
     spec: PartitionSpec = static(default=PartitionSpec())

@@ -1,13 +1,26 @@
 """What a factory was called with: its numbers, and the rest."""
 
 import inspect
-from collections.abc import Collection
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 
+from jopt._core import GradientTransformation
+from jopt._doors import close_match, shown
+from jopt._kinds import Kind
 from jopt.schedules import Schedule
+
+
+def _is_factory(value: Any) -> bool:
+    return callable(value) and not isinstance(value, GradientTransformation)
+
+
+Factory: TypeAlias = Annotated[
+    Callable[..., Any],
+    Kind("a function that makes a transformation, such as optax.adamw", _is_factory),
+]
 
 
 class Settings(dict[str, Any]):
@@ -24,7 +37,43 @@ class Arguments(NamedTuple):
     settings: Settings
 
 
+def signature_of(title: str, factory: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature, or raise a TypeError if the factory tells none."""
+    try:
+        return inspect.signature(factory)
+    except ValueError:  # of a builtin
+        raise TypeError(
+            f"{title}: factory must be a function that tells its arguments, got "
+            f"{shown(factory)}; give a function of your own that calls it."
+        ) from None
+
+
+def named_of(
+    title: str,
+    argument: str,
+    names: str | Iterable[str],
+    factory: Callable[..., Any],
+) -> frozenset[str]:
+    """Return the names, or raise a ValueError if one is no argument's of the factory.
+
+    A single string is one name.
+    """
+    given = frozenset([names] if isinstance(names, str) else names)
+    takes = inspect.signature(factory).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in takes.values()):
+        return given
+    if unknown := sorted(map(str, given - takes.keys())):
+        name = getattr(factory, "__name__", repr(factory))
+        raise ValueError(
+            f"{title}: {argument} must name arguments of {name}, got "
+            f"{', '.join(unknown)}{close_match(unknown[0], takes)}; it has "
+            f"{', '.join(takes)}."
+        )
+    return given
+
+
 def arguments(
+    factory: Callable[..., Any],
     signature: inspect.Signature,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
@@ -37,7 +86,12 @@ def arguments(
 
     Raises a TypeError if they do not fit the signature.
     """
-    bound = signature.bind(*args, **kwargs)
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        name = getattr(factory, "__name__", repr(factory))
+        takes = ", ".join(signature.parameters)
+        raise TypeError(f"{name}: {error}; its arguments are {takes}.") from None
     bound.apply_defaults()
     numbers, settings = {}, Settings()
     for name, value in _flat(bound):

@@ -1,13 +1,14 @@
 """Numbers of steps: structure where they are Python integers, data elsewhere."""
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jopt._kinds import Kind, is_number
 from jopt._pytree import pytree, static
-from jopt.schedules import as_schedule, value_at
+from jopt.schedules import ScalarOrSchedule, Schedule, as_schedule, value_at
 
 
 @pytree
@@ -18,6 +19,20 @@ class _Steps:
 
     def __repr__(self):
         return repr(self.value)
+
+
+def _is_period(steps: Any) -> bool:
+    whole = not isinstance(steps, int) or steps < 2**31  # they are counted in int32
+    return isinstance(steps, (_Steps, Schedule)) or (
+        whole and (is_number(steps) or callable(steps))
+    )
+
+
+Period: TypeAlias = Annotated[
+    ScalarOrSchedule,
+    Kind("an integer of 32 bits, a number or a schedule", _is_period),
+]
+"""An argument that is a number of steps, or a schedule of it."""
 
 
 def as_period(steps: Any) -> Any:

@@ -1,18 +1,19 @@
 """Gradient accumulation: a step of the optimizer for every few mini-steps."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-from jopt._core import GradientTransformation, as_transformation
+from jopt._core import GradientTransformation, Transformation, as_transformation
+from jopt._doors import checked
+from jopt._kinds import Arrays, DType
 from jopt._leaves import all_finite, full_like, map_leaves, sum_leaves
 from jopt._numbers import abs_sq, increment, wide
 from jopt._pytree import Number, PyTree, check, pytree, static
-from jopt.schedules import ScalarOrSchedule
 from jopt.wrappers._function import as_data, called, decision
-from jopt.wrappers._period import as_period, period_at
+from jopt.wrappers._period import Period, as_period, period_at
 from jopt.wrappers._when import when
 
 ShouldSkipUpdateFunction: TypeAlias = Callable[
@@ -20,8 +21,9 @@ ShouldSkipUpdateFunction: TypeAlias = Callable[
 ]
 
 
+@checked
 def skip_not_finite(
-    updates: PyTree, gradient_step: jax.Array, params: PyTree | None
+    updates: Arrays, gradient_step: jax.Array, params: PyTree | None
 ) -> tuple[jax.Array, PyTree]:
     """Skip a mini-step whose gradients hold a NaN or an infinity.
 
@@ -39,8 +41,9 @@ def skip_not_finite(
     return skip, {"should_skip": skip, "num_not_finite": number}
 
 
+@checked
 def skip_large_updates(
-    updates: PyTree,
+    updates: Arrays,
     gradient_step: jax.Array,
     params: PyTree | None,
     max_squared_norm: Number,
@@ -96,11 +99,11 @@ class MultiSteps(GradientTransformation):
     `gradient_transformation()` drops the extra arguments within a chain.
     """
 
-    opt: Any
-    every_k_schedule: ScalarOrSchedule
+    opt: Transformation
+    every_k_schedule: Period
     use_grad_mean: bool = static(default=True)
     should_skip_update_fn: ShouldSkipUpdateFunction | None = skip_not_finite
-    accumulator_dtype: Any = static(default=None)
+    accumulator_dtype: DType = static(default=None)
 
     def __post_init__(self):
         hint = "It is the number of mini-steps that make one step."
@@ -167,6 +170,7 @@ class MultiSteps(GradientTransformation):
             skipped=_plus(state.skipped, skip),
         )
 
+    @checked
     def has_updated(self, state: MultiStepsState) -> jax.Array:
         """Return whether the last mini-step that was not skipped made a step."""
         return (state.mini_step == 0) & (state.gradient_step > 0)
@@ -191,12 +195,13 @@ class MultiSteps(GradientTransformation):
         return decision(skip, self, "should_skip_update_fn"), kept
 
 
+@checked
 def accumulate(
-    tx: Any,
-    every: ScalarOrSchedule,
+    tx: Transformation,
+    every: Period,
     use_grad_mean: bool = True,
     should_skip_update_fn: ShouldSkipUpdateFunction | None = skip_not_finite,
-    accumulator_dtype: Any = None,
+    accumulator_dtype: DType = None,
 ) -> MultiSteps:
     """Make one step of `tx` with the mean gradient of every few mini-steps.
 

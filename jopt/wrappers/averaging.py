@@ -8,6 +8,8 @@ from jax.tree_util import keystr, tree_flatten_with_path
 
 from jopt._buckets import Buckets, unpack
 from jopt._core import GradientTransformation, needed
+from jopt._doors import checked
+from jopt._kinds import Arrays, DType, State
 from jopt._leaves import copied, full_like, map_leaves
 from jopt._numbers import dtype_of, increment, mix
 from jopt._pytree import PyTree, check, pytree, static
@@ -46,7 +48,7 @@ class ParameterEma(GradientTransformation):
 
     decay: ScalarOrSchedule
     debias: bool = static(default=True)
-    accumulator_dtype: Any = static(default=None)
+    accumulator_dtype: DType = static(default=None)
 
     shapeless = True
 
@@ -76,7 +78,8 @@ class ParameterEma(GradientTransformation):
 parameter_ema = ParameterEma
 
 
-def ema_params(state: PyTree, like: PyTree) -> PyTree:
+@checked
+def ema_params(state: State, like: Arrays) -> PyTree:
     """Return the averaged parameters from a state with a `parameter_ema` in it.
 
         jopt.ema_params(state, params)

@@ -1,11 +1,9 @@
 """`cautious`: only the updates that the gradient agrees with."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
-from jopt._core import GradientTransformation, as_transformation
+from jopt._core import GradientTransformation, Transformation, as_transformation
 from jopt._leaves import map_leaves
 from jopt._numbers import wide
 from jopt._pytree import Number, check, pytree, static
@@ -44,7 +42,7 @@ class Cautious(GradientTransformation):
     of the authors' code. (The paper's own scale adds 1 to the count of agreements.)
     """
 
-    inner: Any
+    inner: Transformation
     floor: Number = 1e-3
     descending: bool = static(default=True, kw_only=True)
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jopt._core import GradientTransformation, as_transformation
+from jopt._core import GradientTransformation, Transformation, as_transformation
 from jopt._leaves import map_leaves
 from jopt._numbers import increment
 from jopt._pytree import PyTree, pytree, static
@@ -45,7 +45,7 @@ class ConditionallyTransform(GradientTransformation):
     `inner` runs at the chosen steps alone; under `vmap` when any of the block chooses.
     """
 
-    inner: Any
+    inner: Transformation
     should_transform_fn: ConditionFn
     forward_extra_args: bool = static(default=False)
 
@@ -81,7 +81,7 @@ class ConditionallyMask(GradientTransformation):
     this makes zeros.
     """
 
-    inner: Any
+    inner: Transformation
     should_transform_fn: ConditionFn
     forward_extra_args: bool = static(default=False)
 

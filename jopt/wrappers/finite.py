@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jopt._core import GradientTransformation, as_transformation
+from jopt._core import GradientTransformation, Transformation, as_transformation
+from jopt._doors import checked
 from jopt._leaves import all_finite, map_leaves
 from jopt._numbers import increment, wide
 from jopt._pytree import Number, PyTree, check, pytree
@@ -40,7 +41,7 @@ class ApplyIfFinite(GradientTransformation):
     one reading of the gradients.
     """
 
-    inner: Any
+    inner: Transformation
     max_consecutive_errors: Number
 
     shapeless = True
@@ -75,6 +76,7 @@ class ApplyIfFinite(GradientTransformation):
             inner_state=inner,
         )
 
+    @checked
     def exceeded(self, state: ApplyIfFiniteState) -> jax.Array:
         """Return whether more than `max_consecutive_errors` in a row were skipped."""
         return wide(state.notfinite_count) > self.max_consecutive_errors

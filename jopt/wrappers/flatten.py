@@ -1,12 +1,10 @@
 """Many leaves as one vector."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt._core import GradientTransformation, as_transformation
+from jopt._core import GradientTransformation, Transformation, as_transformation
 from jopt._explicit import divided_like, gathered
 from jopt._leaves import leaves_like
 from jopt._numbers import dtype_of, wide, wide_dtype
@@ -27,7 +25,7 @@ class Flatten(GradientTransformation):
     is whole on every device of an explicit mesh.
     """
 
-    inner: Any
+    inner: Transformation
 
     def __post_init__(self):
         self.__dict__["inner"] = as_transformation(self.inner)

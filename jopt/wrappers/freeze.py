@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from jopt._core import Transformation
+from jopt._doors import checked
 from jopt._mask import Mask
 from jopt._pytree import PyTree
 from jopt.transforms import set_to_zero
@@ -19,6 +21,7 @@ class _FrozenOrTrained(Mask):
         return "freeze" if super().checked(words, label) else "train"
 
 
+@checked
 def freeze(mask: PyTree | Callable[..., Any]) -> Masked:
     """Make the updates of the chosen leaves zero.
 
@@ -31,8 +34,9 @@ def freeze(mask: PyTree | Callable[..., Any]) -> Masked:
     return masked(set_to_zero(), mask)
 
 
+@checked
 def selective_transform(
-    optimizer: Any, *, freeze_mask: PyTree | Callable[..., Any]
+    optimizer: Transformation, *, freeze_mask: PyTree | Callable[..., Any]
 ) -> Partition:
     """Train the leaves that are not frozen, and keep no state of the others.
 

@@ -1,7 +1,6 @@
 """Hyperparameters that live in the state, under optax's names."""
 
 import functools
-import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -9,10 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from jopt._core import GradientTransformation, as_transformation
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._numbers import as_number, increment, wide, wide_numbers
 from jopt._pytree import PyTree, pytree, static
 from jopt.schedules import ScalarOrSchedule, as_schedule, value_at
-from jopt.wrappers._factory import Settings, arguments
+from jopt.wrappers._factory import Factory, Settings, arguments, named_of, signature_of
 
 
 class InjectHyperparamsState(NamedTuple):
@@ -66,7 +67,7 @@ class InjectHyperparams(GradientTransformation):
     numbers: dict[str, Any]
     schedules: dict[str, Any]
     settings: Settings = static()
-    hyperparam_dtype: Any = static(default=None)
+    hyperparam_dtype: DType = static(default=None)
 
     def groups(self, params):
         return self._made(self._first()[0]).groups(params)
@@ -131,10 +132,11 @@ class InjectHyperparams(GradientTransformation):
         return as_transformation(made)
 
 
+@checked
 def inject_hyperparams(
-    inner_factory: Callable[..., Any],
+    inner_factory: Factory,
     static_args: str | Iterable[str] = (),
-    hyperparam_dtype: Any = None,
+    hyperparam_dtype: DType = None,
 ) -> Callable[..., InjectHyperparams]:
     """Return a factory like `inner_factory`, whose numbers are put into the state.
 
@@ -159,18 +161,12 @@ def inject_hyperparams(
     Raises a ValueError if a name of `static_args` is none of the factory's arguments,
     and calling the result a TypeError if the arguments do not fit.
     """
-    signature = inspect.signature(inner_factory)
-    fixed = {static_args} if isinstance(static_args, str) else set(static_args)
-    if unknown := sorted(fixed - set(signature.parameters)):
-        raise ValueError(
-            f"inject_hyperparams: static_args must name arguments of "
-            f"{inner_factory.__name__}, got {', '.join(unknown)}; it has "
-            f"{', '.join(signature.parameters)}."
-        )
+    signature = signature_of("inject_hyperparams", inner_factory)
+    fixed = named_of("inject_hyperparams", "static_args", static_args, inner_factory)
 
     @functools.wraps(inner_factory)
     def injected(*args: Any, **kwargs: Any) -> InjectHyperparams:
-        numbers, settings = arguments(signature, args, kwargs, fixed)
+        numbers, settings = arguments(inner_factory, signature, args, kwargs, fixed)
         schedules = {
             name: _stateful(value)
             for name, value in (numbers | settings).items()

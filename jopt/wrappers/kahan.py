@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jopt._core import GradientTransformation, as_transformation, needed
+from jopt._core import GradientTransformation, Transformation, as_transformation, needed
 from jopt._leaves import leaves_like
 from jopt._numbers import wide
 from jopt._pytree import PyTree, pytree
@@ -42,7 +42,7 @@ class Kahan(GradientTransformation):
     et al. 2020, https://arxiv.org/abs/2010.06192.
     """
 
-    inner: Any
+    inner: Transformation
 
     shapeless = True
 

@@ -4,16 +4,19 @@ What they compute, and what their arguments mean, is said in optax's documentati
 the same name. optax is imported when one of them is first called.
 """
 
-from typing import Any
+from typing import Literal
 
+from jopt._doors import checked
+from jopt._kinds import Count
 from jopt._pytree import Number
 from jopt.schedules import ScalarOrSchedule
-from jopt.wrappers._from_optax import from_optax
+from jopt.wrappers._from_optax import LineSearch, from_optax
 from jopt.wrappers.lift import Lifted
 
 
+@checked
 def scale_by_backtracking_linesearch(
-    max_backtracking_steps: int,
+    max_backtracking_steps: Count,
     slope_rtol: Number = 1e-4,
     decrease_factor: Number = 0.8,
     increase_factor: Number = 1.5,
@@ -32,8 +35,9 @@ def scale_by_backtracking_linesearch(
     )
 
 
+@checked
 def scale_by_zoom_linesearch(
-    max_linesearch_steps: int,
+    max_linesearch_steps: Count,
     max_learning_rate: Number | None = None,
     tol: Number = 0.0,
     increase_factor: Number = 2.0,
@@ -41,7 +45,7 @@ def scale_by_zoom_linesearch(
     curv_rtol: Number = 0.9,
     approx_dec_rtol: Number | None = 1e-6,
     stepsize_precision: Number = 1e-5,
-    initial_guess_strategy: str = "keep",
+    initial_guess_strategy: Literal["keep", "one"] = "keep",
     verbose: bool = False,
 ) -> Lifted:
     """Search the length of a step by interpolation: optax's own, lifted.
@@ -51,7 +55,8 @@ def scale_by_zoom_linesearch(
     return from_optax("scale_by_zoom_linesearch", locals(), "max_linesearch_steps")
 
 
-def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Lifted:
+@checked
+def scale_by_lbfgs(memory_size: Count = 10, scale_init_precond: bool = True) -> Lifted:
     """Multiply by a limited-memory inverse Hessian: optax's own, lifted.
 
     It has no numbers. `update` needs `params`.
@@ -59,11 +64,12 @@ def scale_by_lbfgs(memory_size: int = 10, scale_init_precond: bool = True) -> Li
     return from_optax("scale_by_lbfgs", locals())
 
 
+@checked
 def lbfgs(
     learning_rate: ScalarOrSchedule | None = None,
-    memory_size: int = 10,
+    memory_size: Count = 10,
     scale_init_precond: bool = True,
-    linesearch: Any = "zoom",
+    linesearch: LineSearch = "zoom",
 ) -> Lifted:
     """Descend by L-BFGS with a line search: optax's own, lifted.
 
@@ -80,12 +86,7 @@ def lbfgs(
     `update` runs operation by operation. Jit the step that calls it. For full batches.
     """
     given = dict(locals())
-    if isinstance(linesearch, str):
-        if linesearch != "zoom":
-            raise ValueError(
-                'lbfgs: linesearch must be "zoom", None or a transformation, got '
-                f"{linesearch!r}."
-            )
+    if linesearch == "zoom":
         zoom = scale_by_zoom_linesearch(20, initial_guess_strategy="one")
         given = given | {"linesearch": zoom}
     return from_optax("lbfgs", given)

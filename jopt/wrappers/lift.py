@@ -1,16 +1,21 @@
 """The bridge to optax: `lift` brings a factory in, `to_optax` hands one over."""
 
 import functools
-import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 
-from jopt._core import GradientTransformation, init_foreign, update_foreign
+from jopt._core import (
+    GradientTransformation,
+    init_foreign,
+    is_transformation,
+    update_foreign,
+)
+from jopt._doors import checked, shown
 from jopt._numbers import as_number
 from jopt._pytree import pytree, static
-from jopt.wrappers._factory import Settings, arguments
+from jopt.wrappers._factory import Factory, Settings, arguments, named_of, signature_of
 
 
 @pytree
@@ -43,10 +48,17 @@ class Lifted(GradientTransformation):
             name: to_optax(value) if _is_transformation(value) else value
             for name, value in self.numbers.items()
         }
-        return self.factory(**numbers, **self.settings)
+        made = self.factory(**numbers, **self.settings)
+        if not is_transformation(made):
+            raise TypeError(
+                "lift: factory must return a gradient transformation (an object with "
+                f"init and update), got {shown(made)} from {shown(self.factory)}."
+            )
+        return made
 
 
-def lift(factory: Callable[..., Any], static: Iterable[str] = ()) -> Callable[..., Any]:
+@checked
+def lift(factory: Factory, static: str | Iterable[str] = ()) -> Callable[..., Any]:
     """Return optax's `factory` with its numbers as leaves.
 
         tx = jopt.lift(optax.adan)(learning_rate=1e-3)
@@ -64,12 +76,12 @@ def lift(factory: Callable[..., Any], static: Iterable[str] = ()) -> Callable[..
 
     Calling the result raises a TypeError if the arguments do not fit `factory`.
     """
-    signature = inspect.signature(factory)
-    fixed = frozenset(static)
+    signature = signature_of("lift", factory)
+    fixed = named_of("lift", "static", static, factory)
 
     @functools.wraps(factory)
     def lifted(*args: Any, **kwargs: Any) -> Lifted:
-        numbers, settings = arguments(signature, args, kwargs, fixed)
+        numbers, settings = arguments(factory, signature, args, kwargs, fixed)
         inner = {k: v for k, v in settings.items() if _is_transformation(v)}
         rest = Settings((k, v) for k, v in settings.items() if k not in inner)
         return Lifted(factory, numbers | inner, rest)
@@ -81,6 +93,7 @@ def _is_transformation(value: Any) -> bool:
     return isinstance(value, GradientTransformation)
 
 
+@checked
 def to_optax(tx: GradientTransformation) -> Any:
     """Return `tx` as optax's own named tuple, `GradientTransformationExtraArgs`.
 

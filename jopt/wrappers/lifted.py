@@ -5,22 +5,19 @@ its arguments mean, is said in optax's documentation of the same name. optax is 
 when one of them is first called.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
-
-import jax
-
 from jopt._chain import Chain, chain
-from jopt._pytree import Number, PyTree
+from jopt._core import Transformation
+from jopt._doors import checked
+from jopt._kinds import Count, DType, Key
+from jopt._pytree import Number
 from jopt.schedules import ScalarOrSchedule
 from jopt.transforms import identity, scale_by_learning_rate, trace
-from jopt.wrappers._from_optax import from_optax
+from jopt.wrappers._from_optax import Dimensions, Mask, from_optax
 from jopt.wrappers.lift import Lifted
 
-_Mask: TypeAlias = PyTree | Callable[[PyTree], PyTree] | None
 
-
-def hutchinson_estimator_diag_hessian(random_seed: jax.Array | None = None) -> Lifted:
+@checked
+def hutchinson_estimator_diag_hessian(random_seed: Key | None = None) -> Lifted:
     """Return an estimate of the Hessian's diagonal: optax's own, lifted.
 
     random_seed: a key; by default that of seed 0. `update` needs `params`, and the loss
@@ -29,18 +26,19 @@ def hutchinson_estimator_diag_hessian(random_seed: jax.Array | None = None) -> L
     return from_optax("hutchinson_estimator_diag_hessian", locals())
 
 
+@checked
 def sophia(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.965,
     b2: Number = 0.99,
     eps: Number = 1e-8,
     weight_decay: ScalarOrSchedule = 1e-4,
-    weight_decay_mask: _Mask = None,
+    weight_decay_mask: Mask = None,
     gamma: Number = 0.01,
     clip_threshold: Number | None = 1.0,
-    update_interval: int = 10,
-    hessian_diagonal_fn: Any = None,
-    mu_dtype: Any = None,
+    update_interval: Count = 10,
+    hessian_diagonal_fn: Transformation | None = None,
+    mu_dtype: DType = None,
     verbose: bool = False,
     print_win_rate_every_n_steps: int = 0,
 ) -> Lifted:
@@ -59,12 +57,13 @@ def sophia(
     return from_optax("sophia", given)
 
 
+@checked
 def scale_by_galore(
-    rank: int = 128,
-    update_proj_gap: int = 200,
+    rank: Count = 128,
+    update_proj_gap: Count = 200,
     scale: Number = 1.0,
-    base_optimizer: Any = None,
-    weight_dimension_numbers: Any = None,
+    base_optimizer: Transformation | None = None,
+    weight_dimension_numbers: Dimensions = None,
 ) -> Lifted:
     """Transform the gradients in subspaces of low rank: optax's own, lifted.
 
@@ -74,15 +73,16 @@ def scale_by_galore(
     return from_optax("scale_by_galore", locals())
 
 
+@checked
 def galore(
     learning_rate: ScalarOrSchedule,
-    rank: int = 128,
-    update_proj_gap: int = 200,
+    rank: Count = 128,
+    update_proj_gap: Count = 200,
     scale: Number = 1.0,
-    base_optimizer: Any = None,
+    base_optimizer: Transformation | None = None,
     weight_decay: ScalarOrSchedule = 0.0,
-    mask: _Mask = None,
-    weight_dimension_numbers: Any = None,
+    mask: Mask = None,
+    weight_dimension_numbers: Dimensions = None,
 ) -> Lifted:
     """Descend in subspaces of low rank, by GaLore: optax's own, lifted.
 
@@ -91,6 +91,7 @@ def galore(
     return from_optax("galore", locals())
 
 
+@checked
 def scale_by_acprop(
     b1: Number = 0.9,
     b2: Number = 0.999,
@@ -101,6 +102,7 @@ def scale_by_acprop(
     return from_optax("scale_by_acprop", locals())
 
 
+@checked
 def acprop(
     learning_rate: ScalarOrSchedule,
     b1: Number = 0.9,
@@ -108,16 +110,17 @@ def acprop(
     eps: Number = 1e-16,
     eps_root: Number = 1e-16,
     weight_decay: ScalarOrSchedule = 0.0,
-    mask: _Mask = None,
+    mask: Mask = None,
 ) -> Lifted:
     """Descend by ACProp: optax's own, lifted."""
     return from_optax("acprop", locals())
 
 
+@checked
 def differentially_private_aggregate(
     l2_norm_clip: Number,
     noise_multiplier: Number,
-    key: jax.Array | int | None = None,
+    key: Key | None = None,
     *,
     seed: int | None = None,
 ) -> Lifted:
@@ -139,6 +142,7 @@ def differentially_private_aggregate(
     return from_optax("differentially_private_aggregate", given, *fixed)
 
 
+@checked
 def dpsgd(
     learning_rate: ScalarOrSchedule,
     l2_norm_clip: Number,
@@ -159,7 +163,8 @@ def dpsgd(
     )
 
 
-def split_real_and_imaginary(inner: Any) -> Lifted:
+@checked
+def split_real_and_imaginary(inner: Transformation) -> Lifted:
     """Give `inner` each complex leaf as a pair of real ones: optax's own, lifted.
 
     inner: jopt's transformation or optax's; it gets no extra arguments.

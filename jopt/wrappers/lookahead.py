@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt._buckets import Buckets, unpack
-from jopt._core import GradientTransformation, as_transformation
+from jopt._core import GradientTransformation, Transformation, as_transformation
 from jopt._leaves import apply_updates, copied, map_leaves
 from jopt._numbers import increment, wide
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -74,13 +74,13 @@ class Lookahead(GradientTransformation):
     Zhang et al. 2019, https://arxiv.org/abs/1907.08610, Algorithm 1.
     """
 
-    fast_optimizer: Any
+    fast_optimizer: Transformation
     sync_period: Number
     slow_step_size: Number
     reset_state: bool = static(default=False)
 
     def __post_init__(self):
-        check(self, "sync_period", least=1)
+        check(self, "sync_period", least=1, most=2**31 - 1)
         check(self, "slow_step_size", least=0)
         self.__dict__["fast_optimizer"] = as_transformation(self.fast_optimizer)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt._buckets import Buckets
-from jopt._core import GradientTransformation, as_transformation, joint
+from jopt._core import GradientTransformation, Transformation, as_transformation, joint
 from jopt._pytree import PyTree, pytree, static
 from jopt._serial import tell_flax
 from jopt.wrappers._coded import Coded, decoded, is_coded
@@ -56,7 +56,7 @@ class LowBit(GradientTransformation):
     Dettmers et al. 2021, https://arxiv.org/abs/2110.02861.
     """
 
-    inner: Any
+    inner: Transformation
     bits: int = static(default=8)
     block: int = static(default=256)
     min_size: int = static(default=4096)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jopt._core import GradientTransformation, as_transformation, joint
+from jopt._core import GradientTransformation, Transformation, as_transformation, joint
 from jopt._mask import Mask
 from jopt._pytree import PyTree, pytree, static
 
@@ -47,7 +47,7 @@ class Masked(GradientTransformation):
     ValueError that names the first path where it does not match the params.
     """
 
-    inner: Any
+    inner: Transformation
     mask: Any = static()
     mask_compatible_extra_args: bool = static(default=False, kw_only=True)
 

@@ -1,10 +1,10 @@
 """Master weights: low-precision parameters that move by less than they can show."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
-from jopt._core import GradientTransformation, as_transformation, needed
+from jopt._core import GradientTransformation, Transformation, as_transformation, needed
 from jopt._leaves import apply_updates, copied, leaves_like, map_leaves
 from jopt._pytree import PyTree, pytree
 from jopt.wrappers._rounding import move, rounded
@@ -33,7 +33,7 @@ class MasterWeights(GradientTransformation):
     Micikevicius et al. 2017, https://arxiv.org/abs/1710.03740, section 3.1.
     """
 
-    inner: Any
+    inner: Transformation
 
     shapeless = True
 

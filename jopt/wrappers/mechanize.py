@@ -1,11 +1,11 @@
 """Mechanic: a learned scale for any optimizer's updates."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jopt._core import GradientTransformation, as_transformation, needed
+from jopt._core import GradientTransformation, Transformation, as_transformation, needed
 from jopt._leaves import copied, global_norm, inner_product, map_leaves
 from jopt._numbers import increment, root, wide
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -50,7 +50,7 @@ class Mechanize(GradientTransformation):
     of h that its authors added.
     """
 
-    base_optimizer: Any
+    base_optimizer: Transformation
     weight_decay: Number = 1e-2
     eps: Number = 1e-8
     s_init: Number = 1e-6

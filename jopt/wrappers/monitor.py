@@ -1,12 +1,18 @@
 """Measurements of the updates, kept in the state."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jopt._core import EmptyState, GradientTransformation, as_transformation
+from jopt._core import (
+    EmptyState,
+    GradientTransformation,
+    as_transformation,
+    is_transformation,
+)
+from jopt._kinds import DType, Kind
 from jopt._numbers import wide
 from jopt._pytree import Number, PyTree, check, pytree, static
 from jopt.transforms import ema
@@ -24,6 +30,14 @@ class MonitorState(NamedTuple):
 
     measurements: dict[str, PyTree]
     measure_states: tuple[PyTree, ...]  # by name, in alphabetical order
+
+
+def _are_measures(given: Any) -> bool:
+    each = given.values() if isinstance(given, dict) else [None]
+    return all(callable(x) or is_transformation(x) for x in each)
+
+
+_MEASURES = Kind("a dict of functions, or transformations, by name", _are_measures)
 
 
 @pytree
@@ -61,7 +75,7 @@ class MeasureWithEma(GradientTransformation):
     measure: Callable[[PyTree], PyTree]
     decay: Number
     debias: bool = static(default=True)
-    accumulator_dtype: Any = static(default=None)
+    accumulator_dtype: DType = static(default=None)
 
     def __post_init__(self):
         check(self, "decay", least=0, below=1)
@@ -129,7 +143,7 @@ class Monitor(GradientTransformation):
     structure (optax's are missing).
     """
 
-    measures: dict[str, Any]
+    measures: Annotated[dict[str, Any], _MEASURES]
 
     def __post_init__(self):
         # JAX hands dicts on with their keys sorted.

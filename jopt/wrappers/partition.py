@@ -1,12 +1,19 @@
 """`partition`: a transformation for each group of leaves."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from jopt._core import GradientTransformation, as_transformation, joint
+from jopt._core import (
+    GradientTransformation,
+    as_transformation,
+    is_transformation,
+    joint,
+)
+from jopt._doors import checked, close_match
+from jopt._kinds import Kind
 from jopt._labels import Labels, Words, named
 from jopt._mask import Mask
-from jopt._pytree import PyTree, close_match, pytree, static
+from jopt._pytree import PyTree, pytree, static
 from jopt.wrappers.masked import Masked, MaskedState
 
 
@@ -96,8 +103,20 @@ def _listed(names: Iterable[Hashable]) -> str:
     return ", ".join(map(repr, names)) or "none"
 
 
+def _are_transformations(given: Any) -> bool:
+    return isinstance(given, Mapping) and all(map(is_transformation, given.values()))
+
+
+_TRANSFORMS = Kind(
+    "a dict, a transformation by label",
+    _are_transformations,
+    hint="; a factory must be called first: jopt.adam(1e-3), not jopt.adam.",
+)
+
+
+@checked
 def partition(
-    transforms: Mapping[Any, Any],
+    transforms: Annotated[Mapping[Any, Any], _TRANSFORMS],
     param_labels: PyTree | Callable[..., Any],
     *,
     mask_compatible_extra_args: bool = False,
@@ -128,11 +147,6 @@ def partition(
     Raises a ValueError if a label has no transformation, or if the labels' tree does
     not match the params; both name the path.
     """
-    if not isinstance(transforms, Mapping):
-        raise TypeError(
-            "partition: transforms must be a dict, a transformation by label, got "
-            f"{transforms!r}."
-        )
     return Partition(
         tuple(as_transformation(tx) for tx in transforms.values()),
         tuple(transforms),

@@ -1,6 +1,6 @@
 """SAM, sharpness-aware minimization, and the normalization that its ascent needs."""
 
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +8,12 @@ import jax.numpy as jnp
 from jopt._core import (
     EmptyState,
     GradientTransformation,
+    Transformation,
     as_transformation,
     joint,
     needed,
 )
+from jopt._kinds import Kind, is_count
 from jopt._leaves import apply_updates, copied, global_norm, map_leaves
 from jopt._numbers import quotient, wide
 from jopt._pytree import PyTree, pytree, static
@@ -47,6 +49,11 @@ class SAMState(NamedTuple):
     opt_state: PyTree
     adv_state: PyTree
     cache: PyTree | None  # like params; None in opaque mode
+
+
+_Period: TypeAlias = Annotated[
+    int, Kind("an integer, at least 1", is_count, ValueError)
+]
 
 
 @pytree
@@ -86,9 +93,9 @@ class Sam(GradientTransformation):
     Foret et al. 2020, https://arxiv.org/abs/2010.01412, Algorithm 1.
     """
 
-    optimizer: Any
-    adv_optimizer: Any
-    sync_period: int = static(default=2)
+    optimizer: Transformation
+    adv_optimizer: Transformation
+    sync_period: _Period = static(default=2)
     reset_state: bool = static(default=True)
     opaque_mode: bool = static(default=False)
     batch_axis_name: str | None = static(default=None)
@@ -96,11 +103,6 @@ class Sam(GradientTransformation):
     def __post_init__(self):
         self.__dict__["optimizer"] = as_transformation(self.optimizer)
         self.__dict__["adv_optimizer"] = as_transformation(self.adv_optimizer)
-        if not isinstance(self.sync_period, int) or self.sync_period < 1:
-            raise ValueError(
-                "Sam: sync_period must be an integer, at least 1, got "
-                f"{self.sync_period!r}."
-            )
 
     def groups(self, params):
         if self.opaque_mode:  # grad_fn takes the user's tree

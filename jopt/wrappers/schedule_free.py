@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from jopt._buckets import Buckets, unpack
-from jopt._core import GradientTransformation, as_transformation, needed
+from jopt._core import GradientTransformation, Transformation, as_transformation, needed
+from jopt._doors import checked
+from jopt._kinds import DType
 from jopt._leaves import copied, map_leaves
 from jopt._numbers import increment, quotient, wide
 from jopt._pytree import Number, PyTree, check, pytree, static
@@ -55,11 +57,11 @@ class ScheduleFree(GradientTransformation):
     Defazio et al. 2024, https://arxiv.org/abs/2405.15682, Algorithm 1.
     """
 
-    base_optimizer: Any
+    base_optimizer: Transformation
     learning_rate: ScalarOrSchedule
     b1: Number = 0.9
     weight_lr_power: Number = 2.0
-    state_dtype: Any = static(default=None)
+    state_dtype: DType = static(default=None)
     lag: Literal[0, 1] | None = static(default=None, kw_only=True)
 
     shapeless = True
@@ -126,6 +128,7 @@ class ScheduleFree(GradientTransformation):
 schedule_free = ScheduleFree
 
 
+@checked
 def schedule_free_eval_params(state: PyTree, params: PyTree) -> PyTree:
     """Return the average of the base optimizer's points, to evaluate and to keep.
 

@@ -1,11 +1,12 @@
 """Stochastic rounding: low-precision parameters that move by chance, and on average."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jopt._core import GradientTransformation, as_transformation, needed
+from jopt._core import GradientTransformation, Transformation, as_transformation, needed
+from jopt._kinds import Key
 from jopt._leaves import leaves_like
 from jopt._numbers import increment, wide
 from jopt._pytree import PyTree, pytree, static
@@ -55,8 +56,8 @@ class StochasticRounding(GradientTransformation):
     models, Ozkara et al. 2025, https://arxiv.org/abs/2502.20566.
     """
 
-    inner: Any
-    key: jax.Array | int | None = None
+    inner: Transformation
+    key: Key | None = None
     seed: int | None = static(default=None, kw_only=True)
 
     shapeless = True

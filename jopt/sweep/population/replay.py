@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from jopt._doors import checked_class
 from jopt.sweep.equality import same
 from jopt.sweep.population.generation import Generation
 
 
+@checked_class
 @dataclasses.dataclass(frozen=True)
 class Replay:
     """Train trials by the hyperparameters that one trial of a population had.

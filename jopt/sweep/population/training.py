@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from jopt._doors import checked_class
 from jopt._pytree import check
 from jopt.sweep.population.generation import Generation
 from jopt.sweep.space.names import Choice, Distribution
 
 
+@checked_class
 @dataclasses.dataclass(frozen=True)
 class PopulationBasedTraining:
     """Let the worst trials copy the best, and change what they copied a little.

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from jopt._doors import named_class
 from jopt.sweep.pruners._pruner import (
     Pruner,
     Rung,
@@ -15,6 +16,7 @@ from jopt.sweep.pruners._pruner import (
 from jopt.sweep.reports import Reports
 
 
+@named_class
 @dataclasses.dataclass(frozen=True)
 class SuccessiveHalving(Pruner):
     """Keep the best 1/eta of the settings at each rung, for eta times as long.

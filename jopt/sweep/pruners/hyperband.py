@@ -5,10 +5,12 @@ from typing import Literal
 
 import numpy as np
 
+from jopt._doors import named_class
 from jopt.sweep.pruners._pruner import Pruner, Rung, check_integers, going, lowest
 from jopt.sweep.reports import Reports
 
 
+@named_class
 @dataclasses.dataclass(frozen=True)
 class Hyperband(Pruner):
     """Share the settings among brackets that halve from early on, later, or never.

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from jopt._doors import named_class
 from jopt.sweep.pruners._pruner import (
     Pruner,
     check_first,
@@ -14,6 +15,7 @@ from jopt.sweep.pruners._pruner import (
 from jopt.sweep.reports import Reports
 
 
+@named_class
 @dataclasses.dataclass(frozen=True)
 class MedianPruner(Pruner):
     """End a setting whose best report so far is above the median of the others.

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from jopt._doors import named_class
 from jopt._pytree import check
 from jopt.sweep.pruners._pruner import (
     Pruner,
@@ -15,6 +16,7 @@ from jopt.sweep.pruners._pruner import (
 from jopt.sweep.reports import Reports
 
 
+@named_class
 @dataclasses.dataclass(frozen=True)
 class LossSpike(Pruner):
     """End a setting whose training loss stays far above its own best.

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from jopt._doors import named_class
 from jopt._pytree import check
 from jopt.sweep.pruners._pruner import (
     Pruner,
@@ -17,6 +18,7 @@ from jopt.sweep.pruners._pruner import (
 from jopt.sweep.reports import Reports
 
 
+@named_class
 @dataclasses.dataclass(frozen=True)
 class ThresholdPruner(Pruner):
     """End a setting whose report is below `lower` or above `upper`.

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jopt._doors import checked
 from jopt.sweep.progress import Progress
 from jopt.sweep.rates.ramp import Ramp, train_ramp
 from jopt.sweep.rates.result import LearningRateRange
@@ -18,6 +19,7 @@ SEGMENTS = 5  # after each of them what diverged is left out
 WINDOW = 5  # the part of the steps, a fifth, whose mean is the loss after the steps
 
 
+@checked
 def lr_range(
     task: Task,
     factory: Callable[..., Any],
@@ -62,6 +64,7 @@ def lr_range(
     Raises a ValueError in a sentence where an argument does not fit.
     """
     _check(low, high, rates, steps, settings)
+    low, high = float(low), float(high)
     tried = np.geomspace(low, high, rates)
     result = run(
         task,

@@ -5,12 +5,13 @@ import dataclasses
 import functools
 import importlib.util
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jopt._doors import checked
+from jopt._kinds import FilePath
 from jopt.sweep.rates import rules as lr_rules
 from jopt.sweep.rates.ramp import Ramp
 
@@ -111,7 +112,8 @@ class LearningRateRange:
 
         return lr_plot.figure(self)
 
-    def save(self, directory: str | os.PathLike[str]) -> list[Path]:
+    @checked
+    def save(self, directory: FilePath) -> list[Path]:
         """Write lr_find.csv, lr_find.json and lr_find.png; return the files written.
 
         Without matplotlib there is no picture. Raises an OSError if the directory

@@ -8,7 +8,7 @@ from jopt.sweep.equality import Identities
 from jopt.sweep.space.distribution import is_integer, is_several
 from jopt.sweep.space.names import Distribution
 from jopt.sweep.space.samplers import Random, Sampler
-from jopt.sweep.trial import Trial, check_names
+from jopt.sweep.trial import Trial, check_names, check_number
 
 
 def sample(
@@ -49,6 +49,7 @@ def sample(
     """
     _check_integer("n", n, least=1)
     _check_integer("seed", seed, least=0)
+    check_number("sample: n", n)
     arguments.check("sample", factory=factory, sampler=sampler)
     check_names(factory, space)
     for name, value in space.items():
