@@ -8,12 +8,12 @@ themselves. With "sweep" for a name it is a sweep of SOAP.
 
 import os
 import sys
+from typing import Any
 
 if __name__ == "__main__":
-    NAME, THREADS = sys.argv[1], int(sys.argv[2])
     # XLA has a thread for each core that the process may use. OpenBLAS would have as
     # many beside them, and take ten times as long.
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[2])])
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import jax
@@ -43,14 +43,15 @@ def trained(tx):
 
 
 if __name__ == "__main__":
-    if NAME == "sweep":
+    name = sys.argv[1]
+    if name == "sweep":
         rates = jnp.geomspace(1e-4, 1e-1, 6).tolist()
         trials = sweep.grid(jopt.soap, learning_rate=rates)
         sweep.run(text(length=32, width=32), trials, steps=200, seeds=2, block=4)
     else:
-        block = jax.vmap(MAKE[NAME])(jnp.linspace(0.1, 0.2, 8))
+        block = jax.vmap(MAKE[name])(jnp.linspace(0.1, 0.2, 8))
         # To compile it is most of the time.
-        options = {"xla_backend_optimization_level": 0}
+        options: Any = {"xla_backend_optimization_level": 0}
         program = jax.jit(trained).lower(block).compile(options)
         # Two calls in flight: decompositions of several programs may meet, too.
         jax.block_until_ready([program(block), program(block)])
