@@ -61,9 +61,9 @@ def run_once(path: Path, library: str, out: Path) -> None:
             continue
         for i, leaf in enumerate(jax.tree.leaves(value)):
             array = isinstance(leaf, (jax.Array, np.ndarray)) and np.size(leaf) > 0
-            if array and jax.dtypes.issubdtype(leaf.dtype, np.inexact):
+            if array and jax.numpy.issubdtype(leaf.dtype, np.inexact):
                 found[f"{name}[{i}]"] = np.asarray(leaf, np.float64)
-    np.savez(out, **found)
+    np.savez(out, allow_pickle=False, **found)
 
 
 def error_of(path: Path, library: str, out: Path, limit: float) -> str | None:
@@ -104,7 +104,7 @@ def difference(ours: Path, theirs: Path) -> tuple[float, str, int]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Compare optax's examples.")
     parser.add_argument("folder", type=Path, help="of scripts and notebooks")
     parser.add_argument("--limit", type=float, default=600, help="seconds for each run")
     parser.add_argument("--rtol", type=float, default=1e-3, help="of an array's size")
