@@ -164,7 +164,7 @@ def test_momo_asks_for_the_loss(name):
     tx, x = getattr(jopt, name)(), jnp.ones(2)
     message = (
         "update needs the loss, got none; call "
-        "tx.update(updates, state, params, value=loss)."
+        "tx.update(updates, state, params, value=loss) (optax's combinators drop "
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         tx.update(x, tx.init(x), x)

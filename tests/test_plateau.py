@@ -128,7 +128,7 @@ def test_without_a_value_it_says_so():
     tx = jopt.reduce_on_plateau()
     message = (
         "ReduceOnPlateau: update needs the value that should fall, got none; "
-        "call tx.update(updates, state, params, value=loss)."
+        "call tx.update(updates, state, params, value=loss) (optax's combinators drop "
     )
 
     with pytest.raises(ValueError, match="^" + re.escape(message)):

@@ -181,7 +181,7 @@ def test_opaque_mode_asks_for_the_gradient_as_a_function():
     tx = jopt.sam(*parts(jopt), opaque_mode=True)
     message = (
         "Sam: update needs the gradient as a function, got none; call "
-        "tx.update(updates, state, params, grad_fn=grad_fn)."
+        "tx.update(updates, state, params, grad_fn=grad_fn) (optax's combinators drop "
     )
     with pytest.raises(ValueError, match="^" + re.escape(message)):
         tx.update(START, tx.init(START), START)
