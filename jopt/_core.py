@@ -120,7 +120,7 @@ def _checked(init: Callable[..., PyTree]) -> Callable[..., PyTree]:
     @functools.wraps(init)
     def checked(self: GradientTransformation, params: PyTree) -> PyTree:
         title = type(self).__name__
-        check_arrays(title, "params", params)
+        check_arrays(title, "params", params, shapes=True)
         for path, leaf in [] if self.any_dtype else tree_leaves_with_path(params):
             if not jnp.issubdtype(dtype_of(leaf), jnp.inexact):
                 raise TypeError(
@@ -129,7 +129,11 @@ def _checked(init: Callable[..., PyTree]) -> Callable[..., PyTree]:
                     "out of params (in Flax, in another collection), or mask it."
                 )
         params = jax.tree.map(_as_array, params)
-        return _own(init(self, params), (self, params))
+        try:
+            return _own(init(self, params), (self, params))
+        except Exception:
+            check_arrays(title, "params", params)  # a copy of them needs numbers
+            raise
 
     return checked
 
@@ -138,10 +142,12 @@ def _as_array(leaf: Any) -> Any:
     return jnp.asarray(leaf) if isinstance(leaf, (bool, int, float, complex)) else leaf
 
 
-def check_arrays(title: str, name: str, tree: PyTree) -> None:
-    """Raise a TypeError for a leaf of a tree that is no array."""
+def check_arrays(title: str, name: str, tree: PyTree, *, shapes: bool = False) -> None:
+    """Raise a TypeError for a leaf of a tree that is no array, nor, perhaps, a shape."""
     for path, leaf in tree_leaves_with_path(tree):
         if isinstance(leaf, jax.ShapeDtypeStruct):
+            if shapes:
+                continue
             raise TypeError(
                 f"{title}: {name}{keystr(path)} must be an array, got a shape, {leaf}; "
                 "for shapes of what an array would make: jax.eval_shape(function, "

@@ -142,12 +142,19 @@ def test_tracers_and_arrays_pass_the_door():
         ({"w": "kernel"}, "params['w'] must be an array, got 'kernel'"),
         ({"w": np.array("kernel")}, "params['w'] must be an array"),
         ({"w": 3}, "params['w'] is int32"),
-        (jax.ShapeDtypeStruct((2,), jnp.float32), "got a shape, ShapeDtypeStruct"),
     ],
 )
 def test_params_that_are_no_arrays_are_refused(params, words):
     for tx in (jopt.adam(0.1), jopt.scale_by_adam()):
         refused(lambda tx=tx: tx.init(params), TypeError, words)
+
+
+def test_shapes_make_a_state_but_where_it_is_made_of_their_numbers():
+    shapes = jax.eval_shape(lambda: PARAMS)
+    state = jopt.adam(0.1).init(shapes)
+    assert isinstance(state[0].mu["w"], jax.Array)
+    tx = jopt.schedule_free(jopt.sgd(0.1), 0.1)
+    refused(lambda: tx.init(shapes), TypeError, "must be an array, got a shape")
 
 
 def test_a_number_is_a_tree_of_parameters():
