@@ -143,7 +143,7 @@ def _as_array(leaf: Any) -> Any:
 
 
 def check_arrays(title: str, name: str, tree: PyTree, *, shapes: bool = False) -> None:
-    """Raise a TypeError for a leaf of a tree that is no array, nor, perhaps, a shape."""
+    """Raise a TypeError for a leaf that is no array, nor, if `shapes`, a shape."""
     for path, leaf in tree_leaves_with_path(tree):
         if isinstance(leaf, jax.ShapeDtypeStruct):
             if shapes:

@@ -181,6 +181,7 @@ def with_key(key):
     return jopt.noisy_sgd(0.1, key=key)
 
 
+@pytest.mark.slow("raw keys are arrays, which other tests sweep", but=1)
 @pytest.mark.parametrize("make", [jax.random.key, jax.random.PRNGKey])
 def test_keys_are_swept_and_kept(make, tmp_path):
     keys = [make(0), make(1), make(0)]

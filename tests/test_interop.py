@@ -205,7 +205,7 @@ class Holder(nnx.Module):
         self.w, self.b = nnx.Param(PARAMS["w"]), nnx.Param(PARAMS["b"])
 
 
-@pytest.mark.slow("one wrapper makes every class what optax and Flax call", but=20)
+@pytest.mark.slow("one wrapper makes every class what optax and Flax call", but=8)
 @pytest.mark.parametrize("name", simplest_first(TRANSFORMATIONS))
 def test_whatever_a_user_hands_over_works_in_optax_flax_and_nnx(name):
     tx, extra = TRANSFORMATIONS[name](jopt), dict(TRANSFORMATIONS[name].extra)

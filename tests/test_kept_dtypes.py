@@ -75,7 +75,8 @@ def bare(tree):
     return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, tree)
 
 
-@pytest.mark.parametrize("x64", [False, True])
+@pytest.mark.slow("the other width takes the same way", but=1)
+@pytest.mark.parametrize("x64", [True, False])
 def test_a_sweep_a_resume_and_a_save_keep_shapes_and_dtypes(x64, tmp_path):
     with jax.enable_x64(x64):
         data = (
