@@ -136,7 +136,7 @@ def test_a_stream_that_cannot_be_written_says_why():
 
 @pytest.mark.slow("its streams are tested alone")
 def test_output_that_cannot_be_written_is_one_sentence_and_loses_no_file(tmp_path):
-    command = f"{sys.executable} -m jopt.cli sweep {' '.join(SHORT)} --out"
+    command = f"{sys.executable} -m jopt sweep {' '.join(SHORT)} --out"
     said = "jopt: the output cannot be written: No space left on device\n"
     for place, to, expected in (
         ("full", ">/dev/full", (2, said)),
