@@ -91,17 +91,17 @@ def is_path(value: Any) -> bool:
 
 
 def is_dtype(value: Any) -> bool:
-    """Whether it is a floating dtype, or None."""
+    """Whether it is a dtype of real or complex floats, or None."""
     if value is None:
         return True
     try:
-        return jnp.issubdtype(jnp.dtype(value), jnp.floating)
+        return jnp.issubdtype(jnp.dtype(value), jnp.inexact)
     except TypeError:
         return False
 
 
 DType: TypeAlias = Annotated[
-    Any, Kind("a floating dtype or None", is_dtype, hint="Give jnp.bfloat16, say.")
+    Any, Kind("a dtype of floats or None", is_dtype, hint="Give jnp.bfloat16, say.")
 ]
 
 FilePath: TypeAlias = Annotated[
