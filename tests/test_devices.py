@@ -46,7 +46,15 @@ sys.stdout.buffer.write(pickle.dumps(found))
 
 @pytest.mark.slow("one device has the same promise in the quick run")
 def test_a_trial_is_bitwise_the_same_on_any_number_of_devices():
-    run = [sys.executable, "-W", "error", "-c", SCRIPT]
+    run = [
+        sys.executable,
+        "-W",
+        "error",
+        "-W",
+        "ignore:Error reading persistent",
+        "-c",
+        SCRIPT,
+    ]
     done = subprocess.run(run, capture_output=True, cwd=Path(__file__).parent)
     assert done.returncode == 0, done.stderr.decode()
     found = pickle.loads(done.stdout)

@@ -77,7 +77,14 @@ def test_what_optax_computes_stops_with_its_own_error(name):
 def test_divided_params_are_trained_as_whole_ones_are():
     script = Path(__file__).with_name("on_explicit_mesh.py")
     done = subprocess.run(
-        [sys.executable, "-W", "error", script],
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-W",
+            "ignore:Error reading persistent",
+            script,
+        ],
         capture_output=True,
         text=True,
         check=False,
