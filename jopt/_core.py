@@ -206,7 +206,7 @@ def _check_update(
     params: PyTree,
     error: Exception,
 ) -> None:
-    """Raise a sentence if what `update` was given cannot be right.
+    """Raise TypeError if an argument of `update` is not a tree that it can take.
 
     What jopt itself says of the state, if there is one, says more.
     """

@@ -61,7 +61,7 @@ def shown(value: Any) -> str:
 
 
 def check_kind(title: str, name: str, value: Any, annotation: Any) -> None:
-    """Raise a sentence if a value is not of the kind that the annotation names."""
+    """Raise the kind's own error if `value` does not fit the annotation."""
     kind = kind_of(annotation)
     if kind is not None and not kind.fits(value):
         raise refusal(title, name, value, kind.words, kind.error, kind.hint)
@@ -97,7 +97,7 @@ class Door:
         self._takes_any = any(p.kind is p.VAR_KEYWORD for p in listed)
 
     def check(self, title: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Raise a sentence for an argument that is missing, unknown or of no kind."""
+        """Raise if an argument is missing, unknown or does not fit its annotation."""
         given = list(self._given(args, kwargs))
         names = {name for name, _ in given}
         takes = f"its arguments are {', '.join(n for n in self._kinds if n != 'self')}"
@@ -119,7 +119,7 @@ class Door:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
-        """Raise a sentence if an argument that is asked late is why this error came."""
+        """Raise in place of `error` if an argument that is checked late caused it."""
         given = list(self._given(args, kwargs))
         if not hasattr(error, "refused"):
             self._check_kinds(title, given, late=True)

@@ -37,7 +37,7 @@ def noted(options: argparse.Namespace, directory: Path) -> Iterator[None]:
 
 
 def go_on(directory: Path) -> str:
-    """Return the command that goes on with the sweep."""
+    """Return the command that resumes the sweep."""
     return f"Go on with: jopt sweep --resume {directory}"
 
 

@@ -108,9 +108,8 @@ def accumulated(
 
     A microbatch whose loss, gradients or weight are not finite adds nothing, and leaves
     the model's state as `model_state_after` says. One of weight 0 is padding: it adds
-    nothing, leaves all of the model's state as it was, draws no number that another
-    would have drawn without it, and counts as finite whatever its mean is, 0 / 0 for
-    one.
+    nothing, leaves all of the model's state as it was, and uses no key of another
+    microbatch. It never counts as not finite, though its mean may be 0 / 0.
     """
     microbatches = sum(map(examples, parts))
 
