@@ -37,7 +37,7 @@ import optax
 from turns import TURN, rounds, steps, timed
 
 import jopt
-from jopt.sweep.compiled.memory import needed
+from jopt.sweep.engine._memory import needed
 
 Row = dict[str, Any]
 RATE, NORM = 1e-3, 1.0
@@ -183,8 +183,8 @@ class Sweeps:
         """Add the row of so many trials."""
         from trials import trained
 
-        from jopt.sweep.compiled.block_size import pick
-        from jopt.sweep.compiled.program import Program
+        from jopt.sweep.engine import pick
+        from jopt.sweep.engine._program import Program
 
         lanes = {n: work.lanes(number) for n, work in self.works.items()}
         picked = {
@@ -249,7 +249,7 @@ def enlarged(flat: bool) -> dict[str, Any]:
     """Return scikit-learn's digits at 28 by 28, the size of MNIST, for a classifier."""
     from sklearn.datasets import load_digits
 
-    from jopt.tasks._data import split
+    from jopt.tasks import split
 
     images, labels = load_digits(return_X_y=True)
     places = np.arange(28) * 8 // 28
@@ -262,8 +262,7 @@ def mlp(report: Report) -> None:
     """Sweep two MLPs: 64-64-64-10 on digits, and 784-128-10 on images of 28 by 28."""
     from flax import nnx
 
-    from jopt.tasks.classification import nnx_classifier
-    from jopt.tasks.digits import digits
+    from jopt.tasks import digits, nnx_classifier
 
     def wide(rngs: Any) -> Any:
         layers = nnx.Linear(784, 128, rngs=rngs), nnx.relu
@@ -283,8 +282,7 @@ def mlp(report: Report) -> None:
 
 def cnn(report: Report) -> None:
     """Sweep a CNN of two convolutions, by products and with plain nnx.Conv."""
-    from jopt.tasks.classification import nnx_classifier
-    from jopt.tasks.mnist import NnxCNN
+    from jopt.tasks import NnxCNN, nnx_classifier
 
     width = 4 if report.quick else 32
 
@@ -308,7 +306,7 @@ def cnn(report: Report) -> None:
 
 def transformer(report: Report) -> None:
     """Sweep a small transformer of two layers on characters, at two widths."""
-    from jopt.tasks.text import text
+    from jopt.tasks import text
 
     found = {
         width: Sweeps([Variant("", text(width=width))], 2 if report.quick else 32)
@@ -580,7 +578,7 @@ def optimizer_2000(report: Report) -> None:
 def halving(report: Report) -> None:
     """Sweep to the end, and with successive halving, in blocks of two sizes."""
     from jopt import sweep
-    from jopt.tasks.digits import digits
+    from jopt.tasks import digits
 
     number, length, looks = (16, 24, 4) if report.quick else (1024, 1080, 30)
     rates = np.geomspace(1e-4, 3e-1, number // 4).tolist()

@@ -41,7 +41,7 @@ from models import optimizer_step
 from record import question
 
 import jopt
-from jopt.sweep.surroundings import surroundings
+from jopt.sweep.store import surroundings
 
 HERE = Path(__file__).parent
 SEQUENCES, LENGTH = 8, 512

@@ -47,7 +47,7 @@ from record import keep, question
 import jopt
 from jopt import sweep
 from jopt.cli import named
-from jopt.sweep.surroundings import surroundings
+from jopt.sweep.store import surroundings
 
 RULES = {
     "full": None,

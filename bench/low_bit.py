@@ -35,8 +35,8 @@ import numpy as np
 from record import keep, question
 
 import jopt
-from jopt.sweep.surroundings import surroundings
-from jopt.tasks.text import text
+from jopt.sweep.store import surroundings
+from jopt.tasks import text
 
 COLUMNS = {"": 24, "state": 12, "training": 11, "held out": 11, "ratio": 20, "s": 10}
 ROWS = {

@@ -28,7 +28,7 @@ import optax
 from record import keep, question
 
 import jopt
-from jopt.sweep.surroundings import surroundings
+from jopt.sweep.store import surroundings
 
 LAYERS = 12
 

@@ -21,8 +21,8 @@ from record import keep, question
 
 import jopt
 from jopt import sweep
-from jopt.sweep.surroundings import surroundings
-from jopt.tasks.digits import digits
+from jopt.sweep.store import surroundings
+from jopt.tasks import digits
 
 RATES = np.geomspace(1e-4, 3, 8)
 

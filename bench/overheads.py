@@ -18,7 +18,7 @@ import optax
 from record import keep
 
 import jopt
-from jopt.sweep.surroundings import surroundings
+from jopt.sweep.store import surroundings
 
 CODE = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
 

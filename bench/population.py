@@ -29,12 +29,9 @@ from scipy import stats
 
 import jopt
 from jopt import sweep
-from jopt.sweep.population.lineage import Lineage
-from jopt.sweep.population.replay import Replay
-from jopt.sweep.population.training import PopulationBasedTraining
-from jopt.sweep.space.names import log_uniform
-from jopt.sweep.surroundings import surroundings
-from jopt.tasks.digits import digits
+from jopt.sweep import Lineage, PopulationBasedTraining, Replay, log_uniform
+from jopt.sweep.store import surroundings
+from jopt.tasks import digits
 
 SPACE = {
     "learning_rate": np.geomspace(1e-4, 1e-1, 8).tolist(),

@@ -39,13 +39,10 @@ from roofline import roofs, shown
 from scaling_picture import draw
 from trials import Work, powers, serial, steps_that_fit
 
-from jopt.sweep.compiled import memory
-from jopt.sweep.compiled.block_size import pick
-from jopt.sweep.compiled.program import Program
-from jopt.sweep.surroundings import surroundings
-from jopt.tasks.digits import digits
-from jopt.tasks.mnist import mnist
-from jopt.tasks.text import text
+from jopt.sweep.engine import _memory as memory, pick
+from jopt.sweep.engine._program import Program
+from jopt.sweep.store import surroundings
+from jopt.tasks import digits, mnist, text
 
 MODELS = {"digits": digits, "mnist": mnist, "text": text}
 SMALL = {

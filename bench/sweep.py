@@ -31,9 +31,9 @@ from record import keep, question
 import jopt
 from jopt import sweep
 from jopt.cli import named
-from jopt.sweep.compiled.block import evaluate
-from jopt.sweep.plan import Plan
-from jopt.sweep.surroundings import surroundings
+from jopt.sweep._plan import Plan
+from jopt.sweep.engine import evaluate
+from jopt.sweep.store import surroundings
 
 
 class Work:

@@ -19,14 +19,13 @@ from rich.console import Console
 import jopt
 from jopt import sweep
 from jopt.cli.display import Display
-from jopt.sweep.compiled import memory
-from jopt.sweep.compiled.lanes import Lanes
-from jopt.sweep.compiled.program import Program
-from jopt.sweep.engine import Engine
-from jopt.sweep.plan import Plan, base_key
-from jopt.sweep.surroundings import surroundings
-from jopt.sweep.trial import stack
-from jopt.tasks.digits import digits
+from jopt.sweep._loop import Engine
+from jopt.sweep._plan import Plan, base_key
+from jopt.sweep._trial import stack
+from jopt.sweep.engine import Lanes, _memory as memory
+from jopt.sweep.engine._program import Program
+from jopt.sweep.store import surroundings
+from jopt.tasks import digits
 
 KILO = 1 if sys.platform == "darwin" else 1024  # what ru_maxrss counts in
 

@@ -11,10 +11,10 @@ from turns import steps
 
 import jopt
 from jopt import sweep
-from jopt.sweep.compiled.lanes import Lanes
-from jopt.sweep.compiled.program import Program
-from jopt.sweep.plan import CALL, Plan, base_key
-from jopt.sweep.trial import stack
+from jopt.sweep._plan import CALL, Plan, base_key
+from jopt.sweep._trial import stack
+from jopt.sweep.engine import Lanes
+from jopt.sweep.engine._program import Program
 
 TURN = 16  # trials, at least
 

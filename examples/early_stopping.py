@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 import jopt
-from jopt import sweep
-from jopt.tasks.digits import digits
+from jopt import studies, sweep
+from jopt.tasks import digits
 
 directory = Path(tempfile.mkdtemp()) / "early-stopping"
 
@@ -35,5 +35,5 @@ print(result.best)
 again = sweep.resume(directory, digits())  # here there was nothing left to do
 assert again.best == result.best
 
-print(sweep.combine(digits(), result, k=3))
+print(studies.combine(digits(), result, k=3))
 result.save(directory, keep=3)  # report.html, trials.csv, best/1 ... best/3

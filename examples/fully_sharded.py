@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import AxisType, PartitionSpec as P
 
 import jopt
-from jopt.tasks.text import VOCABULARY, text
+from jopt.tasks import VOCABULARY, text
 
 jax.config.update("jax_num_cpu_devices", 8)  # without GPUs: of the host's cores
 jax.config.update("jax_cpu_enable_async_dispatch", False)  # they share its threads

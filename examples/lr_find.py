@@ -1,11 +1,11 @@
 """Suggest a learning rate from a few steps with many, and check it in a longer run."""
 
 import jopt
-from jopt import sweep
-from jopt.tasks.digits import digits
+from jopt import studies, sweep
+from jopt.tasks import digits
 
 task = digits()
-found = sweep.lr_range(task, jopt.adamw, low=1e-5, high=1.0, rates=26, steps=50)
+found = studies.lr_range(task, jopt.adamw, low=1e-5, high=1.0, rates=26, steps=50)
 assert found.suggestion is not None, found.rule
 print(f"suggested: {found.suggestion:.2g}. {found.rule}")
 print(f"diverges from: {found.edge}; by rule: {found.suggestions}")

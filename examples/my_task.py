@@ -7,7 +7,7 @@ import numpy as np
 from flax import linen
 from sklearn.datasets import load_wine
 
-from jopt.tasks.classification import linen_classifier
+from jopt.tasks import linen_classifier
 
 
 class Network(linen.Module):

@@ -4,7 +4,7 @@ import numpy as np
 
 import jopt
 from jopt import sweep
-from jopt.tasks.digits import digits
+from jopt.tasks import digits
 
 rates = np.geomspace(1e-4, 1e-1, 16)
 population = sweep.PopulationBasedTraining(

@@ -4,7 +4,7 @@ import numpy as np
 
 import jopt
 from jopt import sweep
-from jopt.tasks.digits import digits
+from jopt.tasks import digits
 
 STEPS = 300
 

@@ -1,6 +1,19 @@
 """The names of `optax.contrib`, which are names of jopt itself too."""
 
-from jopt._from_optax import CONTRIB as _CONTRIB, late as _late
+from jopt.core import late as _late
+from jopt.interop import (
+    CONTRIB as _CONTRIB,
+    acprop as acprop,
+    differentially_private_aggregate as differentially_private_aggregate,
+    dpsgd as dpsgd,
+    from_optax as _from_optax,
+    galore as galore,
+    hutchinson_estimator_diag_hessian as hutchinson_estimator_diag_hessian,
+    scale_by_acprop as scale_by_acprop,
+    scale_by_galore as scale_by_galore,
+    sophia as sophia,
+    split_real_and_imaginary as split_real_and_imaginary,
+)
 from jopt.optimizers import (
     COCOBState as COCOBState,
     DAdaptAdamWState as DAdaptAdamWState,
@@ -44,20 +57,11 @@ from jopt.wrappers import (
     NormalizeState as NormalizeState,
     SAMState as SAMState,
     ScheduleFreeState as ScheduleFreeState,
-    acprop as acprop,
-    differentially_private_aggregate as differentially_private_aggregate,
-    dpsgd as dpsgd,
-    galore as galore,
-    hutchinson_estimator_diag_hessian as hutchinson_estimator_diag_hessian,
     mechanize as mechanize,
     normalize as normalize,
     sam as sam,
-    scale_by_acprop as scale_by_acprop,
-    scale_by_galore as scale_by_galore,
     schedule_free as schedule_free,
     schedule_free_eval_params as schedule_free_eval_params,
-    sophia as sophia,
-    split_real_and_imaginary as split_real_and_imaginary,
 )
 
-__getattr__, __dir__ = _late(__name__, _CONTRIB)
+__getattr__, __dir__ = _late(__name__, _CONTRIB, _from_optax)

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress as Bar, TaskProgressColumn, TextColumn
 from rich.table import Table
 
-from jopt.sweep import Progress, SweepResult, Task, combine
-from jopt.sweep.trial import column_of
+from jopt.studies import combine
+from jopt.sweep import Progress, SweepResult, Task, column_of
 
 EVERY = 0.5  # seconds from one picture of the progress to the next at least
 METRICS = {

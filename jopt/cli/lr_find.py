@@ -12,7 +12,7 @@ from jopt.cli.signals import INTERRUPTED
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from jopt.sweep.rates.result import LearningRateRange
+    from jopt.studies import LearningRateRange
 
 DESCRIPTION = """\
 Train with many constant learning rates and a few seeds for a few steps, all in one
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
     # Here and not above: `jopt lr-find --help` waits for none of these.
     from jopt.cli import display, named, output
-    from jopt.sweep.rates.range_test import lr_range
+    from jopt.studies import lr_range
 
     task = named.task(options.task)
     factory, given = named.optimizer(options.optimizer), settings(options.set)
@@ -128,7 +128,7 @@ def run(options: argparse.Namespace) -> int:
 def settings(texts: list[str]) -> dict[str, Any]:
     """Return the hyperparameters that `--set` gives, one value each."""
     from jopt.cli.values import values
-    from jopt.sweep.rates.range_test import lr_range
+    from jopt.studies import lr_range
 
     found: dict[str, Any] = {}
     options = inspect.signature(lr_range).parameters
@@ -149,7 +149,7 @@ def settings(texts: list[str]) -> dict[str, Any]:
         if name in options:
             raise ValueError(
                 f"--set got {name}, which is an option of lr-find itself; for a "
-                f"hyperparameter of that name use Python's sweep.lr_range."
+                f"hyperparameter of that name use Python's studies.lr_range."
             )
         found[name] = several[0]
     return found

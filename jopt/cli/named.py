@@ -10,16 +10,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jopt import optimizers
-from jopt._doors import close_match
+from jopt import optimizers, tasks
+from jopt.core import close_match
+from jopt.interop import lift
 from jopt.sweep import Task
-from jopt.wrappers import lift
 
 BUILT_IN = {
-    "digits": ("jopt.tasks.digits", "digits"),
-    "mnist": ("jopt.tasks.mnist", "mnist"),
-    "mnist-nnx": ("jopt.tasks.mnist", "mnist_nnx"),
-    "text": ("jopt.tasks.text", "text"),
+    "digits": "digits",
+    "mnist": "mnist",
+    "mnist-nnx": "mnist_nnx",
+    "text": "text",
 }
 
 
@@ -46,9 +46,8 @@ def task_maker(name: str) -> Callable[..., Any]:
     thing.
     """
     if name in BUILT_IN:
-        module, attribute = BUILT_IN[name]
         try:
-            return getattr(importlib.import_module(module), attribute)
+            return getattr(tasks, BUILT_IN[name])
         except ModuleNotFoundError as error:
             raise ImportError(
                 f"The task {name} needs the package {error.name}, which is not "

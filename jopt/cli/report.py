@@ -37,7 +37,7 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
     # Here and not above: `jopt report --help` waits for none of these.
-    from jopt.sweep import report
+    from jopt import report
 
     record = report.Record.load(options.directory)
     path = options.out or options.directory / "report.html"

@@ -4,8 +4,8 @@ import dataclasses
 from typing import Any
 
 from jopt import sweep
-from jopt._doors import close_match
 from jopt.cli.values import distribution, values
+from jopt.core import close_match
 
 PRUNERS = {
     "halving": sweep.SuccessiveHalving,

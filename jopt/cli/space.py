@@ -9,7 +9,7 @@ from typing import Any
 from jopt import sweep
 from jopt.cli import named, rules
 from jopt.cli.values import distribution, numbers, values
-from jopt.sweep.trial import check_names
+from jopt.sweep import check_names
 
 
 def trials(options: argparse.Namespace) -> tuple[sweep.Task, list[sweep.Trial]]:

@@ -200,9 +200,9 @@ def _finish(
     try:
         files = result.save(directory, keep=options.keep)
         if options.tensorboard:
-            from jopt.integrations import tensorboard
+            from jopt.interop import write_tensorboard
 
-            tensorboard.write(result, directory / "tensorboard")
+            write_tensorboard(result, directory / "tensorboard")
             files.append(directory / "tensorboard")
     except OSError as error:
         print(f"jopt: {directory} could not be written: {error}.", file=sys.stderr)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jopt.sweep.space.names import Choice, Integers, LogInt, LogUniform, Uniform
+from jopt.sweep.space import Choice, Integers, LogInt, LogUniform, Uniform
 
 
 def values(text: str, what: str) -> list[float] | list[int] | list[bool] | list[str]:

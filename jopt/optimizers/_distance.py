@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jopt._numbers import quotient
+from jopt.core import quotient
 
 
 def farther(d: jax.Array, numerator: jax.Array, denominator: jax.Array) -> jax.Array:

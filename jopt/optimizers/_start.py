@@ -2,8 +2,7 @@
 
 import jax
 
-from jopt._leaves import global_norm, map_leaves
-from jopt._pytree import PyTree
+from jopt.core import PyTree, global_norm, map_leaves
 
 STEP = "the parameters, whose distance from their start is the step"
 

@@ -9,9 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jopt._matrices import along, gram, solved, unfolded
-from jopt._numbers import abs_sq
-from jopt._pytree import Number
+from jopt.core import Number, abs_sq, along, gram, solved, unfolded
 
 Saving = Literal["one_diag", "smart_one_diag", "all_diag"]
 Factors = Sequence[jax.Array]  # one for each axis: [d, d] upper triangular, or [d]

@@ -2,8 +2,7 @@
 
 import jax.numpy as jnp
 
-from jopt._numbers import as_number, root
-from jopt._steps import Way, way
+from jopt.core import Way, as_number, root, way
 
 
 def half_cosine(straight):

@@ -1,11 +1,58 @@
 """The built-in tasks: real data and a Flax model each.
 
 The data comes inside packages (`pip install 'jopt[tasks]'`), or with Python itself
-(`text`); nothing is downloaded. Each task is a module of its own, so that it needs its
-own package alone:
+(`text`); nothing is downloaded. A task's package is imported when the task is first
+used:
 
-    from jopt.tasks.digits import digits
+    from jopt.tasks import digits
 
 Sizes of the model are arguments (`digits(width=128)`), and equal calls give the same
 object, so that a sweep over sizes groups the trials that share a program.
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from jopt.core import late
+
+if TYPE_CHECKING:
+    from jopt.tasks._classification import linen_classifier, nnx_classifier
+    from jopt.tasks._convolution import convolve, max_pool
+    from jopt.tasks._data import split
+    from jopt.tasks._digits import MLP, digits
+    from jopt.tasks._mnist import LinenCNN, NnxCNN, mnist, mnist_nnx
+    from jopt.tasks._text import VOCABULARY, Transformer, text
+
+__all__ = [
+    "MLP",
+    "VOCABULARY",
+    "LinenCNN",
+    "NnxCNN",
+    "Transformer",
+    "convolve",
+    "digits",
+    "linen_classifier",
+    "max_pool",
+    "mnist",
+    "mnist_nnx",
+    "nnx_classifier",
+    "split",
+    "text",
+]
+
+_FILES = {
+    "_classification": ("linen_classifier", "nnx_classifier"),
+    "_convolution": ("convolve", "max_pool"),
+    "_data": ("split",),
+    "_digits": ("MLP", "digits"),
+    "_mnist": ("LinenCNN", "NnxCNN", "mnist", "mnist_nnx"),
+    "_text": ("VOCABULARY", "Transformer", "text"),
+}
+
+
+def _find(name: str) -> Any:
+    file = next(file for file, names in _FILES.items() if name in names)
+    return getattr(importlib.import_module(f"{__name__}.{file}"), name)
+
+
+__getattr__, __dir__ = late(__name__, __all__, _find)

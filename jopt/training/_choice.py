@@ -7,9 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jopt._leaves import stored
-from jopt._numbers import dtype_of
-from jopt._pytree import PyTree
+from jopt.core import PyTree, dtype_of, stored
 
 
 def chosen(flag: jax.Array, new: PyTree, old: PyTree) -> PyTree:

@@ -7,9 +7,7 @@ import jax
 from jax.lax import optimization_barrier, with_sharding_constraint
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jopt._buckets import Buckets, pack_like, unpack
-from jopt._leaves import global_norm
-from jopt._pytree import PyTree
+from jopt.core import Buckets, PyTree, global_norm, pack_like, unpack
 from jopt.training._folded import norm_of
 
 

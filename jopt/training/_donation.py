@@ -9,10 +9,8 @@ import jax
 from jax.core import Tracer
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from jopt._core import check_arrays
-from jopt._doors import shown
-from jopt._pytree import PyTree
-from jopt.training.memory import bytes_of
+from jopt.core import PyTree, check_arrays, shown
+from jopt.training._memory import bytes_of
 
 _GONE = (
     "train_step: the state was given to a step before, which put the new state into "

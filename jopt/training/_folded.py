@@ -6,11 +6,7 @@ from collections.abc import Hashable
 import jax
 import jax.numpy as jnp
 
-from jopt._chain import Chain
-from jopt._core import GradientTransformation
-from jopt._leaves import global_norm
-from jopt._numbers import shrink
-from jopt._pytree import PyTree
+from jopt.core import Chain, GradientTransformation, PyTree, global_norm, shrink
 from jopt.transforms import ClipByGlobalNorm, identity
 
 

@@ -17,9 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from jopt._doors import checked
-from jopt._notes import name_of, noted
-from jopt._pytree import PyTree
+from jopt.core import PyTree, checked, name_of, noted
 
 Model: TypeAlias = Any
 Loss: TypeAlias = Callable[[PyTree, PyTree, PyTree, Any], tuple[Any, PyTree]]

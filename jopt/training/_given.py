@@ -7,13 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from jopt._core import Transformation
-from jopt._doors import check_kind, shown
-from jopt._kinds import Key
-from jopt._numbers import dtype_of
-from jopt._pytree import PyTree
-from jopt.training.loss_scale import LossScale
-from jopt.training.precision import Precision
+from jopt.core import Key, PyTree, Transformation, check_kind, dtype_of, shown
+from jopt.training._loss_scale import LossScale
+from jopt.training._precision import Precision
 
 
 def check_options(

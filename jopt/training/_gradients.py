@@ -8,13 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from jopt._core import GradientTransformation
-from jopt._doors import shown
-from jopt._kinds import is_array
-from jopt._leaves import full_like, global_norm, map_leaves
-from jopt._notes import name_of, noted
-from jopt._numbers import abs_sq, wide
-from jopt._pytree import PyTree
+from jopt.core import (
+    GradientTransformation,
+    PyTree,
+    abs_sq,
+    full_like,
+    global_norm,
+    is_array,
+    map_leaves,
+    name_of,
+    noted,
+    shown,
+    wide,
+)
 from jopt.training._choice import chosen, model_state_after
 from jopt.training._division import Division, Undivided
 from jopt.training._forms import Loss

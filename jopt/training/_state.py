@@ -8,16 +8,25 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jopt._buckets import MOST, check_like, laid_out, pack, unpack
-from jopt._core import GradientTransformation, as_transformation
-from jopt._numbers import dtype_of
-from jopt._pytree import PyTree, pytree, static
-from jopt._serial import tell_flax
+from jopt.core import (
+    MOST,
+    GradientTransformation,
+    PyTree,
+    as_transformation,
+    check_like,
+    dtype_of,
+    laid_out,
+    made_of_numbers,
+    pack,
+    pytree,
+    static,
+    tell_flax,
+    unpack,
+)
 from jopt.training._forms import Form, Plain, form_of
 from jopt.training._given import check_options, check_params
-from jopt.training.loss_scale import LossScale
-from jopt.training.precision import Precision
-from jopt.wrappers._copies import made_of_numbers
+from jopt.training._loss_scale import LossScale
+from jopt.training._precision import Precision
 
 Constant: TypeAlias = tuple[Any, Any]
 

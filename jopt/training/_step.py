@@ -9,14 +9,21 @@ from typing import Annotated, Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jopt._buckets import unpack
-from jopt._core import Transformation
-from jopt._doors import checked
-from jopt._hyperparameters import hyperparameters
-from jopt._kinds import Kind, Params, State, is_count
-from jopt._leaves import apply_updates, map_leaves
-from jopt._numbers import increment, wide
-from jopt._pytree import PyTree
+from jopt.core import (
+    Kind,
+    Params,
+    PyTree,
+    State,
+    Transformation,
+    apply_updates,
+    checked,
+    hyperparameters,
+    increment,
+    is_count,
+    map_leaves,
+    unpack,
+    wide,
+)
 from jopt.training._choice import chosen, model_state_after, taken
 from jopt.training._division import Division, Undivided
 from jopt.training._donation import Donating

@@ -2,122 +2,187 @@
 
 from typing import Any
 
-from jopt._chain import chain as chain, named_chain as named_chain
-from jopt._from_optax import late as _late
-from jopt.transforms.apply_every import (
-    ApplyEvery as ApplyEvery,
-    ApplyEveryState as ApplyEveryState,
-    apply_every as apply_every,
+from jopt.core import late as late
+from jopt.transforms._apply_every import ApplyEvery, ApplyEveryState, apply_every
+from jopt.transforms._averaging import incremental_update, periodic_update
+from jopt.transforms._block_clipping import (
+    AdaptiveGradClip,
+    AdaptiveGradClipState,
+    ClipByBlockRms,
+    adaptive_grad_clip,
+    clip_by_block_rms,
+    unitwise_clip,
+    unitwise_norm,
 )
-from jopt.transforms.averaging import (
-    incremental_update as incremental_update,
-    periodic_update as periodic_update,
+from jopt.transforms._clipping import (
+    Clip,
+    ClipByGlobalNorm,
+    ClipByGlobalNormState,
+    ClipState,
+    clip,
+    clip_by_global_norm,
 )
-from jopt.transforms.block_clipping import (
-    AdaptiveGradClip as AdaptiveGradClip,
-    AdaptiveGradClipState as AdaptiveGradClipState,
-    ClipByBlockRms as ClipByBlockRms,
-    adaptive_grad_clip as adaptive_grad_clip,
-    clip_by_block_rms as clip_by_block_rms,
-    unitwise_clip as unitwise_clip,
-    unitwise_norm as unitwise_norm,
+from jopt.transforms._constraints import (
+    KeepParamsNonnegative,
+    NonNegativeParamsState,
+    ZeroNans,
+    ZeroNansState,
+    keep_params_nonnegative,
+    zero_nans,
 )
-from jopt.transforms.clipping import (
-    Clip as Clip,
-    ClipByGlobalNorm as ClipByGlobalNorm,
-    ClipByGlobalNormState as ClipByGlobalNormState,
-    ClipState as ClipState,
-    clip as clip,
-    clip_by_global_norm as clip_by_global_norm,
+from jopt.transforms._decay import (
+    AddDecayedWeights,
+    AddDecayedWeightsState,
+    WeightDecaySchedule,
+    add_decayed_weights,
 )
-from jopt.transforms.constraints import (
-    KeepParamsNonnegative as KeepParamsNonnegative,
-    NonNegativeParamsState as NonNegativeParamsState,
-    ZeroNans as ZeroNans,
-    ZeroNansState as ZeroNansState,
-    keep_params_nonnegative as keep_params_nonnegative,
-    zero_nans as zero_nans,
+from jopt.transforms._dimension_trees import (
+    Dimensions as Dimensions,
+    as_dimensions as as_dimensions,
+    matrices_of as matrices_of,
 )
-from jopt.transforms.decay import (
-    AddDecayedWeights as AddDecayedWeights,
-    AddDecayedWeightsState as AddDecayedWeightsState,
-    WeightDecaySchedule as WeightDecaySchedule,
-    add_decayed_weights as add_decayed_weights,
+from jopt.transforms._dimensions import MuonDimensionNumbers
+from jopt.transforms._momentum import Ema, EmaState, Trace, TraceState, ema, trace
+from jopt.transforms._newton_schulz import (
+    QUINTIC as QUINTIC,
+    Preconditioning as Preconditioning,
+    as_coefficients as as_coefficients,
 )
-from jopt.transforms.dimensions import MuonDimensionNumbers as MuonDimensionNumbers
-from jopt.transforms.momentum import (
-    Ema as Ema,
-    EmaState as EmaState,
-    Trace as Trace,
-    TraceState as TraceState,
-    ema as ema,
-    trace as trace,
+from jopt.transforms._noise import AddNoise, AddNoiseState, add_noise
+from jopt.transforms._norms import (
+    Centralize,
+    NormalizeByUpdateNorm,
+    ScaleByParamBlockNorm,
+    ScaleByParamBlockRms,
+    ScaleByTrustRatio,
+    ScaleByTrustRatioState,
+    centralize,
+    normalize_by_update_norm,
+    scale_by_param_block_norm,
+    scale_by_param_block_rms,
+    scale_by_trust_ratio,
 )
-from jopt.transforms.noise import (
-    AddNoise as AddNoise,
-    AddNoiseState as AddNoiseState,
-    add_noise as add_noise,
+from jopt.transforms._orthogonalize import Orthogonalize, orthogonalize
+from jopt.transforms._per_example import (
+    per_example_global_norm_clip,
+    per_example_layer_norm_clip,
 )
-from jopt.transforms.norms import (
-    Centralize as Centralize,
-    NormalizeByUpdateNorm as NormalizeByUpdateNorm,
-    ScaleByParamBlockNorm as ScaleByParamBlockNorm,
-    ScaleByParamBlockRms as ScaleByParamBlockRms,
-    ScaleByTrustRatio as ScaleByTrustRatio,
-    ScaleByTrustRatioState as ScaleByTrustRatioState,
-    centralize as centralize,
-    normalize_by_update_norm as normalize_by_update_norm,
-    scale_by_param_block_norm as scale_by_param_block_norm,
-    scale_by_param_block_rms as scale_by_param_block_rms,
-    scale_by_trust_ratio as scale_by_trust_ratio,
+from jopt.transforms._plateau import (
+    ReduceLROnPlateauState,
+    ReduceOnPlateau,
+    reduce_on_plateau,
 )
-from jopt.transforms.orthogonalize import (
-    Orthogonalize as Orthogonalize,
-    orthogonalize as orthogonalize,
+from jopt.transforms._projection import Project, project
+from jopt.transforms._proximal import (
+    AddL1Subgradient,
+    ProximalL1,
+    ProximalL1State,
+    add_l1_subgradient,
+    proximal_l1,
 )
-from jopt.transforms.per_example import (
-    per_example_global_norm_clip as per_example_global_norm_clip,
-    per_example_layer_norm_clip as per_example_layer_norm_clip,
+from jopt.transforms._rate import (
+    Scale,
+    ScaleByLearningRate,
+    ScaleBySchedule,
+    ScaleByScheduleState,
+    ScaleState,
+    scale,
+    scale_by_learning_rate,
+    scale_by_schedule,
 )
-from jopt.transforms.plateau import (
-    ReduceLROnPlateauState as ReduceLROnPlateauState,
-    ReduceOnPlateau as ReduceOnPlateau,
-    reduce_on_plateau as reduce_on_plateau,
+from jopt.transforms._shape import ScaleByShape, scale_by_shape
+from jopt.transforms._stateless import (
+    Stateless,
+    StatelessWithTreeMap,
+    stateless,
+    stateless_with_tree_map,
 )
-from jopt.transforms.projection import Project as Project, project as project
-from jopt.transforms.proximal import (
-    AddL1Subgradient as AddL1Subgradient,
-    ProximalL1 as ProximalL1,
-    ProximalL1State as ProximalL1State,
-    add_l1_subgradient as add_l1_subgradient,
-    proximal_l1 as proximal_l1,
-)
-from jopt.transforms.rate import (
-    Scale as Scale,
-    ScaleByLearningRate as ScaleByLearningRate,
-    ScaleBySchedule as ScaleBySchedule,
-    ScaleByScheduleState as ScaleByScheduleState,
-    ScaleState as ScaleState,
-    scale as scale,
-    scale_by_learning_rate as scale_by_learning_rate,
-    scale_by_schedule as scale_by_schedule,
-)
-from jopt.transforms.shape import (
-    ScaleByShape as ScaleByShape,
-    scale_by_shape as scale_by_shape,
-)
-from jopt.transforms.stateless import (
-    Stateless as Stateless,
-    StatelessWithTreeMap as StatelessWithTreeMap,
-    stateless as stateless,
-    stateless_with_tree_map as stateless_with_tree_map,
-)
-from jopt.transforms.trivial import (
-    Identity as Identity,
-    SetToZero as SetToZero,
-    identity as identity,
-    set_to_zero as set_to_zero,
-)
+from jopt.transforms._trivial import Identity, SetToZero, identity, set_to_zero
+
+__all__ = [
+    "AdaptiveGradClip",
+    "AdaptiveGradClipState",
+    "AddDecayedWeights",
+    "AddDecayedWeightsState",
+    "AddL1Subgradient",
+    "AddNoise",
+    "AddNoiseState",
+    "ApplyEvery",
+    "ApplyEveryState",
+    "Centralize",
+    "Clip",
+    "ClipByBlockRms",
+    "ClipByGlobalNorm",
+    "ClipByGlobalNormState",
+    "ClipState",
+    "Ema",
+    "EmaState",
+    "Identity",
+    "KeepParamsNonnegative",
+    "MuonDimensionNumbers",
+    "NonNegativeParamsState",
+    "NormalizeByUpdateNorm",
+    "Orthogonalize",
+    "Project",
+    "ProximalL1",
+    "ProximalL1State",
+    "ReduceLROnPlateauState",
+    "ReduceOnPlateau",
+    "Scale",
+    "ScaleByLearningRate",
+    "ScaleByParamBlockNorm",
+    "ScaleByParamBlockRms",
+    "ScaleBySchedule",
+    "ScaleByScheduleState",
+    "ScaleByShape",
+    "ScaleByTrustRatio",
+    "ScaleByTrustRatioState",
+    "ScaleState",
+    "SetToZero",
+    "Stateless",
+    "StatelessWithTreeMap",
+    "Trace",
+    "TraceState",
+    "WeightDecaySchedule",
+    "ZeroNans",
+    "ZeroNansState",
+    "adaptive_grad_clip",
+    "add_decayed_weights",
+    "add_l1_subgradient",
+    "add_noise",
+    "apply_every",
+    "centralize",
+    "clip",
+    "clip_by_block_rms",
+    "clip_by_global_norm",
+    "ema",
+    "identity",
+    "incremental_update",
+    "keep_params_nonnegative",
+    "normalize_by_update_norm",
+    "orthogonalize",
+    "per_example_global_norm_clip",
+    "per_example_layer_norm_clip",
+    "periodic_update",
+    "project",
+    "proximal_l1",
+    "reduce_on_plateau",
+    "scale",
+    "scale_by_learning_rate",
+    "scale_by_param_block_norm",
+    "scale_by_param_block_rms",
+    "scale_by_schedule",
+    "scale_by_shape",
+    "scale_by_trust_ratio",
+    "set_to_zero",
+    "stateless",
+    "stateless_with_tree_map",
+    "trace",
+    "unitwise_clip",
+    "unitwise_norm",
+    "zero_nans",
+]
+
 
 # optax has these names in `optax.transforms`; jopt's are in a higher room.
 _HIGHER = (
@@ -155,4 +220,4 @@ def _find(name: str) -> Any:
     return getattr(jopt, name)
 
 
-__getattr__, __dir__ = _late(__name__, _HIGHER, _find)
+__getattr__, __dir__ = late(__name__, _HIGHER, _find)

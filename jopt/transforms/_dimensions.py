@@ -1,98 +1,60 @@
-"""Dimension numbers for each leaf of the params, as a static value."""
+"""Which axes of a weight are the rows and the columns of a matrix."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import jax
-from jax.tree_util import keystr, tree_leaves_with_path
-
-from jopt._labels import Labels, Words, named
-from jopt._pytree import PyTree
-from jopt.transforms.dimensions import MuonDimensionNumbers
-
-NO_MATRIX = "no matrix"  # a label, as None has no place in a tree
+from jopt.core import checked_class
 
 
-class Dimensions(Labels):
-    """`MuonDimensionNumbers`, or None, for each leaf: a tree, or a function of params.
-
-    Given None, a leaf of two axes is a matrix, and others are none.
-    """
-
-    noun, tree = "MuonDimensionNumbers or None", "The tree of dimension numbers"
-
-    def __init__(self, given: Any = None):
-        given = _of_two_axes if given is None else given
-        super().__init__(_Labelled(given) if callable(given) else _labelled(given))
-
-    def checked(self, words: Words, label: Any) -> Any:
-        if label == NO_MATRIX or isinstance(label, MuonDimensionNumbers):
-            return label
-        raise TypeError(
-            f"Dimensions: at {named(words)} there must be MuonDimensionNumbers, or "
-            f"None where there is no matrix, got {label!r}."
-        )
-
-    def groups(self, params: PyTree) -> PyTree:
-        """Return a tree like `params`: "muon" where there is a matrix, else "adam"."""
-        nodes, structure = self.on(params).nodes(params)
-        return structure.unflatten(
-            node if label is None else "adam" if label == NO_MATRIX else "muon"
-            for label, node in nodes
-        )
-
-
-def as_dimensions(given: Any) -> Dimensions | None:
-    """Return the numbers as a static value; None, all leaves of two axes, as it is."""
-    return given if given is None else Dimensions(given)
-
-
-def matrices_of(self: Any, updates: PyTree) -> list[MuonDimensionNumbers]:
-    """Return `self.weight_dimension_numbers` for each leaf.
-
-    Raises a ValueError that names `self` and the leaf if one is no matrix.
-    """
-    found = Dimensions(self.weight_dimension_numbers).leaves(updates)
-    for label, (path, leaf) in zip(found, tree_leaves_with_path(updates), strict=True):
-        if label == NO_MATRIX:
-            raise ValueError(
-                f"{type(self).__name__}: updates{keystr(path)} of shape {leaf.shape} "
-                "is no matrix; give it MuonDimensionNumbers, or keep it out with "
-                "jopt.partition, as jopt.muon does."
-            )
-    return found
-
-
-def _of_two_axes(path: str, leaf: Any) -> MuonDimensionNumbers | None:
-    return MuonDimensionNumbers() if len(leaf.shape) == 2 else None
-
-
-def _labelled(tree: PyTree) -> PyTree:
-    return jax.tree.map(_label, tree, is_leaf=_is_label)
-
-
-def _label(leaf: Any) -> Any:
-    if leaf is None:
-        return NO_MATRIX
-    if _is_label(leaf):
-        return MuonDimensionNumbers(leaf.reduction_axis, leaf.output_axis)
-    return leaf
-
-
-def _is_label(leaf: Any) -> bool:
-    return leaf is None or hasattr(leaf, "reduction_axis")  # optax's are tuples
-
-
+@checked_class
 @dataclass(frozen=True)
-class _Labelled:
-    """A function of the params that says None where there is no matrix."""
+class MuonDimensionNumbers:
+    """Which axes of a weight are the rows and the columns of a matrix.
 
-    function: Callable[..., Any]
+    reduction_axis: the inputs, summed over in a product with the weight; output_axis:
+    the outputs, one a neuron. Each is an axis or several, negative ones from the end.
+    All other axes count matrices, each of which is orthogonalized by itself.
 
-    @property
-    def __wrapped__(self) -> Callable[..., Any]:
-        return self.function  # whose arguments are the ones that count
+    The default is of `x @ w`, as in JAX; PyTorch's weights have it the other way round.
+    """
 
-    def __call__(self, *args: Any) -> PyTree:
-        return _labelled(self.function(*args))
+    reduction_axis: int | Sequence[int] = 0
+    output_axis: int | Sequence[int] = 1
+
+    def __post_init__(self):
+        for name in ("reduction_axis", "output_axis"):
+            axes = getattr(self, name)
+            axes = axes if isinstance(axes, int) else tuple(axes)
+            object.__setattr__(self, name, axes)
+
+    def axes(self, shape: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+        """Return the axes of `shape` that are others, reduction and output.
+
+        Raises a ValueError if there is no such axis, or one is both.
+        """
+        rank = len(shape)
+        pair = [
+            (axes,) if isinstance(axes, int) else tuple(axes)
+            for axes in (self.reduction_axis, self.output_axis)
+        ]
+        both = [axis % rank for axes in pair for axis in axes if -rank <= axis < rank]
+        if len(set(both)) < sum(map(len, pair)) or not all(pair):
+            raise ValueError(
+                f"MuonDimensionNumbers: reduction_axis and output_axis must be axes of "
+                f"the shape {tuple(shape)}, at least one each and none twice, got "
+                f"{self.reduction_axis} and {self.output_axis}."
+            )
+        others = tuple(axis for axis in range(rank) if axis not in both)
+        return others, tuple(both[: len(pair[0])]), tuple(both[len(pair[0]) :])
+
+    def fans(self, shape: Sequence[int]) -> tuple[int, int]:
+        """Return how many inputs and outputs a weight of this shape has."""
+        _, reduction, output = self.axes(shape)
+        inputs, outputs = (math.prod(shape[i] for i in a) for a in (reduction, output))
+        return inputs, outputs
+
+    def width_scale(self, shape: Sequence[int]) -> float:
+        """Return Jordan's factor, with which one learning rate serves all widths."""
+        inputs, outputs = self.fans(shape)
+        return max(1.0, outputs / max(1, inputs)) ** 0.5

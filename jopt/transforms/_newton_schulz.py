@@ -7,10 +7,16 @@ from typing import Any, Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jopt._doors import refusal, refused
-from jopt._kinds import DType
-from jopt._numbers import abs_sq, as_number, root, wide_dtype
-from jopt._pytree import Number
+from jopt.core import (
+    DType,
+    Number,
+    abs_sq,
+    as_number,
+    refusal,
+    refused,
+    root,
+    wide_dtype,
+)
 
 Preconditioning: TypeAlias = Literal["frobenius", "spectral", "aol", "schatten"]
 Row: TypeAlias = tuple[Any, Any, Any]

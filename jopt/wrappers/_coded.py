@@ -10,10 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from jopt._explicit import divided, gathered, spec_of
-from jopt._kinds import DType
-from jopt._numbers import wide
-from jopt._pytree import PyTree, pytree, static
+from jopt.core import DType, PyTree, divided, gathered, pytree, spec_of, static, wide
 from jopt.wrappers._codes import Code
 
 _PLACES = np.array([[[0], [4]]], np.uint8)

@@ -7,10 +7,7 @@ from typing import Annotated, Any, NamedTuple, TypeAlias
 import jax
 import numpy as np
 
-from jopt._core import GradientTransformation
-from jopt._doors import close_match, shown
-from jopt._kinds import Kind
-from jopt.schedules import Schedule
+from jopt.core import GradientTransformation, Kind, Schedule, close_match, shown
 
 
 def _is_factory(value: Any) -> bool:

@@ -8,8 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jopt._numbers import as_number
-from jopt._pytree import pytree, static
+from jopt.core import as_number, pytree, static
 
 
 @pytree

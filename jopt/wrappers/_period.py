@@ -6,9 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt._kinds import Kind, is_number
-from jopt._pytree import pytree, static
-from jopt.schedules import ScalarOrSchedule, Schedule, as_schedule, value_at
+from jopt.core import (
+    Kind,
+    ScalarOrSchedule,
+    Schedule,
+    as_schedule,
+    is_number,
+    pytree,
+    static,
+    value_at,
+)
 
 
 @pytree

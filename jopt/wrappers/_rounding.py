@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jopt._numbers import dtype_of, wide, wide_dtype
+from jopt.core import dtype_of, wide, wide_dtype
 
 LEAST = 2.0**-126
 """The least number that no processor takes for zero."""

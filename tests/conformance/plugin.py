@@ -23,7 +23,7 @@ import jopt
 # The modules through which optax's tests reach what they test.
 ROOMS = ("optax._src", "optax.transforms", "optax.schedules", "optax.contrib")
 
-LIFTED = ("jopt.wrappers.lbfgs", "jopt.wrappers.lifted")
+LIFTED = ("jopt.interop._lbfgs", "jopt.interop._lifted")
 
 
 def substitute() -> dict[str, Any]:

@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jopt._pytree import check
-from jopt.sweep.reports import Reports
-from jopt.sweep.space.distribution import is_integer, is_number
+from jopt.core import check, is_integer, is_real
+from jopt.sweep.pruners._observations import Reports
 
 
 class Rung(NamedTuple):
@@ -90,7 +89,7 @@ def check_numbers(self: Pruner, *fields: str) -> None:
     """Raise a ValueError in a sentence unless the fields are numbers."""
     for field in fields:
         value = getattr(self, field)
-        if not is_number(value):
+        if not is_real(value):
             title = type(self).__name__
             raise ValueError(f"{title}: {field} must be a number, got {value!r}.")
 

@@ -1,1 +1,37 @@
-"""What settings are drawn from, and how."""
+"""Where the values of hyperparameters are from: distributions and samplers."""
+
+from jopt.sweep.space._distribution import Distribution, is_several
+from jopt.sweep.space._names import (
+    Choice,
+    Integers,
+    LogInt,
+    LogUniform,
+    Uniform,
+    choice,
+    integers,
+    log_int,
+    log_uniform,
+    uniform,
+)
+from jopt.sweep.space._samplers import Halton, LatinHypercube, Random, Sampler, Sobol
+
+__all__ = [
+    "Choice",
+    "Distribution",
+    "Halton",
+    "Integers",
+    "LatinHypercube",
+    "LogInt",
+    "LogUniform",
+    "Random",
+    "Sampler",
+    "Sobol",
+    "Uniform",
+    "choice",
+    "integers",
+    "is_real",
+    "is_several",
+    "log_int",
+    "log_uniform",
+    "uniform",
+]

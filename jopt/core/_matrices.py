@@ -1,0 +1,154 @@
+"""Matrices that act on the axes of one array: products, eigenbases, powers."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.custom_batching import custom_vmap
+
+from jopt.core._pytree import Number
+
+
+def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of matrices that `vmap` maps by a loop on a CPU.
+
+    jaxlib before 0.11.2 hands a batch of matrices to the pool of threads that it runs
+    on, and waits: as many such calls at once as the pool has threads wait for ever, of
+    one program or of several. A call of one matrix is its caller's thread's alone.
+    Other devices take the batch at once.
+
+    Its derivatives are none of reverse mode.
+    """
+    alone = custom_vmap(function)
+
+    @alone.def_vmap
+    def mapped(size: int, batched: list[bool], *matrices: jax.Array) -> Any:
+        stacks = [
+            x if there else jnp.broadcast_to(x, (size, *x.shape))
+            for x, there in zip(matrices, batched, strict=True)
+        ]
+        made = lax.platform_dependent(
+            *stacks,
+            cpu=lambda *xs: lax.map(lambda x: alone(*x), xs),
+            default=jax.vmap(function),
+        )
+        return made, jax.tree.map(lambda _: True, made)
+
+    return alone
+
+
+_eigh = one_by_one(lambda matrix: tuple(jnp.linalg.eigh(matrix)))
+_orthogonal = one_by_one(lambda matrix: jnp.linalg.qr(matrix)[0])
+_backward = one_by_one(lambda u, y: jax.scipy.linalg.solve_triangular(u, y))
+_forward = one_by_one(lambda u, y: jax.scipy.linalg.solve_triangular(u, y, trans=1))
+
+
+def solved(factor: jax.Array, rows: jax.Array) -> jax.Array:
+    """Return the x with `factor.T @ x = rows`, for an upper triangular factor."""
+    upper = jnp.triu(factor)
+    return lax.custom_linear_solve(
+        lambda x: upper.T @ x,
+        rows,
+        solve=lambda _, y: _forward(factor, y),
+        transpose_solve=lambda _, y: _backward(factor, y),
+    )
+
+
+def gram(x: jax.Array, axis: int) -> jax.Array:
+    """Return the inner products of the slices of `x` along `axis`, a square matrix."""
+    rows = unfolded(x, axis)
+    return rows @ rows.T
+
+
+def unfolded(x: jax.Array, axis: int) -> jax.Array:
+    """Return `x` as a matrix, whose rows are its slices along `axis`."""
+    rest = x.size // max(1, x.shape[axis])
+    return jnp.moveaxis(x, axis, 0).reshape(x.shape[axis], rest)
+
+
+def along(
+    x: jax.Array, matrix: jax.Array, axis: int, *, turned: bool = False
+) -> jax.Array:
+    """Multiply `x` along `axis` by `matrix`, or by its transpose if `turned`."""
+    columns = jnp.tensordot(x, matrix, ((axis,), (0 if turned else 1,)))
+    return jnp.moveaxis(columns, -1, axis)
+
+
+def along_axes(
+    x: jax.Array,
+    matrices: Iterable[jax.Array],
+    axes: Iterable[int],
+    *,
+    turned: bool = False,
+) -> jax.Array:
+    """Multiply `x` along each of `axes` by its matrix; see `along`."""
+    for matrix, axis in zip(matrices, axes, strict=True):
+        x = along(x, matrix, axis, turned=turned)
+    return x
+
+
+def eigenbasis(matrix: jax.Array) -> jax.Array:
+    """Return the eigenvectors of a symmetric matrix, the greatest eigenvalue's first.
+
+    They are constants to differentiation: where eigenvalues are equal they have no
+    derivative.
+    """
+    return _eigh(lax.stop_gradient(matrix))[1][:, ::-1]
+
+
+def refined_basis(matrix: jax.Array, basis: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Bring `basis` closer to the eigenbasis by one step of orthogonal iteration.
+
+    Returns the order of the old vectors by their Rayleigh quotients, the greatest
+    first, and the new basis in that order: `qr(matrix @ basis[:, order])`. Both are
+    constants to differentiation.
+    """
+    matrix, basis = lax.stop_gradient((matrix, basis))
+    product = matrix @ basis
+    order = jnp.argsort(jnp.sum(basis * product, axis=0), descending=True)
+    return order, _orthogonal(product[:, order])
+
+
+@jax.custom_jvp
+def inverse_power(matrix: jax.Array, power: Number, eps: Number) -> jax.Array:
+    """Return `(A + eps top I) ** -power`, where top is the greatest eigenvalue of A.
+
+    matrix: A, symmetric, at least 0; eigenvalues that rounding made negative count as
+    0. power, eps: above 0. Where A is 0, the identity. Eigenvalues may be equal: the
+    derivative is by divided differences, not through that of the eigenvectors.
+    """
+    values, basis, _ = _spectrum(matrix, eps)
+    return (basis * (values**-power)[None, :]) @ basis.T
+
+
+@inverse_power.defjvp
+def _(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    matrix, power, eps = primals
+    moved, moved_power, moved_eps = tangents
+    values, basis, top = _spectrum(matrix, eps)
+    powers = values**-power
+    inner = basis.T @ moved @ basis
+
+    # The divided difference of x ** -power at two eigenvalues, by the logarithm of
+    # their quotient: nothing cancels where they are close.
+    ratio = values[:, None] / values[None, :]
+    apart = ratio != 1
+    gap = jnp.where(apart, jnp.log(jnp.where(apart, ratio, 2)), 1)
+    quotient = jnp.where(apart, jnp.expm1(-power * gap) / jnp.expm1(gap), -power)
+    turned = quotient * (powers / values)[None, :] * inner
+
+    ridge = moved_eps * top + eps * inner[-1, -1]
+    raised = -powers * (power / values * ridge + jnp.log(values) * moved_power)
+    result = (basis * powers[None, :]) @ basis.T
+    return result, basis @ (turned + jnp.diag(raised)) @ basis.T
+
+
+def _spectrum(matrix: jax.Array, eps: Number) -> tuple[jax.Array, ...]:
+    """The eigenvalues of A + eps top I, or 1 where they underflow; a basis; top."""
+    values, basis = _eigh(matrix)
+    top = jnp.maximum(values[-1], 0)
+    seen = eps * top > jnp.finfo(matrix.dtype).tiny
+    values = jnp.where(seen, jnp.maximum(values, 0) + eps * top, 1)
+    return values, basis, jnp.where(seen, top, 0)

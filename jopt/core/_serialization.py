@@ -1,0 +1,66 @@
+"""jopt's trees as the state dicts that `flax.serialization` saves."""
+
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import all_leaves, keystr, tree_flatten_with_path
+
+from jopt.core._pytree import PyTree
+
+
+def tell_flax(kind: type) -> None:
+    """Let `flax.serialization` save trees of this class, if it is loaded.
+
+    It knows classes that were registered, dicts, lists and tuples; `import jopt` loads
+    no Flax, and whoever saves by it has loaded it.
+    """
+    flax = sys.modules.get("flax.serialization")
+    if flax is not None and not flax.is_serializable(kind):
+        flax.register_serialization_state(kind, state_dict, restored)
+
+
+def state_dict(tree: PyTree) -> Any:
+    """Return a tree as nested dicts of its arrays; keys become their words."""
+    if all_leaves([tree]):
+        return jax.random.key_data(tree) if _is_key(tree) else tree
+    return {name: state_dict(child) for name, child in _children(tree)[0].items()}
+
+
+def restored(tree: PyTree, saved: Any) -> PyTree:
+    """Return `tree` with what `state_dict` made of one like it.
+
+    Raises a ValueError if the names differ.
+    """
+    if all_leaves([tree]):
+        if _is_key(tree):
+            impl = jax.random.key_impl(tree)
+            return jax.random.wrap_key_data(jnp.asarray(saved), impl=impl)
+        return jnp.asarray(saved) if isinstance(tree, jax.Array) else saved
+    children, structure = _children(tree)
+    if children.keys() != saved.keys():
+        raise ValueError(
+            f"flax.serialization: {type(tree).__name__} has {_listed(children)}, but "
+            f"what was saved has {_listed(saved)}; restore into a state that was made "
+            "as the saved one was."
+        )
+    return structure.unflatten(
+        restored(child, saved[name]) for name, child in children.items()
+    )
+
+
+def _children(tree: PyTree) -> tuple[dict[str, Any], Any]:
+    """What is one level below, by name, and the structure of that level."""
+    below, structure = tree_flatten_with_path(tree, is_leaf=lambda x: x is not tree)
+    return {keystr(path, simple=True): child for path, child in below}, structure
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(names) or "nothing"
+
+
+def _is_key(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array) and jnp.issubdtype(
+        leaf.dtype, jax.dtypes.prng_key
+    )

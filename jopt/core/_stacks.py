@@ -1,0 +1,163 @@
+"""Leaves cut to blocks, and blocks of one shape stacked: one program a shape."""
+
+import functools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jopt.core._explicit_sharding import divided_like, gathered
+from jopt.core._leaves import leaves_like, stored
+from jopt.core._numbers import dtype_of, wide, wide_dtype
+from jopt.core._pytree import PyTree
+
+
+class Cut(NamedTuple):
+    """How one leaf is laid out and cut, and which axes of a block have a matrix."""
+
+    laid: tuple[int, ...]  # the leaf's shape, axes merged perhaps
+    block: tuple[int, ...]  # the shape of each of its blocks
+    axes: tuple[int, ...]  # those with a matrix
+
+
+def map_stacks(
+    rule: Callable[..., tuple[Any, ...]],
+    cut: Callable[[Any], Cut],
+    trees: Sequence[PyTree],
+    held: Sequence[dict[str, Any]],
+) -> tuple[Any, ...]:
+    """Apply `rule` to each block of the leaves of `trees`, all of one shape at once.
+
+    `rule(axes, *blocks, *kept)` gets a block of each tree in at least float32 and what
+    each of `held` keeps for it, and returns their successors in order. It is mapped by
+    `vmap` over the blocks of one shape, whatever leaves they are from, so that the
+    program grows with the number of shapes. Matrices are multiplied in full precision.
+    Leaves that an explicit mesh divides are gathered, and their successors divided.
+
+    Returns the trees, each leaf in its own dtype, and then what is held. Raises a
+    ValueError if that was made for other shapes.
+    """
+    first, structure = jax.tree.flatten(trees[0])
+    columns = [first, *(leaves_like(trees[0], tree) for tree in trees[1:])]
+    cuts = [cut(leaf) for leaf in first]
+    grown: list[list[Any]] = [[None] * len(first) for _ in trees]
+    kept: list[dict[str, Any]] = [{} for _ in held]
+    groups = _by_key(first, cuts)
+    if any(set(part) != set(groups) for part in held):
+        raise ValueError(
+            f"The state has matrices for {_listed(held[0])}, but the gradients are "
+            f"{_listed(groups)}; give gradients of the shapes of the params that init "
+            "was given."
+        )
+    for key, rows in groups.items():
+        stacks = [
+            jnp.concatenate([_blocks(gathered(wide(column[i])), cuts[i]) for i in rows])
+            for column in columns
+        ]
+        whole = jax.vmap(functools.partial(rule, cuts[rows[0]].axes))
+        with (
+            jax.numpy_dtype_promotion("standard"),
+            jax.default_matmul_precision("highest"),
+        ):
+            made = whole(*stacks, *(part[key] for part in held))
+        ends = np.cumsum([_count(cuts[i]) for i in rows]).tolist()
+        for leaves, column, stack in zip(grown, columns, made, strict=False):
+            for i, piece in zip(rows, jnp.split(stack, ends[:-1]), strict=True):
+                joined = _joined(piece, cuts[i]).reshape(np.shape(first[i]))
+                joined = joined.astype(dtype_of(column[i]))
+                leaves[i] = divided_like(joined, column[i])
+        for part, old, new in zip(kept, held, made[len(trees) :], strict=True):
+            part[key] = stored(new, old[key])
+    return *(structure.unflatten(leaves) for leaves in grown), *kept
+
+
+def hold(
+    make: Callable[[int, Cut, Any], Any], cut: Callable[[Any], Cut], params: PyTree
+) -> dict[str, Any]:
+    """Return what `make(n, cut, dtype)` makes for the n blocks of each shape."""
+    leaves = jax.tree.leaves(params)
+    cuts = [cut(leaf) for leaf in leaves]
+    return {
+        key: make(
+            sum(_count(cuts[i]) for i in rows),
+            cuts[rows[0]],
+            jnp.finfo(wide_dtype(leaves[rows[0]])).dtype,
+        )
+        for key, rows in _by_key(leaves, cuts).items()
+    }
+
+
+def identities(count: int, cut: Cut, dtype: Any) -> tuple[jax.Array, ...]:
+    """Return for each axis with a matrix `count` identities: a `make` for `hold`."""
+    sizes = [cut.block[axis] for axis in cut.axes]
+    return tuple(jnp.tile(jnp.eye(d, dtype=dtype), (count, 1, 1)) for d in sizes)
+
+
+def zeros(count: int, cut: Cut, dtype: Any) -> tuple[jax.Array, ...]:
+    """Return for each axis with a matrix `count` zeros: a `make` for `hold`."""
+    return tuple(jnp.zeros_like(one) for one in identities(count, cut, dtype))
+
+
+def merged(shape: Sequence[int], limit: int) -> tuple[int, ...]:
+    """Return `shape` with neighbouring axes merged while their product fits `limit`."""
+    sizes = [1]
+    for size in shape:
+        if sizes[-1] * size <= limit:
+            sizes[-1] *= size
+        else:
+            sizes.append(size)
+    return tuple(size for size in sizes if size > 1) or (1,)
+
+
+def evenly(shape: Sequence[int], limit: int) -> tuple[int, ...]:
+    """Return the shape of the fewest equal blocks within `limit` that cover `shape`."""
+    return tuple(math.ceil(size / max(1, math.ceil(size / limit))) for size in shape)
+
+
+def _listed(keys: Iterable[str]) -> str:
+    return ", ".join(sorted(keys)) or "no leaves"
+
+
+def _by_key(leaves: Sequence[Any], cuts: Sequence[Cut]) -> dict[str, list[int]]:
+    groups: dict[str, list[int]] = {}
+    for i, (leaf, (_, block, axes)) in enumerate(zip(leaves, cuts, strict=True)):
+        name = f"{wide_dtype(leaf)}{list(block)}"
+        marks = f" axes {', '.join(map(str, axes))}" if axes else ""
+        groups.setdefault(name + marks, []).append(i)
+    return groups
+
+
+def _counts(cut: Cut) -> list[int]:
+    sizes = zip(cut.laid, cut.block, strict=True)
+    return [math.ceil(size / max(1, part)) or 1 for size, part in sizes]
+
+
+def _count(cut: Cut) -> int:
+    return math.prod(_counts(cut))
+
+
+def _blocks(x: jax.Array, cut: Cut) -> jax.Array:
+    """Cut one leaf; what its blocks cover beyond it is zero."""
+    if cut.block == cut.laid:
+        return x.reshape(1, *cut.laid)
+    pairs = list(zip(_counts(cut), cut.block, strict=True))
+    beyond = [(0, n * b - d) for (n, b), d in zip(pairs, cut.laid, strict=True)]
+    x = jnp.pad(x.reshape(cut.laid), beyond)
+    x = x.reshape([size for pair in pairs for size in pair])
+    which = range(0, x.ndim, 2)
+    x = x.transpose(*which, *(i + 1 for i in which))
+    return x.reshape(_count(cut), *cut.block)
+
+
+def _joined(blocks: jax.Array, cut: Cut) -> jax.Array:
+    """Undo `_blocks`, but for the merging of axes."""
+    if cut.block == cut.laid:
+        return blocks.reshape(cut.laid)
+    counts = _counts(cut)
+    x = blocks.reshape(*counts, *cut.block)
+    x = x.transpose([k for i in range(len(counts)) for k in (i, len(counts) + i)])
+    x = x.reshape([n * b for n, b in zip(counts, cut.block, strict=True)])
+    return x[tuple(slice(size) for size in cut.laid)]

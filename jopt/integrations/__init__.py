@@ -1,1 +1,0 @@
-"""What connects a sweep to its neighbours, a file each."""

@@ -1,0 +1,229 @@
+"""Adam and what differs from it by weight decay or Nesterov's momentum."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jopt.core import (
+    Chain,
+    DType,
+    GradientTransformation,
+    Number,
+    PyTree,
+    ScalarOrSchedule,
+    abs_sq,
+    bias,
+    chain,
+    check,
+    checked,
+    debiased,
+    full_like,
+    increment,
+    map_leaves,
+    mix,
+    pytree,
+    root,
+    static,
+)
+from jopt.optimizers._descent import Decay, descent
+from jopt.transforms import scale_by_learning_rate
+
+
+class ScaleByAdamState(NamedTuple):
+    """The running means of the gradients and of their squares."""
+
+    count: jax.Array  # int32[], updates made
+    mu: PyTree  # like params
+    nu: PyTree  # like params, real
+
+
+@pytree
+class ScaleByAdam(GradientTransformation):
+    """Divide the mean gradient by the root of the mean square.
+
+        m <- b1 m + (1 - b1) g            v <- b2 v + (1 - b2) |g|^2
+        u = m' / (sqrt(v' + eps_root) + eps)
+        m' = m / (1 - b1^t)               v' = v / (1 - b2^t)
+
+    and with Nesterov's momentum
+
+        m' = b1 m / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t)
+
+    b1, b2: in [0, 1). eps: in units of the gradients, at least 0, outside the root.
+    eps_root: in their units squared, inside it. mu_dtype, nu_dtype: of m and v; by
+    default the params', but at least float32. nesterov: as above.
+
+    In bfloat16 v rises but does not fall: a thousandth less rounds to what was there.
+
+    Without gradients so far an update is 0/eps: float16 updates are safe, the division
+    is made in float32.
+
+    Kingma & Ba 2014, https://arxiv.org/abs/1412.6980, Algorithm 1; Dozat 2016,
+    https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ, without its momentum schedule.
+    """
+
+    b1: Number = 0.9
+    b2: Number = 0.999
+    eps: Number = 1e-8
+    eps_root: Number = 0.0
+    mu_dtype: DType = static(default=None)
+    nesterov: bool = static(default=False, kw_only=True)
+    nu_dtype: DType = static(default=None, kw_only=True)
+
+    shapeless = True
+
+    def __post_init__(self):
+        check(self, "b1", "b2", least=0, below=1)
+        check(self, "eps", "eps_root", least=0)
+
+    def init(self, params):
+        return ScaleByAdamState(
+            count=jnp.zeros((), jnp.int32),
+            mu=full_like(params, dtype=self.mu_dtype),
+            nu=full_like(params, dtype=self.nu_dtype, real=True),
+        )
+
+    def update(self, updates, state, params=None, **extra):
+        count = increment(state.count)
+        # Times a scalar's inverse: a division takes a coordinate as long as a root.
+        weight1, growth2 = bias(self.b1, count), 1 / bias(self.b2, count)
+        ahead = bias(self.b1, increment(count)) if self.nesterov else None
+
+        def rule(g, m, v):
+            m, v = mix(m, g, self.b1), mix(v, abs_sq(g), self.b2)
+            mean = debiased(m, g, self.b1, weight1, ahead)
+            return mean / (root(v * growth2 + self.eps_root) + self.eps), m, v
+
+        updates, mu, nu = map_leaves(rule, updates, state.mu, state.nu)
+        return updates, ScaleByAdamState(count=count, mu=mu, nu=nu)
+
+
+scale_by_adam = ScaleByAdam
+
+
+@checked
+def adam(
+    learning_rate: ScalarOrSchedule,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
+    eps_root: Number = 0.0,
+    mu_dtype: DType = None,
+    *,
+    nesterov: bool = False,
+    nu_dtype: DType = None,
+) -> Chain:
+    """Step along the mean gradient, divided by the root of the mean square.
+
+        p <- p - learning_rate u,  u of `scale_by_adam`
+
+    learning_rate: at least 0, in units of params; a number or a schedule. The rest: see
+    `scale_by_adam`. PyTorch's defaults are the same.
+
+        tx = jopt.adam(1e-3)
+
+    Kingma & Ba 2014, https://arxiv.org/abs/1412.6980, Algorithm 1.
+    """
+    moments = (b1, b2, eps, eps_root, mu_dtype)
+    direction = scale_by_adam(*moments, nesterov=nesterov, nu_dtype=nu_dtype)
+    return chain(direction, scale_by_learning_rate(learning_rate))
+
+
+@checked
+def adamw(
+    learning_rate: ScalarOrSchedule,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
+    eps_root: Number = 0.0,
+    mu_dtype: DType = None,
+    weight_decay: ScalarOrSchedule = 1e-4,
+    mask: PyTree | Callable[[PyTree], PyTree] | None = None,
+    *,
+    nesterov: bool = False,
+    decay: Decay = "rate",
+    nu_dtype: DType = None,
+) -> Chain:
+    """Adam, and a decay of the parameters that Adam's scaling does not touch.
+
+        p <- p - learning_rate (u + weight_decay p),  u of `scale_by_adam`
+
+    and with decay="independent"
+
+        p <- p - learning_rate u - weight_decay p
+
+    learning_rate: at least 0, in units of params; a number or a schedule.
+    weight_decay: at least 0; a number or a schedule. mask: which parameters decay, see
+    `add_decayed_weights`. decay: whether weight_decay is multiplied by the learning
+    rate ("rate"), as in optax and PyTorch (whose default is 1e-2), or not
+    ("independent"): then it is the fraction of p that a step takes away, 1e-5 rather
+    than 1e-2, and a schedule of the learning rate leaves it alone. In the paper one
+    schedule multiplies both: give each its own. The rest: see `scale_by_adam`.
+
+        tx = jopt.adamw(3e-4, weight_decay=0.1)
+
+    Raises a ValueError if `decay` is neither word.
+
+    Loshchilov & Hutter 2017, https://arxiv.org/abs/1711.05101, Algorithm 2.
+    """
+    moments = (b1, b2, eps, eps_root, mu_dtype)
+    direction = scale_by_adam(*moments, nesterov=nesterov, nu_dtype=nu_dtype)
+    return chain(direction, *descent(learning_rate, weight_decay, mask, decay))
+
+
+@checked
+def nadam(
+    learning_rate: ScalarOrSchedule,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
+    eps_root: Number = 0.0,
+    mu_dtype: DType = None,
+    *,
+    nesterov: bool = True,
+    nu_dtype: DType = None,
+) -> Chain:
+    """Adam with Nesterov's momentum.
+
+    Arguments are those of `adam`. The paper's schedule of the momentum, which PyTorch
+    has, is left out, as in optax.
+
+    Dozat 2016, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ, Algorithm 8.
+    """
+    moments = (b1, b2, eps, eps_root, mu_dtype)
+    return adam(learning_rate, *moments, nesterov=nesterov, nu_dtype=nu_dtype)
+
+
+@checked
+def nadamw(
+    learning_rate: ScalarOrSchedule,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
+    eps_root: Number = 0.0,
+    mu_dtype: DType = None,
+    weight_decay: ScalarOrSchedule = 1e-4,
+    mask: PyTree | Callable[[PyTree], PyTree] | None = None,
+    *,
+    nesterov: bool = True,
+    decay: Decay = "rate",
+    nu_dtype: DType = None,
+) -> Chain:
+    """AdamW with Nesterov's momentum.
+
+    Arguments are those of `adamw`; see `nadam` for the momentum.
+
+    Dozat 2016, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ, Algorithm 8.
+    """
+    moments = (b1, b2, eps, eps_root, mu_dtype)
+    return adamw(
+        learning_rate,
+        *moments,
+        weight_decay,
+        mask,
+        nesterov=nesterov,
+        decay=decay,
+        nu_dtype=nu_dtype,
+    )

@@ -1,0 +1,120 @@
+"""Lion."""
+
+from collections.abc import Callable
+from dataclasses import field
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jopt.core import (
+    Chain,
+    DType,
+    GradientTransformation,
+    Number,
+    PyTree,
+    ScalarOrSchedule,
+    chain,
+    check,
+    checked,
+    full_like,
+    increment,
+    map_leaves,
+    mix,
+    pytree,
+    static,
+)
+from jopt.optimizers._descent import Decay, descent
+
+
+class ScaleByLionState(NamedTuple):
+    """The running mean of the gradients."""
+
+    count: jax.Array  # int32[], updates made
+    mu: PyTree  # like params
+
+
+@pytree
+class ScaleByLion(GradientTransformation):
+    """Keep only the sign of an interpolation between momentum and gradient.
+
+        u = sign(c),  c = b1 m + (1 - b1) g        m <- b2 m + (1 - b2) g
+
+    The new m gives the same c = (b1 / b2) m + (1 - b1 / b2) g and is read for it: for
+    the old one XLA's CPU backend would copy m at every step.
+
+    b1: in [0, 1). b2: in [1e-4, 1), optax's may be 0. mu_dtype: of m; by default the
+    params', but at least float32. mode: "hard" is the sign; "smooth" is
+    tanh(smooth_beta c); "refined" is c where |c| is below 1 and its sign elsewhere.
+    smooth_beta: above 0, per unit of the gradients.
+
+    Hard updates are -1, 0 or 1 in each coordinate, so the learning rate is in units of
+    params: use 3 to 10 times less than Adam's, and as much more weight decay.
+
+    Chen et al. 2023, https://arxiv.org/abs/2302.06675, Algorithm 2.
+    """
+
+    b1: Number = 0.9
+    b2: Number = 0.99
+    mu_dtype: DType = static(default=None)
+    mode: Literal["hard", "smooth", "refined"] = static(default="hard", kw_only=True)
+    smooth_beta: Number = field(default=1.0, kw_only=True)
+
+    shapeless = True
+
+    def __post_init__(self):
+        check(self, "b1", least=0, below=1)
+        check(self, "b2", least=1e-4, below=1, hint="It divides b1.")
+        check(self, "smooth_beta", above=0)
+
+    def init(self, params):
+        mu = full_like(params, dtype=self.mu_dtype)
+        return ScaleByLionState(count=jnp.zeros((), jnp.int32), mu=mu)
+
+    def update(self, updates, state, params=None, **extra):
+        sign, share = _SIGNS[self.mode], self.b1 / self.b2
+
+        def rule(g, m):
+            m = mix(m, g, self.b2)
+            return sign(mix(m, g, share), self.smooth_beta), m
+
+        updates, mu = map_leaves(rule, updates, state.mu)
+        return updates, ScaleByLionState(count=increment(state.count), mu=mu)
+
+
+_SIGNS = {
+    "hard": lambda c, beta: jnp.sign(c),
+    "smooth": lambda c, beta: jnp.tanh(beta * c),
+    "refined": lambda c, beta: jnp.where(jnp.abs(c) < 1, c, jnp.sign(c)),
+}
+
+scale_by_lion = ScaleByLion
+
+
+@checked
+def lion(
+    learning_rate: ScalarOrSchedule,
+    b1: Number = 0.9,
+    b2: Number = 0.99,
+    mu_dtype: DType = None,
+    weight_decay: ScalarOrSchedule = 1e-3,
+    mask: PyTree | Callable[[PyTree], PyTree] | None = None,
+    *,
+    decay: Decay = "rate",
+) -> Chain:
+    """Step by the sign of an interpolation between momentum and gradient.
+
+        p <- p - learning_rate (u + weight_decay p),  u of `scale_by_lion`
+
+    learning_rate: at least 0, in units of params; a number or a schedule; 3 to 10 times
+    less than AdamW's. weight_decay: at least 0; a number or a schedule; 3 to 10 times
+    more than AdamW's. mask: which parameters decay, see `add_decayed_weights`. decay:
+    "rate" as above; "independent" takes weight_decay p alone, not multiplied by the
+    learning rate, see `adamw`. The rest: see `scale_by_lion`.
+
+    Raises a ValueError if `decay` is neither word.
+
+    Chen et al. 2023, https://arxiv.org/abs/2302.06675, Algorithm 2.
+    """
+    direction = scale_by_lion(b1, b2, mu_dtype)
+    return chain(direction, *descent(learning_rate, weight_decay, mask, decay))

@@ -1,0 +1,208 @@
+"""Muon, with AdamW for what is no matrix."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jopt.core import (
+    DType,
+    EmptyState,
+    GradientTransformation,
+    Number,
+    PyTree,
+    ScalarOrSchedule,
+    bias,
+    check,
+    checked,
+    debiased,
+    dtype_of,
+    full_like,
+    increment,
+    map_leaves,
+    mix,
+    pytree,
+    static,
+    wide,
+)
+from jopt.optimizers._matrix_partition import matrices_and_rest
+from jopt.transforms import (
+    QUINTIC,
+    Preconditioning,
+    as_coefficients,
+    as_dimensions,
+    matrices_of,
+    orthogonalize,
+    scale_by_shape,
+)
+from jopt.wrappers import Partition
+
+
+class MuonState(NamedTuple):
+    """The running mean of the gradients."""
+
+    count: jax.Array  # int32[], updates made
+    mu: PyTree  # like params
+
+
+@pytree
+class ScaleByMuon(GradientTransformation):
+    """Orthogonalize the mean gradient of each matrix.
+
+        m <- beta m + (1 - beta) g
+        u = orthogonalize(m'),   m' = m / (1 - beta^t)
+
+    and with Nesterov's momentum
+
+        m' = beta m / (1 - beta^(t+1)) + (1 - beta) g / (1 - beta^t)
+
+    ns_coeffs, ns_steps, eps, preconditioning, weight_dimension_numbers, ns_dtype: see
+    `orthogonalize`. beta: in [0, 1). mu_dtype: of m; by default the params', but at
+    least float32. nesterov: as above. adaptive: multiply the update of a leaf by the
+    sum of m' u, about the sum of the singular values of m', its dual norm.
+
+    Unlike optax's, the state has no `ns_coeffs`: they are numbers of the
+    transformation, so new ones take effect at once.
+
+    Raises a ValueError for a leaf that is no matrix: see `muon`.
+
+    Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; for `adaptive`
+    Bernstein & Newhouse 2024, https://arxiv.org/abs/2409.20325.
+    """
+
+    ns_coeffs: Any = QUINTIC
+    ns_steps: int = static(default=5)
+    beta: Number = 0.95
+    eps: Number = 1e-8
+    mu_dtype: DType = static(default=None)
+    nesterov: bool = static(default=True, kw_only=True)
+    adaptive: bool = static(default=False, kw_only=True)
+    preconditioning: Preconditioning = static(default="frobenius", kw_only=True)
+    weight_dimension_numbers: PyTree | Callable[..., PyTree] | None = static(
+        default=None, kw_only=True
+    )
+    ns_dtype: DType = static(default=None, kw_only=True)
+
+    def __post_init__(self):
+        check(self, "beta", least=0, below=1)
+        check(self, "eps", least=0)
+        check(self, "ns_steps", least=1)
+        held = self.__dict__
+        held["ns_coeffs"] = as_coefficients(self.ns_coeffs, self.ns_steps, self)
+        held["weight_dimension_numbers"] = as_dimensions(self.weight_dimension_numbers)
+        self._orthogonalize()  # which checks the rest
+
+    def init(self, params):
+        matrices_of(self, params)
+        mu = full_like(params, dtype=self.mu_dtype)
+        return MuonState(count=jnp.zeros((), jnp.int32), mu=mu)
+
+    def update(self, updates, state, params=None, **extra):
+        count = increment(state.count)
+        weight = bias(self.beta, count)
+        ahead = bias(self.beta, increment(count)) if self.nesterov else None
+
+        def rule(g, m):
+            m = mix(m, g, self.beta)
+            return debiased(m, g, self.beta, weight, ahead), m
+
+        # One rounding, of the result: not also of what is orthogonalized.
+        mean, mu = map_leaves(rule, jax.tree.map(wide, updates), state.mu)
+        made, _ = self._orthogonalize().update(mean, EmptyState())
+        if self.adaptive:
+            made = map_leaves(_by_dual_norm, made, mean)
+        made = jax.tree.map(lambda new, old: new.astype(dtype_of(old)), made, updates)
+        return made, MuonState(count=count, mu=mu)
+
+    def _orthogonalize(self) -> GradientTransformation:
+        return orthogonalize(
+            self.ns_coeffs,
+            self.ns_steps,
+            self.eps,
+            preconditioning=self.preconditioning,
+            weight_dimension_numbers=self.weight_dimension_numbers,
+            ns_dtype=self.ns_dtype,
+        )
+
+
+def _by_dual_norm(u: jax.Array, mean: jax.Array) -> jax.Array:
+    # It is real: u and the mean have the same singular vectors.
+    return jnp.sum((mean.conj() * u).real) * u
+
+
+scale_by_muon = ScaleByMuon
+
+
+@checked
+def muon(
+    learning_rate: ScalarOrSchedule,
+    ns_coeffs: Any = QUINTIC,
+    ns_steps: int = 5,
+    beta: Number = 0.95,
+    eps: Number = 1e-8,
+    weight_decay: ScalarOrSchedule = 0.0,
+    weight_decay_mask: PyTree | Callable[..., PyTree] | None = None,
+    mu_dtype: DType = None,
+    *,
+    nesterov: bool = True,
+    adaptive: bool = False,
+    preconditioning: Preconditioning = "frobenius",
+    adam_b1: Number = 0.9,
+    adam_b2: Number = 0.999,
+    adam_eps_root: Number = 0.0,
+    adam_weight_decay: ScalarOrSchedule = 0.0,
+    adam_learning_rate: ScalarOrSchedule | None = None,
+    muon_weight_dimension_numbers: PyTree | Callable[..., PyTree] | None = None,
+    consistent_rms: Number | None = None,
+    ns_dtype: DType = None,
+) -> Partition:
+    """Step along the orthogonalized mean gradient of each matrix; AdamW for the rest.
+
+        p <- p - learning_rate (s u + weight_decay p)
+
+    where u is of `scale_by_muon` and s of `scale_by_shape`.
+
+    learning_rate: at least 0; a number or a schedule; about 0.02 by shape, AdamW's own
+    with consistent_rms. weight_decay: at least 0, multiplied by the learning rate.
+    weight_decay_mask: which matrices decay, see `add_decayed_weights`.
+    muon_weight_dimension_numbers: which leaves are matrices, and how, see
+    `orthogonalize`; None is all of two axes, a leaf whose numbers are None goes to
+    AdamW. consistent_rms: see `scale_by_shape`; 0.2 is Moonlight's. adam_learning_rate:
+    None is `learning_rate`. adam_b1, adam_b2, adam_eps_root, adam_weight_decay: see
+    `adamw`; eps, mu_dtype and nesterov are of both. The rest: see `orthogonalize` and
+    `scale_by_muon`.
+
+        tx = jopt.muon(3e-4, weight_decay=0.1, consistent_rms=0.2)
+
+    Embeddings and the last layer are matrices by their shape, and are better off with
+    AdamW: give their dimension numbers as None. PyTorch's Muon is without bias
+    correction, decays by 0.1 and leaves other leaves out; its weights are transposed.
+
+    Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; Liu et al. 2025,
+    https://arxiv.org/abs/2502.16982.
+    """
+    direction = scale_by_muon(
+        ns_coeffs,
+        ns_steps,
+        beta,
+        eps,
+        mu_dtype,
+        nesterov=nesterov,
+        adaptive=adaptive,
+        preconditioning=preconditioning,
+        weight_dimension_numbers=muon_weight_dimension_numbers,
+        ns_dtype=ns_dtype,
+    )
+    adam = (adam_b1, adam_b2, eps, adam_eps_root, mu_dtype, adam_weight_decay)
+    return matrices_and_rest(
+        direction,
+        scale_by_shape(muon_weight_dimension_numbers, consistent_rms),
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        weight_decay_mask=weight_decay_mask,
+        adam_learning_rate=adam_learning_rate,
+        adam=adam,
+        nesterov=nesterov,
+        weight_dimension_numbers=muon_weight_dimension_numbers,
+    )

@@ -1,0 +1,141 @@
+"""How much each hyperparameter matters, by Optuna's evaluators."""
+
+import importlib.util
+import warnings
+from typing import Any
+
+import numpy as np
+
+from jopt.report._record import Record
+
+ENOUGH = 10  # settings, below which a ranking is noise
+TOP = 5  # settings that PED-ANOVA's best quantile needs
+MOST = 128  # settings that fANOVA is given: its forest's time grows with the square
+
+
+def importance(record: Record) -> dict[str, Any]:
+    """Return the importance of each varying hyperparameter for the validation loss.
+
+    A setting's value is the mean over its trials of the last validation loss, its log
+    if all are positive; a setting that diverged has the worst value of the others.
+
+    Returns {"names", "top", "ped_anova", "fanova"}: shares that sum to 1, `fanova` None
+    without scikit-learn, and `top` the share of settings that PED-ANOVA calls the best;
+    or {"sentence"} that says why there is none.
+
+    PED-ANOVA: Watanabe et al. 2023, https://arxiv.org/abs/2304.10255. fANOVA: Hutter et
+    al. 2014, https://proceedings.mlr.press/v32/hutter14.html.
+    """
+    names = record.varying
+    settings, values = _values(record)
+    if len(names) < 2:
+        return {"sentence": "Importance compares hyperparameters: vary at least two."}
+    if len(settings) < ENOUGH or len(np.unique(values)) < 2:
+        return {
+            "sentence": f"Importance needs at least {ENOUGH} settings with different "
+            f"losses; {len(settings)} came back with one."
+        }
+    if importlib.util.find_spec("optuna") is None:
+        return {"sentence": "Importance needs Optuna: pip install 'jopt[report]'."}
+    forest = importlib.util.find_spec("sklearn") is not None
+    chosen = np.random.default_rng(0).permutation(len(settings))[:MOST]
+    return {
+        "names": names,
+        "top": _top(len(settings)),
+        "ped_anova": _evaluated(record, names, settings, values, forest=False),
+        "fanova": _evaluated(record, names, settings[chosen], values[chosen], True)
+        if forest
+        else None,
+    }
+
+
+def _values(record: Record) -> tuple[np.ndarray, np.ndarray]:
+    """The first row of each setting, and its value; none if every setting diverged."""
+    losses = record.table.get("valid_loss", record.table["train_loss"])
+    rows = record.settings()
+    means = np.asarray([losses[found].astype(float).mean() for found in rows])
+    finite = np.isfinite(means)
+    # What never began has no loss, and no divergence either.
+    began = np.asarray([record.table["steps"][found].min() > 0 for found in rows])
+    began |= np.asarray(["diverged" in record.table["status"][found] for found in rows])
+    if not finite.any():
+        return np.zeros(0, int), np.zeros(0)
+    means = np.where(finite, means, means[finite].max())
+    if means.min() > 0:
+        means = np.log(means)
+    return np.asarray([found[0] for found in rows])[began], means[began]
+
+
+def _top(settings: int) -> float:
+    return min(0.5, max(0.1, TOP / settings))
+
+
+def _evaluated(
+    record: Record,
+    names: list[str],
+    rows: np.ndarray,
+    values: np.ndarray,
+    forest: bool,
+) -> list[float] | None:
+    import optuna  # an extra, and slow to load
+    from optuna.importance import (
+        FanovaImportanceEvaluator,
+        PedAnovaImportanceEvaluator,
+        get_param_importances,
+    )
+
+    spread = {name: _spread(record.table[name]) for name in names}
+    distributions = {name: _distribution(column) for name, column in spread.items()}
+    columns = {name: column.tolist() for name, column in spread.items()}
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # no line for the study
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # some versions call these experimental
+            study = optuna.create_study()
+            study.add_trials(
+                optuna.create_trial(
+                    params={name: columns[name][row] for name in names},
+                    distributions=distributions,
+                    value=float(value),
+                )
+                for row, value in zip(rows.tolist(), values, strict=True)
+            )
+            top = _top(len(rows))
+            evaluator = (
+                FanovaImportanceEvaluator(seed=0)
+                if forest
+                else PedAnovaImportanceEvaluator(target_quantile=top)
+            )
+            found = get_param_importances(study, evaluator=evaluator)
+    finally:
+        optuna.logging.set_verbosity(verbosity)
+    return [float(found.get(name, 0)) for name in names]
+
+
+def _spread(column: np.ndarray) -> np.ndarray:
+    """A column on the axis that its values are spread on: log where they span decades.
+
+    Zero, if there is one, lies a decade below the least positive value.
+    """
+    if column.dtype.kind == "f" and not np.isfinite(column).all():
+        return column.astype(str)  # categories: NaN is where a trial has none
+    positive = column[column > 0] if column.dtype.kind in "iuf" else column[:0]
+    if not len(positive) or positive.max() <= 30 * positive.min() or column.min() < 0:
+        return column
+    return np.log10(np.where(column > 0, column, positive.min() / 10))
+
+
+def _distribution(column: np.ndarray) -> Any:
+    """Optuna's distribution that the values of a hyperparameter could be from."""
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    values = sorted(set(column.tolist()))
+    if column.dtype.kind not in "iuf":
+        return CategoricalDistribution(values)
+    kind = FloatDistribution if column.dtype.kind == "f" else IntDistribution
+    return kind(values[0], values[-1])

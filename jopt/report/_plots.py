@@ -1,0 +1,184 @@
+"""Pictures of a sweep, by matplotlib."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from jopt.sweep import SweepResult
+
+BAD, WINNER, PALE = "#cc3311", "#ffaa00", "#bbbbbb"
+LINES = 8  # settings of the other hyperparameters that a picture can show apart
+
+
+def save(result: "SweepResult", directory: Path) -> list[Path]:
+    """Write `<hyperparameter>.png` for the main one and `curves.png`."""
+    name = main_hyperparameter(result)
+    response = Figure(figsize=(8, 5), layout="constrained")
+    curves = Figure(figsize=(8, 5), layout="constrained")
+    draw_curves(curves.subplots(), result, name)
+    pictures = {"curves.png": curves}
+    if name is not None:
+        draw_response(response.subplots(), result, name)
+        pictures = {f"{name}.png": response, **pictures}
+    for file, figure in pictures.items():
+        figure.savefig(directory / file, dpi=120)
+    return [directory / file for file in pictures]
+
+
+def overview(result: "SweepResult", hyperparameter: str | None = None) -> Figure:
+    """Return both pictures side by side."""
+    columns = {name: _numbers(result.table[name]) for name in result.info["space"]}
+    names = [name for name, values in columns.items() if not np.isnan(values).all()]
+    if hyperparameter is not None and hyperparameter not in names:
+        raise ValueError(
+            f"SweepResult.plot: hyperparameter must be a column of numbers "
+            f"({', '.join(names)}), got {hyperparameter!r}."
+        )
+    name = main_hyperparameter(result) if hyperparameter is None else hyperparameter
+    figure = Figure(figsize=(14, 5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    if name is not None:
+        draw_response(left, result, name)
+    draw_curves(right, result, name)
+    return figure
+
+
+def main_hyperparameter(result: "SweepResult") -> str | None:
+    """The learning rate, or else the first number that has several values."""
+    names = result.info["space"]
+    for name in sorted(names, key=lambda name: name != "learning_rate"):
+        values = _numbers(result.table[name])
+        if len(np.unique(values[~np.isnan(values)])) > 1:
+            return name
+    return None
+
+
+def draw_response(axes: Axes, result: "SweepResult", name: str) -> None:
+    """Draw the final validation loss against a hyperparameter.
+
+    A line is a setting of the other hyperparameters, the mean over the seeds; its band
+    reaches from the least to the greatest. Of more than a few settings, and of members
+    of a population, which went on from each other, there are points alone. Pruned ones
+    are pale, where they ended. Diverged ones are crosses at the top; the dashed line is
+    the least value at which any diverged.
+    """
+    settings = result.settings()
+    x, y = _numbers(settings[name]), settings["valid_loss"]
+    diverged = (settings["status"] == "diverged") & ~np.isnan(x)
+    pruned = settings["status"] == "pruned"
+    if pruned.any():
+        axes.plot(x[pruned], y[pruned], "o", ms=3, color=PALE, label="pruned")
+    lines = _lines(result, name, settings)
+    if len(lines) > LINES or result.lineage is not None:
+        kept = ~(diverged | pruned)
+        axes.plot(x[kept], y[kept], "o", ms=4, label="trained to the end")
+        lines = []
+    colors = colormaps["viridis"](np.linspace(0, 0.85, len(lines)))
+    for (label, rows), color in zip(lines, colors, strict=True):
+        rows = rows[~(diverged | pruned)[rows]]
+        rows = rows[np.argsort(x[rows])]
+        low, high = settings["valid_loss_min"][rows], settings["valid_loss_max"][rows]
+        axes.plot(x[rows], y[rows], "o-", ms=4, color=color, label=label)
+        axes.fill_between(x[rows], low, high, color=color, alpha=0.25, lw=0)
+    if _spans_decades(x):
+        axes.set_xscale("log")
+    if _spans_decades(y[~diverged]):
+        axes.set_yscale("log")
+    if diverged.any():
+        edge, top = x[diverged].min(), np.full(diverged.sum(), 0.98)
+        axes.axvline(edge, color=BAD, ls="--", lw=1, label=f"divergence at {edge:.3g}")
+        high = axes.get_xaxis_transform()
+        axes.plot(x[diverged], top, "x", color=BAD, transform=high, label="diverged")
+    if result.best is not None:
+        value = _numbers(result.table[name])[result.best.trial]
+        best = value, result.best.valid["loss"]
+        label = f"best: {best[0]:.3g}"
+        axes.plot(*best, "*", ms=16, mec="black", color=WINNER, label=label, zorder=5)
+    axes.set_xlabel(name.replace("_", " "))
+    ended = {"pruned", "interrupted"} & set(settings["status"].tolist())
+    when = "at the last report" if ended else f"after {result.info['steps']} steps"
+    axes.set_ylabel(f"validation loss {when}")
+    axes.set_title(_title(result))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+
+
+def draw_curves(axes: Axes, result: "SweepResult", name: str | None) -> None:
+    """Draw the training loss of every trial, coloured by a hyperparameter.
+
+    Losses are means over a hundredth of the steps. A trial that diverged ends in a
+    cross.
+    """
+    values = (
+        _numbers(result.table[name]) if name else result.table["trial"].astype(float)
+    )
+    log = _spans_decades(values)
+    norm = LogNorm if log else Normalize
+    map_ = colormaps["viridis"].with_extremes(bad=PALE)  # where a trial has none
+    colors = ScalarMappable(norm(np.nanmin(values), np.nanmax(values)), map_)
+    width = max(1, result.curves.shape[1] // 100)
+    for trial, losses in enumerate(result.curves):
+        steps, means = _smoothed(losses[np.isfinite(losses)], width)
+        axes.plot(steps, means, lw=0.8, alpha=0.8, color=colors.to_rgba(values[trial]))
+        if result.table["status"][trial] == "diverged" and len(means):
+            axes.plot(steps[-1], means[-1], "x", color=BAD)
+    axes.set_yscale("log")
+    axes.set_xlabel("step")
+    axes.set_ylabel("training loss")
+    axes.set_title(_title(result))
+    axes.grid(alpha=0.3)
+    label = (name or "trial").replace("_", " ")
+    axes.figure.colorbar(colors, ax=axes, label=label)
+
+
+def _lines(
+    result: "SweepResult", name: str, settings: dict[str, np.ndarray]
+) -> list[tuple[str, np.ndarray]]:
+    """The rows of `settings` by what the other hyperparameters are, and what to say."""
+    space = result.info["space"]
+    others = [n for n, values in space.items() if n != name and len(values) > 1]
+    lines: dict[str, list[int]] = {}
+    for row in np.flatnonzero(~np.isnan(_numbers(settings[name]))).tolist():
+        # In full: rounded, different values could be one line.
+        lines.setdefault(repr([settings[n][row] for n in others]), []).append(row)
+
+    def said(row: int) -> str:
+        return ", ".join(f"{n}={settings[n][row]!s:.8}" for n in others)
+
+    return [
+        (said(rows[0]) or "validation loss", np.asarray(rows))
+        for rows in lines.values()
+    ]
+
+
+def _smoothed(losses: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    ends = np.unique(np.append(np.arange(width, len(losses), width), len(losses)))
+    starts = np.concatenate([[0], ends[:-1]])[: len(ends)]
+    if not len(losses):
+        return starts[:0], losses
+    return ends, np.asarray(
+        [losses[a:b].mean() for a, b in zip(starts, ends, strict=True)]
+    )
+
+
+def _numbers(column: np.ndarray) -> np.ndarray:
+    """A column as floats; NaN where a value is no number."""
+    if np.issubdtype(column.dtype, np.number):
+        return column.astype(float)
+    return np.full(len(column), np.nan)
+
+
+def _spans_decades(values: np.ndarray) -> bool:
+    finite = values[np.isfinite(values)]
+    return len(finite) > 1 and finite.min() > 0 and finite.max() > 30 * finite.min()
+
+
+def _title(result: "SweepResult") -> str:
+    return f"{result.info['task']}: {len(result.trials)} trials"

@@ -1,0 +1,170 @@
+"""What a report says in words: who won, what came of the trials, what ran on what."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from jopt.report._record import Record
+from jopt.sweep import column_of
+
+STATUSES = ("complete", "pruned", "diverged", "interrupted")
+
+
+def title(record: Record) -> str:
+    """Return the page's title."""
+    return f"{record.info.get('task', 'sweep')}: {_count(_trials(record), 'trial')}"
+
+
+def headline(record: Record) -> str:
+    """Return the sentence that names the winner, or says why there is none."""
+    best = record.best
+    if best is None:
+        statuses = set(record.table["status"].tolist())
+        if statuses == {"diverged"}:
+            return "Every trial diverged: try smaller values."
+        if "interrupted" in statuses:
+            return "The sweep was interrupted before there was a winner."
+        return "No winner is recorded."
+    values = best.get("hyperparameters", {})
+    varying = [name for name in values if column_of(name) in record.varying]
+    chosen = varying or list(values)
+    setting = ", ".join(
+        f"{name}\N{NO-BREAK SPACE}{number(values[name])}" for name in chosen
+    )
+    seen, where = best.get("test") or {}, "on the test set"
+    if not seen:
+        seen, where = best.get("valid") or {}, "on validation"
+    metrics = _joined(
+        f"{name}\N{NO-BREAK SPACE}{number(seen[name])}" for name in sorted(seen)
+    )
+    return f"Best is {setting or 'the only setting'}: {metrics} {where}."
+
+
+def outcome(record: Record) -> str:
+    """Return what came of the trials, and what it took."""
+    info, status = record.info, record.table["status"]
+    counts = {name: int((status == name).sum()) for name in STATUSES}
+    parts = [f"{count:,} {name}" for name, count in counts.items() if count]
+    text = f"{_count(_trials(record), 'trial')}: {_joined(parts)}."
+    if len(parts) == 1:
+        name = next(name for name, count in counts.items() if count)
+        text = f"{_count(_trials(record), 'trial')}, all {name}."
+    full = _trials(record) * record.curves.shape[1]
+    made = int(record.table["steps"].sum())
+    if made < full:
+        text += f" {1 - made / full:.0%} of the {full:,} trial-steps were saved."
+    if "train_seconds" in info:
+        text += f" Training took {_seconds(info['train_seconds'])}"
+        if info.get("resumed_after"):
+            text += " since it was resumed"
+        if "compile_seconds" in info:
+            text += f", compiling {_seconds(info['compile_seconds'])}"
+        text += "."
+    if "segment_compiles" in info:
+        compiles = info["segment_compiles"]
+        times = "once" if compiles == 1 else f"{compiles} times"
+        text += f" The segment was compiled {times}."
+    return text
+
+
+def facts(record: Record) -> list[tuple[str, str]]:
+    """Return what ran on what, as terms and what they are."""
+    info = record.info
+    device = info.get("device") or {}
+    fixed = [name for name in record.hyperparameters if name not in record.varying]
+    folds = len(set(record.table["fold"].tolist())) if "fold" in record.table else 1
+    found = {
+        "Task": info.get("task"),
+        "Steps of a trial": info.get("steps"),
+        "Batch size": info.get("batch_size"),
+        "Segments": info.get("segments"),
+        "Seeds": len(set(record.table["seed"].tolist())),
+        "Folds": folds if folds > 1 else None,
+        "Held fixed": ", ".join(
+            f"{name}={number(record.table[name][0].item())}" for name in fixed
+        ),
+        "Pruner": info.get("pruner"),
+        "Population": info.get("population"),
+        "Device": _device(device),
+        "Block": info.get("block"),
+        "Structure groups": _groups(info),
+        "Resumed after": info.get("resumed_after"),
+        "Compiled": _times(info),
+        "Training": _rate(info),
+        "Matrix product precision": info.get("matmul_precision"),
+        "Versions": info.get("versions"),
+    }
+    return [(term, _plain(v)) for term, v in found.items() if v not in (None, "", {})]
+
+
+def number(value: Any) -> str:
+    """Return a value as a person reads it: four digits, `true` and `false`, words."""
+    if isinstance(value, (bool, np.bool_)):
+        return str(value).lower()
+    if not isinstance(value, (float, np.floating)):
+        return str(value)
+    digits, e, power = f"{value:.4g}".partition("e")
+    return f"{digits}e{int(power)}" if e else digits
+
+
+def _trials(record: Record) -> int:
+    return len(record.table["trial"])
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _joined(parts: Iterable[str]) -> str:
+    *first, last = list(parts) or ["nothing"]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+def _times(info: dict[str, Any]) -> str | None:
+    if "segment_compiles" not in info or "compile_seconds" not in info:
+        return None
+    seconds = _seconds(info["compile_seconds"])
+    return f"{_count(info['segment_compiles'], 'program')} in {seconds}"
+
+
+def _groups(info: dict[str, Any]) -> str | None:
+    """How many programs there were, and what made them differ."""
+    if "groups" not in info:
+        return None
+    groups = info.get("grouped_by") or [{}]
+    names = _joined(groups[0].get("because") or ["the optimizer's structure"])
+    return f"{info['groups']}, by {names}" if info["groups"] > 1 else "1"
+
+
+def _rate(info: dict[str, Any]) -> str | None:
+    if not {"trial_steps", "train_seconds", "trial_steps_per_second"} <= set(info):
+        return None
+    # After a resume the seconds are those of the last run alone.
+    made = info.get("trial_steps_this_run", info["trial_steps"])
+    return (
+        f"{made:,} trial-steps in {_seconds(info['train_seconds'])}, "
+        f"{info['trial_steps_per_second']:,.0f} a second"
+    )
+
+
+def _device(device: dict[str, Any]) -> str:
+    names = dict.fromkeys(
+        str(device.get(key, "")) for key in ("count", "platform", "kind")
+    )
+    return " ".join(name for name in names if name)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number(held)}" for name, held in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(number, value))
+    return number(value)

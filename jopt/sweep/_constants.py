@@ -1,0 +1,96 @@
+"""Numbers that the functions of transformations hold: constants of their programs."""
+
+import functools
+import itertools
+import types
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jopt.core import Labels, children
+from jopt.sweep._equality import contents, same
+from jopt.sweep._trial import Trial
+from jopt.sweep._wording import told_apart
+
+
+def swept_constant(
+    trials: Sequence[Trial], parts: Sequence[Sequence[int]]
+) -> str | None:
+    """Return a sentence that names a number which makes programs differ, or None.
+
+    parts: of `groups`. The number is one that a function holds in a field of the
+    transformations: in a closure, a default, a partial's argument, or a bound method's
+    object.
+    """
+    firsts = [trials[rows[0]] for rows in parts]
+    for one, other in itertools.pairwise(firsts):
+        ours, theirs = _held(one.tx), _held(other.tx)
+        for place in filter(theirs.__contains__, ours):
+            pair = ours[place], theirs[place]
+            if not same(*pair):
+                field, name = place
+                values = " and ".join(map(str, told_apart(pair)))
+                return (
+                    f"the function in the field {field} of {type(one.tx).__name__} "
+                    f"holds {name} ({values}), and what a function holds is a constant "
+                    f"of its program; give {name} to a transformation or a schedule of "
+                    "jopt as a number (to optax's by jopt.lift), and one program "
+                    "trains all its values"
+                )
+    return None
+
+
+def _held(tx: Any) -> dict[tuple[str, str], Any]:
+    """The numbers that functions hold, by the field that a function is in, and name."""
+    return {
+        (".".join(path), name): number
+        for path, value in _ends(tx, ())
+        for name, number in _numbers("", value, set())
+    }
+
+
+def _ends(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    inside = children(node)
+    for label, child in inside:
+        yield from _ends(child, (*path, label))
+    if not inside:
+        yield path, node
+
+
+def _numbers(name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """The numbers in a function, and in the functions in it, each with its name."""
+    if id(value) in seen:  # a recursive function
+        return
+    seen.add(id(value))
+    for inner, part in _parts(value):
+        numbers = (int, float, complex, np.generic, np.ndarray, jax.Array)
+        if isinstance(part, numbers) and not isinstance(part, bool):
+            yield inner or name, part
+        else:
+            yield from _numbers(inner or name, part, seen)
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """What a function holds, each with the name that its code has for it."""
+    if isinstance(value, Labels):
+        yield "", value.function
+    elif isinstance(value, types.FunctionType):
+        named = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
+        yield from ((name, part) for name, cell in named for part in contents(cell))
+        positional = value.__code__.co_varnames[: value.__code__.co_argcount]
+        defaults = value.__defaults__ or ()
+        yield from zip(reversed(positional), reversed(defaults), strict=False)
+        yield from (value.__kwdefaults__ or {}).items()
+    elif isinstance(value, functools.partial):
+        yield "", value.func
+        yield from ((f"argument {i}", part) for i, part in enumerate(value.args))
+        yield from value.keywords.items()
+    elif isinstance(value, types.MethodType):
+        yield "", value.__func__
+        yield from getattr(value.__self__, "__dict__", {}).items()
+    elif isinstance(value, tuple):  # optax's pair for one
+        yield from (("", part) for part in value)
+    elif hasattr(value, "__wrapped__"):  # by jax.jit, functools.cache
+        yield "", value.__wrapped__

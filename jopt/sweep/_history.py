@@ -1,0 +1,134 @@
+"""What was seen of the trials of a sweep while they trained."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jopt.sweep._over_settings import means, reduced
+from jopt.sweep.engine import Report
+from jopt.sweep.pruners import Reports
+
+
+class History:
+    """What was seen of each trial while it trained; a row each."""
+
+    def __init__(self, trials: int, steps: int, segments: int, length: int):
+        # float32, or float64 where JAX has it.
+        self.losses = np.full((trials, steps), np.nan, jnp.result_type(float))
+        self.valid: dict[str, np.ndarray] = {}  # each [trials, segments], of that dtype
+        self.steps = np.zeros(trials, int)  # made, or until the one that diverged
+        self.died = np.full(trials, segments)  # the segment in which it diverged
+        self.pruned = np.zeros(trials, bool)
+        self.segments = segments
+        self.length = length  # of a segment, in steps
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of losses and metrics."""
+        return self.losses.dtype
+
+    @property
+    def diverged(self) -> np.ndarray:
+        """Which trials diverged, bool[trials]."""
+        return self.died < self.segments
+
+    @property
+    def going(self) -> np.ndarray:
+        """Which trials are still trained, bool[trials]."""
+        return ~(self.diverged | self.pruned)
+
+    def record(self, trials: np.ndarray, segment: int, report: Report) -> int:
+        """Note a segment of these trials; return the steps that they made in it."""
+        first = segment * self.length
+        within = slice(0, self.losses.shape[1] - first)  # less the steps past the end
+        losses, going = report.losses[:, within], report.alive[:, within]
+        made = going.sum(axis=1)
+        alive = made == losses.shape[1]
+        shown = np.where(going | (np.cumsum(~going, axis=1) == 1), losses, np.nan)
+        self.losses[trials, first : first + losses.shape[1]] = shown
+        self.steps[trials] = first + made
+        alive &= np.isfinite(report.valid["loss"])
+        # The loss before the others, wherever they are listed.
+        for name in sorted(report.valid, key=_order):
+            values = report.valid[name]
+            kept = self.valid.setdefault(
+                name, np.full((len(self.steps), self.segments), np.nan, self.dtype)
+            )
+            kept[trials, segment] = np.where(alive, values, np.nan)
+        self.died[trials] = np.where(alive, self.segments, segment)
+        return int(made.sum())
+
+    def reports(self, segment: int, settings: Sequence[np.ndarray]) -> Reports:
+        """Return what the settings, given by their trials, reported to this segment."""
+        values = self.valid["loss"][:, : segment + 1].astype(float)
+        train = self.segment_losses(segment + 1)
+        after = np.arange(segment + 1) >= self.died[:, None]
+        values, train = np.where(after, np.inf, values), np.where(after, np.inf, train)
+        alive = reduced(np.logical_or, self.going, settings)
+        return Reports(means(values, settings), means(train, settings), alive)
+
+    def segment_losses(self, segments: int) -> np.ndarray:
+        """Each trial's mean training loss by segment; NaN where there was none."""
+        cuts = [slice(s * self.length, (s + 1) * self.length) for s in range(segments)]
+        with warnings.catch_warnings():  # NumPy's, of means of nothing
+            warnings.simplefilter("ignore", RuntimeWarning)
+            means = [np.nanmean(self.losses[:, c], axis=1, dtype=float) for c in cuts]
+        return np.stack(means, axis=1)
+
+    def inherit(self, parents: np.ndarray) -> None:
+        """Note that trials go on where their parents are, none diverged."""
+        self.died, self.steps = self.died[parents], self.steps[parents]
+
+    def ends(self) -> np.ndarray:
+        """The steps made at the end of each segment."""
+        steps = self.losses.shape[1]
+        return np.minimum(np.arange(1, self.segments + 1) * self.length, steps)
+
+    def final(self, name: str) -> np.ndarray:
+        """Each trial's last value of a validation metric; NaN if it diverged."""
+        values = self.valid.get(name)
+        if values is None:
+            return np.full(len(self.steps), np.nan, self.dtype)
+        last = np.maximum(np.searchsorted(self.ends(), self.steps, "right") - 1, 0)
+        found = values[np.arange(len(last)), last]
+        return np.where(self.diverged, np.nan, found).astype(self.dtype)
+
+    def train_loss(self) -> np.ndarray:
+        """Each trial's mean training loss over as many last steps as a segment has.
+
+        NaN if it diverged, and if it has made no step.
+        """
+        places = self.steps[:, None] + np.arange(-self.length, 0)
+        made = places >= 0
+        taken = np.take_along_axis(self.losses, np.maximum(places, 0), axis=1)
+        made &= ~np.isnan(taken)  # steps that a copied parent made in its stead
+        sums = np.sum(taken, axis=1, dtype=float, where=made)
+        with np.errstate(invalid="ignore", over="ignore"):  # no step; near divergence
+            means = (sums / made.sum(axis=1)).astype(self.dtype)
+        return np.where(self.diverged, np.nan, means).astype(self.dtype)
+
+    def statuses(self) -> np.ndarray:
+        """Each trial's status: complete, pruned, interrupted or diverged."""
+        over = self.steps == self.losses.shape[1]
+        status = np.where(over, "complete", "interrupted")
+        status = np.where(self.pruned, "pruned", status)
+        return np.where(self.diverged, "diverged", status)
+
+    def arrays(self) -> dict[str, Any]:
+        """Return everything as a tree of arrays, for a checkpoint."""
+        names = ("losses", "valid", "steps", "died", "pruned")
+        return {name: getattr(self, name) for name in names}
+
+    def restore(self, arrays: dict[str, Any]) -> None:
+        """Put back what `arrays` gave."""
+        for name, value in jax.tree.map(np.array, arrays).items():
+            setattr(self, name, value)
+        self.valid = dict(sorted(self.valid.items(), key=lambda item: _order(item[0])))
+
+
+def _order(name: str) -> tuple[bool, str]:
+    return name != "loss", name

@@ -1,0 +1,69 @@
+"""What a sweep tells those who watch it: after each block, at each segment's end."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jopt.sweep._noted import noted
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where a sweep is, after each block."""
+
+    segment: int  # under way, counted from 1
+    segments: int
+    alive: int  # trials
+    trials: int
+    best: dict[str, Any] | None  # row of the table: the best when a segment last ended
+    trial_steps: int  # made so far
+    trial_steps_left: int  # to be made, if nothing more diverges or is pruned
+    seconds: float  # since this run began to train, without compiling
+    last_block: bool  # of the segment
+    trial_steps_this_run: int  # of those made, in these seconds: fewer after a resume
+
+    @property
+    def trial_steps_per_second(self) -> float:
+        """The speed of this run."""
+        return self.trial_steps_this_run / max(self.seconds, 1e-9)
+
+    @property
+    def seconds_left(self) -> float:
+        """The time that the steps left take at this speed; infinite at first."""
+        speed = self.trial_steps_per_second
+        return self.trial_steps_left / speed if speed else math.inf
+
+
+class Segment(NamedTuple):
+    """What is known of the trials at the end of a segment; plain NumPy, all copies."""
+
+    number: int  # counted from 1
+    segments: int
+    step: int  # steps made by trials that were trained throughout
+    table: dict[str, np.ndarray]  # as of the result
+    valid: dict[str, np.ndarray]  # validation metrics, each float32[trials, segments]
+    curves: np.ndarray  # float32[trials, steps], training losses
+    alive: np.ndarray  # bool[trials], neither diverged nor pruned
+    best: dict[str, Any] | None  # row of the table
+
+
+class Watchers(NamedTuple):
+    """Who is told."""
+
+    progress: Callable[[Progress], None] | None = None
+    callbacks: Sequence[Callable[[Segment], None]] = ()
+
+    def tell(self, now: Progress) -> None:
+        """Tell where the sweep is, after a block."""
+        if self.progress is not None:
+            with noted(f"In progress, after a block of segment {now.segment}."):
+                self.progress(now)
+
+    def call_back(self, now: Segment) -> None:
+        """Tell what is known at the end of a segment."""
+        for callback in self.callbacks:
+            with noted(f"In the callback {callback!r} after segment {now.number}."):
+                callback(now)

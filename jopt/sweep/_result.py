@@ -1,0 +1,224 @@
+"""What came of a sweep: a table, curves, the winner, and all parameters."""
+
+import dataclasses
+import operator
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jopt.core import FilePath, PyTree, checked, is_integer, refusal
+from jopt.sweep._history import History
+from jopt.sweep._over_settings import means, reduced
+from jopt.sweep._trial import Trial, shown_settings
+from jopt.sweep.population import Lineage
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """The winner on validation, and what it does on the test set, seen this once."""
+
+    trial: int
+    hyperparameters: dict[str, Any]
+    seed: int
+    valid: dict[str, float]
+    test: dict[str, float]
+    fold: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepResult:
+    """What came of each trial.
+
+    table: a NumPy array by column: `trial`, the hyperparameters (one that is called as
+        another column is `param_seed` here; NaN or None in trials that have none),
+        `seed`, `fold` if there are several, `status` (complete, pruned, diverged or
+        interrupted), `steps` (those made, until the one that diverged), `train_loss`
+        (mean over as many last steps as a segment has), `valid_loss` and the task's
+        other metrics, as they were in the trial's last report; NaN if it diverged.
+    curves: the training loss before each step, float32[trials, steps], or float64 where
+        JAX has it; NaN where there was none.
+    valid: the validation metrics by segment, each [trials, segments], of that dtype.
+    valid_steps: the steps that those were seen after, int[segments].
+    best: the winner, or None if every trial diverged.
+    info: how it ran: versions, device, sizes, times.
+    lineage: of population-based training, who went on from whom and with what.
+    """
+
+    trials: tuple[Trial, ...]
+    table: dict[str, np.ndarray]
+    curves: np.ndarray
+    valid: dict[str, np.ndarray]
+    valid_steps: np.ndarray
+    best: Best | None
+    info: dict[str, Any]
+    lineage: Lineage | None = None
+    # The trials' numbers, and their parameters and model state, stacked, by structure.
+    _models: Sequence[tuple[np.ndarray, PyTree, PyTree]] = dataclasses.field(
+        default=(), repr=False
+    )
+    _settings: Sequence[np.ndarray] = dataclasses.field(default=(), repr=False)
+
+    @checked
+    def params(self, trial: int) -> PyTree:
+        """Return a trial's last parameters, those before it diverged if it did."""
+        return self._row(trial)[0]
+
+    @checked
+    def model_state(self, trial: int) -> PyTree:
+        """Return what else a trial's model held: batch statistics, counters."""
+        return self._row(trial)[1]
+
+    def settings(self) -> dict[str, np.ndarray]:
+        """Return the table with a row a setting: means and spreads over its trials.
+
+        A setting's trials are its seeds and folds. Each metric's column is followed by
+        `..._min`, `..._max` and `..._std`, the sample's standard deviation,
+
+            sqrt(sum((x - mean)^2) / (n - 1))
+
+        which one trial does not have: NaN. A setting of which one trial diverged counts
+        as diverged: its metrics are NaN. `trial` is its best one; `trials` counts them.
+        """
+        table: dict[str, list[Any]] = {}
+        for rows in self._settings:
+            best = rows[int(np.argmin(_worst_last(self.table["valid_loss"][rows])))]
+            row: dict[str, Any] = {"trial": best, "trials": len(rows)}
+            row |= {name: self.table[name][best] for name in self.info["space"]}
+            row["status"] = max(self.table["status"][rows], key=_STATUSES.index)
+            for name in ("train_loss", *(f"valid_{key}" for key in self.valid)):
+                values = self.table[name][rows].astype(float)
+                spread = values.std(ddof=1) if len(values) > 1 else np.nan
+                row |= {name: values.mean(), f"{name}_std": spread}
+                row |= {f"{name}_min": values.min(), f"{name}_max": values.max()}
+            for name, value in row.items():
+                table.setdefault(name, []).append(value)
+        return {name: np.asarray(column) for name, column in table.items()}
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return the table as a pandas data frame (`pip install 'jopt[plots]'`)."""
+        import pandas  # an extra, and slow to load
+
+        return pandas.DataFrame(self.table)
+
+    def best_as_dict(self) -> dict[str, Any] | None:
+        """Return the winner for JSON, its hyperparameters as the table shows them."""
+        if self.best is None:
+            return None
+        setting = shown_settings(self.trials)[self.best.trial]
+        return {**vars(self.best), "hyperparameters": setting}
+
+    @checked
+    def top(self, k: int) -> list[int]:
+        """Return the best trials of the k best settings, the best first.
+
+        Fewer, where fewer were trained to the end and did not diverge. k: an integer of
+        at least 0.
+        """
+        if not is_integer(k) or k < 0:
+            rule = "an integer of at least 0"
+            raise refusal("SweepResult.top", "k", k, rule, ValueError)
+        losses, status = self.table["valid_loss"], self.table["status"]
+        losses = np.where(status == "complete", _worst_last(losses), np.inf)
+        ranked = sorted(
+            self._settings, key=lambda rows: (losses[rows].mean(), losses[rows].min())
+        )
+        trials = [int(rows[np.argmin(losses[rows])]) for rows in ranked]
+        return [trial for trial in trials if np.isfinite(losses[trial])][:k]
+
+    @checked
+    def plot(self, hyperparameter: str | None = None) -> "Figure":
+        """Return a matplotlib figure: final validation loss, and the loss curves.
+
+        hyperparameter: of the horizontal axis, a column of numbers; by default the
+        learning rate, or the first that has several values.
+
+        Raises a ValueError for another.
+        """
+        from jopt import report
+
+        return report.overview(self, hyperparameter)
+
+    @checked
+    def save(self, directory: FilePath, keep: int = 1) -> list[Path]:
+        """Write trials.csv, curves.npz, sweep.json, best.json, pictures and a page.
+
+        keep: best settings whose model is written too, as orbax checkpoints `best/1`,
+        `best/2`, ...: see `jopt.report`.
+
+        Returns the files written. Without matplotlib there are no pictures, without
+        plotly no report.html. Raises an OSError if the directory cannot be written.
+        """
+        from jopt import report
+
+        return report.save(self, Path(directory), keep)
+
+    def _row(self, trial: int) -> tuple[PyTree, PyTree]:
+        last = len(self.trials) - 1
+        if not is_integer(trial):
+            raise TypeError(
+                f"SweepResult: trial must be an integer from 0 to {last}, got "
+                f"{trial!r}."
+            )
+        for positions, params, model_state in self._models:
+            if trial in positions:
+                take = operator.itemgetter(int(np.flatnonzero(positions == trial)[0]))
+                row = jax.tree.map(take, (params, model_state))
+                return jax.tree.map(jnp.asarray, row)
+        if 0 <= trial <= last:
+            raise KeyError(
+                f"The parameters of trial {trial} are not at hand: it had ended before "
+                "the sweep was resumed."
+            )
+        raise KeyError(f"There is no trial {trial}; they are 0 to {last}.")
+
+
+_STATUSES = ("complete", "interrupted", "pruned", "diverged")
+
+
+def table_of(
+    trials: Sequence[Trial], columns: dict[str, np.ndarray], history: History
+) -> dict[str, np.ndarray]:
+    """Return the columns of a sweep's table; `columns` has the hyperparameters'."""
+    folds = np.asarray([trial.fold for trial in trials])
+    return {
+        "trial": np.arange(len(trials)),
+        **columns,
+        "seed": np.asarray([trial.seed for trial in trials]),
+        **({"fold": folds} if folds.any() else {}),
+        "status": history.statuses(),
+        "steps": history.steps.copy(),
+        "train_loss": history.train_loss(),
+        **{f"valid_{name}": history.final(name) for name in history.valid},
+    }
+
+
+def winner(settings: Sequence[np.ndarray], table: dict[str, np.ndarray]) -> int | None:
+    """Return the trial that is best on validation, or None if all diverged.
+
+    The setting with the least mean validation loss over its trials wins, and of those
+    the one with the least. Where every setting has a trial that diverged, the setting
+    with the best trial wins; a pruned one wins only where all others diverged.
+
+    settings: the trials of each.
+    """
+    losses, pruned = _worst_last(table["valid_loss"]), table["status"] == "pruned"
+
+    least = reduced(np.minimum, losses, settings)
+    last = reduced(np.logical_and, pruned, settings) | (least == np.inf)
+    # The last key counts first, and the first of equals wins.
+    rows = settings[np.lexsort((least, means(losses, settings), last))[0]]
+    best = int(rows[np.argmin(losses[rows])])
+    return best if np.isfinite(losses[best]) else None
+
+
+def _worst_last(losses: np.ndarray) -> np.ndarray:
+    # float64: means over seeds are formed of them.
+    return np.where(np.isfinite(losses), losses.astype(float), np.inf)

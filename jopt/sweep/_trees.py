@@ -1,0 +1,112 @@
+"""Trees of arrays on the disk, as orbax checkpoints: whole or not there."""
+
+import contextlib
+import functools
+import logging
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jopt.core import PyTree
+
+_ONE = threading.Lock()  # sweeps of several threads share the logger
+ROOM = 1 << 18, 1 << 13  # bytes that orbax writes beside the arrays; and for each
+
+
+def write_arrays(path: Path, tree: PyTree) -> None:
+    """Write a checkpoint of arrays, those of size 0 too, to a path that is not there.
+
+    Raises an OSError with the words of the operating system if there is no room. The
+    room is asked for first: of a write that fails, TensorStore's threads say so on the
+    terminal, for as long as they run.
+    """
+    tree = jax.tree.map(lambda x: np.asarray(x) if np.size(x) == 0 else x, tree)
+    try:
+        _ask_for_room(path.parent, jax.tree.leaves(tree))
+        checkpointer, ocp = _orbax()
+        with _quiet():
+            checkpointer.save(path, ocp.args.PyTreeSave(tree))
+    except (OSError, ValueError) as error:  # TensorStore's are ValueErrors
+        raise OSError(_reason(error)) from error
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return arrays of a checkpoint that is a dict of them, by their names."""
+    checkpointer, ocp = _orbax()
+    plain = ocp.RestoreArgs(restore_type=np.ndarray)
+    with _quiet():
+        return checkpointer.restore(
+            path,
+            ocp.args.PyTreeRestore(
+                dict.fromkeys(names, 0), restore_args=dict.fromkeys(names, plain)
+            ),
+        )
+
+
+def _ask_for_room(directory: Path, arrays: Sequence[Any]) -> None:
+    if not hasattr(os, "posix_fallocate"):
+        return
+    there, each = ROOM
+    needed = there + sum(each + x.size * x.dtype.itemsize for x in arrays)
+    with tempfile.TemporaryFile(dir=directory) as probe:
+        os.posix_fallocate(probe.fileno(), 0, needed)
+
+
+@functools.cache
+def _orbax() -> tuple[Any, Any]:
+    import orbax.checkpoint as ocp  # slow to load
+    from orbax.checkpoint import type_handlers
+
+    class Numpy(type_handlers.NumpyHandler):
+        async def serialize(self, values: Any, infos: Any, args: Any = None) -> Any:
+            values = [x if x.size else x.view(_Unsized) for x in values]
+            return await super().serialize(values, infos, args)
+
+    registry = type_handlers.create_type_handler_registry(
+        (np.ndarray, Numpy()),
+        (jax.Array, type_handlers.get_type_handler(jax.Array)),
+    )
+    # Uncompressed: half the time, and parameters hardly shrink.
+    handler = ocp.PyTreeCheckpointHandler(
+        use_zarr3=True, use_compression=False, type_handler_registry=registry
+    )
+    return ocp.Checkpointer(handler), ocp
+
+
+class _Unsized(np.ndarray):
+    """An array of size 0 that orbax, which refuses those, takes for another.
+
+    TensorStore writes and reads it as it is.
+    """
+
+    size: Any = 1
+
+    def __deepcopy__(self, memo: Any) -> "_Unsized":
+        return self
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what orbax logs, errors that it raises as well, from the terminal."""
+    logger = logging.getLogger("absl")
+    with _ONE:
+        before, logger.disabled = logger.disabled, True
+        try:
+            yield
+        finally:
+            logger.disabled = before
+
+
+def _reason(error: Exception) -> str:
+    """Return the words of the operating system, if it was its error."""
+    code = re.search(r"os_error_code='(\d+)'", str(error))  # within TensorStore's
+    if code:
+        return os.strerror(int(code[1]))
+    return getattr(error, "strerror", None) or str(error).partition("\n")[0]

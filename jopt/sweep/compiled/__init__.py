@@ -1,1 +1,0 @@
-"""What is compiled of a sweep, and the devices and the memory that it runs in."""

@@ -1,0 +1,99 @@
+"""The median rule: end what never was as good as the others are now."""
+
+import dataclasses
+
+import numpy as np
+
+from jopt.core import named_class
+from jopt.sweep.pruners._observations import Reports
+from jopt.sweep.pruners._pruner import (
+    Pruner,
+    check_first,
+    check_integers,
+    going,
+    is_judged,
+)
+
+
+@named_class
+@dataclasses.dataclass(frozen=True)
+class MedianPruner(Pruner):
+    """End a setting whose best report so far is above the median of the others.
+
+        ended if  min(own reports up to k)  >  median(others' values at report k)
+
+    The others are all settings but the one that is judged, less those that diverged.
+    One that was ended stands at its last report. So it stays a yardstick, about
+    half of the settings are still there at the end, and what is ended later is what
+    falls behind those that were ended before.
+
+    n_startup_trials: other settings that the sweep must have before it ends any, at
+    least 0. n_warmup_steps: first reports that are not judged, at least 0.
+    interval_steps: reports from one judgement to the next, at least 1. n_min_trials:
+    others with a value at the report, without which it is not judged, at least 1.
+
+    Optuna takes the median over trials that are complete. In a sweep that trains all
+    settings at once none is complete before the end, and a median over those still
+    training would halve them at every report. With all others complete, and none
+    ended, the two rules are one.
+
+    Golovin et al. 2017 (which compare with running means),
+    https://doi.org/10.1145/3097983.3098043.
+    """
+
+    n_startup_trials: int = 5
+    n_warmup_steps: int = 0
+    interval_steps: int = 1
+    n_min_trials: int = dataclasses.field(default=1, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_integers(self, "n_startup_trials", "n_warmup_steps", least=0)
+        check_integers(self, "interval_steps", "n_min_trials", least=1)
+
+    def check(self, reports: int, settings: int) -> None:
+        why = f"n_warmup_steps {self.n_warmup_steps}"
+        first = self.n_warmup_steps + 1
+        check_first(self, first, why, reports, "fewer n_warmup_steps")
+        for name in ("n_startup_trials", "n_min_trials"):
+            if settings <= getattr(self, name):
+                raise ValueError(
+                    f"MedianPruner: {name} {getattr(self, name)} asks for as many "
+                    f"settings besides the one that is judged, but the sweep has "
+                    f"{settings} in all; give more settings, or lower {name}."
+                )
+
+    def keep(self, reports: Reports) -> np.ndarray:
+        kept = going(reports)
+        settings, report = reports.values.shape
+        if settings <= self.n_startup_trials or not is_judged(
+            report, self.n_warmup_steps, self.interval_steps
+        ):
+            return kept
+        stands = _last_reports(reports.values)
+        others = np.isfinite(stands).sum() - 1
+        if others < self.n_min_trials:
+            return kept
+        judged = np.flatnonzero(kept)
+        best = reports.values[judged].min(axis=1)
+        kept[judged] = best <= _medians_of_others(stands)[judged]
+        return kept
+
+
+def _last_reports(values: np.ndarray) -> np.ndarray:
+    """Each setting's last report, float64[settings]; infinite if it diverged."""
+    reported = ~np.isnan(values)
+    last = values.shape[1] - 1 - np.argmax(reported[:, ::-1], axis=1)
+    found = values[np.arange(len(values)), last]
+    return np.where(np.isfinite(found), found, np.inf)
+
+
+def _medians_of_others(values: np.ndarray) -> np.ndarray:
+    """The median of the finite values less the own, at each place of a finite value."""
+    others = np.isfinite(values).sum() - 1
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    rank = np.empty(len(values), int)
+    rank[order] = np.arange(len(values))
+    # Without the own value all that are above it move down by one.
+    below, above = ((others - 1) // 2, others // 2)
+    return (ordered[below + (below >= rank)] + ordered[above + (above >= rank)]) / 2

@@ -1,0 +1,70 @@
+"""Patience: end a setting only once it has stopped getting better."""
+
+import dataclasses
+
+import numpy as np
+
+from jopt.core import check, named_class
+from jopt.sweep.pruners._observations import Reports
+from jopt.sweep.pruners._pruner import (
+    Pruner,
+    check_first,
+    check_integers,
+    check_numbers,
+    going,
+)
+
+
+@named_class
+@dataclasses.dataclass(frozen=True)
+class PatientPruner(Pruner):
+    """Let another rule end a setting only if that has not become better for a while.
+
+        stalled if  min(earlier reports) + min_delta  <  min(last patience + 1 reports)
+
+    A stalled setting goes on if the wrapped rule keeps it; every other one goes on.
+
+    wrapped_pruner: the other rule, or None: each stalled setting is ended. patience:
+    reports in a row without a better one that are forgiven, at least 0. min_delta: loss
+    by which a report may be above the best before and still be forgiven, at least 0.
+
+    Around a rule with rungs, more may go on than the rung keeps: those that are getting
+    better. The rule and the words are Optuna's.
+    """
+
+    wrapped_pruner: Pruner | None
+    patience: int
+    min_delta: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.wrapped_pruner, Pruner | None):
+            raise ValueError(
+                "PatientPruner: wrapped_pruner must be a pruner or None, got "
+                f"{self.wrapped_pruner!r}."
+            )
+        check_integers(self, "patience", least=0)
+        check_numbers(self, "min_delta")
+        check(self, "min_delta", least=0)
+
+    def check(self, reports: int, settings: int) -> None:
+        why = f"patience {self.patience} plus one to be better than, plus one"
+        check_first(self, self.patience + 2, why, reports, "less patience")
+        if self.wrapped_pruner is not None:
+            self.wrapped_pruner.check(reports, settings)
+
+    def for_sweep(self, reports: int, settings: int) -> "PatientPruner":
+        self.check(reports, settings)
+        if self.wrapped_pruner is None:
+            return self
+        wrapped = self.wrapped_pruner.for_sweep(reports, settings)
+        return dataclasses.replace(self, wrapped_pruner=wrapped)
+
+    def keep(self, reports: Reports) -> np.ndarray:
+        kept = going(reports)
+        earlier, last = np.split(reports.values, [-self.patience - 1], axis=1)
+        if not earlier.size:
+            return kept
+        stalled = earlier.min(axis=1) + self.min_delta < last.min(axis=1)
+        if self.wrapped_pruner is not None:
+            stalled &= ~self.wrapped_pruner.keep(reports)
+        return kept & ~stalled

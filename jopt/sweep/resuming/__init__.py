@@ -1,1 +1,0 @@
-"""What is kept of a sweep while it trains, so that it can go on after a crash."""

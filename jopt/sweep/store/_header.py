@@ -1,0 +1,95 @@
+"""The first line of a journal: what a sweep is, so that it is resumed as that."""
+
+import dataclasses
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from jopt.sweep import _references as references
+from jopt.sweep._group import Group
+from jopt.sweep._noted import noted
+from jopt.sweep._options import Options
+from jopt.sweep._task import Task
+from jopt.sweep._trial import Trial, repeated
+from jopt.sweep.store import _fingerprint as fingerprint
+
+SOURCE = "A task's source must name a Task, or a function without arguments"
+
+
+def header(
+    task: Task,
+    trials: Sequence[Trial],
+    every: Sequence[Trial],
+    groups: Sequence[Group],
+    options: Options,
+) -> dict[str, Any]:
+    """Return the header of a sweep; `every` has the trials of all seeds and folds."""
+    blocks = [group.pool.program.block for group in groups]
+    return {
+        "fingerprint": fingerprint.of(task, every, {}),
+        "source": task.source,
+        "trials": [
+            {
+                "factory": references.written(trial.factory),
+                "setting": references.written(trial.hyperparameters),
+                "seed": trial.seed,
+            }
+            for trial in trials
+        ],
+        "options": {**options.as_json(), "blocks": blocks},
+    }
+
+
+def task_of(header: dict[str, Any]) -> Task:
+    """Return the task by its source, or raise a ValueError in a sentence."""
+    if header["source"] is None:
+        name = header["fingerprint"]["task"]["name"]
+        raise ValueError(
+            f"The sweep's task {name} has no source to find it by; give it again: "
+            "sweep.resume(directory, task)."
+        )
+    source = header["source"]
+    found = references.find(source)
+    made = found
+    if callable(found):
+        with noted(f"In {source}, by which the sweep's task is found. {SOURCE}."):
+            made = found()
+    if not isinstance(made, Task):
+        raise ValueError(f"{SOURCE}, got {source}, which gives {type(made).__name__}.")
+    return made
+
+
+def trials_of(header: dict[str, Any]) -> list[Trial]:
+    """Return the trials made anew, or raise a ValueError in a sentence."""
+    trials: list[Trial] = []
+    for held in header["trials"]:
+        factory = references.from_json(held["factory"])
+        if factory is None:
+            raise ValueError(
+                "The sweep's trials were made without a factory; give them again: "
+                "sweep.resume(directory, task, trials)."
+            )
+        setting = references.from_json(held["setting"])
+        made = Trial.of(factory, setting)
+        trials.append(dataclasses.replace(made, seed=held["seed"]))
+    return trials
+
+
+def same(
+    header: dict[str, Any], task: Task, trials: Sequence[Trial], options: Options
+) -> None:
+    """Raise a ValueError that says what changed; warn of other surroundings."""
+    every = repeated(trials, options.seeds, options.folds)
+    then, now = header["fingerprint"], fingerprint.of(task, every, {})
+    changes = fingerprint.differences(then, now)
+    if changes:
+        raise ValueError(
+            "The sweep cannot be resumed as another one: " + " ".join(changes)
+        )
+    others = fingerprint.surroundings_differences(then, now)
+    if others:
+        warnings.warn(
+            "The sweep goes on elsewhere than it began, and may end otherwise than it "
+            "would have there: " + " ".join(others),
+            stacklevel=3,
+        )

@@ -1,0 +1,111 @@
+"""Tasks of telling classes apart: a model's logits, cross entropy, accuracy."""
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen, nnx
+
+from jopt.core import Kind, checked, is_array
+from jopt.sweep import Task
+
+
+def _are_examples(given: Any) -> bool:
+    pair = isinstance(given, (tuple, list)) and len(given) == 2
+    return pair and all(map(is_array, given)) and np.ndim(given[0]) > 0
+
+
+_Examples: TypeAlias = Annotated[
+    tuple[Any, Any], Kind("a pair of arrays, inputs and labels", _are_examples)
+]
+_Module: TypeAlias = Annotated[
+    linen.Module, Kind("a linen module", lambda given: isinstance(given, linen.Module))
+]
+
+
+@checked
+def nnx_classifier(
+    name: str, make: Callable[[nnx.Rngs], Any], *, train: _Examples, **data: Any
+) -> Task:
+    """Return the task of an nnx module that maps inputs to logits.
+
+    make: rngs -> module. data: `train`, `valid`, `test` as (inputs, labels), and other
+    fields of `Task`.
+    """
+
+    def loss(model: Any, batch: Any, key: Any) -> jax.Array:
+        inputs, labels = batch
+        return jnp.mean(_cross_entropy(model(inputs), labels))
+
+    def evaluate(model: Any, batch: Any) -> dict[str, jax.Array]:
+        inputs, labels = batch
+        return _scores(model(inputs), labels)
+
+    def predict(model: Any, batch: Any) -> jax.Array:
+        return jax.nn.softmax(model(batch[0]))
+
+    ours = {"diverged_above": _blown_up(train), "score": _of_means, "train": train}
+    return Task.from_model(
+        name,
+        lambda key: make(nnx.Rngs(key)),
+        loss,
+        evaluate,
+        predict,
+        **ours | data,
+    )
+
+
+@checked
+def linen_classifier(
+    name: str, module: _Module, *, train: _Examples, **data: Any
+) -> Task:
+    """Return the task of a linen module that maps inputs to logits.
+
+    Arguments as in `nnx_classifier`. The module has no collection but `params`.
+    """
+    first = train[0][:1]
+
+    def loss(variables: Any, batch: Any, key: Any) -> jax.Array:
+        inputs, labels = batch
+        return jnp.mean(_cross_entropy(module.apply(variables, inputs), labels))
+
+    def evaluate(variables: Any, batch: Any) -> dict[str, jax.Array]:
+        inputs, labels = batch
+        return _scores(module.apply(variables, inputs), labels)
+
+    def predict(variables: Any, batch: Any) -> jax.Array:
+        logits: Any = module.apply(variables, batch[0])
+        return jax.nn.softmax(logits)
+
+    ours = {"diverged_above": _blown_up(train), "score": _of_means, "train": train}
+    return Task.from_model(
+        name,
+        lambda key: module.init(key, first),
+        loss,
+        evaluate,
+        predict,
+        **ours | data,
+    )
+
+
+def _blown_up(train: Any) -> float:
+    """Ten times the loss of guessing all classes alike: no way back from there."""
+    return 10 * math.log(len(np.unique(train[1])))
+
+
+def _cross_entropy(logits: Any, labels: jax.Array) -> jax.Array:
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+
+def _scores(logits: Any, labels: jax.Array) -> dict[str, jax.Array]:
+    correct = jnp.argmax(logits, axis=-1) == labels
+    return {"loss": _cross_entropy(logits, labels), "accuracy": correct}
+
+
+def _of_means(probabilities: jax.Array, batch: Any) -> dict[str, jax.Array]:
+    """The scores of classes' probabilities, the mean of several models'."""
+    return _scores(jnp.log(probabilities), batch[1])

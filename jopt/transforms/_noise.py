@@ -1,0 +1,75 @@
+"""Gaussian noise on the updates."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jopt.core import (
+    GradientTransformation,
+    Key,
+    Number,
+    check,
+    first_key,
+    increment,
+    key_of,
+    map_leaves,
+    normal_like,
+    pytree,
+    root,
+    settle_seed,
+    static,
+    words_of,
+)
+
+
+class AddNoiseState(NamedTuple):
+    """How many updates were made, and the key of the next noise."""
+
+    count: jax.Array  # int32[], updates made
+    rng_key: jax.Array  # uint32[...], the words of the key
+
+
+@pytree
+class AddNoise(GradientTransformation):
+    """Add Gaussian noise, less and less of it.
+
+        u = g + sqrt(eta / t^gamma) n,  n of variance 1,  t = 1 at the first update
+
+    eta: variance of the first noise, at least 0, in the updates' units squared. gamma:
+    how fast it falls, at least 0; 0 is never. key: of the noise, a key of
+    `jax.random.key` or a seed; by default the seed 0. seed: the same as key, a whole
+    number.
+
+    `init` puts the key into the state, which is where the noise comes from: trials of
+    one seed have the same noise. A key is data, and can be swept; a seed is a constant.
+    On complex leaves the variance is that of real and imaginary part together.
+
+    Raises a ValueError if key and seed are both given.
+
+    Neelakantan et al. 2015, https://arxiv.org/abs/1511.06807.
+    """
+
+    eta: Number
+    gamma: Number
+    key: Key | None = None
+    seed: int | None = static(default=None, kw_only=True)
+
+    def __post_init__(self):
+        check(self, "eta", "gamma", least=0)
+        settle_seed(self)
+
+    def init(self, params):
+        key = first_key(self.key, self.seed)
+        return AddNoiseState(count=jnp.zeros((), jnp.int32), rng_key=words_of(key))
+
+    def update(self, updates, state, params=None, **extra):
+        count = increment(state.count)
+        rng_key, key = jax.random.split(key_of(state.rng_key, self.key))
+        deviation = root(self.eta / count.astype(float) ** self.gamma)
+        noise = normal_like(key, updates)
+        updates = map_leaves(lambda g, n: g + deviation * n, updates, noise)
+        return updates, AddNoiseState(count=count, rng_key=words_of(rng_key))
+
+
+add_noise = AddNoise

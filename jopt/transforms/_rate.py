@@ -1,0 +1,114 @@
+"""Multiplication by a number: a scale, a schedule, a learning rate."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jopt.core import (
+    EmptyState,
+    GradientTransformation,
+    Number,
+    ScalarOrSchedule,
+    Schedule,
+    as_schedule,
+    check,
+    increment,
+    map_leaves,
+    pytree,
+    static,
+    value_at,
+)
+
+
+class ScaleByScheduleState(NamedTuple):
+    """How far the schedule is."""
+
+    count: jax.Array  # int32[], updates made
+
+
+@pytree
+class Scale(GradientTransformation):
+    """Multiply by a number.
+
+        u = step_size g
+
+    step_size: any number; negative to descend.
+    """
+
+    step_size: Number
+
+    shapeless = True
+
+    def init(self, params):
+        return EmptyState()
+
+    def update(self, updates, state, params=None, **extra):
+        return map_leaves(lambda g: self.step_size * g, updates), state
+
+
+@pytree
+class ScaleBySchedule(GradientTransformation):
+    """Multiply by a schedule's value.
+
+        u = step_size_fn(t) g,  t = updates made before this one
+
+    step_size_fn: a schedule, or a function of the int32 step.
+    """
+
+    step_size_fn: ScalarOrSchedule
+
+    shapeless = True
+
+    def __post_init__(self):
+        self.__dict__["step_size_fn"] = as_schedule(self.step_size_fn)
+
+    def init(self, params):
+        return ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
+
+    def update(self, updates, state, params=None, **extra):
+        size = value_at(self.step_size_fn, state.count)
+        updates = map_leaves(lambda g: size * g, updates)
+        return updates, ScaleByScheduleState(count=increment(state.count))
+
+
+@pytree
+class ScaleByLearningRate(GradientTransformation):
+    """Multiply by minus the learning rate, the last part of an optimizer.
+
+        u = -learning_rate(t) g,  t = updates made before this one
+
+    learning_rate: at least 0, in units of params per unit of the direction; a number or
+    a schedule (or a function of the int32 step). flip_sign: False leaves out the minus.
+
+    With a number the state is empty, with a schedule it holds the count.
+    """
+
+    learning_rate: ScalarOrSchedule
+    flip_sign: bool = static(default=True, kw_only=True)
+
+    shapeless = True
+
+    def __post_init__(self):
+        self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
+        hint = "The minus of descent is added here; to ascend, negate the loss."
+        check(self, "learning_rate", least=0, hint=hint)
+
+    def init(self, params):
+        if isinstance(self.learning_rate, Schedule):
+            return ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
+        return EmptyState()
+
+    def update(self, updates, state, params=None, **extra):
+        scheduled = isinstance(self.learning_rate, Schedule)
+        size = value_at(self.learning_rate, state.count if scheduled else None)
+        rate = -size if self.flip_sign else size
+        if scheduled:
+            state = ScaleByScheduleState(count=increment(state.count))
+        return map_leaves(lambda g: rate * g, updates), state
+
+
+scale = Scale
+scale_by_schedule = ScaleBySchedule
+scale_by_learning_rate = ScaleByLearningRate
+ScaleState = EmptyState

@@ -1,0 +1,64 @@
+"""A multiple that depends on the shape of a matrix."""
+
+from collections.abc import Callable
+
+import jax
+
+from jopt.core import (
+    EmptyState,
+    GradientTransformation,
+    Number,
+    PyTree,
+    check,
+    map_leaves,
+    pytree,
+    static,
+)
+from jopt.transforms._dimension_trees import as_dimensions, matrices_of
+
+
+@pytree
+class ScaleByShape(GradientTransformation):
+    """Multiply each matrix by what its shape asks for.
+
+        u = sqrt(max(1, outputs / inputs)) g
+        u = consistent_rms sqrt(max(inputs, outputs)) g    if consistent_rms is given
+
+    weight_dimension_numbers: see `orthogonalize`. consistent_rms: at least 0, the root
+    mean square of what comes back, if g is orthogonal.
+
+    The first is Jordan's, so that one learning rate serves all widths; the second is
+    Moonlight's, with 0.2, so that AdamW's learning rate and weight decay serve.
+
+    Raises a ValueError for a leaf that is no matrix.
+
+    Liu et al. 2025, https://arxiv.org/abs/2502.16982, equation 4.
+    """
+
+    weight_dimension_numbers: PyTree | Callable[..., PyTree] | None = static(
+        default=None
+    )
+    consistent_rms: Number | None = None
+
+    def __post_init__(self):
+        check(self, "consistent_rms", least=0)
+        numbers = as_dimensions(self.weight_dimension_numbers)
+        self.__dict__["weight_dimension_numbers"] = numbers
+
+    def init(self, params):
+        return EmptyState()
+
+    def update(self, updates, state, params=None, **extra):
+        leaves, structure = jax.tree.flatten(updates)
+        numbers = matrices_of(self, updates)
+        made = []
+        for leaf, axes in zip(leaves, numbers, strict=True):
+            inputs, outputs = axes.fans(leaf.shape)
+            size = axes.width_scale(leaf.shape)
+            if self.consistent_rms is not None:
+                size = self.consistent_rms * max(inputs, outputs) ** 0.5
+            made.append(map_leaves(lambda g, size=size: size * g, leaf))
+        return structure.unflatten(made), state
+
+
+scale_by_shape = ScaleByShape

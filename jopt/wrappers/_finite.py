@@ -1,0 +1,111 @@
+"""A guard: no update that is not finite."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jopt.core import (
+    GradientTransformation,
+    Number,
+    PyTree,
+    Transformation,
+    all_finite,
+    as_transformation,
+    check,
+    checked,
+    increment,
+    map_leaves,
+    pytree,
+    wide,
+)
+from jopt.wrappers._when import when
+
+
+class ApplyIfFiniteState(NamedTuple):
+    """What was skipped, and the state of the transformation inside."""
+
+    notfinite_count: jax.Array  # int32[], updates skipped in a row
+    last_finite: jax.Array  # bool[], whether the last update was made
+    total_notfinite: jax.Array  # int32[], updates skipped so far
+    inner_state: PyTree
+
+
+@pytree
+class ApplyIfFinite(GradientTransformation):
+    """Skip what is not finite: the updates are zeros, the state inside stays.
+
+    inner: a transformation. max_consecutive_errors: at least 0, how many skips in a row
+    are borne; `exceeded` tells when there were more.
+
+    An update is skipped if the gradients hold a NaN or an infinity, if what `inner`
+    makes of them does, or if it would turn a finite number of its state into one that
+    is not (a gradient of 1e20 has no square in float32: Adam would stand still for
+    ever). The skips are counted, and however many there are, no update that is not
+    finite comes out. optax lets it through after max_consecutive_errors, which ends the
+    training; it looks at the gradients alone.
+
+    The last two checks need the old state until the update is known: its memory twice,
+    and on a CPU several times AdamW's time. `train_step` has a check of its own, for
+    one reading of the gradients.
+    """
+
+    inner: Transformation
+    max_consecutive_errors: Number
+
+    shapeless = True
+
+    def __post_init__(self):
+        check(self, "max_consecutive_errors", least=0)
+        self.__dict__["inner"] = as_transformation(self.inner)
+
+    def init(self, params):
+        return ApplyIfFiniteState(
+            notfinite_count=jnp.zeros((), jnp.int32),
+            last_finite=jnp.array(True),
+            total_notfinite=jnp.zeros((), jnp.int32),
+            inner_state=self.inner.init(params),
+        )
+
+    def update(self, updates, state, params=None, **extra):
+        def attempt(updates: PyTree, old: PyTree, _: jax.Array) -> Any:
+            made, new = self.inner.update(updates, old, params, **extra)
+            sound = all_finite(made) & all_finite(_spoiled(old, new))
+            return made, _select(sound, new, old), sound
+
+        clean = all_finite(updates)
+        held = (updates, state.inner_state, clean)
+        made, inner, sound = when(clean, attempt, lambda *held: held, *held)
+        updates = map_leaves(lambda u: jnp.where(sound, u, 0), made)
+        row, total = increment(state.notfinite_count), increment(state.total_notfinite)
+        return updates, ApplyIfFiniteState(
+            notfinite_count=jnp.where(sound, 0, row),
+            last_finite=sound,
+            total_notfinite=jnp.where(sound, state.total_notfinite, total),
+            inner_state=inner,
+        )
+
+    @checked
+    def exceeded(self, state: ApplyIfFiniteState) -> jax.Array:
+        """Return whether more than `max_consecutive_errors` in a row were skipped."""
+        return wide(state.notfinite_count) > self.max_consecutive_errors
+
+    def parts(self, state):
+        return {"inner": (self.inner, state.inner_state)}
+
+
+apply_if_finite = ApplyIfFinite
+
+
+def _spoiled(old: PyTree, new: PyTree) -> PyTree:
+    """The new numbers, but zeros where the old were not finite either."""
+
+    def leaf(o: jax.Array, n: jax.Array) -> jax.Array:
+        number = jnp.issubdtype(o.dtype, jnp.inexact)
+        return jnp.where(jnp.isfinite(o), n, 0) if number else n
+
+    return jax.tree.map(leaf, old, new)
+
+
+def _select(flag: jax.Array, chosen: PyTree, other: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: jax.lax.select(flag, a, b), chosen, other)

@@ -1,0 +1,84 @@
+"""Many leaves as one vector."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jopt.core import (
+    GradientTransformation,
+    PyTree,
+    Transformation,
+    as_transformation,
+    divided_like,
+    dtype_of,
+    gathered,
+    leaves_like,
+    pytree,
+    wide,
+    wide_dtype,
+)
+
+
+@pytree
+class Flatten(GradientTransformation):
+    """Show a transformation all leaves as one vector.
+
+    inner: a transformation that treats each coordinate by itself (Adam, a clip, a
+    norm of all). One that looks at a leaf's shape or norm (LAMB, Adafactor, a mask)
+    means something else here.
+
+    It sees a dict with a vector for each dtype that is computed in, at least float32,
+    by the dtype's name, and so is its state. Less work for each of very many small
+    leaves, at the price of a copy of them all and of a longer compilation. The vector
+    is whole on every device of an explicit mesh.
+    """
+
+    inner: Transformation
+
+    def __post_init__(self):
+        self.__dict__["inner"] = as_transformation(self.inner)
+
+    def frozen(self, params):
+        return [False] * len(jax.tree.leaves(params))  # it sees vectors of many
+
+    def init(self, params):
+        return self.inner.init(_flat(params))
+
+    def update(self, updates, state, params=None, **extra):
+        if params is not None:
+            leaves = leaves_like(updates, params)
+            params = _flat(jax.tree.structure(updates).unflatten(leaves))
+        made, state = self.inner.update(_flat(updates), state, params, **extra)
+        return _unflat(made, updates), state
+
+    def parts(self, state):
+        return {"inner": (self.inner, state)}
+
+
+flatten = Flatten
+
+
+def _groups(tree: PyTree) -> dict[str, list[int]]:
+    """The positions of the leaves of each dtype."""
+    groups: dict[str, list[int]] = {}
+    for i, leaf in enumerate(jax.tree.leaves(tree)):
+        groups.setdefault(str(wide_dtype(leaf)), []).append(i)
+    return groups
+
+
+def _flat(tree: PyTree) -> dict[str, jax.Array]:
+    leaves = [jnp.ravel(gathered(wide(leaf))) for leaf in jax.tree.leaves(tree)]
+    return {
+        kind: jnp.concatenate([leaves[i] for i in group])
+        for kind, group in _groups(tree).items()
+    }
+
+
+def _unflat(vectors: dict[str, jax.Array], like: PyTree) -> PyTree:
+    leaves, structure = jax.tree.flatten(like)
+    for kind, group in _groups(like).items():
+        ends = np.cumsum([np.size(leaves[i]) for i in group])[:-1]
+        for i, part in zip(group, jnp.split(vectors[kind], ends), strict=True):
+            shaped = part.reshape(np.shape(leaves[i]))
+            leaves[i] = divided_like(shaped.astype(dtype_of(leaves[i])), leaves[i])
+    return structure.unflatten(leaves)

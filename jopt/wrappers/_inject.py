@@ -1,0 +1,225 @@
+"""Hyperparameters that live in the state, under optax's names."""
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jopt.core import (
+    DType,
+    GradientTransformation,
+    PyTree,
+    ScalarOrSchedule,
+    as_number,
+    as_schedule,
+    as_transformation,
+    checked,
+    increment,
+    pytree,
+    static,
+    value_at,
+    wide,
+    wide_numbers,
+)
+from jopt.wrappers._factory import Factory, Settings, arguments, named_of, signature_of
+
+
+class InjectHyperparamsState(NamedTuple):
+    """The numbers, by name, and the state of what the factory makes of them."""
+
+    count: jax.Array  # int32[], updates made
+    hyperparams: dict[str, jax.Array]  # of the last update; those of a schedule too
+    hyperparams_states: dict[str, PyTree]  # of the schedules
+    inner_state: PyTree
+
+
+class WrappedScheduleState(NamedTuple):
+    """How far a schedule is."""
+
+    count: jax.Array  # int32[], updates made
+
+
+@pytree
+class WrappedSchedule:
+    """A schedule of the step as a schedule with a state, which counts the steps.
+
+    schedule_fn: a schedule, or a function of the int32 step.
+    """
+
+    schedule_fn: ScalarOrSchedule
+
+    def __post_init__(self):
+        self.__dict__["schedule_fn"] = as_schedule(self.schedule_fn)
+
+    def init(self) -> WrappedScheduleState:
+        """Return the state before the first step."""
+        return WrappedScheduleState(jnp.zeros((), jnp.int32))
+
+    def update(self, state: WrappedScheduleState, **extra: Any) -> WrappedScheduleState:
+        """Return the state after a step."""
+        return WrappedScheduleState(increment(state.count))
+
+    def __call__(self, state: WrappedScheduleState, **extra: Any) -> jax.Array:
+        """Return the value for the next step."""
+        return value_at(self.schedule_fn, state.count)
+
+
+@pytree
+class InjectHyperparams(GradientTransformation):
+    """What a factory makes, made anew at each update from numbers in the state.
+
+    Make it by `inject_hyperparams`.
+    """
+
+    factory: Callable[..., Any] = static()
+    numbers: dict[str, Any]
+    schedules: dict[str, Any]
+    settings: Settings = static()
+    hyperparam_dtype: DType = static(default=None)
+
+    def groups(self, params):
+        return self._made(self._first()[0]).groups(params)
+
+    def frozen(self, params):
+        return self._made(self._first()[0]).frozen(params)
+
+    def init(self, params):
+        hyperparams, states = self._first()
+        return InjectHyperparamsState(
+            count=jnp.zeros((), jnp.int32),
+            hyperparams=hyperparams,
+            hyperparams_states=states,
+            inner_state=self._made(hyperparams).init(params),
+        )
+
+    def update(self, updates, state, params=None, **extra):
+        states = state.hyperparams_states
+        scheduled = {n: s(states[n], **extra) for n, s in self.schedules.items()}
+        hyperparams = self._stored(state.hyperparams | scheduled)
+        updates, inner_state = self._made(hyperparams).update(
+            updates, state.inner_state, params, **extra
+        )
+        return updates, InjectHyperparamsState(
+            count=increment(state.count),
+            hyperparams=hyperparams,
+            hyperparams_states={
+                n: s.update(states[n], **extra) for n, s in self.schedules.items()
+            },
+            inner_state=inner_state,
+        )
+
+    def parts(self, state):
+        states = state.hyperparams_states
+        scheduled = {n: s(states[n]) for n, s in self.schedules.items()}
+        numbers = {n: state.hyperparams[n] for n in self.numbers}
+        return {"numbers": (numbers, state), "schedules": (scheduled, state)}
+
+    def _first(self) -> tuple[dict[str, jax.Array], dict[str, PyTree]]:
+        """The numbers of the first update, and the states of the schedules."""
+        states = {name: schedule.init() for name, schedule in self.schedules.items()}
+        scheduled = {n: s(states[n]) for n, s in self.schedules.items()}
+        return self._stored(self.numbers | scheduled), states
+
+    def _stored(self, hyperparams: dict[str, Any]) -> dict[str, Any]:
+        """The numbers in the dtype that they are kept in; a key stays as it is."""
+
+        def leaf(value: Any) -> jax.Array:
+            value = jnp.asarray(value)
+            if jnp.issubdtype(value.dtype, jnp.signedinteger):
+                value = wide(value)
+            if not jnp.issubdtype(value.dtype, jnp.floating):
+                return value
+            return value.astype(self.hyperparam_dtype or value.dtype)
+
+        return {name: leaf(value) for name, value in hyperparams.items()}
+
+    def _made(self, hyperparams: dict[str, Any]) -> GradientTransformation:
+        # Others count on JAX's own promotion, whatever the user's is.
+        with jax.numpy_dtype_promotion("standard"):
+            made = self.factory(**wide_numbers(hyperparams), **self.settings)
+        return as_transformation(made)
+
+
+@checked
+def inject_hyperparams(
+    inner_factory: Factory,
+    static_args: str | Iterable[str] = (),
+    hyperparam_dtype: DType = None,
+) -> Callable[..., InjectHyperparams]:
+    """Return a factory like `inner_factory`, whose numbers are put into the state.
+
+        tx = jopt.inject_hyperparams(jopt.adamw)(learning_rate=schedule, b1=0.8)
+        state.hyperparams["b1"] = 0.9  # the next update uses it
+        state.hyperparams["learning_rate"]  # what the last update used
+
+    inner_factory: of jopt or optax. Its floats and arrays, its defaults too, become
+    `hyperparams`; integers do unless the factory's default or annotation is one. Any
+    argument may be a schedule instead: one of jopt's, a function of the int32 step, or
+    an object with optax's `init`, `update` and call, whose update sees the extra
+    arguments. static_args: names of arguments that are neither: a mask that is a
+    function, a number that the factory decides on in Python. hyperparam_dtype: of the
+    numbers in the state; by default an array keeps its own and the rest is float32.
+    (optax's default is the params' dtype: in bfloat16 a decay of 0.999 is 1, and Adam's
+    first update is NaN.)
+
+    jopt's transformations are pytrees of numbers by themselves, which `jopt.replace`
+    changes; this is for programs that look for the numbers in the state. Of what the
+    factory made, `init` uses the numbers and `update` the state's.
+
+    Raises a ValueError if a name of `static_args` is none of the factory's arguments,
+    and calling the result a TypeError if the arguments do not fit.
+    """
+    signature = signature_of("inject_hyperparams", inner_factory)
+    fixed = named_of("inject_hyperparams", "static_args", static_args, inner_factory)
+
+    @functools.wraps(inner_factory)
+    def injected(*args: Any, **kwargs: Any) -> InjectHyperparams:
+        numbers, settings = arguments(inner_factory, signature, args, kwargs, fixed)
+        schedules = {
+            name: _stateful(value)
+            for name, value in (numbers | settings).items()
+            if name not in fixed and _is_schedule(value)
+        }
+        return InjectHyperparams(
+            inner_factory,
+            {n: as_number(v) for n, v in numbers.items() if n not in schedules},
+            schedules,
+            Settings({n: v for n, v in settings.items() if n not in schedules}),
+            hyperparam_dtype,
+        )
+
+    return injected
+
+
+InjectStatefulHyperparamsState = InjectHyperparamsState
+inject_stateful_hyperparams = inject_hyperparams
+
+
+def _is_schedule(value: Any) -> bool:
+    # A dtype is a class: it can be called too.
+    return callable(value) and not isinstance(value, type)
+
+
+def _stateful(schedule: Any) -> Any:
+    has_state = hasattr(schedule, "init") and hasattr(schedule, "update")
+    return _Stateful(schedule) if has_state else WrappedSchedule(schedule)
+
+
+@pytree
+class _Stateful:
+    """Someone else's schedule with a state; no data."""
+
+    schedule: Any = static()
+
+    def init(self) -> PyTree:
+        return self.schedule.init()
+
+    def update(self, state: PyTree, **extra: Any) -> PyTree:
+        with jax.numpy_dtype_promotion("standard"):
+            return self.schedule.update(state, **extra)
+
+    def __call__(self, state: PyTree, **extra: Any) -> Any:
+        with jax.numpy_dtype_promotion("standard"):
+            return self.schedule(state, **extra)

@@ -1,0 +1,103 @@
+"""Kahan summation: low-precision parameters, and beside them what they round away."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jopt.core import (
+    GradientTransformation,
+    PyTree,
+    Transformation,
+    as_transformation,
+    leaves_like,
+    needed,
+    pytree,
+    wide,
+)
+from jopt.wrappers._masked import MaskedNode
+from jopt.wrappers._rounding import is_low, move, rounded
+
+
+class KahanState(NamedTuple):
+    """What the parameters lack, and the state of the optimizer that moves them."""
+
+    compensation: PyTree  # like the low-precision params; MaskedNode() for others
+    inner_state: PyTree
+
+
+@pytree
+class Kahan(GradientTransformation):
+    """Keep what rounding takes from a step, and add it to the next one.
+
+        u = inner(g, p) + k
+        p' = round(p + u)        k <- u - (p' - p)
+
+    inner: a whole optimizer; it sees gradients and parameters in float32.
+
+    In bfloat16 a number keeps 8 bits: 1 + 0.001 is 1, so small steps are lost each and
+    all. Here they add up in k, which is stored in p's dtype: together the two hold 16
+    bits, for half the memory of `master_weights`. Steps below that, of less than about
+    p/65536, are lost as before. (float16: p/4194304, but it has no numbers below 6e-8.)
+
+    Parameters of at least float32 take inner's updates as they are, and have no k.
+    `update` needs `params`: it raises a ValueError without, or if their dtypes are not
+    those that `init` has seen.
+
+    Kahan 1965, https://doi.org/10.1145/363707.363723; for training in bfloat16, Zamirai
+    et al. 2020, https://arxiv.org/abs/2010.06192.
+    """
+
+    inner: Transformation
+
+    shapeless = True
+
+    def __post_init__(self):
+        self.__dict__["inner"] = as_transformation(self.inner)
+
+    def init(self, params):
+        def leaf(p: Any) -> Any:
+            # Zero, but made of p: it belongs to these numbers (see `made_of_numbers`).
+            return jnp.asarray(p) - p if is_low(p) else MaskedNode()
+
+        inner = self.inner.init(jax.tree.map(wide, params))
+        return KahanState(jax.tree.map(leaf, params), inner)
+
+    def update(self, updates, state, params=None, **extra):
+        params = needed(params, self, "the parameters that are rounded")
+        grads, seen = jax.tree.map(wide, (updates, params))
+        steps, inner = self.inner.update(grads, state.inner_state, seen, **extra)
+        leaves, structure = jax.tree.flatten(updates)
+        places = leaves_like(updates, params)
+        kept, held = jax.tree.flatten(state.compensation)
+        if [k.dtype for k in kept] != [p.dtype for p in places if is_low(p)]:
+            raise ValueError(
+                "Kahan: the params have other dtypes than those that init was given; "
+                "cast them first, then call init."
+            )
+        missing = iter(kept)
+        rows = zip(leaves, places, leaves_like(updates, steps), strict=True)
+        made = [
+            _moved(g, p, s, next(missing)) if is_low(p) else (s.astype(g.dtype), None)
+            for g, p, s in rows
+        ]
+        compensation = held.unflatten(k for _, k in made if k is not None)
+        moves = structure.unflatten(u for u, _ in made)
+        return moves, KahanState(compensation, inner)
+
+    def parts(self, state):
+        return {"inner": (self.inner, state.inner_state)}
+
+
+kahan = Kahan
+
+
+@jax.jit
+def _moved(
+    g: jax.Array, p: jax.Array, step: jax.Array, k: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Return the update of one leaf in its gradient's dtype, and the new k."""
+    asked = step.astype(jnp.float32) + wide(k)
+    update = move(g, p, rounded(wide(p) + asked, p.dtype))
+    got = rounded(wide(p) + wide(update), p.dtype) - wide(p)
+    return update, (asked - got).astype(k.dtype)

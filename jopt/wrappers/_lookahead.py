@@ -1,0 +1,181 @@
+"""Lookahead: fast parameters that explore, slow ones that follow."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jopt.core import (
+    Buckets,
+    GradientTransformation,
+    Number,
+    PyTree,
+    Transformation,
+    apply_updates,
+    as_transformation,
+    check,
+    copied,
+    increment,
+    map_leaves,
+    pytree,
+    static,
+    unpack,
+    wide,
+)
+from jopt.wrappers._period import period_at
+
+
+class LookaheadState(NamedTuple):
+    """The state of the fast optimizer, and how long it has run on its own."""
+
+    fast_state: PyTree
+    steps_since_sync: jax.Array  # int32[]
+    slow: PyTree = None  # like params, at least float32; None beside a pair
+
+
+class LookaheadParams(NamedTuple):
+    """Parameters to train with, and parameters to predict with.
+
+    Gradients are taken of `fast`; `slow` generalizes better.
+    """
+
+    fast: PyTree
+    slow: PyTree
+
+    @classmethod
+    def init_synced(cls, params: PyTree) -> "LookaheadParams":
+        """Return the pair that starts from `params`, in arrays of their own."""
+        return cls(fast=params, slow=jax.tree.map(jnp.array, params))
+
+    @property
+    def differentiated(self) -> PyTree:
+        """The part that gradients and updates are like."""
+        return self.fast
+
+
+@pytree
+class Lookahead(GradientTransformation):
+    """Let a fast optimizer run, and every few steps go a part of its way.
+
+        fast <- fast + u,  u of fast_optimizer
+        every sync_period steps:  slow <- slow + slow_step_size (fast - slow)
+                                  fast <- slow
+
+    fast_optimizer: a transformation. sync_period: at least 1, in steps, rounded to an
+    integer; it can be swept. slow_step_size: at least 0, a fraction, usually at most 1.
+    reset_state: start `fast_optimizer` anew whenever the two meet.
+
+        tx = jopt.lookahead(jopt.adam(1e-3), sync_period=5, slow_step_size=0.5)
+        state = jopt.TrainState.create(model, tx)
+        params = jopt.lookahead_eval_params(state.opt_state, state.params)
+
+    The params are the fast ones, the slow ones are in the state: evaluate at those. Or
+    both are the params, as optax has it, and the state holds none:
+
+        params = jopt.LookaheadParams.init_synced(params)
+        grads = jax.grad(loss)(params.fast)
+        updates, state = tx.update(grads, state, params)
+
+    With such a pair `update` takes gradients like `params.fast` and returns a
+    `LookaheadParams` of updates. Updates are to be applied as they are: a change of
+    them would pull fast and slow apart. So this is the outermost: a chain goes inside.
+    Of a pair whose fast part alone `init` was given the state's copy is not used.
+
+    Raises a ValueError if `update` is given no params, or others than `init` was.
+
+    Zhang et al. 2019, https://arxiv.org/abs/1907.08610, Algorithm 1.
+    """
+
+    fast_optimizer: Transformation
+    sync_period: Number
+    slow_step_size: Number
+    reset_state: bool = static(default=False)
+
+    def __post_init__(self):
+        check(self, "sync_period", least=1, most=2**31 - 1)
+        check(self, "slow_step_size", least=0)
+        self.__dict__["fast_optimizer"] = as_transformation(self.fast_optimizer)
+
+    def init(self, params):
+        pair = isinstance(params, LookaheadParams)
+        return LookaheadState(
+            self.fast_optimizer.init(params.fast if pair else params),
+            jnp.zeros((), jnp.int32),
+            None if pair else copied(params),
+        )
+
+    def update(self, updates, state, params=None, **extra):
+        pair = self._pair(params, state)
+        made, fast_state = self.fast_optimizer.update(
+            jax.tree.map(wide, updates), state.fast_state, pair.fast, **extra
+        )
+        steps = increment(state.steps_since_sync)
+        meet = steps >= period_at(self.sync_period, steps)
+
+        def rule(_, slow, fast, u):
+            ahead = fast + u - slow
+            part = self.slow_step_size * ahead
+            return jnp.where(meet, u + part - ahead, u), jnp.where(meet, part, 0)
+
+        fast, slow = map_leaves(rule, updates, pair.slow, pair.fast, made)
+        if self.reset_state:
+            fast_state = jax.tree.map(
+                lambda new, old: jax.lax.select(meet, new, old),
+                self.fast_optimizer.init(pair.fast),
+                fast_state,
+            )
+        steps = jnp.where(meet, 0, steps)
+        if isinstance(params, LookaheadParams):
+            after = LookaheadState(fast_state, steps, state.slow)
+            return LookaheadParams(fast, slow), after
+        moved = apply_updates(state.slow, slow)
+        return fast, LookaheadState(fast_state, steps, moved)
+
+    def parts(self, state):
+        return {"fast_optimizer": (self.fast_optimizer, state.fast_state)}
+
+    def _pair(self, params: Any, state: LookaheadState) -> LookaheadParams:
+        if isinstance(params, LookaheadParams):
+            return params
+        if params is not None and state.slow is not None:
+            return LookaheadParams(params, state.slow)
+        given = "none" if params is None else type(params).__name__
+        raise ValueError(
+            f"Lookahead: update needs params as a LookaheadParams, got {given}; make "
+            "the pair by LookaheadParams.init_synced(params) and call "
+            "tx.update(updates, state, pair), or give init and update the same params."
+        )
+
+
+lookahead = Lookahead
+
+
+def lookahead_eval_params(state: PyTree, params: PyTree) -> PyTree:
+    """Return the slow parameters, to evaluate and to keep.
+
+        params = jopt.lookahead_eval_params(opt_state, params)
+
+    state: of `lookahead`, or of what holds it. params: the fast ones, or the pair of
+    both; what comes back is like the fast ones. Train on with the params themselves.
+
+    Raises a ValueError if `state` does not hold exactly one state of `lookahead`, or if
+    neither it nor `params` has slow parameters.
+    """
+    if isinstance(params, LookaheadParams):
+        return params.slow
+    is_state = lambda node: isinstance(node, LookaheadState)  # noqa: E731
+    nodes = jax.tree.leaves(state, is_leaf=is_state)
+    slow = [node.slow for node in nodes if is_state(node)]
+    held = [tree for tree in slow if tree is not None]
+    if len(held) != 1:
+        raise ValueError(
+            "lookahead_eval_params: there must be one LookaheadState with the slow "
+            f"parameters, got {len(held)} of {len(slow)}; give the optimizer's state "
+            "first, and the params, or the pair of both, second."
+        )
+    (tree,) = held
+    return map_leaves(
+        lambda fast, slow: slow,
+        params,
+        tree if isinstance(params, Buckets) else unpack(tree),
+    )

@@ -1,0 +1,191 @@
+"""Measurements of the updates, kept in the state."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jopt.core import (
+    DType,
+    EmptyState,
+    GradientTransformation,
+    Kind,
+    Number,
+    PyTree,
+    as_transformation,
+    check,
+    is_transformation,
+    pytree,
+    static,
+    wide,
+)
+from jopt.transforms import ema
+from jopt.wrappers._function import as_data, called
+
+
+class SnapshotState(NamedTuple):
+    """The last measurement, by its name."""
+
+    measurement: dict[str, PyTree]
+
+
+class MonitorState(NamedTuple):
+    """The last measurements by name, and what makes them remembers."""
+
+    measurements: dict[str, PyTree]
+    measure_states: tuple[PyTree, ...]  # by name, in alphabetical order
+
+
+def _are_measures(given: Any) -> bool:
+    each = given.values() if isinstance(given, dict) else [None]
+    return all(callable(x) or is_transformation(x) for x in each)
+
+
+_MEASURES = Kind("a dict of functions, or transformations, by name", _are_measures)
+
+
+@pytree
+class Measure(GradientTransformation):
+    """Replace the updates by what a function says of them.
+
+    measure: a function of the updates, each in at least float32, that returns arrays in
+    any tree. Not to be chained with what needs updates: it is for `monitor`.
+    """
+
+    measure: Callable[[PyTree], PyTree]
+
+    def __post_init__(self):
+        self.__dict__["measure"] = as_data(self.measure)
+
+    def init(self, params):
+        return EmptyState()
+
+    def update(self, updates, state, params=None, **extra):
+        return _measured(self.measure, updates), state
+
+
+@pytree
+class MeasureWithEma(GradientTransformation):
+    """Replace the updates by the moving average of what a function says of them.
+
+    measure: a function of the updates, each in at least float32, that returns numbers
+    or bools in any tree. decay, debias, accumulator_dtype: as in `ema`. It is for
+    `monitor`:
+
+        jopt.monitor({"clipped": jopt.measure_with_ema(
+            lambda u: jopt.global_norm(u) > 1.0, decay=0.9)})
+    """
+
+    measure: Callable[[PyTree], PyTree]
+    decay: Number
+    debias: bool = static(default=True)
+    accumulator_dtype: DType = static(default=None)
+
+    def __post_init__(self):
+        check(self, "decay", least=0, below=1)
+        self.__dict__["measure"] = as_data(self.measure)
+
+    def init(self, params):
+        return self._ema.init(_unmeasured(self._numbers, params))
+
+    def update(self, updates, state, params=None, **extra):
+        return self._ema.update(self._numbers(updates), state)
+
+    @property
+    def _ema(self) -> GradientTransformation:
+        return ema(self.decay, self.debias, self.accumulator_dtype)
+
+    def _numbers(self, updates: PyTree) -> PyTree:
+        return jax.tree.map(wide, _measured(self.measure, updates))
+
+
+@pytree
+class Snapshot(GradientTransformation):
+    """Keep what a function says of the updates in the state; change no update.
+
+        tx = jopt.chain(jopt.snapshot("norm", jopt.global_norm), jopt.clip(1.0))
+        optax.tree.get(state, "norm")
+
+    measure_name: of the measurement in the state. measure: a function of the updates
+    that come here, each in at least float32, that returns arrays in any tree.
+
+    Before the first update the measurement is zeros (optax's is of the params).
+    """
+
+    measure_name: str = static()
+    measure: Callable[[PyTree], PyTree]
+
+    def __post_init__(self):
+        self.__dict__["measure"] = as_data(self.measure)
+
+    def init(self, params):
+        return SnapshotState({self.measure_name: _unmeasured(self.measure, params)})
+
+    def update(self, updates, state, params=None, **extra):
+        measured = _measured(self.measure, updates)
+        return updates, SnapshotState({self.measure_name: measured})
+
+
+@pytree
+class Monitor(GradientTransformation):
+    """Keep any number of measurements of the updates in the state; change no update.
+
+        tx = jopt.chain(
+            jopt.monitor({
+                "norm": jopt.global_norm,
+                "mean norm": jopt.measure_with_ema(jopt.global_norm, 0.9),
+            }),
+            jopt.adamw(3e-4),
+        )
+        optax.tree.get(state, "norm")
+
+    measures: by name, a function of the updates that come here, each in at least
+    float32, that returns arrays in any tree; or a transformation (`measure_with_ema`,
+    `ema`), whose updates are the measurement.
+
+    Before the first update the measurements are zeros, so that the state keeps its
+    structure (optax's are missing).
+    """
+
+    measures: Annotated[dict[str, Any], _MEASURES]
+
+    def __post_init__(self):
+        # JAX hands dicts on with their keys sorted.
+        self.__dict__["measures"] = {
+            name: Measure(measure) if callable(measure) else as_transformation(measure)
+            for name, measure in sorted(self.measures.items())
+        }
+
+    def init(self, params):
+        states = [tx.init(params) for tx in self.measures.values()]
+        measured = _unmeasured(lambda p: self._measured(p, states, p, {})[0], params)
+        return MonitorState(measured, tuple(states))
+
+    def update(self, updates, state, params=None, **extra):
+        found = self._measured(updates, state.measure_states, params, extra)
+        return updates, MonitorState(*found)
+
+    def _measured(self, updates, states, params, extra):
+        found = {
+            name: tx.update(jax.tree.map(wide, updates), state, params, **extra)
+            for (name, tx), state in zip(self.measures.items(), states, strict=True)
+        }
+        measurements = {name: measurement for name, (measurement, _) in found.items()}
+        return measurements, tuple(state for _, state in found.values())
+
+
+measure_with_ema = MeasureWithEma
+snapshot = Snapshot
+monitor = Monitor
+
+
+def _measured(measure: Callable[[PyTree], PyTree], updates: PyTree) -> PyTree:
+    """What `measure` says of the updates in at least float32."""
+    return called(measure, jax.tree.map(wide, updates))
+
+
+def _unmeasured(measure: Callable[[PyTree], PyTree], params: PyTree) -> PyTree:
+    """Zeros like what `measure` says of updates like `params`."""
+    shapes = jax.eval_shape(lambda p: _measured(measure, p), params)
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)

@@ -1,0 +1,164 @@
+"""`partition`: a transformation for each group of leaves."""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Annotated, Any, NamedTuple
+
+from jopt.core import (
+    GradientTransformation,
+    Kind,
+    Labels,
+    Mask,
+    PyTree,
+    Words,
+    as_transformation,
+    checked,
+    close_match,
+    is_transformation,
+    joint,
+    named,
+    pytree,
+    static,
+)
+from jopt.wrappers._masked import Masked, MaskedState
+
+
+class PartitionState(NamedTuple):
+    """The state of each group's transformation, of the group's leaves only."""
+
+    inner_states: Mapping[Hashable, MaskedState]  # by label
+
+
+@pytree
+class Partition(GradientTransformation):
+    """Apply to each leaf the transformation of its label. Make it by `partition`."""
+
+    transforms: tuple[GradientTransformation, ...]
+    names: tuple[Hashable, ...] = static()
+    param_labels: Any = static()
+    mask_compatible_extra_args: bool = static(default=False, kw_only=True)
+
+    any_dtype = True
+
+    def __post_init__(self):
+        if not isinstance(self.param_labels, Labels):
+            self.__dict__["param_labels"] = Labels(self.param_labels)
+
+    def groups(self, params):
+        each = (tx.groups(params) for tx in self._groups(params).values())
+        return joint(params, *each)
+
+    def frozen(self, params):
+        each = (tx.frozen(params) for tx in self._groups(params).values())
+        return [*map(any, zip(*each, strict=True))]
+
+    def init(self, params):
+        groups = self._groups(params)
+        return PartitionState({name: tx.init(params) for name, tx in groups.items()})
+
+    def update(self, updates, state, params=None, **extra):
+        states = dict(self._states(state))
+        for name, tx in self._groups(updates).items():
+            updates, states[name] = tx.update(updates, states[name], params, **extra)
+        return updates, PartitionState(states)
+
+    def parts(self, state):
+        states = [self._states(state)[name].inner_state for name in self.names]
+        pairs = zip(self.transforms, states, strict=True)
+        return dict(zip(self.labels, pairs, strict=True))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The groups' names, as words of a path."""
+        return tuple(map(str, self.names))
+
+    def _groups(self, params: PyTree) -> dict[Hashable, Masked]:
+        labels = self.param_labels.on(params)
+        for words, label in labels.items():
+            self._check_label(words, label)
+        return {
+            name: Masked(
+                tx,
+                labels.mapped(lambda label, name=name: label == name, Mask),
+                mask_compatible_extra_args=self.mask_compatible_extra_args,
+            )
+            for name, tx in zip(self.names, self.transforms, strict=True)
+        }
+
+    def _states(self, state: PartitionState) -> Mapping[Hashable, MaskedState]:
+        states = state.inner_states
+        if set(states) != set(self.names):
+            raise ValueError(
+                f"Partition: the state must have the groups {_listed(self.names)}, got "
+                f"{_listed(states)}; give the state that this partition's own init and "
+                "update made."
+            )
+        return states
+
+    def _check_label(self, words: Words, label: Any) -> None:
+        if label in self.names:
+            return
+        close = close_match(str(label), list(map(str, self.names)))
+        raise ValueError(
+            f"Partition: {named(words)} is labelled {label!r}, which has no "
+            f"transformation{close}; there is {_listed(self.names)}."
+        )
+
+
+def _listed(names: Iterable[Hashable]) -> str:
+    return ", ".join(map(repr, names)) or "none"
+
+
+def _are_transformations(given: Any) -> bool:
+    return isinstance(given, Mapping) and all(map(is_transformation, given.values()))
+
+
+_TRANSFORMS = Kind(
+    "a dict, a transformation by label",
+    _are_transformations,
+    hint="; a factory must be called first: jopt.adam(1e-3), not jopt.adam.",
+)
+
+
+@checked
+def partition(
+    transforms: Annotated[Mapping[Any, Any], _TRANSFORMS],
+    param_labels: PyTree | Callable[..., Any],
+    *,
+    mask_compatible_extra_args: bool = False,
+) -> Partition:
+    """Apply to each leaf the transformation of its label.
+
+        tx = jopt.partition(
+            {"decay": jopt.adamw(3e-4), "rest": jopt.adam(3e-4)},
+            lambda path, p: "decay" if path.endswith("kernel") else "rest",
+        )
+
+    transforms: by label, jopt's or optax's. param_labels: static; a tree of labels like
+    the params, or a prefix, matched by path, so that a dict will do for an `nnx.State`
+    or a `FrozenDict`; a function of the params that makes one; or a function of the
+    path ("layers/0/kernel") and the leaf, known by its two required arguments. In
+    `update` functions get the gradients, whose paths and shapes are the params'.
+    mask_compatible_extra_args: see `masked`.
+
+    Each transformation is `masked`: it sees its own leaves, norms are of the group, and
+    a group of `set_to_zero` keeps no state. The state is a dict by label; to start one
+    group anew, put its part of a fresh state in the place of the old:
+
+        fresh = tx.init(params).inner_states["rest"]
+        state = PartitionState({**state.inner_states, "rest": fresh})
+
+    Hyperparameters are named by label: `jopt.replace(tx, **{"rest.learning_rate": 1})`.
+
+    Raises a ValueError if a label has no transformation, or if the labels' tree does
+    not match the params; both name the path.
+    """
+    return Partition(
+        tuple(as_transformation(tx) for tx in transforms.values()),
+        tuple(transforms),
+        param_labels,
+        mask_compatible_extra_args=mask_compatible_extra_args,
+    )
+
+
+multi_transform = partition
+MultiTransformState = PartitionState

@@ -1,0 +1,115 @@
+"""Sweeps in processes that are killed: what runs in them, and who kills them."""
+
+import multiprocessing
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import small_task as small
+
+import jopt
+from jopt import sweep
+from jopt.sweep.store import read
+from jopt.sweep.store._checkpoints import NAME as CHECKPOINTS, PARTIAL, Checkpoints
+from jopt.sweep.store._journal import NAME
+
+SEGMENTS = 30
+
+# One process loads the packages, and each sweep begins as a copy of it.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["jopt.sweep", "orbax.checkpoint"])
+
+
+def task():
+    """The task that the journal names."""
+    return small.task(source="killed:task")
+
+
+def sgd(learning_rate, nesterov):
+    """What the journal names as the trials' factory."""
+    return jopt.sgd(learning_rate, momentum=0.9, nesterov=nesterov)
+
+
+def pruned(directory=None, **options):
+    """Two structures, of which settings are pruned, and two trials that diverge."""
+    rates = [0.003, 0.01, 0.03, 0.1, 0.3, 1e38]
+    trials = sweep.grid(sgd, learning_rate=rates, nesterov=[False, True])
+    pruner = sweep.SuccessiveHalving(min_resource=3, reduction_factor=2)
+    return _run(trials, directory, pruner=pruner, **options)
+
+
+def evolved(directory=None, **options):
+    """A population, of which one trial diverges."""
+    trials = sweep.grid(jopt.adamw, learning_rate=[1e-3, 3e-3, 1e-2, 0.1, 0.3, 1e38])
+    rates = sweep.log_uniform(1e-4, 1e38)
+    population = sweep.PopulationBasedTraining({"learning_rate": rates})
+    return _run(trials, directory, population=population, **options)
+
+
+def _run(trials, directory, **options):
+    sizes: dict[str, Any] = {"steps": 4 * SEGMENTS, "segments": SEGMENTS, "block": 4}
+    return sweep.run(task(), trials, directory=directory, **sizes, **options)
+
+
+def train(started, directory):
+    """Begin the sweep kept in `directory`, or go on with it; save what comes."""
+    for name in ("matplotlib", "plotly"):  # no pictures: they are slow to load
+        sys.modules[name] = cast(Any, None)
+    begun = lines(directory) > 0
+    result = sweep.resume(directory) if begun else started(directory)
+    result.save(directory / "results")
+
+
+def begin(started, directory):
+    """Start a process that trains."""
+    process = PROCESSES.Process(target=train, args=(started, directory))
+    process.start()
+    return process
+
+
+def kill(process, directory, random):
+    """Kill a process that trains, at a random moment."""
+    _, kept = state(directory)
+    next_ = 0 if kept is None else kept + 1
+    moment = random.choice(["early", "segment", "save"])
+    if moment == "early":  # it compiles, or restores, or is a segment on
+        late = time.monotonic() + random.uniform(0, 2)
+        _wait(
+            lambda: time.monotonic() > late or (state(directory)[0] or -1) > next_,
+            process,
+        )
+    elif moment == "segment":
+        checkpoint = directory / CHECKPOINTS / str(next_ + random.randint(0, 1))
+        _wait(checkpoint.exists, process)
+        time.sleep(random.uniform(0, 0.05))
+    else:
+        line = next_ + random.randint(0, 2)
+        _wait(lambda: (state(directory)[0] or -1) >= line, process)
+        _wait((directory / CHECKPOINTS / PARTIAL).exists, process)
+        time.sleep(random.uniform(0, 0.03))
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, "it had ended before it was killed"
+
+
+def _wait(come, process):
+    while not come() and process.is_alive():
+        time.sleep(1e-4)
+
+
+def lines(directory):
+    """Return how many whole lines the journal has."""
+    path = Path(directory) / NAME
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def state(directory):
+    """Return the last segment that the journal has, and that has a checkpoint."""
+    if not lines(directory):
+        return None, None
+    _, records = read(directory)
+    noted = [record["segment"] for record in records if "segment" in record]
+    kept = Checkpoints(directory).segments()
+    return max(noted, default=None), max(kept, default=None)

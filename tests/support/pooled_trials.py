@@ -1,0 +1,41 @@
+"""Trials of the small task, trained by a pool as the engine does, for its tests."""
+
+import jax
+import numpy as np
+import small_task as small
+
+import jopt
+from jopt import sweep
+from jopt.sweep._plan import Plan
+from jopt.sweep._trial import stack
+from jopt.sweep.engine import Lanes
+
+SEGMENTS = 3
+PLAN = Plan(small.task(), 16, 12, SEGMENTS, jax.random.key(0))
+CALL = PLAN.batches(0)[0]
+
+
+def lanes_of(number):
+    """Trials at `number` learning rates."""
+    rates = np.geomspace(1e-3, 0.3, number).tolist()
+    trials = sweep.grid(jopt.adamw, learning_rate=rates)
+    txs = stack([trial.tx for trial in trials])
+    return Lanes(PLAN.task, txs, PLAN.seeded(trials), PLAN.data(), CALL)
+
+
+def trained(pool, survivors=None):
+    """All that is seen of trials; after a segment only `survivors` are trained."""
+    rows = np.arange(pool.program.lanes.count)
+    seen = {}
+    for segment in range(SEGMENTS):
+        shared = pool.shared
+        for taken in pool.cut(rows):
+            report = pool.train(taken, shared, PLAN.batches(segment))()
+            for place, row in enumerate(taken.tolist()):
+                row_seen = jax.tree.map(lambda x, at=place: x[at].tobytes(), report)
+                seen[segment, row] = row_seen
+        rows = rows if survivors is None else survivors
+    params, model_state = pool.models()
+    left = [leaf.tobytes() for leaf in pool.read(np.arange(pool.program.lanes.count))]
+    tested = pool.evaluate(3, small.task().test)
+    return seen, jax.tree.map(bytes, (params, model_state)), left, tested

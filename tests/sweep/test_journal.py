@@ -1,0 +1,560 @@
+"""Promises of what a sweep leaves on the disk: journal, checkpoints, fingerprint."""
+
+import dataclasses
+import errno
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import small_task as small
+from hypothesis import given, settings, strategies as st
+
+import jopt
+from jopt import sweep
+from jopt.sweep import (
+    PopulationBasedTraining,
+    _references as references,
+    choice,
+    log_uniform,
+)
+from jopt.sweep.pruners import PatientPruner, SuccessiveHalving
+from jopt.sweep.store import (
+    _checkpoints as checkpoints,
+    _fingerprint as fingerprint,
+    read,
+)
+from jopt.sweep.store._checkpoints import Checkpoints
+from jopt.sweep.store._journal import NAME, Journal
+from jopt.sweep.store._json_line import NOT_FINITE, decode, encode
+from jopt.sweep.store._leaves import by_name
+
+RECORDS = [{"steps": 3, "name": "ünï\n"}, {"loss": 0.1}, {"loss": float("inf")}, {}]
+TREE = {"w": jnp.arange(600, dtype=jnp.float32), "steps": np.arange(3)}
+
+
+def written(directory, records=RECORDS):
+    with Journal(directory) as journal:
+        for record in records:
+            journal.append(record)
+    return directory / NAME
+
+
+def bits(tree):
+    """Everything of a tree's leaves: type, kind, bytes."""
+
+    def leaf(value):
+        data = jax.random.key_data(value) if "key" in str(value.dtype) else value
+        return type(value), value.dtype, value.shape, np.asarray(data).tobytes()
+
+    hold = (bool, int, float)
+    return [
+        (type(v), v) if isinstance(v, hold) and not hasattr(v, "dtype") else leaf(v)
+        for v in jax.tree.leaves(tree)
+    ]
+
+
+KEYS = st.text().filter(lambda key: key != NOT_FINITE)  # which is refused
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(KEYS, VALUES))
+def test_a_record_comes_back_from_one_line_of_strict_json(record):
+    line = encode(record)
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    json.loads(line, parse_constant=pytest.fail)
+    assert repr(decode(line)) == repr(record)
+
+
+def test_numbers_of_numpy_and_jax_come_back_exactly():
+    values = np.asarray([0.1, np.nan, -0.0, np.inf, 1e-45], np.float32)
+    record = {
+        "a": values,
+        "b": jnp.asarray(values),
+        "c": jnp.asarray(values, jnp.bfloat16),
+        "d": np.float64(0.1),
+        "e": np.bool_(True),
+        "f": (np.int64(2**62), np.str_("x")),
+    }
+    back = decode(encode(record))
+    assert np.asarray(back["a"], np.float32).tobytes() == values.tobytes()
+    assert back["a"][0] == float(np.float32(0.1)) != 0.1
+    assert repr(back["b"]) == repr(back["a"])
+    assert (
+        np.asarray(back["c"], jnp.bfloat16).tobytes()
+        == np.asarray(record["c"]).tobytes()
+    )
+    assert (back["d"], back["e"], back["f"]) == (0.1, True, [2**62, "x"])
+
+
+@pytest.mark.parametrize("value", [{1: 2}, {"a": {1, 2}}, {"$float": "nan"}, {"a": 1j}])
+def test_what_is_no_json_is_refused(value):
+    with pytest.raises(TypeError, match="A record"):
+        encode(value)
+
+
+def test_a_journal_torn_at_any_byte_loses_no_whole_line(tmp_path):
+    path = written(tmp_path)
+    whole = path.read_bytes()
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
+    for cut in range(len(whole) + 1):
+        path.write_bytes(whole[:cut])
+        left = [r for r, end in zip(RECORDS, ends, strict=True) if end <= cut]
+        if left:
+            assert read(tmp_path) == (left[0], left[1:])
+        else:
+            with pytest.raises(ValueError, match="no whole line"):
+                read(tmp_path)
+        assert path.read_bytes() == whole[:cut]
+        with Journal(tmp_path) as journal:
+            assert journal.lines == len(left)
+            journal.append({"resumed": cut})
+        assert read(tmp_path)[1][-1:] == [{"resumed": cut}][: len(left)]
+
+
+@pytest.mark.parametrize("garbage", [b"\0\0\0\0\n", b'{"loss": \n', b"3\n", b"\xff\n"])
+def test_a_last_line_of_garbage_is_cut_off_and_one_in_the_middle_named(
+    tmp_path, garbage
+):
+    path = written(tmp_path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines, garbage]))
+    assert read(tmp_path) == (RECORDS[0], RECORDS[1:])
+    with Journal(tmp_path):
+        assert path.read_bytes() == b"".join(lines)
+    path.write_bytes(b"".join([*lines[:2], garbage, *lines[2:]]))
+    for open_it in (read, Journal):
+        with pytest.raises(ValueError, match=r"^Line 3 of .*journal\.jsonl is broken"):
+            open_it(tmp_path)
+
+
+def test_no_journal_is_a_sentence(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"^There is no journal\.jsonl in"):
+        read(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"^\S*journal\.jsonl cannot be written: F"):
+        Journal(tmp_path / "file")
+
+
+def test_one_sweep_at_a_time_writes_a_journal(tmp_path):
+    with Journal(tmp_path), pytest.raises(BlockingIOError, match="Another process is"):
+        Journal(tmp_path)
+    Journal(tmp_path).close()
+
+
+def test_a_line_that_does_not_fit_the_disk_leaves_the_others_whole(
+    tmp_path, monkeypatch
+):
+    def full(file, line):
+        os.pwrite(file, line[:5], os.lseek(file, 0, os.SEEK_CUR))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = written(tmp_path)
+    whole = path.read_bytes()
+    with Journal(tmp_path) as journal:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", full)
+            with pytest.raises(OSError, match=r": No space left on device$"):
+                journal.append({"lost": 1})
+        assert path.read_bytes() == whole
+        journal.append({"kept": 1})
+    assert read(tmp_path) == (RECORDS[0], [*RECORDS[1:], {"kept": 1}])
+
+
+def test_checkpoints_come_back_bit_for_bit(tmp_path):
+    numbers = np.asarray([0.1, -0.0, np.nan, 3])
+    dtypes = ("bfloat16", "float16", "float8_e4m3fn", "int4", "uint32", "bool")
+    tree = {
+        "jax": [jnp.asarray(np.nan_to_num(numbers)).astype(dtype) for dtype in dtypes],
+        "nan": jnp.asarray([0x7FC1, 0xFFA0], jnp.uint16).view(jnp.bfloat16),
+        "empty": (jnp.zeros((2, 0), jnp.bfloat16), np.zeros((0, 3), bool)),
+        "keys": jax.random.split(jax.random.key(1), 3),
+        "no keys": jax.random.split(jax.random.key(1), 3)[:0],
+        "rbg": jax.random.key(7, impl="rbg"),
+        "numpy": [numbers, np.arange(3), np.float32(0.1), np.asarray(2)],
+        "python": (0.1, 3, True, None),
+        "placed": jax.device_put(jnp.ones(2), jax.devices()[0]),
+    }
+    Checkpoints(tmp_path).save(4, {"tree": [tree]})
+    back = Checkpoints(tmp_path).restore({"tree": [tree]}, 4)["tree"][0]
+    assert jax.tree.structure(back) == jax.tree.structure(tree)
+    assert bits(back) == bits(tree)
+    assert not back["keys"].committed
+    assert back["placed"].committed
+    back["numpy"][0][0] = 5.0  # may be written to
+    shapes = {"w": jax.ShapeDtypeStruct((600,), jnp.float32), "steps": np.zeros(3, int)}
+    Checkpoints(tmp_path).save(5, TREE)
+    assert bits(Checkpoints(tmp_path).restore(shapes, 5)) == bits(TREE)
+
+
+def test_leaves_of_one_name_stay_apart():
+    @jax.tree_util.register_pytree_with_keys_class
+    class Pair:
+        def tree_flatten_with_keys(self):
+            return [(jax.tree_util.GetAttrKey("twin"), value) for value in (1, 2)], None
+
+        @classmethod
+        def tree_unflatten(cls, aux, children):
+            raise NotImplementedError
+
+    assert list(by_name({"x": Pair()}).values()) == [1, 2]
+
+
+def test_the_last_two_checkpoints_are_kept(tmp_path):
+    kept = Checkpoints(tmp_path)
+    assert kept.segments() == []
+    assert kept.newest(lambda segment: TREE) == (None, None, [])
+    for segment in (8, 9, 10):
+        kept.save(segment, {**TREE, "steps": np.full(3, segment)})
+    assert kept.segments() == [9, 10]
+    segment, tree, said = kept.newest(lambda segment: TREE)
+    assert (segment, tree["steps"].tolist(), said) == (10, [10] * 3, [])
+    assert kept.newest(lambda segment: TREE, upto=9).segment == 9
+    kept.save(9, TREE)  # gone back: what came after is of another time
+    assert kept.segments() == [9]
+
+
+def test_a_checkpoint_of_another_tree_is_refused_with_what_differs(tmp_path):
+    Checkpoints(tmp_path).save(0, TREE)
+    for like, leaf, kinds in (
+        (
+            {**TREE, "w": jnp.zeros(601)},
+            r"1 \['w'\]",
+            "float32.600., and here it is fl",
+        ),
+        ({"w": TREE["w"]}, r"0 \['w'\]", "missing, and here it is float32"),
+        ({**TREE, "steps": 1}, r"0 \['steps'\]", "int64.3., and here it is int"),
+    ):
+        with pytest.raises(ValueError, match=f"its leaf {leaf} is {kinds}"):
+            Checkpoints(tmp_path).newest(lambda segment, like=like: like)
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path, capfd):
+    kept = Checkpoints(tmp_path)
+    kept.save(1, TREE)
+    kept.save(2, TREE)
+    newest = kept.directory / "2"
+    files = [path for path in newest.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    for path in files:
+        content = path.read_bytes()
+        half = len(content) // 2
+        flipped = bytearray(content or b"x")
+        flipped[half] ^= 1
+        for damage in (None, content[:half] or b"x", bytes(flipped)):
+            path.unlink(missing_ok=True)
+            if damage is not None:
+                path.write_bytes(damage)
+            segment, tree, said = kept.newest(lambda segment: TREE)
+            assert segment == 1
+            assert bits(tree) == bits(TREE)
+            assert len(said) == 1
+            assert str(newest) in said[0]
+            assert path.name in said[0]
+        path.write_bytes(content)
+    assert kept.newest(lambda segment: TREE).segment == 2
+    shutil.rmtree(newest / "d")
+    shutil.rmtree(kept.directory / "1")
+    (kept.directory / "1").mkdir()
+    segment, tree, said = kept.newest(lambda segment: TREE)
+    assert (segment, tree, len(said)) == (None, None, 2)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (checkpoints.trees, "write"),
+        (checkpoints.manifest, "write"),
+        (Path, "rename"),
+        (checkpoints.manifest, "to_disk"),
+    ],
+)
+def test_a_save_that_stops_anywhere_leaves_a_whole_checkpoint(
+    tmp_path, monkeypatch, owner, name
+):
+    class Stop(BaseException):
+        pass
+
+    before, calls = getattr(owner, name), []
+
+    def stop(*args):
+        calls.append(before(*args) if owner is checkpoints.trees else None)
+        raise Stop
+
+    kept = Checkpoints(tmp_path)
+    kept.save(1, TREE)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, stop)
+        with pytest.raises(Stop):
+            kept.save(2, TREE)
+    assert calls
+    segment, tree, said = kept.newest(lambda segment: TREE)
+    assert segment in (1, 2)
+    assert bits(tree) == bits(TREE)
+    assert said == []
+    kept.save(2, TREE)
+    assert sorted(os.listdir(kept.directory)) == ["1", "2"]
+
+
+def test_a_checkpoint_that_cannot_be_written_is_one_sentence(tmp_path, capfd, caplog):
+    (tmp_path / "checkpoints").touch()
+    sentence = r"^The checkpoint of segment 4 cannot be written to .* exists$"
+    with pytest.raises(OSError, match=sentence):
+        Checkpoints(tmp_path).save(3, TREE)
+    kept = Checkpoints(tmp_path / "full")
+    kept.save(2, TREE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(OSError, match=r"checkpoints: File too large$"):
+            kept.save(3, {"big": np.ones(1 << 18)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert kept.newest(lambda segment: TREE).segment == 2
+    assert capfd.readouterr() == ("", "")
+    assert caplog.records == []
+
+
+WRITER = """
+import sys
+import jax.numpy as jnp, numpy as np
+from jopt.sweep.resuming.checkpoints import Checkpoints
+from jopt.sweep.resuming.journal import Journal
+assert not any(name.startswith("orbax") for name in sys.modules), "orbax is slow"
+journal, checkpoints = Journal(sys.argv[1]), Checkpoints(sys.argv[1])
+for segment in range(journal.lines, 10**6):
+    journal.append({"segment": segment, "losses": np.full(2000, segment)})
+    checkpoints.save(segment, {"w": jnp.full(20000, segment), "n": np.full(3, segment)})
+    print(segment, flush=True)
+"""
+
+
+def test_what_was_saved_before_a_kill_is_there_after_it(tmp_path):
+    like = {"w": jnp.zeros(20000, int), "n": np.zeros(3, int)}
+    waits = np.random.default_rng().uniform(0, 0.1, size=2)
+    for wait in waits:
+        command = [sys.executable, "-c", WRITER, str(tmp_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            done = int([writer.stdout.readline() for _ in range(3)][-1])
+            with pytest.raises(BlockingIOError):
+                Journal(tmp_path)
+            time.sleep(wait)
+            writer.kill()
+            done = int((writer.stdout.read().split() or [done])[-1])
+        header, records = read(tmp_path)
+        seen = [record["segment"] for record in (header, *records)]
+        assert seen == list(range(len(seen)))
+        assert seen[-1] in (done, done + 1), waits
+        segment, tree, said = Checkpoints(tmp_path).newest(lambda segment: like)
+        assert segment in (done, done + 1), waits
+        assert {*tree["w"].tolist(), *tree["n"].tolist()} == {segment}
+        assert said == []
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """Of plain fields, and others."""
+
+    rate: float
+    inner: Any = None
+    made: int = dataclasses.field(default=0, init=False)
+
+
+PRUNER = PatientPruner(SuccessiveHalving(reduction_factor=3), patience=2)
+POPULATION = PopulationBasedTraining(
+    {"learning_rate": log_uniform(1e-4, 0.1), "optimizer": choice([jopt.sgd, "x", 2])}
+)
+
+
+def factory(learning_rate, momentum=0.9):
+    return jopt.sgd(learning_rate, momentum)
+
+
+@pytest.mark.parametrize("known", [jopt.adamw, jax.nn.relu, sweep.Trial.changed, Rule])
+def test_what_can_be_imported_has_a_name(known):
+    found = references.name(known)
+    assert found is not None
+    assert references.find(found) is known
+
+
+def test_what_cannot_be_imported_has_no_name(monkeypatch):
+    monkeypatch.setattr(factory, "__module__", "__main__")
+    monkeypatch.setattr(sys.modules["__main__"], "factory", factory, raising=False)
+    method = Checkpoints(".").segments
+    for unknown in (lambda: 1, factory, method, PRUNER, 3, None):
+        assert references.name(unknown) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(0.1, -0.0, float("nan"), float("-inf"), 2**70, True, "x", None),
+        *(np.float32(0.1), np.int8(3), np.bool_(True), (1, (2.5, [None])), {"a": (1,)}),
+        *(
+            jopt.adamw,
+            Rule(0.5, inner=[Rule]),
+            PRUNER,
+            POPULATION,
+            (PRUNER, [POPULATION]),
+        ),
+    ],
+)
+def test_a_value_comes_back_through_a_line(value):
+    back = references.from_json(decode(encode({"v": references.to_json(value)}))["v"])
+    assert repr(back) == repr(value)
+    assert type(back) is type(value)
+    if value == value:
+        assert back == value
+
+
+def test_a_value_that_cannot_come_back_is_a_sentence():
+    for unknown in (lambda: 1, {3: 4}, Rule(0.1, inner=object()), np.ones(2)):
+        with pytest.raises(ValueError, match=r"^momentum is .* cannot be written down"):
+            references.to_json(unknown, "momentum")
+    for gone in ("no_such_module:f", "jopt:no_such", "nothing", "jopt.sweep:Trial.x"):
+        with pytest.raises(
+            ValueError, match=f"started with {gone}, which cannot be im"
+        ):
+            references.find(gone)
+    for made_by, reason in (
+        ("jopt.sweep.pruners:SuccessiveHalving", "has other fields than"),
+        ("os:system", "is no dataclass any more"),
+    ):
+        written = {"$dataclass": made_by, "fields": {"command": "exit 1"}}
+        with pytest.raises(ValueError, match=f"{made_by} {reason}"):
+            references.from_json(written)
+    assert references.written({"f": jopt.sgd}) == references.to_json({"f": jopt.sgd})
+    with pytest.raises(ValueError, match=r"started with {'f': <built-in .* of dict ob"):
+        references.from_json([references.written({"f": {}.get})])
+
+
+OPTIONS = {"steps": 12, "pruner": PRUNER, "key": jax.random.key(3)}
+
+
+def print_of(task=None, rates=(0.1, 0.2), make=jopt.sgd, **options):
+    trials = sweep.grid(make, learning_rate=list(rates))
+    return fingerprint.of(task or small.task(), trials, {**OPTIONS, **options})
+
+
+def changed_points():
+    inputs, labels = small.points()
+    inputs = inputs.copy()
+    inputs[-1, 1] = np.nextafter(inputs[-1, 1], 2)
+    return inputs, labels
+
+
+def wide(key):
+    params, state = small.init(key)
+    return {**params, "hidden": jnp.zeros((2, 6)), "out": jnp.zeros((6, 2))}, state
+
+
+def other_loss(params, model_state, batch, key):
+    value, state = small.loss(params, model_state, batch, key)
+    return 1.5 * value, state
+
+
+def shifted(by):
+    def evaluate(params, model_state, batch):
+        return small.evaluate(params, model_state, (batch[0] + by, batch[1]))
+
+    return small.task(evaluate=evaluate)
+
+
+CHANGES = [
+    ({"task": small.task(name="lines")}, "task was 'points', now 'lines'."),
+    ({"task": small.task(train=changed_points())}, "train has the same shapes, but"),
+    ({"task": small.task(valid=small.points(31))}, "valid[0] was 'float32[30,2]', now"),
+    ({"task": small.task(test=None)}, "task points: test is missing."),
+    ({"task": small.task(init=wide)}, "params['hidden'] was 'float32[2,5]', now 'f"),
+    ({"task": small.task(loss=other_loss)}, "task points: loss is another function."),
+    ({"task": small.task(diverged_above=9.0)}, "diverged_above was inf, now 9.0."),
+    ({"rates": (0.1, 0.2, 0.3)}, "space: learning_rate had 2 values, now 3."),
+    ({"rates": (0.1, 0.3)}, "space: learning_rate had the value 0.2, now 0.3."),
+    ({"rates": (0.2, 0.1)}, "trial 0 was {setting={learning_rate=0.1}, seed=0"),
+    ({"make": jopt.adam}, "trial 0: the same setting, {learning_rate=0.1}, makes an"),
+    ({"steps": 13}, "steps was 12, now 13."),
+    ({"pruner": None}, "pruner was PatientPruner(wrapped_pruner=SuccessiveHalving("),
+    ({"key": jax.random.key(4)}, "key was {key='key<fry>', words=[0, 3]}, now {key="),
+    ({"folds": 3}, "folds is new."),
+]
+
+
+@pytest.mark.parametrize(("change", "sentence"), CHANGES, ids=[s for _, s in CHANGES])
+def test_each_change_of_a_sweep_is_said(change, sentence):
+    then, now = print_of(), print_of(**change)
+    assert then == decode(encode(then))
+    assert any(sentence in said for said in fingerprint.differences(then, now))
+    assert fingerprint.differences(then, print_of()) == []
+    assert fingerprint.surroundings_differences(then, now) == []
+
+
+def test_numbers_that_a_function_holds_belong_to_it():
+    shift = np.zeros((2, 2), np.float32)
+    then = print_of(shifted(shift))
+    assert fingerprint.differences(then, print_of(shifted(shift.copy()))) == []
+    said = fingerprint.differences(then, print_of(shifted(shift + 1)))
+    assert said == ["task points: evaluate is another function."]
+
+
+def test_functions_are_not_compared_between_versions_of_jax():
+    then = print_of()
+    then["task"]["code"]["loss"] = then["trials"][0]["transformation"] = "of another"
+    then["surroundings"]["versions"]["jax"] = "0.9"
+    then["surroundings"]["device"]["kind"] = "abacus"
+    then["surroundings"]["matmul_precision"] = "high"
+    now = print_of()
+    assert fingerprint.differences(then, now) == []
+    assert fingerprint.surroundings_differences(then, now) == [
+        f"jax was '0.9', now '{jax.__version__}'.",
+        f"device kind was 'abacus', now '{jax.devices()[0].device_kind}'.",
+        "matmul_precision was 'high', now None.",
+    ]
+
+
+FINGERPRINT = """
+import json, sys
+import jax, jopt, small
+from jopt import sweep
+from jopt.sweep import _references as references
+from jopt.sweep.resuming import fingerprint
+@jax.custom_vjp
+def same(x): return x
+same.defvjp(lambda x: (x, None), lambda _, g: (jax.pure_callback(abs, g, g),))
+def loss(params, state, batch, key):
+    return same(small.loss(params, state, batch, key)[0]), state
+task = small.task(loss=loss)
+make = lambda learning_rate, f: jopt.adamw(learning_rate, mask=lambda p: p)
+trials = sweep.grid(make, learning_rate=[0.1], f=[print, lambda: 1])
+made = fingerprint.of(task, trials, {"f": lambda: 1})
+"""
+
+
+@pytest.mark.slow("one process makes it twice")
+def test_another_process_makes_the_same_fingerprint():
+    here: dict[str, Any] = {"__name__": "__main__"}
+    exec(FINGERPRINT, here)
+    there = subprocess.run(
+        [sys.executable, "-c", FINGERPRINT + "print(json.dumps(made))"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "support")},
+        check=True,
+        capture_output=True,
+    )
+    assert json.loads(there.stdout) == here["made"]
+    assert fingerprint.differences(json.loads(there.stdout), here["made"]) == []

@@ -1,0 +1,427 @@
+"""Promises of a sweep that is cut off: nothing changes but the time it takes."""
+
+import dataclasses
+import errno
+import json
+import os
+import random
+import shutil
+import signal
+from typing import Any
+
+import jax
+import killed_sweeps as killed
+import numpy as np
+import pytest
+import small_task as small
+
+import jopt
+from jopt import sweep
+from jopt.sweep._group import Group
+from jopt.sweep.store import read, task_of
+from jopt.sweep.store._journal import NAME, Journal
+from jopt.tasks import digits, mnist, mnist_nnx, text
+
+RATES = [0.01, 0.03, 0.1, 0.3, 1e38]
+SIZES: dict[str, Any] = {"steps": 12, "segments": 6, "block": 2}
+
+
+def results(directory):
+    """The files of a sweep that tell what came of each trial, in bytes."""
+    curves = np.load(directory / "results" / "curves.npz")
+    arrays = {name: curves[name].tobytes() for name in curves.files}
+    names = ("trials.csv", "best.json")
+    return [(directory / "results" / name).read_bytes() for name in names], arrays
+
+
+@pytest.mark.slow("other tests here resume a sweep that was ended once")
+@pytest.mark.parametrize(("sweep_", "kills"), [("pruned", 10), ("evolved", 4)])
+def test_a_sweep_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
+    tmp_path, sweep_, kills
+):
+    started = getattr(killed, sweep_)
+    moments, cut_off = random.Random(f"{sweep_} 1"), tmp_path / "cut off"
+    whole = killed.begin(started, tmp_path / "whole")
+    whole.join()
+    for _ in range(kills):
+        killed.kill(killed.begin(started, cut_off), cut_off, moments)
+    last = killed.begin(started, cut_off)
+    last.join()
+    assert whole.exitcode == last.exitcode == 0
+    assert results(cut_off) == results(tmp_path / "whole")
+
+    done = -1  # the last segment in the journal so far
+    for record in read(cut_off)[1]:
+        if "resumed_after" in record:
+            kept = record["resumed_after"]
+            assert done - (-1 if kept is None else kept) <= 1  # segments lost
+            done = -1 if kept is None else kept
+        else:
+            assert record["segment"] == done + 1
+            done += 1
+    assert done == killed.SEGMENTS - 1
+
+
+def sgd(learning_rate):
+    return jopt.sgd(learning_rate, momentum=0.9)
+
+
+def trials(rates=RATES, factory=jopt.adamw):
+    return sweep.grid(factory, learning_rate=rates)
+
+
+def interrupt(after):
+    """Return a callback that presses Ctrl-C when a segment has ended."""
+
+    def callback(now):
+        if now.number == after:
+            signal.raise_signal(signal.SIGINT)
+
+    return callback
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return sweep.run(small.task(), trials(), **SIZES)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A sweep that was interrupted after its fourth segment."""
+    directory = tmp_path_factory.mktemp("stopped") / "sweep"
+    task = small.task(source="small:task")
+    stop = [interrupt(4)]
+    result = sweep.run(task, trials(), directory=directory, callbacks=stop, **SIZES)
+    assert result.info["interrupted"]
+    assert result.table["steps"].tolist() == [8, 8, 8, 8, 1]
+    return directory
+
+
+@pytest.fixture
+def directory(stopped, tmp_path):
+    return shutil.copytree(stopped, tmp_path / "sweep")
+
+
+def numbers(result):
+    """Everything that came of a sweep, in bytes."""
+    table = {name: column.tolist() for name, column in result.table.items()}
+    valid = {name: seen.tobytes() for name, seen in result.valid.items()}
+    alive = np.flatnonzero(result.table["status"] == "complete")
+    models = [(result.params(n), result.model_state(n)) for n in alive]
+    leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(models)]
+    return repr(table), result.curves.tobytes(), valid, leaves, result.best
+
+
+def test_a_resumed_sweep_finds_its_task_and_trials_and_is_bitwise_the_same(
+    whole, directory
+):
+    seen = []
+    result = sweep.resume(directory, callbacks=[lambda now: seen.append(now.number)])
+    assert numbers(result) == numbers(whole)
+    assert seen == [5, 6]
+    assert result.info["resumed_after"] == 4
+    assert not result.info["interrupted"]
+    with pytest.raises(KeyError, match="it had ended before the sweep was resumed"):
+        result.params(4)
+
+
+def test_a_complete_sweep_is_given_again(whole, directory):
+    sweep.resume(directory)
+    seen = []
+    again = sweep.resume(directory, progress=seen.append, callbacks=[seen.append])
+    assert numbers(again) == numbers(whole)
+    assert seen == []
+
+
+def test_a_sweep_may_be_stopped_after_every_segment(whole, tmp_path):
+    stop = [interrupt(1)]
+    sweep.run(small.task(), trials(), directory=tmp_path, callbacks=stop, **SIZES)
+    for segment in (2, 4):
+        stop = [interrupt(segment)]
+        sweep.resume(tmp_path, small.task(), trials(), callbacks=stop)
+    assert numbers(sweep.resume(tmp_path, small.task())) == numbers(whole)
+
+
+def test_a_callback_that_fails_loses_no_segment(whole, tmp_path):
+    def fail(now):
+        if now.number == 3:
+            raise RuntimeError("out of paper")
+
+    with pytest.raises(RuntimeError, match="out of paper"):
+        sweep.run(small.task(), trials(), directory=tmp_path, callbacks=[fail], **SIZES)
+    result = sweep.resume(tmp_path, small.task())
+    assert result.info["resumed_after"] == 3
+    assert numbers(result) == numbers(whole)
+
+
+def test_a_resumed_population_has_the_same_lineage(tmp_path):
+    population = sweep.PopulationBasedTraining(
+        {"learning_rate": sweep.log_uniform(1e-3, 1e38)}, perturbation_interval=2
+    )
+    options: dict[str, Any] = {**SIZES, "population": population}
+    whole = sweep.run(small.task(), trials(), **options)
+    stops: dict[str, Any] = {
+        "directory": tmp_path,
+        "callbacks": [interrupt(1)],
+    }
+    paused = sweep.run(small.task(), trials(), **options, **stops)
+    ended, status = paused.table["status"] == "diverged", whole.table["status"]
+    assert (status[ended] == "complete").any()  # it went on from another
+    result = sweep.resume(tmp_path, small.task())
+    assert numbers(result) == numbers(whole)
+    assert result.lineage == whole.lineage
+    assert whole.lineage is not None
+    assert {event.segment for event in whole.lineage.events} == {1, 3}
+
+
+@pytest.mark.slow("each of them is resumed in tests of its own")
+def test_seeds_folds_and_structures_are_resumed(tmp_path):
+    def made(learning_rate, momentum, batch_size):
+        tx = jopt.sgd(learning_rate, momentum=momentum or None)
+        return sweep.Setup(tx, batch_size=batch_size)
+
+    settings = {"learning_rate": [0.1, 0.3], "momentum": [0, 0.9]}
+    grid = sweep.grid(made, **settings, batch_size=16)
+    options = {**SIZES, "segments": 2, "seeds": 2, "folds": 2}
+    whole = sweep.run(small.task(), grid, **options)
+    stops: dict[str, Any] = {"directory": tmp_path, "callbacks": [interrupt(1)]}
+    sweep.run(small.task(), grid, **options, **stops)
+    result = sweep.resume(tmp_path, small.task(), grid)
+    assert result.info["groups"] == 2
+    assert numbers(result) == numbers(whole)
+
+
+@dataclasses.dataclass(frozen=True)
+class First(sweep.Pruner):
+    """End the first setting at the first report."""
+
+    def check(self, reports, settings):
+        pass
+
+    def keep(self, reports):
+        return np.arange(len(reports.alive)) > 0
+
+
+@pytest.mark.slow("a winner that was not pruned is in the quick run")
+def test_a_winner_that_was_pruned_before_the_pause_keeps_its_test_metrics(tmp_path):
+    def explodes(after):  # the only one that does not is pruned at once
+        return jopt.sgd(jopt.piecewise_constant_schedule(0.1, {after: np.inf}))
+
+    grid = sweep.grid(explodes, after=[100, 9, 10])
+    whole = sweep.run(small.task(), grid, pruner=First(), **SIZES)
+    assert whole.table["status"].tolist() == ["pruned", "diverged", "diverged"]
+    stops: dict[str, Any] = {"directory": tmp_path, "callbacks": [interrupt(3)]}
+    sweep.run(small.task(), grid, pruner=First(), **SIZES, **stops)
+    result = sweep.resume(tmp_path, small.task(), grid)
+    assert whole.best is not None
+    assert whole.best.trial == 0
+    assert result.best == whole.best
+    again = sweep.resume(tmp_path, small.task(), grid)
+    assert again.best == whole.best
+
+
+def other_loss(params, model_state, batch, key):
+    value, model_state = small.loss(params, model_state, batch, key)
+    return 2 * value, model_state
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "sentence"),
+    [
+        ({"train": small.points(seed=9)}, None, "train has the same shapes, but other"),
+        ({"valid": small.points(31)}, None, r"valid\[0\] was 'float32\[30,2\]', now"),
+        ({"loss": other_loss}, None, "task points: loss is another function."),
+        ({"name": "dots"}, None, "task was 'points', now 'dots'."),
+        ({"diverged_above": 9.0}, None, "diverged_above was inf, now 9.0."),
+        ({}, trials(RATES[:4]), "learning_rate had 5 values, now 4."),
+        ({}, trials([*RATES[:4], 1.0]), "learning_rate had the value 1e.38, now 1.0."),
+        ({}, trials(RATES[::-1]), "trial 0 was .*0.01.*, now .*1e.38"),
+        ({}, trials(factory=sgd), "trial 0: the same setting, .* another transforma"),
+        ({}, sweep.grid(jopt.adamw, learning_rate=RATES, b1=0.8), "space: b1 is new."),
+    ],
+)
+def test_another_sweep_is_refused_with_what_changed(stopped, task, given, sentence):
+    said = f"cannot be resumed as another one: .*{sentence}"
+    before = (stopped / NAME).read_bytes()
+    with pytest.raises(ValueError, match=said):
+        sweep.resume(stopped, small.task(**task), given)
+    assert (stopped / NAME).read_bytes() == before
+
+
+def test_a_directory_without_a_sweep_is_a_sentence(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"There is no journal.jsonl in .*none"):
+        sweep.resume(tmp_path / "none")
+    (tmp_path / NAME).write_text('{"fingerprint": {')  # killed in its first line
+    with pytest.raises(ValueError, match="there is nothing to resume; start it again"):
+        sweep.resume(tmp_path)
+    sweep.run(small.task(), trials(RATES[:1]), directory=tmp_path, **SIZES)
+    assert len(read(tmp_path)[1]) == 6
+
+
+def test_what_no_name_gives_back_must_be_given_again(directory, tmp_path):
+    stops: dict[str, Any] = {"directory": tmp_path / "own", "callbacks": [interrupt(1)]}
+    own = trials([0.1], lambda learning_rate: sgd(learning_rate))
+    sweep.run(small.task(), own, **SIZES, **stops)
+    with pytest.raises(ValueError, match="task points has no source to find it by"):
+        sweep.resume(tmp_path / "own")
+    with pytest.raises(
+        ValueError, match=r"<lambda>.* not importable .*give the trials"
+    ):
+        sweep.resume(tmp_path / "own", small.task())
+    header = change(directory, lambda header: header.update(source="smaller:task"))
+    assert header["source"] == "smaller:task"
+    with pytest.raises(ValueError, match="smaller:task, which cannot be imported now"):
+        sweep.resume(directory)
+    change(directory, lambda header: header.update(source="small:points"))
+    with pytest.raises(ValueError, match=r"must name a Task, .* got small:points"):
+        sweep.resume(directory)
+
+
+def change(directory, how):
+    """Change the header of a journal, as `how` does; return it."""
+    first, *lines = (directory / NAME).read_text().splitlines(keepends=True)
+    header = json.loads(first)
+    how(header)
+    (directory / NAME).write_text("".join([json.dumps(header) + "\n", *lines]))
+    return header
+
+
+def test_another_version_of_jax_is_said_and_no_more(whole, directory):
+    def older(header):
+        header["fingerprint"]["surroundings"]["versions"]["jax"] = "0.5.0"
+        header["fingerprint"]["task"]["code"]["loss"] = "as 0.5.0 traced it"
+
+    change(directory, older)
+    with pytest.warns(
+        UserWarning, match=r"goes on elsewhere .* jax was '0\.5\.0', now"
+    ):
+        result = sweep.resume(directory)
+    assert numbers(result) == numbers(whole)
+
+
+def test_a_torn_last_line_is_cut_off(whole, directory):
+    with (directory / NAME).open("ab") as file:
+        file.write(b'{"segment": 4, "step')
+    assert numbers(sweep.resume(directory)) == numbers(whole)
+
+
+def test_a_line_without_its_checkpoint_is_trained_again(whole, directory):
+    shutil.rmtree(directory / "checkpoints" / "3")
+    (directory / "checkpoints" / "partial").mkdir()  # what a kill leaves
+    result = sweep.resume(directory)
+    assert result.info["resumed_after"] == 3
+    assert numbers(result) == numbers(whole)
+
+
+def damage(checkpoint):
+    largest = max(
+        (path for path in checkpoint.rglob("*") if path.is_file()),
+        key=lambda path: path.stat().st_size,
+    )
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+
+
+def test_a_damaged_checkpoint_is_said_and_the_one_before_it_taken(whole, directory):
+    damage(directory / "checkpoints" / "3")
+    with pytest.warns(
+        UserWarning, match="3 is damaged: .* starts again after segment 3"
+    ):
+        result = sweep.resume(directory)
+    assert result.info["resumed_after"] == 3
+    assert numbers(result) == numbers(whole)
+
+
+def test_where_every_checkpoint_is_damaged_the_sweep_starts_over(whole, directory):
+    damage(directory / "checkpoints" / "2")
+    (directory / "checkpoints" / "3" / "jopt.json").unlink()
+    said = "3 is not whole: jopt.json is missing. .*2 is damaged: .* starts over."
+    with pytest.warns(UserWarning, match=said):
+        result = sweep.resume(directory)
+    assert result.info["resumed_after"] is None
+    assert numbers(result) == numbers(whole)
+
+
+def test_one_process_at_a_time_has_a_sweep(stopped):
+    with (
+        Journal(stopped),
+        pytest.raises(BlockingIOError, match=r"Another process is writing .*journal"),
+    ):
+        sweep.resume(stopped)
+
+
+def test_a_directory_takes_one_sweep(stopped, monkeypatch):
+    monkeypatch.setattr(Group, "compiled", lambda *given: pytest.fail("compiled"))
+    sentence = rf"has the journal of a sweep; go on with it by sweep.resume\('{stopped}"
+    with pytest.raises(FileExistsError, match=sentence):
+        sweep.run(small.task(), trials(), directory=stopped, **SIZES)
+
+
+def checkpoints_are_a_file(directory, monkeypatch):
+    shutil.rmtree(directory / "checkpoints")
+    (directory / "checkpoints").write_text("in the way")
+
+
+def the_directory_is_gone(directory, monkeypatch):
+    shutil.rmtree(directory)
+    directory.write_text("in the way")
+
+
+def the_disk_is_full(directory, monkeypatch):
+    def write(file, line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", write)
+
+
+@pytest.mark.parametrize(
+    ("breaks", "sentence"),
+    [
+        (checkpoints_are_a_file, "segment 3 .* in memory: .*File exists"),
+        (the_directory_is_gone, "segment 3 .* in memory: .*Not a directory"),
+        (the_disk_is_full, "segment 3 .* in memory: .*journal.* No space left"),
+    ],
+)
+def test_a_directory_that_breaks_loses_nothing_of_what_is_computed(
+    whole, tmp_path, monkeypatch, breaks, sentence
+):
+    directory = tmp_path / "sweep"
+
+    def callback(now):
+        if now.number == 2:
+            breaks(directory, monkeypatch)
+
+    with pytest.warns(UserWarning, match=sentence) as said:
+        result = sweep.run(
+            small.task(), trials(), directory=directory, callbacks=[callback], **SIZES
+        )
+    assert numbers(result) == numbers(whole)
+    assert [str(warning.message) for warning in said] == [result.info["unsaved"]]
+    monkeypatch.undo()
+    if breaks is the_disk_is_full:  # what was kept before is good
+        again = sweep.resume(directory, small.task())
+        assert again.info["resumed_after"] == 2
+        assert numbers(again) == numbers(whole)
+
+
+def test_a_directory_that_cannot_be_written_is_refused_before_anything_is_computed(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Group, "compiled", lambda *given: pytest.fail("compiled"))
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OSError, match=r"journal.jsonl cannot be written: "):
+        sweep.run(small.task(), trials(), directory=tmp_path / "file", **SIZES)
+
+
+def test_a_block_may_be_another_where_that_of_before_does_not_fit(whole, directory):
+    result = sweep.resume(directory, block=4)
+    assert result.info["block"] == [4]
+    np.testing.assert_allclose(result.curves, whole.curves, rtol=1e-5)
+
+
+def test_the_built_in_tasks_are_found_by_their_sources():
+    for make in (digits, mnist, mnist_nnx, text):
+        assert task_of({"source": make().source}) is make()
+    assert digits(width=8).source is mnist(width=8).source is text(width=8).source
+    assert digits(width=8).source is None
