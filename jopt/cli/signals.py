@@ -23,7 +23,7 @@ def as_interrupts() -> Iterator[list[int]]:
         signal.signal(number, signal.SIG_DFL)
         came.append(number)
         # Not imported here: whoever runs a sweep has done so.
-        sweeps = sys.modules.get("jopt.sweep.interrupts")
+        sweeps = sys.modules.get("jopt.sweep._interrupts")
         if sweeps is None or not sweeps.end_sweeps():
             raise KeyboardInterrupt
 

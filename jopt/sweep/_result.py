@@ -151,7 +151,7 @@ class SweepResult:
         """Write trials.csv, curves.npz, sweep.json, best.json, pictures and a page.
 
         keep: best settings whose model is written too, as orbax checkpoints `best/1`,
-        `best/2`, ...: see `jopt.report`.
+        `best/2`, ...: as orbax writes them.
 
         Returns the files written. Without matplotlib there are no pictures, without
         plotly no report.html. Raises an OSError if the directory cannot be written.

@@ -136,17 +136,17 @@ def test_optaxs_optimizers_are_swept_by_their_names(tmp_path):
 
 
 TASK = """
-import small_task as small
+import toy
 
-task = small.task()
+task = toy.task()
 
 def made():
-    return small.task(name="made")
+    return toy.task(name="made")
 
 number = 3
 
 def broken():
-    return small.task(loss=lambda params, state, batch, key: params["nothing"])
+    return toy.task(loss=lambda params, state, batch, key: params["nothing"])
 """
 
 
@@ -229,7 +229,7 @@ def test_what_was_computed_survives_a_full_disk(tmp_path, monkeypatch, capsys):
     def full(*arguments, keep=1):
         raise OSError(28, "No space left on device")
 
-    save = "jopt.sweep.result.SweepResult.save"
+    save = "jopt.sweep.SweepResult.save"
     monkeypatch.setattr(save, full)
     assert main(["sweep", *SHORT, "--out", str(tmp_path / "out")]) == 2
     captured = capsys.readouterr()

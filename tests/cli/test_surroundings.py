@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-import small_task as small
+import toy
 
 import jopt
 from jopt import sweep
@@ -28,7 +28,7 @@ SHORT = ["--steps", "20", "--block", "4", "--learning-rate", "1e-4:1e-2:4"]
 def run(**options):
     trials = sweep.grid(jopt.sgd, learning_rate=[0.1])
     options = {"steps": 4, "segments": 2, "block": 1, **options}
-    return sweep.run(small.task(), trials, **options)
+    return sweep.run(toy.task(), trials, **options)
 
 
 def press(now):
@@ -84,7 +84,7 @@ def test_sweeps_of_threads_train_save_and_end_when_asked(tmp_path):
         thread.join()
     assert [found[n].table["status"][0] for n in found] == ["complete", "interrupted"]
     trials = sweep.grid(jopt.sgd, learning_rate=[0.1])
-    again = sweep.resume(tmp_path / "asked", small.task(), trials)
+    again = sweep.resume(tmp_path / "asked", toy.task(), trials)
     np.testing.assert_array_equal(again.curves, found["whole"].curves)
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import small_task as small
+import toy
 
 import jopt
 from jopt import sweep
@@ -316,7 +316,7 @@ def test_what_a_sweep_cannot_use_is_refused(make, words):
 
 
 def run(**options):
-    return sweep.run(small.task(), TRIALS, **options)
+    return sweep.run(toy.task(), TRIALS, **options)
 
 
 @pytest.mark.parametrize(

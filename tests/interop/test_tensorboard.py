@@ -5,14 +5,14 @@ import sys
 
 import numpy as np
 import pytest
-import recorded_sweeps as left_behind
+import recorded_sweeps
 
 from jopt.interop import write_tensorboard
 
 
 @pytest.fixture(scope="module")
 def record():
-    return left_behind.record()
+    return recorded_sweeps.record()
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_many_numbers_are_an_interval(tmp_path):
     accumulator = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator"
     )
-    record = left_behind.record(trials=40)
+    record = recorded_sweeps.record(trials=40)
     rates = record.table["learning_rate"]
 
     write_tensorboard(record, tmp_path)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import small_task as small
+import toy
 from matplotlib.figure import Figure
 
 import jopt
@@ -134,7 +134,7 @@ def test_a_sweep_shows_it_at_its_segments_ends(tmp_path):
     trials = sweep.grid(jopt.sgd, learning_rate=[0.1, 1e6])
     file = tmp_path / "live.png"
     plot = LivePlot(every=0, show=file.write_bytes)
-    sweep.run(small.task(), trials, steps=6, segments=2, block=2, callbacks=[plot])
+    sweep.run(toy.task(), trials, steps=6, segments=2, block=2, callbacks=[plot])
     assert file.read_bytes().startswith(PNG)
     assert plot.figure.get_suptitle().startswith("segment 2 of 2, step 6: ")
 

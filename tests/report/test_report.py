@@ -10,14 +10,14 @@ import time
 
 import numpy as np
 import pytest
-import recorded_sweeps as left_behind
-import small_task as small
+import recorded_sweeps
+import toy
 from chromium import PATH, Chromium
 
 import jopt
 from jopt import sweep
 from jopt.cli import report as command
-from jopt.report import Record, _page as page, thinned, write
+from jopt.report import Record, page, thinned, write
 from jopt.report._contents import contents, rungs
 from jopt.report._importance import importance
 from jopt.report._sentences import facts, headline, outcome
@@ -29,7 +29,7 @@ def result():
     trials = sweep.grid(
         jopt.sgd, learning_rate=[0.01, 0.1, 1.0, 1e30], momentum=[0.5, 0.9]
     )
-    return sweep.run(small.task(), trials, steps=24, seeds=2, segments=4, block=4)
+    return sweep.run(toy.task(), trials, steps=24, seeds=2, segments=4, block=4)
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_the_command_writes_the_page(saved, tmp_path, capsys):
 def test_the_page_names_no_address_but_inside_plotly():
     from plotly.offline import get_plotlyjs
 
-    text = page(left_behind.record()).replace(get_plotlyjs(), "")
+    text = page(recorded_sweeps.record()).replace(get_plotlyjs(), "")
 
     assert "http" not in text.replace("http-equiv", "")
     assert "default-src 'none'" in text
@@ -153,7 +153,7 @@ def test_the_page_names_no_address_but_inside_plotly():
 
 
 def test_a_value_never_becomes_markup():
-    text = page(left_behind.record())
+    text = page(recorded_sweeps.record())
 
     assert "</script><b>" not in text
     assert "\\u003c/script>\\u003cb>" not in text.split('id="data"')[0]
@@ -163,7 +163,7 @@ def test_without_plotly_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
 
     with pytest.raises(ImportError, match=r"pip install 'jopt\[report\]'"):
-        page(left_behind.record())
+        page(recorded_sweeps.record())
 
 
 def test_thinned_curves_are_means_of_what_is_finite():
@@ -194,35 +194,35 @@ def test_of_many_trials_the_best_and_a_fair_rest_are_drawn():
 
 
 def test_rungs_count_who_began_a_segment_and_who_ended_in_it():
-    found = rungs(left_behind.record())
+    found = rungs(recorded_sweeps.record())
 
     assert found["steps"] == [10, 20, 30, 40, 50, 60]
     assert found["trained"] == [24, 24, 12, 8, 8, 8]
     assert found["pruned"] == [0, 8, 4, 0, 0, 0]
     assert found["diverged"] == [0, 4, 0, 0, 0, 0]
-    interrupted = rungs(left_behind.record("interrupted"))
+    interrupted = rungs(recorded_sweeps.record("interrupted"))
     assert interrupted["trained"] == [20, 0, 0, 0, 0, 0]
     assert interrupted["last"][-4:] == [-1] * 4
 
 
 def test_the_data_of_a_page_is_strict_json():
-    for kind in left_behind.KINDS:
-        json.dumps(contents(left_behind.record(kind)), allow_nan=False)
+    for kind in recorded_sweeps.KINDS:
+        json.dumps(contents(recorded_sweeps.record(kind)), allow_nan=False)
 
 
 def test_sentences_say_what_came_of_the_sweep():
-    pruned, dead = left_behind.record(), left_behind.record("dead")
+    pruned, dead = recorded_sweeps.record(), recorded_sweeps.record("dead")
 
     assert "24 trials: 8 complete, 12 pruned and 4 diverged." in outcome(pruned)
     assert "44% of the 1,440 trial-steps were saved." in outcome(pruned)
     assert "accuracy\N{NO-BREAK SPACE}0.75 and loss" in headline(pruned)
     assert headline(dead) == "Every trial diverged: try smaller values."
     assert outcome(dead).startswith("24 trials, all diverged.")
-    assert ("Held fixed", "learning_rate=0.1") in facts(left_behind.record("fixed"))
+    assert ("Held fixed", "learning_rate=0.1") in facts(recorded_sweeps.record("fixed"))
 
 
 def test_the_hyperparameter_that_decides_is_the_most_important():
-    record = left_behind.record("complete", trials=48)
+    record = recorded_sweeps.record("complete", trials=48)
     rates, widths = record.table["learning_rate"], record.table["width"]
     record.table["valid_loss"][:] = 1 + abs(np.log10(rates) + 2.5) + 1e-3 * widths
 
@@ -236,7 +236,7 @@ def test_the_hyperparameter_that_decides_is_the_most_important():
 def test_importance_is_what_optuna_says_of_the_same_study():
     import optuna
 
-    record = left_behind.record("complete", trials=60)
+    record = recorded_sweeps.record("complete", trials=60)
     del record.table["decay"]  # Optuna's log axis has no zero
     names, rates = record.varying, record.table["learning_rate"]
     study = optuna.create_study()
@@ -260,19 +260,19 @@ def test_importance_is_what_optuna_says_of_the_same_study():
 
 
 def test_where_importance_has_no_meaning_a_sentence_says_why(monkeypatch):
-    assert "at least two" in importance(left_behind.record("fixed"))["sentence"]
-    assert "at least 10" in importance(left_behind.record("dead"))["sentence"]
-    few = left_behind.record("complete", trials=8)
+    assert "at least two" in importance(recorded_sweeps.record("fixed"))["sentence"]
+    assert "at least 10" in importance(recorded_sweeps.record("dead"))["sentence"]
+    few = recorded_sweeps.record("complete", trials=8)
     assert "at least 10 settings" in importance(few)["sentence"]
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert "pip install" in importance(left_behind.record())["sentence"]
+    assert "pip install" in importance(recorded_sweeps.record())["sentence"]
 
 
 def test_importance_leaves_optunas_log_as_it_was(capfd):
     import optuna
 
     before = optuna.logging.get_verbosity()
-    importance(left_behind.record())
+    importance(recorded_sweeps.record())
 
     assert optuna.logging.get_verbosity() == before
     assert capfd.readouterr().err == ""
@@ -347,7 +347,7 @@ def test_every_figure_of_a_real_sweep_is_drawn(opened, result):
 
 
 def test_a_click_on_a_point_highlights_its_trial_everywhere(opened):
-    browser = opened("pruned", left_behind.record())
+    browser = opened("pruned", recorded_sweeps.record())
     # The first trace of points is of the pruned: of trials 8 to 19.
     where = middle(browser, "#response-0 .points path", 2)
 
@@ -375,7 +375,7 @@ def test_a_click_on_a_point_highlights_its_trial_everywhere(opened):
 
 
 def test_a_click_on_a_curve_a_line_or_a_row_highlights_its_trial(opened):
-    browser = opened("pruned", left_behind.record())
+    browser = opened("pruned", recorded_sweeps.record())
 
     browser.click(*browser.run(CURVE))
     assert highlighted(browser) == "3"
@@ -411,7 +411,7 @@ LINE = """(() => {
 
 
 def test_a_click_on_a_title_sorts_with_what_is_missing_last(opened):
-    browser = opened("pruned", left_behind.record())
+    browser = opened("pruned", recorded_sweeps.record())
     title = "[...document.querySelectorAll('th button')].find(b => b.textContent === "
     trials = "[...document.querySelectorAll('tbody tr')].map(r => +r.dataset.trial)"
 
@@ -420,7 +420,7 @@ def test_a_click_on_a_title_sorts_with_what_is_missing_last(opened):
     browser.run(f"{title}'valid loss').click()")
     down = browser.run(trials)
 
-    losses = left_behind.record().table["valid_loss"]
+    losses = recorded_sweeps.record().table["valid_loss"]
     assert (np.diff(losses[up][:20]) >= 0).all()
     assert (np.diff(losses[down][:20]) <= 0).all()
     assert np.isnan(losses[up][20:]).all()
@@ -430,9 +430,9 @@ def test_a_click_on_a_title_sorts_with_what_is_missing_last(opened):
     )
 
 
-@pytest.mark.parametrize("kind", left_behind.KINDS[1:])
+@pytest.mark.parametrize("kind", recorded_sweeps.KINDS[1:])
 def test_every_kind_of_sweep_is_drawn(opened, kind):
-    browser = opened(kind, left_behind.record(kind))
+    browser = opened(kind, recorded_sweeps.record(kind))
 
     assert drawn(browser, "train")
     assert drawn(browser, "rungs")
@@ -443,7 +443,7 @@ def test_every_kind_of_sweep_is_drawn(opened, kind):
 
 
 def test_a_change_to_a_dark_background_draws_again(opened):
-    browser = opened("pruned", left_behind.record())
+    browser = opened("pruned", recorded_sweeps.record())
     paper = "element('train').layout.paper_bgcolor"
     light = browser.run(paper)
 
@@ -455,7 +455,7 @@ def test_a_change_to_a_dark_background_draws_again(opened):
 
 
 def test_four_thousand_trials_stay_usable(opened):
-    record = left_behind.record(trials=4096)
+    record = recorded_sweeps.record(trials=4096)
     for name in ("decay", "width", "kind"):  # a panel each, which take their time
         del record.table[name]
     browser = opened("many", record)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import small_task as small
+import toy
 from flax import linen, nnx
 
 import jopt
@@ -29,7 +29,7 @@ def score(answers, batch):
     return {"loss": -jnp.log(chosen), "accuracy": answers.argmax(axis=1) == batch[1]}
 
 
-TASK = small.task(predict=predict, score=score)
+TASK = toy.task(predict=predict, score=score)
 
 
 def run(task=TASK, rates=RATES, **options) -> Any:
@@ -89,7 +89,7 @@ def test_the_best_is_what_the_sweep_said_of_it(swept):
 
 
 def test_an_ensemble_counts_every_example_of_many_chunks(swept):
-    many = small.points(600, seed=5)
+    many = toy.points(600, seed=5)
     found: Any = studies.combine(
         dataclasses.replace(TASK, valid=many, test=None), swept, 3
     )
@@ -101,7 +101,7 @@ def test_an_ensemble_counts_every_example_of_many_chunks(swept):
 
 
 def test_a_task_that_predicts_nothing_has_a_soup_alone(swept):
-    found: Any = studies.combine(small.task(), swept, 3)
+    found: Any = studies.combine(toy.task(), swept, 3)
     assert found.ensemble is None
     chex.assert_trees_all_close(
         found.soup["valid"], studies.combine(TASK, swept, 3).soup["valid"], rtol=1e-5
@@ -138,7 +138,7 @@ def test_those_of_another_structure_are_left_out():
     @functools.cache
     def network(width):
         def init(key):
-            params, state = small.init(key)
+            params, state = toy.init(key)
             return jax.tree.map(jnp.copy, cut(params, width)), state
 
         return dataclasses.replace(TASK, init=init)
@@ -159,7 +159,7 @@ def test_those_of_another_structure_are_left_out():
 
 def test_a_task_needs_both_halves_of_an_ensemble():
     with pytest.raises(ValueError, match="predict and score must be given together"):
-        run(small.task(predict=predict))
+        run(toy.task(predict=predict))
 
 
 @pytest.mark.slow("folds have tests of their own")
@@ -198,8 +198,8 @@ def losses(logits, labels):
 
 
 DATA: dict[str, Any] = {
-    "train": small.points(96),
-    "valid": small.points(30, seed=1),
+    "train": toy.points(96),
+    "valid": toy.points(30, seed=1),
     "batch_size": 16,
 }
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas
 import pytest
-import small_task as small
+import toy
 from hypothesis import given, settings, strategies as st
 
 import jopt
@@ -155,7 +155,7 @@ def test_a_ramp_stops_where_its_mean_is_four_times_its_least():
 def found():
     """A range so wide that its upper end diverges."""
     return lr_range(
-        small.task(),
+        toy.task(),
         jopt.sgd,
         low=1e-3,
         high=1e5,
@@ -292,14 +292,14 @@ def test_an_interrupt_leaves_what_was_seen_and_no_suggestion(tmp_path):
 )
 def test_bad_input_is_refused_in_a_sentence(given, sentence):
     with pytest.raises(ValueError, match=sentence):
-        lr_range(small.task(), jopt.adamw, **given)
+        lr_range(toy.task(), jopt.adamw, **given)
 
 
 @pytest.fixture
 def command(tmp_path, monkeypatch):
     """Run `jopt lr-find` on the small task; return its exit status."""
     monkeypatch.chdir(tmp_path)
-    Path("own.py").write_text("from small import task")
+    Path("own.py").write_text("from toy import task")
 
     def run(*arguments):
         return main(["lr-find", "own.py:task", "--optimizer", "sgd", *arguments])

@@ -31,7 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import small_task as small
+import toy
 from flax import linen, nnx
 
 import jopt
@@ -56,7 +56,7 @@ BAD: dict[str, Any] = {
 
 PARAMS = {"w": jnp.ones((4, 4)), "b": jnp.ones((4, 4))}
 DATA, LABELS = np.ones((8, 4), np.float32), np.zeros(8, np.int32)
-TASK = small.task()
+TASK = toy.task()
 KEY = jax.random.key(0)
 
 
@@ -238,13 +238,13 @@ OBJECTS: dict[str, Callable[[], Any]] = {
     "TrainState": trained,
     "SweepResult": swept,
     "LearningRateRange": lambda: studies.lr_range(
-        small.task(), jopt.sgd, rates=5, seeds=1, steps=5, block=5, ramp=False
+        toy.task(), jopt.sgd, rates=5, seeds=1, steps=5, block=5, ramp=False
     ),
     "Lifted": lambda: jopt.lift(optax.sgd)(0.1),
     "InjectHyperparams": lambda: jopt.inject_hyperparams(jopt.sgd)(0.1),
     "Chain": lambda: jopt.chain(adam()),
     "Partition": lambda: jopt.partition({"a": adam()}, "a"),
-    "Task": small.task,
+    "Task": toy.task,
     "Trial": lambda: sweep.grid(jopt.sgd, learning_rate=[0.1])[0],
 }
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
-import small_task as small
+import toy
 
 import jopt
 from jopt import sweep
@@ -24,7 +24,7 @@ PROCESSES.set_forkserver_preload(["jopt.sweep", "orbax.checkpoint"])
 
 def task():
     """The task that the journal names."""
-    return small.task(source="killed:task")
+    return toy.task(source="killed_sweeps:task")
 
 
 def sgd(learning_rate, nesterov):

@@ -2,7 +2,7 @@
 
 import jax
 import numpy as np
-import small_task as small
+import toy
 
 import jopt
 from jopt import sweep
@@ -11,7 +11,7 @@ from jopt.sweep._trial import stack
 from jopt.sweep.engine import Lanes
 
 SEGMENTS = 3
-PLAN = Plan(small.task(), 16, 12, SEGMENTS, jax.random.key(0))
+PLAN = Plan(toy.task(), 16, 12, SEGMENTS, jax.random.key(0))
 CALL = PLAN.batches(0)[0]
 
 
@@ -37,5 +37,5 @@ def trained(pool, survivors=None):
         rows = rows if survivors is None else survivors
     params, model_state = pool.models()
     left = [leaf.tobytes() for leaf in pool.read(np.arange(pool.program.lanes.count))]
-    tested = pool.evaluate(3, small.task().test)
+    tested = pool.evaluate(3, toy.task().test)
     return seen, jax.tree.map(bytes, (params, model_state)), left, tested

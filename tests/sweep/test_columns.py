@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import small_task as small
+import toy
 from rich.console import Console
 
 import jopt
 from jopt import sweep
 from jopt.cli import display
-from jopt.report import Record, _page as page, _plots as plots
+from jopt.report import Record, _plots as plots, page
 from jopt.report._importance import importance
 from jopt.report._sentences import headline
 from jopt.sweep._trial import column_of, columns, settings_of, space
@@ -40,7 +40,7 @@ def noisy():
     trials = sweep.grid(
         jopt.noisy_sgd, learning_rate=0.1, eta=0.01, gamma=0.55, seed=[1, 2, 3]
     )
-    return sweep.run(small.task(), trials, seeds=2, **SIZES)
+    return sweep.run(toy.task(), trials, seeds=2, **SIZES)
 
 
 @pytest.mark.slow("other names of columns are in the quick run")
@@ -79,7 +79,7 @@ def mixed(request):
     more = sweep.grid(jopt.sgd, learning_rate=[0.1, 1.0], momentum=[0.5, 0.9])
     fewer = sweep.grid(jopt.adamw, learning_rate=[1e-3, 1e-2])
     trials = [*more, *fewer] if request.param == "more first" else [*fewer, *more]
-    return sweep.run(small.task(), trials, **SIZES)
+    return sweep.run(toy.task(), trials, **SIZES)
 
 
 @pytest.mark.slow("tests/sweep/test_groups.py has such trials")
@@ -132,8 +132,8 @@ def test_numbers_that_are_not_finite_are_strict_json_and_come_back(tmp_path):
         return jopt.chain(jopt.clip_by_global_norm(clip), jopt.sgd(rate))
 
     trials = sweep.grid(factory, rate=[0.1, 0.2], clip=[math.inf])
-    huge = small.points(8, seed=3)[0] * np.float32(np.inf), small.points(8)[1]
-    result = sweep.run(small.task(test=huge), trials, **SIZES)
+    huge = toy.points(8, seed=3)[0] * np.float32(np.inf), toy.points(8)[1]
+    result = sweep.run(toy.task(test=huge), trials, **SIZES)
     result.save(tmp_path)
     assert strict(tmp_path / "sweep.json")["space"]["clip"] == ["inf"]
     best = strict(tmp_path / "best.json")
@@ -147,10 +147,10 @@ def test_numbers_that_are_not_finite_are_strict_json_and_come_back(tmp_path):
 @pytest.mark.slow("titles are tested without seeds")
 def test_titles_count_seeds_and_folds():
     trials = sweep.grid(jopt.sgd, learning_rate=[0.1, 0.1, 0.2])
-    result = sweep.run(small.task(), trials, seeds=3, folds=2, **SIZES)
+    result = sweep.run(toy.task(), trials, seeds=3, folds=2, **SIZES)
     title = display._best(result, ["learning_rate"]).title
     assert title == "best settings, means of 3 seeds and 2 folds"
-    alone = sweep.run(small.task(), trials, **SIZES)
+    alone = sweep.run(toy.task(), trials, **SIZES)
     assert display._best(alone, ["learning_rate"]).title == "best settings"
 
 
@@ -174,13 +174,11 @@ def test_what_a_result_does_not_have_is_named(noisy, tmp_path):
 @pytest.mark.slow("tests/report/test_report.py looks at pictures")
 def test_pictures_say_when_and_join_no_members(tmp_path):
     rates = sweep.grid(jopt.sgd, learning_rate=[0.1, 0.2, 0.4, 0.8])
-    pruned = sweep.run(
-        small.task(), rates, pruner=sweep.SuccessiveHalving(1, 2), **SIZES
-    )
+    pruned = sweep.run(toy.task(), rates, pruner=sweep.SuccessiveHalving(1, 2), **SIZES)
     assert pruned.plot().axes[0].get_ylabel() == "validation loss at the last report"
     rate = {"learning_rate": sweep.log_uniform(0.01, 1)}
     population = sweep.PopulationBasedTraining(rate)
-    evolved = sweep.run(small.task(), rates, population=population, **SIZES)
+    evolved = sweep.run(toy.task(), rates, population=population, **SIZES)
     axes = evolved.plot().axes[0]
     assert axes.get_ylabel() == "validation loss after 4 steps"
     assert all(line.get_linestyle() == "None" for line in axes.lines)

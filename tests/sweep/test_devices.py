@@ -18,13 +18,13 @@ import math, pickle, sys
 import jax, numpy as np
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-from jopt.sweep.compiled import devices
+from jopt.sweep.engine import _devices as devices
 
 made = devices.cpu(4)
 assert devices.cpu(4) == made == jax.local_devices()
 from pooled_trials import CALL, lanes_of, trained
-from jopt.sweep.compiled.pool import Pool
-from jopt.sweep.compiled.program import Program
+from jopt.sweep.engine._pool import Pool
+from jopt.sweep.engine._program import Program
 
 found = []
 for count in (2, 4):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import small_task as small
+import toy
 
 import jopt
 from jopt import sweep
@@ -23,6 +23,7 @@ from jopt.sweep._equality import Identities, digest, same
 from jopt.sweep._trial import columns, groups, settings_of, space
 from jopt.sweep._wording import told_apart
 from jopt.sweep.store import _fingerprint as fingerprint
+from jopt.sweep.store._differences import differences
 
 SIZES: Any = {"steps": 4, "segments": 2, "block": 2}
 
@@ -186,7 +187,7 @@ def with_key(key):
 def test_keys_are_swept_and_kept(make, tmp_path):
     keys = [make(0), make(1), make(0)]
     trials = sweep.grid(with_key, key=keys)
-    result = sweep.run(small.task(), trials, seeds=2, **SIZES)
+    result = sweep.run(toy.task(), trials, seeds=2, **SIZES)
     assert result.info["groups"] == 1
     assert len(set(result.table["key"].tolist())) == 2
     assert result.settings()["trials"].tolist() == [2, 2]
@@ -201,7 +202,7 @@ def test_keys_are_swept_and_kept(make, tmp_path):
 def test_settings_of_two_factories_stay_apart_in_the_record(tmp_path):
     trials = [*sweep.grid(jopt.sgd, learning_rate=0.1)]
     trials += sweep.grid(jopt.adamw, learning_rate=0.1)
-    result = sweep.run(small.task(), trials, **SIZES)
+    result = sweep.run(toy.task(), trials, **SIZES)
     assert [rows.tolist() for rows in Record.of(result).settings()] == [[0], [1]]
 
 
@@ -236,14 +237,14 @@ def test_trials_whose_mask_is_made_anew_are_trained_by_one_program(recwarn):
     rates = [0.01, 0.1, 0.2]
     factory = ONE_PROGRAM["lambda"]
     trials = sweep.grid(factory, rate=rates)
-    result = sweep.run(small.task(), trials, **SIZES)
+    result = sweep.run(toy.task(), trials, **SIZES)
     mask = {"hidden": True, "out": True}
     named = sweep.grid(lambda rate: jopt.adamw(rate, mask=mask), rate=rates)
     assert result.info["groups"] == result.info["segment_compiles"] == 1
-    expected = sweep.run(small.task(), named, **SIZES)
+    expected = sweep.run(toy.task(), named, **SIZES)
     np.testing.assert_array_equal(result.curves, expected.curves)
     population = sweep.PopulationBasedTraining({"rate": sweep.log_uniform(1e-3, 1)})
-    evolved = sweep.run(small.task(), trials, population=population, **SIZES)
+    evolved = sweep.run(toy.task(), trials, population=population, **SIZES)
     assert evolved.lineage is not None
     assert len(recwarn) == 0
 
@@ -265,10 +266,10 @@ def test_a_function_that_holds_a_swept_number_is_a_program_a_trial_and_said(fiel
     said = rf"2 programs: .* field \S*{field}.* {holds}"
     standard = jax.numpy_dtype_promotion("standard")  # optax counts on it
     with pytest.warns(UserWarning, match=said), standard:
-        sweep.run(small.task(), trials, **SIZES)
+        sweep.run(toy.task(), trials, **SIZES)
     population = sweep.PopulationBasedTraining({"rate": sweep.log_uniform(1e-3, 1)})
     with pytest.raises(ValueError, match=rf"makes them differ: .*{holds}"):
-        sweep.run(small.task(), trials, population=population, **SIZES)
+        sweep.run(toy.task(), trials, population=population, **SIZES)
 
 
 def test_structure_that_is_meant_is_not_warned_of():
@@ -278,7 +279,7 @@ def test_structure_that_is_meant_is_not_warned_of():
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        sweep.run(small.task(), trials, **SIZES)
+        sweep.run(toy.task(), trials, **SIZES)
 
 
 @pytest.mark.parametrize(
@@ -345,7 +346,7 @@ def test_a_choice_has_arrays_keys_and_functions():
 
 
 def of(trials):
-    return fingerprint.of(small.task(), trials, {})
+    return fingerprint.of(toy.task(), trials, {})
 
 
 @pytest.mark.usefixtures("few_digits")
@@ -358,21 +359,21 @@ def test_a_sweep_is_not_resumed_with_other_values_that_print_alike():
         return sweep.grid(factory, rate=0.1, rule=rule, array=[array])
 
     begun = of(trials(1, MANY))
-    assert fingerprint.differences(begun, of(trials(1, MANY.copy()))) == []
+    assert differences(begun, of(trials(1, MANY.copy()))) == []
     for changed in (trials(2, MANY), trials(1, MANY + 1e-9)):
-        (said,) = fingerprint.differences(begun, of(changed))
+        (said,) = differences(begun, of(changed))
         assert "had another value that is written" in said
     with np.printoptions(precision=17):
-        assert fingerprint.differences(begun, of(trials(1, MANY))) == []
+        assert differences(begun, of(trials(1, MANY))) == []
 
 
 def test_tasks_that_are_equal_share_a_program():
     def factory(rate, limit):
         # Its data, too, is made anew for each trial.
-        return sweep.Setup(jopt.sgd(rate), small.task(diverged_above=limit))
+        return sweep.Setup(jopt.sgd(rate), toy.task(diverged_above=limit))
 
     trials = sweep.grid(factory, rate=[0.1, 0.2], limit=[10.0, 20.0])
-    result = sweep.run(small.task(), trials, **SIZES)
+    result = sweep.run(toy.task(), trials, **SIZES)
     assert [group["trials"] for group in result.info["grouped_by"]] == [2, 2]
     assert [group["because"] for group in result.info["grouped_by"]] == [
         {"limit": 10.0},
@@ -394,10 +395,10 @@ def test_a_population_of_arrays_keys_and_functions_is_resumed(tmp_path):
             raise InterruptedError
 
     asked["segments"] = 4
-    whole = sweep.run(small.task(), trials, **asked)
+    whole = sweep.run(toy.task(), trials, **asked)
     with pytest.raises(InterruptedError):
-        sweep.run(small.task(), trials, directory=tmp_path, callbacks=[stop], **asked)
-    result = sweep.resume(tmp_path, small.task(), trials)
+        sweep.run(toy.task(), trials, directory=tmp_path, callbacks=[stop], **asked)
+    result = sweep.resume(tmp_path, toy.task(), trials)
     np.testing.assert_array_equal(result.curves, whole.curves)
     assert result.lineage == whole.lineage
     assert result.lineage is not None

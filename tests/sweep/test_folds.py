@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import small_task as small
+import toy
 from compile_counts import compiled_anew
 
 import jopt
@@ -22,11 +22,11 @@ FOLDS = 3  # of 96 + 30 examples: 42 each
 def run(folds, task=None, **options) -> Any:
     trials = sweep.grid(jopt.adamw, learning_rate=RATES)
     sizes: dict[str, Any] = {"steps": 10, "segments": 2, "block": 4, "folds": folds}
-    return sweep.run(task or small.task(), trials, **{**sizes, **options})
+    return sweep.run(task or toy.task(), trials, **{**sizes, **options})
 
 
 def plan(folds, batch_size=16):
-    return Plan(small.task(), batch_size, 10, 2, jax.random.key(0), folds)
+    return Plan(toy.task(), batch_size, 10, 2, jax.random.key(0), folds)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,8 @@ def test_each_example_is_held_out_once(folds):
     assert len(parts) == folds
     assert np.ptp(list(map(len, parts))) <= 1
     together = plan(folds, 1).examples[0]
-    np.testing.assert_array_equal(together[:96], small.task().train[0])
-    np.testing.assert_array_equal(together[96:], small.task().valid[0])
+    np.testing.assert_array_equal(together[:96], toy.task().train[0])
+    np.testing.assert_array_equal(together[96:], toy.task().valid[0])
 
 
 def test_a_fold_is_no_run_of_the_examples():
@@ -63,7 +63,7 @@ def test_no_batch_has_an_example_that_is_held_out():
 
 def by_hand(cut, fold, rate):
     """A fold's training in a Python loop, with optax; its losses on both sets."""
-    data, task = cut.examples, small.task()
+    data, task = cut.examples, toy.task()
     init_key, _ = jax.random.split(jax.random.fold_in(cut.key, 0))
     params, state = task.init(init_key)
     tx, losses = optax.adamw(rate), []
@@ -78,7 +78,7 @@ def by_hand(cut, fold, rate):
                 params = optax.apply_updates(params, updates)
                 losses.append(loss)
     held_out = jax.tree.map(lambda a: jnp.asarray(a[cut.held_out[fold]]), data)
-    return losses, small.evaluate(params, state, held_out)["loss"].mean()
+    return losses, toy.evaluate(params, state, held_out)["loss"].mean()
 
 
 @pytest.mark.slow("other folds are trained alike", but=1)
@@ -102,7 +102,7 @@ def test_a_fold_equals_a_task_of_its_examples():
             jax.tree.map(lambda a, r=rows: a[r], cut.examples)
             for rows in (kept, held_out)
         )
-        alone = run(1, small.task(train=train, valid=valid), batch_size=84)
+        alone = run(1, toy.task(train=train, valid=valid), batch_size=84)
         of_fold = folded.table["fold"] == fold
         for name in ("train_loss", "valid_loss", "valid_accuracy"):
             np.testing.assert_allclose(
@@ -129,7 +129,7 @@ def test_folds_of_unlike_sizes_count_their_own_examples():
     def count(params, model_state, batch):
         return {"loss": batch[0][:, 0]}
 
-    result = run(4, small.task(evaluate=count))
+    result = run(4, toy.task(evaluate=count))
     inputs = plan(4).examples[0][:, 0]
     expected = [inputs[part].mean() for part in plan(4).held_out]
     np.testing.assert_allclose(
@@ -158,7 +158,7 @@ def test_the_setting_with_the_best_mean_over_its_folds_wins(folded):
 
 def test_folds_of_a_seed_begin_with_the_same_parameters():
     trials = sweep.grid(jopt.sgd, learning_rate=0.0)  # where they begin, they stay
-    result = sweep.run(small.task(), trials, steps=2, block=4, seeds=2, folds=2)
+    result = sweep.run(toy.task(), trials, steps=2, block=4, seeds=2, folds=2)
     assert result.table["fold"].tolist() == [0, 1, 0, 1]
     assert result.table["seed"].tolist() == [0, 0, 1, 1]
     outs = [result.params(trial)["out"].tobytes() for trial in range(4)]
@@ -171,8 +171,8 @@ def test_one_fold_is_the_tasks_own_validation_set():
     assert "fold" not in one.table
     assert one.info["folds"] == 1
     model = jax.tree.map(jnp.asarray, one.params(0))
-    valid = jax.tree.map(jnp.asarray, small.task().valid)
-    expected = small.evaluate(model, None, valid)["loss"].mean()
+    valid = jax.tree.map(jnp.asarray, toy.task().valid)
+    expected = toy.evaluate(model, None, valid)["loss"].mean()
     np.testing.assert_allclose(one.table["valid_loss"][0], expected, rtol=1e-5)
 
 
@@ -192,7 +192,7 @@ def test_folds_out_of_range_are_refused(folds, options, sentence):
 
 @pytest.mark.slow("fewer folds are in the quick run")
 def test_each_example_may_be_a_fold_of_its_own():
-    task = small.task(train=small.points(9), valid=small.points(3, seed=1))
+    task = toy.task(train=toy.points(9), valid=toy.points(3, seed=1))
     result = run(12, task, batch_size=4, steps=2, segments=1)
     assert len(result.curves) == 24
     assert examples(task.train) == 9

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import small_task as small
+import toy
 
 import jopt
 from jopt import sweep
@@ -28,7 +28,7 @@ def network(width):
         }
         return params, {"seen": jnp.zeros((), jnp.float32)}
 
-    return small.task(init=init)
+    return toy.task(init=init)
 
 
 def of_any_kind(learning_rate, optimizer="sgd", nesterov=False, width=5, batch=16):
@@ -40,7 +40,7 @@ def of_any_kind(learning_rate, optimizer="sgd", nesterov=False, width=5, batch=1
 
 
 def run(task=None, factory=of_any_kind, options=SIZES, **space) -> Any:
-    return sweep.run(task or small.task(), sweep.grid(factory, **space), **options)
+    return sweep.run(task or toy.task(), sweep.grid(factory, **space), **options)
 
 
 def because(result):
@@ -113,8 +113,8 @@ def test_a_winner_of_any_group_is_evaluated_by_its_own_task():
     width = result.best.hyperparameters["width"]
     model = jax.tree.map(jnp.asarray, result.params(result.best.trial))
     assert model["hidden"].shape == (2, width)
-    test = jax.tree.map(jnp.asarray, small.task().test)
-    expected = small.evaluate(model, None, test)["loss"].mean()
+    test = jax.tree.map(jnp.asarray, toy.task().test)
+    expected = toy.evaluate(model, None, test)["loss"].mean()
     np.testing.assert_allclose(result.best.test["loss"], expected, rtol=1e-5)
 
 
@@ -153,7 +153,7 @@ def test_a_group_may_end_before_the_others():
         *sweep.grid(factory, learning_rate=[math.inf], optimizer=["sgd", "lion"]),
     ]
     seen = []
-    result = sweep.run(small.task(), trials, progress=seen.append, **SIZES)
+    result = sweep.run(toy.task(), trials, progress=seen.append, **SIZES)
 
     assert result.table["status"].tolist() == ["complete"] * 2 + ["diverged"] * 2
     assert [now.segment for now in seen if now.last_block] == [1, 2, 3, 4]
@@ -162,10 +162,10 @@ def test_a_group_may_end_before_the_others():
 
 def test_tasks_with_other_metrics_share_a_table():
     def evaluate(params, model_state, batch):
-        seen = small.evaluate(params, model_state, batch)
+        seen = toy.evaluate(params, model_state, batch)
         return {"loss": seen["loss"], "wrong": ~seen["accuracy"]}
 
-    tasks = {"a": small.task(), "b": small.task(evaluate=evaluate)}
+    tasks = {"a": toy.task(), "b": toy.task(evaluate=evaluate)}
 
     def factory(learning_rate, kind):
         return sweep.Setup(jopt.sgd(learning_rate), tasks[kind])

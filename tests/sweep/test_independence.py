@@ -6,12 +6,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import bitwise_sweeps as alone
+import bitwise
 import hypothesis
 import hypothesis.strategies as st
 import pytest
-import small_task as small
-from bitwise_sweeps import NEVER, SEGMENTS, SETTINGS
+import toy
+from bitwise import NEVER, SEGMENTS, SETTINGS
 
 from jopt import sweep
 from jopt.sweep import _group as group
@@ -45,9 +45,9 @@ def test_a_row_is_that_of_the_trial_alone(drawn, on_host):
     settings, ends = drawn
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(group, "Pool", pool(on_host))
-        result = alone.run(settings, pruner=alone.Ends(ends))
+        result = bitwise.run(settings, pruner=bitwise.Ends(ends))
 
-    alone.check(result, settings, ends)
+    bitwise.check(result, settings, ends)
 
 
 @pytest.mark.slow("tests/sweep/test_resume.py interrupts sweeps")
@@ -65,20 +65,20 @@ def test_a_row_survives_interrupts(drawn, stops, on_host):
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setattr(group, "Pool", pool(on_host[0]))
-        result = alone.run(
+        result = bitwise.run(
             settings,
-            pruner=alone.Ends(ends),
+            pruner=bitwise.Ends(ends),
             directory=place,
-            callbacks=[alone.interrupt_after(first)],
+            callbacks=[bitwise.interrupt_after(first)],
         )
         for stop, there in zip([*later, SEGMENTS], on_host[1:], strict=False):
             patch.setattr(group, "Pool", pool(there))
-            callbacks = [alone.interrupt_after(stop)] if stop < SEGMENTS else []
-            task, trials = small.task(), alone.trials(settings)
+            callbacks = [bitwise.interrupt_after(stop)] if stop < SEGMENTS else []
+            task, trials = toy.task(), bitwise.trials(settings)
             result = sweep.resume(place, task, trials, callbacks=callbacks)
 
     assert not result.info["interrupted"]
-    alone.check(result, settings, ends, resumed_after=max(stops))
+    bitwise.check(result, settings, ends, resumed_after=max(stops))
 
 
 @pytest.mark.slow("a set on the device has it in the quick run")
@@ -91,26 +91,30 @@ def test_a_row_is_the_same_where_the_training_set_is_streamed(monkeypatch):
         return plan_of(cls, plan, *rest)
 
     monkeypatch.setattr(group.Group, "compiled", classmethod(compiled))
-    task = small.task(train=small.points(60_000))
+    task = toy.task(train=toy.points(60_000))
     settings, ends = SETTINGS[3:9], [NEVER] * 6
-    here = alone.run(settings, task, pruner=alone.Ends(tuple(ends)))
-    there = alone.run(settings, task, pruner=alone.Ends(tuple(ends)), memory=1_000_000)
+    here = bitwise.run(settings, task, pruner=bitwise.Ends(tuple(ends)))
+    there = bitwise.run(
+        settings, task, pruner=bitwise.Ends(tuple(ends)), memory=1_000_000
+    )
 
     assert seen == [False, True]
     for trial in range(6):
-        assert alone.row(here, trial) == alone.row(there, trial)
-        assert alone.model(here, trial) == alone.model(there, trial)
+        assert bitwise.row(here, trial) == bitwise.row(there, trial)
+        assert bitwise.model(here, trial) == bitwise.model(there, trial)
 
 
 @pytest.mark.slow("a setting alone has it in the quick run")
 def test_a_row_of_a_seed_and_fold_is_that_of_the_setting_alone():
     folds = {"seeds": 2, "folds": 3}
-    result = alone.run(SETTINGS[4:9], **folds)
+    result = bitwise.run(SETTINGS[4:9], **folds)
     for place, setting in enumerate(SETTINGS[4:9]):
-        once = alone.run([setting], **folds)
+        once = bitwise.run([setting], **folds)
         for trial in range(6):
-            assert alone.row(result, 6 * place + trial) == alone.row(once, trial)
-            assert alone.model(result, 6 * place + trial) == alone.model(once, trial)
+            assert bitwise.row(result, 6 * place + trial) == bitwise.row(once, trial)
+            assert bitwise.model(result, 6 * place + trial) == bitwise.model(
+                once, trial
+            )
     assert len({curve.tobytes() for curve in result.curves}) == 30
 
 
@@ -129,8 +133,8 @@ def test_a_row_is_the_same_on_two_devices():
 
 def test_settings_do_differ():
     """What the others compare is no constant."""
-    result = alone.run(SETTINGS)
-    found = {str(alone.row(result, trial)) for trial in range(len(SETTINGS))}
+    result = bitwise.run(SETTINGS)
+    found = {str(bitwise.row(result, trial)) for trial in range(len(SETTINGS))}
     assert len(found) == len(SETTINGS)
     statuses = result.table["status"].tolist()
     assert statuses == ["complete"] * 6 + ["diverged"] * 4

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import small_task as small
+import toy
 from hypothesis import given, settings, strategies as st
 
 import jopt
@@ -34,6 +34,7 @@ from jopt.sweep.store import (
     read,
 )
 from jopt.sweep.store._checkpoints import Checkpoints
+from jopt.sweep.store._differences import differences, surroundings_differences
 from jopt.sweep.store._journal import NAME, Journal
 from jopt.sweep.store._json_line import NOT_FINITE, decode, encode
 from jopt.sweep.store._leaves import by_name
@@ -279,7 +280,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path, capfd):
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (checkpoints.trees, "write"),
+        (checkpoints.trees, "write_arrays"),
         (checkpoints.manifest, "write"),
         (Path, "rename"),
         (checkpoints.manifest, "to_disk"),
@@ -334,8 +335,8 @@ def test_a_checkpoint_that_cannot_be_written_is_one_sentence(tmp_path, capfd, ca
 WRITER = """
 import sys
 import jax.numpy as jnp, numpy as np
-from jopt.sweep.resuming.checkpoints import Checkpoints
-from jopt.sweep.resuming.journal import Journal
+from jopt.sweep.store._checkpoints import Checkpoints
+from jopt.sweep.store._journal import Journal
 assert not any(name.startswith("orbax") for name in sys.modules), "orbax is slow"
 journal, checkpoints = Journal(sys.argv[1]), Checkpoints(sys.argv[1])
 for segment in range(journal.lines, 10**6):
@@ -450,41 +451,53 @@ OPTIONS = {"steps": 12, "pruner": PRUNER, "key": jax.random.key(3)}
 
 def print_of(task=None, rates=(0.1, 0.2), make=jopt.sgd, **options):
     trials = sweep.grid(make, learning_rate=list(rates))
-    return fingerprint.of(task or small.task(), trials, {**OPTIONS, **options})
+    return fingerprint.of(task or toy.task(), trials, {**OPTIONS, **options})
 
 
 def changed_points():
-    inputs, labels = small.points()
+    inputs, labels = toy.points()
     inputs = inputs.copy()
     inputs[-1, 1] = np.nextafter(inputs[-1, 1], 2)
     return inputs, labels
 
 
 def wide(key):
-    params, state = small.init(key)
+    params, state = toy.init(key)
     return {**params, "hidden": jnp.zeros((2, 6)), "out": jnp.zeros((6, 2))}, state
 
 
 def other_loss(params, model_state, batch, key):
-    value, state = small.loss(params, model_state, batch, key)
+    value, state = toy.loss(params, model_state, batch, key)
     return 1.5 * value, state
 
 
 def shifted(by):
     def evaluate(params, model_state, batch):
-        return small.evaluate(params, model_state, (batch[0] + by, batch[1]))
+        return toy.evaluate(params, model_state, (batch[0] + by, batch[1]))
 
-    return small.task(evaluate=evaluate)
+    return toy.task(evaluate=evaluate)
 
 
 CHANGES = [
-    ({"task": small.task(name="lines")}, "task was 'points', now 'lines'."),
-    ({"task": small.task(train=changed_points())}, "train has the same shapes, but"),
-    ({"task": small.task(valid=small.points(31))}, "valid[0] was 'float32[30,2]', now"),
-    ({"task": small.task(test=None)}, "task points: test is missing."),
-    ({"task": small.task(init=wide)}, "params['hidden'] was 'float32[2,5]', now 'f"),
-    ({"task": small.task(loss=other_loss)}, "task points: loss is another function."),
-    ({"task": small.task(diverged_above=9.0)}, "diverged_above was inf, now 9.0."),
+    ({"task": toy.task(name="lines")}, "task was 'points', now 'lines'."),
+    (
+        {"task": toy.task(train=changed_points())},
+        "train has the same shapes, but",
+    ),
+    (
+        {"task": toy.task(valid=toy.points(31))},
+        "valid[0] was 'float32[30,2]', now",
+    ),
+    ({"task": toy.task(test=None)}, "task points: test is missing."),
+    (
+        {"task": toy.task(init=wide)},
+        "params['hidden'] was 'float32[2,5]', now 'f",
+    ),
+    (
+        {"task": toy.task(loss=other_loss)},
+        "task points: loss is another function.",
+    ),
+    ({"task": toy.task(diverged_above=9.0)}, "diverged_above was inf, now 9.0."),
     ({"rates": (0.1, 0.2, 0.3)}, "space: learning_rate had 2 values, now 3."),
     ({"rates": (0.1, 0.3)}, "space: learning_rate had the value 0.2, now 0.3."),
     ({"rates": (0.2, 0.1)}, "trial 0 was {setting={learning_rate=0.1}, seed=0"),
@@ -500,16 +513,16 @@ CHANGES = [
 def test_each_change_of_a_sweep_is_said(change, sentence):
     then, now = print_of(), print_of(**change)
     assert then == decode(encode(then))
-    assert any(sentence in said for said in fingerprint.differences(then, now))
-    assert fingerprint.differences(then, print_of()) == []
-    assert fingerprint.surroundings_differences(then, now) == []
+    assert any(sentence in said for said in differences(then, now))
+    assert differences(then, print_of()) == []
+    assert surroundings_differences(then, now) == []
 
 
 def test_numbers_that_a_function_holds_belong_to_it():
     shift = np.zeros((2, 2), np.float32)
     then = print_of(shifted(shift))
-    assert fingerprint.differences(then, print_of(shifted(shift.copy()))) == []
-    said = fingerprint.differences(then, print_of(shifted(shift + 1)))
+    assert differences(then, print_of(shifted(shift.copy()))) == []
+    said = differences(then, print_of(shifted(shift + 1)))
     assert said == ["task points: evaluate is another function."]
 
 
@@ -520,8 +533,8 @@ def test_functions_are_not_compared_between_versions_of_jax():
     then["surroundings"]["device"]["kind"] = "abacus"
     then["surroundings"]["matmul_precision"] = "high"
     now = print_of()
-    assert fingerprint.differences(then, now) == []
-    assert fingerprint.surroundings_differences(then, now) == [
+    assert differences(then, now) == []
+    assert surroundings_differences(then, now) == [
         f"jax was '0.9', now '{jax.__version__}'.",
         f"device kind was 'abacus', now '{jax.devices()[0].device_kind}'.",
         "matmul_precision was 'high', now None.",
@@ -530,16 +543,16 @@ def test_functions_are_not_compared_between_versions_of_jax():
 
 FINGERPRINT = """
 import json, sys
-import jax, jopt, small
+import jax, jopt, toy
 from jopt import sweep
 from jopt.sweep import _references as references
-from jopt.sweep.resuming import fingerprint
+from jopt.sweep.store import _fingerprint as fingerprint
 @jax.custom_vjp
 def same(x): return x
 same.defvjp(lambda x: (x, None), lambda _, g: (jax.pure_callback(abs, g, g),))
 def loss(params, state, batch, key):
-    return same(small.loss(params, state, batch, key)[0]), state
-task = small.task(loss=loss)
+    return same(toy.loss(params, state, batch, key)[0]), state
+task = toy.task(loss=loss)
 make = lambda learning_rate, f: jopt.adamw(learning_rate, mask=lambda p: p)
 trials = sweep.grid(make, learning_rate=[0.1], f=[print, lambda: 1])
 made = fingerprint.of(task, trials, {"f": lambda: 1})
@@ -557,4 +570,4 @@ def test_another_process_makes_the_same_fingerprint():
         capture_output=True,
     )
     assert json.loads(there.stdout) == here["made"]
-    assert fingerprint.differences(json.loads(there.stdout), here["made"]) == []
+    assert differences(json.loads(there.stdout), here["made"]) == []

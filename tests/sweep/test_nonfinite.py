@@ -6,13 +6,13 @@ import math
 import textwrap
 from typing import Any
 
-import bitwise_sweeps as alone
+import bitwise
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import small_task as small
-from bitwise_sweeps import BAD, NEVER
+import toy
+from bitwise import BAD, NEVER
 
 from jopt import sweep
 from jopt.cli import main
@@ -39,7 +39,7 @@ each_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 
 @pytest.fixture(scope="module")
 def good():
-    return alone.run(GOOD, **SIZES)
+    return bitwise.run(GOOD, **SIZES)
 
 
 def told(result):
@@ -62,7 +62,7 @@ def told(result):
 def test_bad_settings_end_and_change_no_other(rule, good):
     """At step 0's update, in the middle, in the last step, and in evaluation only."""
     settings = [*BAD[:2], *GOOD[:5], *BAD[2:], *GOOD[5:]]
-    result = alone.run(settings, **SIZES, **rule)
+    result = bitwise.run(settings, **SIZES, **rule)
     status = told(result)
     folds = result.info["folds"]
 
@@ -88,7 +88,7 @@ def test_bad_settings_end_and_change_no_other(rule, good):
 
 
 def test_the_step_of_divergence_is_the_first_bad_loss():
-    result = alone.run(BAD, **SIZES)
+    result = bitwise.run(BAD, **SIZES)
 
     assert result.table["status"].tolist() == ["diverged"] * 4
     assert result.table["steps"].tolist() == [1, 6, 10, 12]
@@ -101,7 +101,7 @@ def test_the_step_of_divergence_is_the_first_bad_loss():
 @pytest.mark.slow("another bad number ends a trial alike", but=1)
 @each_rule
 def test_a_sweep_of_nothing_but_bad_settings_ends(rule):
-    result = alone.run([(rate, 0) for rate, _ in GOOD], **SIZES, **rule)
+    result = bitwise.run([(rate, 0) for rate, _ in GOOD], **SIZES, **rule)
     status = told(result)
 
     assert (status == "diverged").all()
@@ -121,12 +121,12 @@ def test_models_that_begin_bad_end_at_step_0(rule, bad):
     words = jnp.stack([jax.random.key_data(key) for key in firsts])
 
     def init(key):
-        params, model_state = small.init(key)
+        params, model_state = toy.init(key)
         is_bad = (words == jax.random.key_data(key)[None]).all(axis=1).any()
         spoilt = jax.tree.map(lambda x: jnp.where(is_bad, jnp.nan, x), params)
         return spoilt, model_state
 
-    result = alone.run(GOOD, small.task(init=init), seeds=2, **SIZES, **rule)
+    result = bitwise.run(GOOD, toy.task(init=init), seeds=2, **SIZES, **rule)
     status = told(result)
 
     dead = np.isin(result.table["seed"], list(bad))
@@ -151,7 +151,7 @@ def test_models_that_begin_bad_end_at_step_0(rule, bad):
 
 def test_a_setting_whose_seeds_all_diverge_changes_no_other(good):
     settings = [GOOD[0], BAD[0], GOOD[1]]
-    result = alone.run(settings, seeds=3, **SIZES)
+    result = bitwise.run(settings, seeds=3, **SIZES)
 
     assert result.table["status"].tolist() == [
         *["complete"] * 3,
@@ -167,7 +167,7 @@ def bad_evaluation(large):
     """An evaluation that is not finite where the second layer is `large`."""
 
     def evaluate(params, model_state, batch):
-        seen = small.evaluate(params, model_state, batch)
+        seen = toy.evaluate(params, model_state, batch)
         bad = jnp.abs(params["out"]).max() > large
         return {**seen, "loss": jnp.where(bad, math.inf, seen["loss"])}
 
@@ -178,13 +178,13 @@ def bad_evaluation(large):
 @each_rule
 def test_an_evaluation_alone_may_be_bad(rule):
     settings = [*GOOD, (1.0, NEVER), (1.5, NEVER)]
-    whole = alone.run(settings, **SIZES)
+    whole = bitwise.run(settings, **SIZES)
     # The largest rates get there: training goes on to be finite, evaluation is not.
     larges = sorted(
         float(np.abs(whole.params(trial)["out"]).max()) for trial in range(10)
     )
-    task = small.task(evaluate=bad_evaluation((larges[7] + larges[8]) / 2))
-    result = alone.run(settings, task, **SIZES, **rule)
+    task = toy.task(evaluate=bad_evaluation((larges[7] + larges[8]) / 2))
+    result = bitwise.run(settings, task, **SIZES, **rule)
     status = told(result)
 
     if result.lineage is None:
@@ -196,11 +196,11 @@ def test_an_evaluation_alone_may_be_bad(rule):
 
 def test_only_validation_that_is_bad_at_the_end_counts_as_diverged():
     def evaluate(params, model_state, batch):
-        seen = small.evaluate(params, model_state, batch)
+        seen = toy.evaluate(params, model_state, batch)
         over = model_state["seen"] >= 12 * 16  # all steps made
         return {**seen, "loss": jnp.where(over, jnp.nan, seen["loss"])}
 
-    result = alone.run(GOOD, small.task(evaluate=evaluate), **SIZES)
+    result = bitwise.run(GOOD, toy.task(evaluate=evaluate), **SIZES)
 
     assert (result.table["status"] == "diverged").all()
     assert (result.table["steps"] == 12).all()
@@ -213,17 +213,17 @@ def test_only_validation_that_is_bad_at_the_end_counts_as_diverged():
 TASK = """
     import sys
     sys.path.insert(0, {tests!r})
-    import small_task, jax.numpy as jnp
+    import toy, jax.numpy as jnp
 
     def never(params, model_state, batch, key):
-        return small.loss(params, model_state, batch, key)[0] * jnp.nan, model_state
+        return toy.loss(params, model_state, batch, key)[0] * jnp.nan, model_state
 
     def bad(params, model_state, batch):
-        seen = small.evaluate(params, model_state, batch)
+        seen = toy.evaluate(params, model_state, batch)
         return seen | {{"loss": seen["loss"] * jnp.nan}}
 
-    in_training = small.task(loss=never)
-    in_evaluation = small.task(evaluate=bad)
+    in_training = toy.task(loss=never)
+    in_evaluation = toy.task(evaluate=bad)
 """
 
 
@@ -238,7 +238,7 @@ TASK = """
 )
 def test_the_command_says_that_every_trial_diverged(tmp_path, capsys, task, arguments):
     file, out = tmp_path / "task.py", tmp_path / "out"
-    tests = small.__file__.rpartition("/")[0]
+    tests = toy.__file__.rpartition("/")[0]
     file.write_text(textwrap.dedent(TASK.format(tests=tests)))
     sizes = ["--steps", "12", "--segments", "3", "--block", "3"]
     rates = ["--learning-rate", "1e-3:1e-1:4", "--out", str(out)]

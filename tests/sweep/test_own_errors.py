@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import small_task as small
+import toy
 
 import jopt
 from jopt import sweep
@@ -84,7 +84,7 @@ class Breeds:
 def run(task=None, factory=jopt.sgd, **options):
     trials = sweep.grid(factory, learning_rate=[0.1, 0.2])
     options = {"steps": 4, "segments": 2, "block": 2, **options}
-    return sweep.run(small.task() if task is None else task, trials, **options)
+    return sweep.run(toy.task() if task is None else task, trials, **options)
 
 
 CASES = {
@@ -93,27 +93,27 @@ CASES = {
         r"In the trial with learning_rate=0.1",
     ),
     "init": (
-        lambda e: {"task": small.task(init=Raises(e))},
+        lambda e: {"task": toy.task(init=Raises(e))},
         "In init of the task points",
     ),
     "loss": (
-        lambda e: {"task": small.task(loss=Raises(e))},
+        lambda e: {"task": toy.task(loss=Raises(e))},
         "In loss of the task points, on the first examples of train",
     ),
     "evaluate": (
-        lambda e: {"task": small.task(evaluate=Raises(e))},
+        lambda e: {"task": toy.task(evaluate=Raises(e))},
         "In evaluate of the task points, on the first examples of train",
     ),
     "init, later": (
-        lambda e: {"task": small.task(init=Raises(e, small.init, 3))},
+        lambda e: {"task": toy.task(init=Raises(e, toy.init, 3))},
         r"In the program of trials 0, 1 \(points\)",
     ),
     "loss, later": (
-        lambda e: {"task": small.task(loss=Raises(e, small.loss, 2))},
+        lambda e: {"task": toy.task(loss=Raises(e, toy.loss, 2))},
         r"In the program of trials 0, 1 \(points\)",
     ),
     "evaluate, later": (
-        lambda e: {"task": small.task(evaluate=Raises(e, small.evaluate, 2))},
+        lambda e: {"task": toy.task(evaluate=Raises(e, toy.evaluate, 2))},
         r"In the program of trials 0, 1 \(points\)",
     ),
     "progress": (
@@ -153,7 +153,7 @@ def test_an_error_of_the_users_comes_out_as_it_is_with_a_note(name, kind):
 def test_a_stop_of_an_iterator_in_the_users_code_is_no_end_of_ours():
     error = StopIteration()
     with pytest.raises(StopIteration) as raised:
-        run(small.task(evaluate=Raises(error, small.evaluate, 2)))
+        run(toy.task(evaluate=Raises(error, toy.evaluate, 2)))
     assert raised.value is error
 
 
@@ -163,22 +163,22 @@ def test_an_init_that_looks_at_the_key_is_told_not_to():
         return {"hidden": jnp.zeros((2, width)), "out": jnp.zeros((width, 2))}, {}
 
     with pytest.raises(TypeError, match=r"must not look at the key but by jax\.random"):
-        run(small.task(init=init))
+        run(toy.task(init=init))
 
 
 def test_data_that_evaluate_cannot_take_are_named():
     test = np.zeros((3, 2), np.float32)
     with pytest.raises(TypeError, match="first examples of test; it must take train"):
-        run(small.task(test=test))
+        run(toy.task(test=test))
 
 
 def test_what_a_source_raises_comes_out(tmp_path, monkeypatch):
-    task = small.task(source="small:task")
+    task = toy.task(source="toy:task")
     sweep.run(task, sweep.grid(jopt.sgd, learning_rate=[0.1]), steps=2, block=1,
               segments=1, directory=tmp_path)  # fmt: skip
     error = TypeError("of the task's own")
-    monkeypatch.setattr(small, "task", Raises(error))
-    with pytest.raises(TypeError, match="In small:task, by which") as raised:
+    monkeypatch.setattr(toy, "task", Raises(error))
+    with pytest.raises(TypeError, match="In toy:task, by which") as raised:
         sweep.resume(tmp_path)
     assert raised.value is error
 
@@ -190,7 +190,7 @@ def test_an_error_in_a_call_of_the_host_says_which_trial():
         return np.float32(0)
 
     def loss(params, state, batch, key):
-        value, state = small.loss(params, state, batch, key)
+        value, state = toy.loss(params, state, batch, key)
         shape = jax.ShapeDtypeStruct((), jnp.float32)
         seen = jax.pure_callback(
             read, shape, state["seen"] / 32, vmap_method="sequential"
@@ -198,7 +198,7 @@ def test_an_error_in_a_call_of_the_host_says_which_trial():
         return value + seen, state
 
     with pytest.raises(jax.errors.JaxRuntimeError, match="row 17 is broken") as raised:
-        run(small.task(loss=loss), block=1)
+        run(toy.task(loss=loss), block=1)
     assert "In segment 2 of trial 0." in raised.value.__notes__
 
 
@@ -207,7 +207,7 @@ def test_what_was_written_before_an_error_is_gone_on_from(tmp_path):
     trials = sweep.grid(jopt.sgd, learning_rate=[0.1, 0.2])
     with pytest.raises(Broken):
         run(directory=tmp_path, callbacks=[Raises(ERRORS[Broken]())])
-    again = sweep.resume(tmp_path, small.task(), trials)
+    again = sweep.resume(tmp_path, toy.task(), trials)
     np.testing.assert_array_equal(again.curves, whole.curves)
 
 
@@ -215,7 +215,7 @@ MINE = """
 import jax
 import jax.numpy as jnp
 import numpy as np
-import small_task as small
+import toy
 
 def read(seen):
     if seen > 40:
@@ -223,12 +223,12 @@ def read(seen):
     return np.float32(0)
 
 def loss(params, state, batch, key):
-    value, state = small.loss(params, state, batch, key)
+    value, state = toy.loss(params, state, batch, key)
     shape = jax.ShapeDtypeStruct((), jnp.float32)
     return value + jax.pure_callback(
         read, shape, state["seen"], vmap_method="sequential"), state
 
-task = small.task(loss=loss)
+task = toy.task(loss=loss)
 """
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import chex
 import numpy as np
 import pytest
-import small_task as small
+import toy
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 import jopt
@@ -400,7 +400,7 @@ def evolved():
     """A population of which one trial diverges in the first segment."""
     trials = sweep.grid(momentum, learning_rate=[1e-3, 1e-2, 0.1, math.inf])
     population = pbt({"learning_rate": log_uniform(1e-3, 1.0)})
-    return sweep.run(small.task(), trials, population=population, **SIZES)
+    return sweep.run(toy.task(), trials, population=population, **SIZES)
 
 
 def test_a_trial_that_diverged_goes_on_from_one_that_did_not(evolved):
@@ -422,7 +422,7 @@ def test_a_replayed_trial_is_the_trial_bit_for_bit(evolved):
     policy = evolved.lineage.policy(3)
     again = sweep.Trial.of(momentum, dict(policy[0][1]))
 
-    found = sweep.run(small.task(), [again], population=Replay(policy), **SIZES)
+    found = sweep.run(toy.task(), [again], population=Replay(policy), **SIZES)
 
     chex.assert_trees_all_equal(found.params(0), evolved.params(3))
     assert found.table["valid_loss"][0] == evolved.table["valid_loss"][3]
@@ -432,7 +432,7 @@ def test_a_schedule_trains_as_the_trial_did(evolved):
     rate = evolved.lineage.schedule(3, "learning_rate")
     once = sweep.Trial.of(lambda: momentum(rate), {})
 
-    found = sweep.run(small.task(), [once], **SIZES)
+    found = sweep.run(toy.task(), [once], **SIZES)
 
     chex.assert_trees_all_close(
         found.params(0), evolved.params(3), rtol=1e-5, atol=1e-7

@@ -3,13 +3,13 @@
 import math
 from typing import Any
 
-import bitwise_sweeps as alone
+import bitwise
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import small_task as small
+import toy
 
 import jopt
 from jopt import sweep
@@ -31,7 +31,7 @@ def noisy(params, model_state, batch, key):
     """A loss that uses the key, so that it matters whose it is."""
     inputs, labels = batch
     moved = inputs + 0.5 * jax.random.normal(key, inputs.shape)
-    return small.loss(params, model_state, (moved, labels), None)
+    return toy.loss(params, model_state, (moved, labels), None)
 
 
 def population(**changes):
@@ -48,7 +48,7 @@ def run(task, rates=RATES, **options) -> Any:
 
 @pytest.fixture(scope="module")
 def task():
-    return small.task(loss=noisy)
+    return toy.task(loss=noisy)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def evolved(task):
 
 def stopped(task, number, **options):
     """The sweep as it was after this segment, and the generation at its end."""
-    callbacks = [alone.interrupt_after(number)]
+    callbacks = [bitwise.interrupt_after(number)]
     return run(task, seeds=2, callbacks=callbacks, **options)
 
 
@@ -77,8 +77,8 @@ def test_a_child_has_its_parents_parameters_bit_for_bit(after_one):
     moved = {event.child: event.parent for event in events}
     for trial in range(12):
         parent = moved.get(trial, trial)
-        assert alone.model(child_of, trial) == alone.model(before, parent)
-    assert len({str(alone.model(before, trial)) for trial in range(12)}) == 12
+        assert bitwise.model(child_of, trial) == bitwise.model(before, parent)
+    assert len({str(bitwise.model(before, trial)) for trial in range(12)}) == 12
 
 
 def test_a_child_goes_on_with_its_own_key_and_its_parents_momentum(
@@ -132,13 +132,13 @@ def test_trials_that_copy_nobody_are_those_of_a_sweep_without(task, evolved):
     kept = [trial for trial in range(12) if trial not in children]
     assert len(kept) > 3
     for trial in kept:
-        assert alone.row(evolved, trial) == alone.row(plain, trial)
+        assert bitwise.row(evolved, trial) == bitwise.row(plain, trial)
 
 
 @pytest.mark.slow("tests/sweep/test_population.py replays")
 def test_a_replay_of_the_winner_is_the_winner():
     """Bit for bit, for this loss uses no key, so that it is no matter whose it is."""
-    task = small.task()
+    task = toy.task()
     result = run(task, population=population(resample_probability=0.0))
     grown = [trial for trial in range(6) if len(result.lineage.ancestors(trial)) > 1]
     assert grown
@@ -146,7 +146,7 @@ def test_a_replay_of_the_winner_is_the_winner():
         policy = result.lineage.policy(trial)
         again = [sweep.Trial.of(momentum, dict(policy[0][1]))]
         replay = sweep.run(task, again, population=sweep.Replay(policy), **SIZES)
-        assert alone.model(replay, 0) == alone.model(result, trial)
+        assert bitwise.model(replay, 0) == bitwise.model(result, trial)
         starts = [stretch.trial for stretch in result.lineage.ancestors(trial)]
         steps = [stretch.step for stretch in result.lineage.ancestors(trial)]
         for number, (start, step) in enumerate(zip(starts, steps, strict=True)):
@@ -157,7 +157,7 @@ def test_a_replay_of_the_winner_is_the_winner():
 
 
 def test_a_schedule_of_the_winner_trains_as_it_did():
-    task = small.task()
+    task = toy.task()
     result = run(task, population=population())
     trial = max(range(6), key=lambda t: len(result.lineage.ancestors(t)))
     rate = result.lineage.schedule(trial, "learning_rate")
@@ -175,7 +175,7 @@ def test_a_schedule_of_the_winner_trains_as_it_did():
 @pytest.mark.slow("schedules have tests of their own")
 def test_a_learning_rates_schedule_is_an_ordinary_one():
     space = {"learning_rate": sweep.log_uniform(1e-3, 0.5)}
-    task = small.task()
+    task = toy.task()
     options = {"population": sweep.PopulationBasedTraining(space)}
     result = run(task, **options)
     best = result.best.trial
@@ -214,14 +214,14 @@ def test_a_population_goes_on_after_an_interrupt_as_if_there_was_none(
     rates = [*RATES[:5], math.inf]
     options = {"population": population(perturbation_interval=interval)}
     whole = run(task, rates, **options)
-    callbacks = [alone.interrupt_after(stop)]
+    callbacks = [bitwise.interrupt_after(stop)]
     run(task, rates, **options, directory=tmp_path, callbacks=callbacks)
     result = sweep.resume(tmp_path, task, trials(rates))
 
     assert result.lineage == whole.lineage
     for trial in range(6):
-        assert alone.row(result, trial) == alone.row(whole, trial)
-        assert alone.model(result, trial) == alone.model(whole, trial)
+        assert bitwise.row(result, trial) == bitwise.row(whole, trial)
+        assert bitwise.model(result, trial) == bitwise.model(whole, trial)
     assert result.best == whole.best
     result.save(tmp_path / "files", keep=6)
     assert len(list((tmp_path / "files" / "best").iterdir())) == 6

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import bitwise_sweeps as alone
+import bitwise
 import jax
 import numpy as np
 import pytest
-import small_task as small
-from bitwise_sweeps import NEVER
+import toy
+from bitwise import NEVER
 from compile_counts import compiled_anew
 
 from jopt import sweep
@@ -28,13 +28,13 @@ PRUNERS: dict[str, sweep.Pruner] = {
 
 @pytest.fixture(scope="module")
 def whole():
-    return alone.run(SETTINGS, **SIZES)
+    return bitwise.run(SETTINGS, **SIZES)
 
 
 @pytest.fixture(scope="module")
 def pruned():
     return {
-        name: alone.run(SETTINGS, **SIZES, pruner=pruner)
+        name: bitwise.run(SETTINGS, **SIZES, pruner=pruner)
         for name, pruner in PRUNERS.items()
     }
 
@@ -58,8 +58,8 @@ def test_rows_are_the_beginnings_of_the_whole_sweeps(whole, pruned, name):
             np.testing.assert_array_equal(seen[trial, :segments], expected)
             assert result.table[f"valid_{metric}"][trial] == expected[-1]
         if status[trial] == "complete":
-            assert alone.row(result, trial) == alone.row(whole, trial)
-            assert alone.model(result, trial) == alone.model(whole, trial)
+            assert bitwise.row(result, trial) == bitwise.row(whole, trial)
+            assert bitwise.model(result, trial) == bitwise.model(whole, trial)
 
 
 @pytest.mark.parametrize("name", PRUNERS)
@@ -91,7 +91,7 @@ def test_pruning_compiles_nothing_more(caplog):
     seen = []
     with compiled_anew(), jax.log_compiles():
         options = {**SIZES, "pruner": PRUNERS["halving"], "progress": seen.append}
-        result = alone.run(SETTINGS, **options)
+        result = bitwise.run(SETTINGS, **options)
     said = [record.message for record in caplog.records]
     assert sum("Finished XLA compilation of jit(train)" in s for s in said) == 1
     assert result.info["segment_compiles"] == 1
@@ -116,7 +116,7 @@ def test_halvings_numbers_are_in_the_info(pruned):
 
 def test_hyperband_runs_all_its_brackets_at_once(whole):
     pruner = sweep.Hyperband(reduction_factor=3)  # nine reports: (9, 1) (5, 3) (3, 9)
-    result = alone.run(SETTINGS, **SIZES, pruner=pruner)
+    result = bitwise.run(SETTINGS, **SIZES, pruner=pruner)
     assert pruner.brackets(9) == [(9, 1), (5, 3), (3, 9)]
     own = pruner.assign(16, 9)
     segments = result.table["steps"] // 2
@@ -137,7 +137,7 @@ def test_hyperband_runs_all_its_brackets_at_once(whole):
 def test_the_seeds_and_folds_of_a_setting_live_and_die_together():
     pruner = sweep.SuccessiveHalving(reduction_factor=2)
     options = {**SIZES, "pruner": pruner, "seeds": 2, "folds": 2}
-    result = alone.run(SETTINGS[:8], **options)
+    result = bitwise.run(SETTINGS[:8], **options)
     steps = result.table["steps"].reshape(8, 4)
     status = result.table["status"].reshape(8, 4)
     assert (steps == steps[:, :1]).all()
@@ -151,32 +151,32 @@ def test_the_seeds_and_folds_of_a_setting_live_and_die_together():
 
 def test_a_pruned_trial_wins_only_where_all_others_diverged():
     """The one that is ended did better than any, before the others got worse."""
-    ends = alone.Ends((NEVER, 3, NEVER))
+    ends = bitwise.Ends((NEVER, 3, NEVER))
     settings = [(0.1, 15), (0.01, NEVER), (0.2, 16)]
-    result = alone.run(settings, **SIZES, pruner=ends)
+    result = bitwise.run(settings, **SIZES, pruner=ends)
     assert result.table["status"].tolist() == ["diverged", "pruned", "diverged"]
     assert result.best.trial == 1
     assert np.isfinite(result.best.test["loss"])
     assert result.top(3) == []
 
     settings[0] = (1e-5, NEVER)
-    result = alone.run(settings, **SIZES, pruner=ends)
+    result = bitwise.run(settings, **SIZES, pruner=ends)
     assert result.table["valid_loss"][1] < result.table["valid_loss"][0]
     assert result.best.trial == 0
 
 
 @pytest.mark.slow("tests/sweep/test_resume.py resumes sweeps")
 def test_a_pruned_winner_is_still_at_hand_after_a_resume(tmp_path):
-    settings, ends = [(0.1, 15), (0.01, NEVER)], alone.Ends((NEVER, 3))
+    settings, ends = [(0.1, 15), (0.01, NEVER)], bitwise.Ends((NEVER, 3))
     options = {**SIZES, "pruner": ends}
-    whole: Any = alone.run(settings, **options)
-    stop = alone.interrupt_after(4)
-    alone.run(settings, **options, directory=tmp_path, callbacks=[stop])
-    result: Any = sweep.resume(tmp_path, small.task(), alone.trials(settings))
+    whole: Any = bitwise.run(settings, **options)
+    stop = bitwise.interrupt_after(4)
+    bitwise.run(settings, **options, directory=tmp_path, callbacks=[stop])
+    result: Any = sweep.resume(tmp_path, toy.task(), bitwise.trials(settings))
 
     assert result.best == whole.best
     assert result.best.trial == 1
-    assert alone.model(result, 1) == alone.model(whole, 1)
+    assert bitwise.model(result, 1) == bitwise.model(whole, 1)
     result.save(tmp_path / "files", keep=2)
 
 
@@ -186,5 +186,5 @@ def test_a_pruner_that_has_no_time_is_refused_before_anything_is_trained(name):
     options = {"steps": 18, "segments": 1, "pruner": PRUNERS[name]}
     sentence = f"^{type(PRUNERS[name]).__name__}: .*1 report"
     with pytest.raises(ValueError, match=sentence):
-        alone.run(SETTINGS, **options, progress=seen.append)
+        bitwise.run(SETTINGS, **options, progress=seen.append)
     assert seen == []

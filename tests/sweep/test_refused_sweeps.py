@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import small_task as small
+import toy
 
 import jopt
 from jopt import sweep
@@ -33,14 +33,17 @@ def init_by_count():
     ("changes", "sentence"),
     [
         ({"init": init_by_count()}, "init must give the same shapes whatever the key"),
-        ({"init": lambda key: small.init(key)[0]}, r"init must return \(params, model"),
+        (
+            {"init": lambda key: toy.init(key)[0]},
+            r"init must return \(params, model",
+        ),
         ({"init": lambda key: jnp.zeros(2)}, r"init must return \(params, model"),
         (
-            {"loss": lambda p, s, batch, k: small.scores(p, *batch)[0].mean()},
+            {"loss": lambda p, s, batch, k: toy.scores(p, *batch)[0].mean()},
             r"loss must return \(loss, model_state\)",
         ),
         (
-            {"evaluate": lambda p, s, batch: small.scores(p, *batch)[0]},
+            {"evaluate": lambda p, s, batch: toy.scores(p, *batch)[0]},
             "evaluate must return a dict of one value an example",
         ),
         (
@@ -75,28 +78,28 @@ def init_by_count():
 )
 def test_a_task_that_is_none_is_refused(changes, sentence):
     with pytest.raises((ValueError, TypeError), match=f"^Task( points)?: {sentence}"):
-        run(small.task(**changes))
+        run(toy.task(**changes))
 
 
 def test_a_loss_may_be_a_python_number():
-    result = run(small.task(loss=lambda p, s, batch, k: (0.0, s)))
+    result = run(toy.task(loss=lambda p, s, batch, k: (0.0, s)))
     assert (result.curves == 0).all()
 
 
 def test_one_example_is_enough_to_validate_on():
-    small.task(valid=small.points(1), test=small.points(1)).check()
+    toy.task(valid=toy.points(1), test=toy.points(1)).check()
 
 
 def test_a_task_of_a_setup_is_checked_too():
-    bad = small.task(name="bad", evaluate=lambda p, s, batch: {"loss": p["out"]})
+    bad = toy.task(name="bad", evaluate=lambda p, s, batch: {"loss": p["out"]})
     trials = sweep.grid(lambda rate: sweep.Setup(jopt.sgd(rate), bad), rate=[0.1])
     with pytest.raises(ValueError, match=r"^Task bad: evaluate must return"):
-        sweep.run(small.task(), trials, steps=2)
+        sweep.run(toy.task(), trials, steps=2)
 
 
 def test_data_of_another_dtype_in_the_validation_set_is_refused_or_taken():
-    inputs, labels = small.points(30, seed=1)
-    result = run(small.task(valid=(inputs.astype(np.float64), labels)))
+    inputs, labels = toy.points(30, seed=1)
+    result = run(toy.task(valid=(inputs.astype(np.float64), labels)))
     assert np.isfinite(result.table["valid_loss"]).all()
 
 
@@ -115,12 +118,12 @@ def test_data_of_another_dtype_in_the_validation_set_is_refused_or_taken():
     ],
 )
 def test_the_command_refuses_in_a_sentence(tmp_path, capsys, arguments, sentence):
-    file, tests = tmp_path / "task.py", small.__file__.rpartition("/")[0]
+    file, tests = tmp_path / "task.py", toy.__file__.rpartition("/")[0]
     text = f"""
         import sys
         sys.path.insert(0, {tests!r})
-        import small_task as small
-        task = small.task()
+        import toy
+        task = toy.task()
     """
     file.write_text(textwrap.dedent(text))
     sizes = ["--steps", "12", "--segments", "3", "--out", str(tmp_path / "out")]

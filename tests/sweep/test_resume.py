@@ -10,10 +10,10 @@ import signal
 from typing import Any
 
 import jax
-import killed_sweeps as killed
+import killed_sweeps
 import numpy as np
 import pytest
-import small_task as small
+import toy
 
 import jopt
 from jopt import sweep
@@ -39,13 +39,13 @@ def results(directory):
 def test_a_sweep_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
     tmp_path, sweep_, kills
 ):
-    started = getattr(killed, sweep_)
+    started = getattr(killed_sweeps, sweep_)
     moments, cut_off = random.Random(f"{sweep_} 1"), tmp_path / "cut off"
-    whole = killed.begin(started, tmp_path / "whole")
+    whole = killed_sweeps.begin(started, tmp_path / "whole")
     whole.join()
     for _ in range(kills):
-        killed.kill(killed.begin(started, cut_off), cut_off, moments)
-    last = killed.begin(started, cut_off)
+        killed_sweeps.kill(killed_sweeps.begin(started, cut_off), cut_off, moments)
+    last = killed_sweeps.begin(started, cut_off)
     last.join()
     assert whole.exitcode == last.exitcode == 0
     assert results(cut_off) == results(tmp_path / "whole")
@@ -59,7 +59,7 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
         else:
             assert record["segment"] == done + 1
             done += 1
-    assert done == killed.SEGMENTS - 1
+    assert done == killed_sweeps.SEGMENTS - 1
 
 
 def sgd(learning_rate):
@@ -82,14 +82,14 @@ def interrupt(after):
 
 @pytest.fixture(scope="module")
 def whole():
-    return sweep.run(small.task(), trials(), **SIZES)
+    return sweep.run(toy.task(), trials(), **SIZES)
 
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
     """A sweep that was interrupted after its fourth segment."""
     directory = tmp_path_factory.mktemp("stopped") / "sweep"
-    task = small.task(source="small:task")
+    task = toy.task(source="toy:task")
     stop = [interrupt(4)]
     result = sweep.run(task, trials(), directory=directory, callbacks=stop, **SIZES)
     assert result.info["interrupted"]
@@ -135,11 +135,11 @@ def test_a_complete_sweep_is_given_again(whole, directory):
 
 def test_a_sweep_may_be_stopped_after_every_segment(whole, tmp_path):
     stop = [interrupt(1)]
-    sweep.run(small.task(), trials(), directory=tmp_path, callbacks=stop, **SIZES)
+    sweep.run(toy.task(), trials(), directory=tmp_path, callbacks=stop, **SIZES)
     for segment in (2, 4):
         stop = [interrupt(segment)]
-        sweep.resume(tmp_path, small.task(), trials(), callbacks=stop)
-    assert numbers(sweep.resume(tmp_path, small.task())) == numbers(whole)
+        sweep.resume(tmp_path, toy.task(), trials(), callbacks=stop)
+    assert numbers(sweep.resume(tmp_path, toy.task())) == numbers(whole)
 
 
 def test_a_callback_that_fails_loses_no_segment(whole, tmp_path):
@@ -148,8 +148,8 @@ def test_a_callback_that_fails_loses_no_segment(whole, tmp_path):
             raise RuntimeError("out of paper")
 
     with pytest.raises(RuntimeError, match="out of paper"):
-        sweep.run(small.task(), trials(), directory=tmp_path, callbacks=[fail], **SIZES)
-    result = sweep.resume(tmp_path, small.task())
+        sweep.run(toy.task(), trials(), directory=tmp_path, callbacks=[fail], **SIZES)
+    result = sweep.resume(tmp_path, toy.task())
     assert result.info["resumed_after"] == 3
     assert numbers(result) == numbers(whole)
 
@@ -159,15 +159,15 @@ def test_a_resumed_population_has_the_same_lineage(tmp_path):
         {"learning_rate": sweep.log_uniform(1e-3, 1e38)}, perturbation_interval=2
     )
     options: dict[str, Any] = {**SIZES, "population": population}
-    whole = sweep.run(small.task(), trials(), **options)
+    whole = sweep.run(toy.task(), trials(), **options)
     stops: dict[str, Any] = {
         "directory": tmp_path,
         "callbacks": [interrupt(1)],
     }
-    paused = sweep.run(small.task(), trials(), **options, **stops)
+    paused = sweep.run(toy.task(), trials(), **options, **stops)
     ended, status = paused.table["status"] == "diverged", whole.table["status"]
     assert (status[ended] == "complete").any()  # it went on from another
-    result = sweep.resume(tmp_path, small.task())
+    result = sweep.resume(tmp_path, toy.task())
     assert numbers(result) == numbers(whole)
     assert result.lineage == whole.lineage
     assert whole.lineage is not None
@@ -183,10 +183,10 @@ def test_seeds_folds_and_structures_are_resumed(tmp_path):
     settings = {"learning_rate": [0.1, 0.3], "momentum": [0, 0.9]}
     grid = sweep.grid(made, **settings, batch_size=16)
     options = {**SIZES, "segments": 2, "seeds": 2, "folds": 2}
-    whole = sweep.run(small.task(), grid, **options)
+    whole = sweep.run(toy.task(), grid, **options)
     stops: dict[str, Any] = {"directory": tmp_path, "callbacks": [interrupt(1)]}
-    sweep.run(small.task(), grid, **options, **stops)
-    result = sweep.resume(tmp_path, small.task(), grid)
+    sweep.run(toy.task(), grid, **options, **stops)
+    result = sweep.resume(tmp_path, toy.task(), grid)
     assert result.info["groups"] == 2
     assert numbers(result) == numbers(whole)
 
@@ -208,28 +208,36 @@ def test_a_winner_that_was_pruned_before_the_pause_keeps_its_test_metrics(tmp_pa
         return jopt.sgd(jopt.piecewise_constant_schedule(0.1, {after: np.inf}))
 
     grid = sweep.grid(explodes, after=[100, 9, 10])
-    whole = sweep.run(small.task(), grid, pruner=First(), **SIZES)
+    whole = sweep.run(toy.task(), grid, pruner=First(), **SIZES)
     assert whole.table["status"].tolist() == ["pruned", "diverged", "diverged"]
     stops: dict[str, Any] = {"directory": tmp_path, "callbacks": [interrupt(3)]}
-    sweep.run(small.task(), grid, pruner=First(), **SIZES, **stops)
-    result = sweep.resume(tmp_path, small.task(), grid)
+    sweep.run(toy.task(), grid, pruner=First(), **SIZES, **stops)
+    result = sweep.resume(tmp_path, toy.task(), grid)
     assert whole.best is not None
     assert whole.best.trial == 0
     assert result.best == whole.best
-    again = sweep.resume(tmp_path, small.task(), grid)
+    again = sweep.resume(tmp_path, toy.task(), grid)
     assert again.best == whole.best
 
 
 def other_loss(params, model_state, batch, key):
-    value, model_state = small.loss(params, model_state, batch, key)
+    value, model_state = toy.loss(params, model_state, batch, key)
     return 2 * value, model_state
 
 
 @pytest.mark.parametrize(
     ("task", "given", "sentence"),
     [
-        ({"train": small.points(seed=9)}, None, "train has the same shapes, but other"),
-        ({"valid": small.points(31)}, None, r"valid\[0\] was 'float32\[30,2\]', now"),
+        (
+            {"train": toy.points(seed=9)},
+            None,
+            "train has the same shapes, but other",
+        ),
+        (
+            {"valid": toy.points(31)},
+            None,
+            r"valid\[0\] was 'float32\[30,2\]', now",
+        ),
         ({"loss": other_loss}, None, "task points: loss is another function."),
         ({"name": "dots"}, None, "task was 'points', now 'dots'."),
         ({"diverged_above": 9.0}, None, "diverged_above was inf, now 9.0."),
@@ -244,7 +252,7 @@ def test_another_sweep_is_refused_with_what_changed(stopped, task, given, senten
     said = f"cannot be resumed as another one: .*{sentence}"
     before = (stopped / NAME).read_bytes()
     with pytest.raises(ValueError, match=said):
-        sweep.resume(stopped, small.task(**task), given)
+        sweep.resume(stopped, toy.task(**task), given)
     assert (stopped / NAME).read_bytes() == before
 
 
@@ -254,26 +262,26 @@ def test_a_directory_without_a_sweep_is_a_sentence(tmp_path):
     (tmp_path / NAME).write_text('{"fingerprint": {')  # killed in its first line
     with pytest.raises(ValueError, match="there is nothing to resume; start it again"):
         sweep.resume(tmp_path)
-    sweep.run(small.task(), trials(RATES[:1]), directory=tmp_path, **SIZES)
+    sweep.run(toy.task(), trials(RATES[:1]), directory=tmp_path, **SIZES)
     assert len(read(tmp_path)[1]) == 6
 
 
 def test_what_no_name_gives_back_must_be_given_again(directory, tmp_path):
     stops: dict[str, Any] = {"directory": tmp_path / "own", "callbacks": [interrupt(1)]}
     own = trials([0.1], lambda learning_rate: sgd(learning_rate))
-    sweep.run(small.task(), own, **SIZES, **stops)
+    sweep.run(toy.task(), own, **SIZES, **stops)
     with pytest.raises(ValueError, match="task points has no source to find it by"):
         sweep.resume(tmp_path / "own")
     with pytest.raises(
         ValueError, match=r"<lambda>.* not importable .*give the trials"
     ):
-        sweep.resume(tmp_path / "own", small.task())
+        sweep.resume(tmp_path / "own", toy.task())
     header = change(directory, lambda header: header.update(source="smaller:task"))
     assert header["source"] == "smaller:task"
     with pytest.raises(ValueError, match="smaller:task, which cannot be imported now"):
         sweep.resume(directory)
-    change(directory, lambda header: header.update(source="small:points"))
-    with pytest.raises(ValueError, match=r"must name a Task, .* got small:points"):
+    change(directory, lambda header: header.update(source="toy:points"))
+    with pytest.raises(ValueError, match=r"must name a Task, .* got toy:points"):
         sweep.resume(directory)
 
 
@@ -355,7 +363,7 @@ def test_a_directory_takes_one_sweep(stopped, monkeypatch):
     monkeypatch.setattr(Group, "compiled", lambda *given: pytest.fail("compiled"))
     sentence = rf"has the journal of a sweep; go on with it by sweep.resume\('{stopped}"
     with pytest.raises(FileExistsError, match=sentence):
-        sweep.run(small.task(), trials(), directory=stopped, **SIZES)
+        sweep.run(toy.task(), trials(), directory=stopped, **SIZES)
 
 
 def checkpoints_are_a_file(directory, monkeypatch):
@@ -394,13 +402,17 @@ def test_a_directory_that_breaks_loses_nothing_of_what_is_computed(
 
     with pytest.warns(UserWarning, match=sentence) as said:
         result = sweep.run(
-            small.task(), trials(), directory=directory, callbacks=[callback], **SIZES
+            toy.task(),
+            trials(),
+            directory=directory,
+            callbacks=[callback],
+            **SIZES,
         )
     assert numbers(result) == numbers(whole)
     assert [str(warning.message) for warning in said] == [result.info["unsaved"]]
     monkeypatch.undo()
     if breaks is the_disk_is_full:  # what was kept before is good
-        again = sweep.resume(directory, small.task())
+        again = sweep.resume(directory, toy.task())
         assert again.info["resumed_after"] == 2
         assert numbers(again) == numbers(whole)
 
@@ -411,7 +423,7 @@ def test_a_directory_that_cannot_be_written_is_refused_before_anything_is_comput
     monkeypatch.setattr(Group, "compiled", lambda *given: pytest.fail("compiled"))
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match=r"journal.jsonl cannot be written: "):
-        sweep.run(small.task(), trials(), directory=tmp_path / "file", **SIZES)
+        sweep.run(toy.task(), trials(), directory=tmp_path / "file", **SIZES)
 
 
 def test_a_block_may_be_another_where_that_of_before_does_not_fit(whole, directory):

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-import small_task as small
+import toy
 from hypothesis import given, settings, strategies as st
 from scipy.stats import qmc
 
@@ -109,7 +109,7 @@ def test_drawn_settings_lie_in_the_space(sampler):
 def test_a_sampled_sweep_is_trained():
     space = {"learning_rate": log_uniform(1e-3, 1), "b1": uniform(0, 0.9)}
     trials = sample(jopt.adamw, 4, sampler=Sobol(), seed=1, **space)
-    result = sweep.run(small.task(), trials, steps=10, segments=2, block=2)
+    result = sweep.run(toy.task(), trials, steps=10, segments=2, block=2)
     assert (result.table["status"] == "complete").all()
     rates = [trial.hyperparameters["learning_rate"] for trial in trials]
     np.testing.assert_array_equal(result.table["learning_rate"], rates)
@@ -128,7 +128,7 @@ def test_the_same_seed_draws_the_same_trials():
 def test_optimizers_widths_and_batch_sizes_are_drawn_like_numbers():
     @functools.cache
     def network(width):
-        return small.task(name=f"width {width}")
+        return toy.task(name=f"width {width}")
 
     def factory(optimizer, learning_rate, width, batch_size):
         return Setup(optimizer(learning_rate), network(width), batch_size)

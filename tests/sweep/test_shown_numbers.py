@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import small_task as small
+import toy
 from rich.console import Console
 
 import jopt
@@ -36,9 +36,9 @@ def resumed(tmp_path_factory):
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        sweep.run(small.task(), trials, directory=directory, callbacks=[stop], **SIZES)
+        sweep.run(toy.task(), trials, directory=directory, callbacks=[stop], **SIZES)
     seen: list[Progress] = []
-    result = sweep.resume(directory, small.task(), trials, progress=seen.append)
+    result = sweep.resume(directory, toy.task(), trials, progress=seen.append)
     return result, seen
 
 
@@ -80,7 +80,7 @@ def test_the_time_left_is_by_the_speed_of_this_run():
 @pytest.fixture(scope="module")
 def diverged():
     trials = sweep.grid(jopt.sgd, learning_rate=[0.1, 1e38])
-    return sweep.run(small.task(), trials, seeds=2, **SIZES)
+    return sweep.run(toy.task(), trials, seeds=2, **SIZES)
 
 
 def test_a_diverged_trial_has_no_metric_in_any_column(diverged, tmp_path):
@@ -100,16 +100,16 @@ def test_a_diverged_trial_has_no_metric_in_any_column(diverged, tmp_path):
 def test_a_setting_of_which_one_seed_diverged_has_no_mean():
     def loss(params, model_state, batch, key):
         # The seeds have other first parameters: that of seed 1 is lost.
-        value, model_state = small.loss(params, model_state, batch, key)
+        value, model_state = toy.loss(params, model_state, batch, key)
         return jnp.where(params["out"][0, 0] > limit, 1e9, value), model_state
 
     init = [
-        small.init(jax.random.split(jax.random.fold_in(jax.random.key(0), seed))[0])
+        toy.init(jax.random.split(jax.random.fold_in(jax.random.key(0), seed))[0])
         for seed in (0, 1)
     ]
     firsts = [float(params["out"][0, 0]) for params, _ in init]
     limit, lost = sum(firsts) / 2, int(np.argmax(firsts))
-    task = small.task(loss=loss, diverged_above=1e6)
+    task = toy.task(loss=loss, diverged_above=1e6)
     trials = sweep.grid(jopt.sgd, learning_rate=1e-6)
     result = sweep.run(task, trials, seeds=2, **SIZES)
     status = ["complete", "complete"]
@@ -124,11 +124,11 @@ def test_a_setting_of_which_one_seed_diverged_has_no_mean():
 
 def test_a_loss_of_validation_that_is_not_finite_ends_all_metrics_of_the_segment():
     def evaluate(params, model_state, batch):
-        seen = small.evaluate(params, model_state, batch)
+        seen = toy.evaluate(params, model_state, batch)
         return {**seen, "loss": seen["loss"] / 0}
 
     trials = sweep.grid(jopt.sgd, learning_rate=[0.1, 0.2])
-    result = sweep.run(small.task(evaluate=evaluate), trials, **SIZES)
+    result = sweep.run(toy.task(evaluate=evaluate), trials, **SIZES)
     assert result.table["status"].tolist() == ["diverged"] * 2
     for values in result.valid.values():
         assert np.isnan(values).all()
@@ -143,13 +143,13 @@ def test_the_training_loss_passes_over_what_a_copied_parent_made():
 
 def test_a_spread_over_seeds_is_the_samples_and_one_seed_has_none():
     trials = sweep.grid(jopt.sgd, learning_rate=RATES)
-    two = sweep.run(small.task(), trials, seeds=2, **SIZES)
+    two = sweep.run(toy.task(), trials, seeds=2, **SIZES)
     losses = two.table["valid_loss"].astype(float).reshape(2, 2)
     expected = np.abs(losses[:, 0] - losses[:, 1]) / math.sqrt(2)
     settings = two.settings()
     np.testing.assert_allclose(settings["valid_loss_std"], expected)
     assert f"± {expected[0]:.2g}" in display._spread(settings, "valid_loss", 0, True)
-    one = sweep.run(small.task(), trials, **SIZES).settings()
+    one = sweep.run(toy.task(), trials, **SIZES).settings()
     assert np.isnan(one["valid_loss_std"]).all()
     assert "±" not in display._spread(one, "valid_loss", 0, True)
 
@@ -163,7 +163,7 @@ def test_a_spread_over_seeds_is_the_samples_and_one_seed_has_none():
 def test_epochs_are_passes_over_what_a_fold_is_trained_on(folds, batch_size, each):
     trials = sweep.grid(jopt.sgd, learning_rate=0.1)
     seen = sweep.run(
-        small.task(),
+        toy.task(),
         trials,
         epochs=3,
         folds=folds,
@@ -179,4 +179,4 @@ def test_epochs_are_passes_over_what_a_fold_is_trained_on(folds, batch_size, eac
 def test_a_sweep_without_jit_is_refused_in_a_sentence():
     trials = sweep.grid(jopt.sgd, learning_rate=RATES)
     with jax.disable_jit(), pytest.raises(ValueError, match=r"cannot run with jax_di"):
-        sweep.run(small.task(), trials, **SIZES)
+        sweep.run(toy.task(), trials, **SIZES)

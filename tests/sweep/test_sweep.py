@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import small_task as small
+import toy
 from compile_counts import compiled_anew
 
 import jopt
@@ -27,7 +27,7 @@ RATES = np.geomspace(1e-3, 0.3, 65).tolist()
 def run(rates, task=None, factory=jopt.adamw, **options):
     trials = sweep.grid(factory, learning_rate=rates)
     options = {"steps": 12, "block": 8, "segments": 3, **options}
-    return sweep.run(task or small.task(), trials, **options)
+    return sweep.run(task or toy.task(), trials, **options)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_a_trial_is_bitwise_the_same_whatever_is_beside_it(whole, rates):
 
 
 def test_a_trial_that_diverges_is_frozen_with_its_step():
-    result = run([0.01, 1e6, 1e38], small.task(), jopt.sgd)
+    result = run([0.01, 1e6, 1e38], toy.task(), jopt.sgd)
     assert result.table["status"].tolist()[0] == "complete"
     assert result.table["status"].tolist()[2] == "diverged"
     step = int(result.table["steps"][2])
@@ -83,7 +83,7 @@ def test_a_trial_that_diverges_is_frozen_with_its_step():
 
 
 def test_a_loss_above_the_tasks_limit_is_divergence():
-    result = run([0.01, 1e3], small.task(diverged_above=5.0), jopt.sgd)
+    result = run([0.01, 1e3], toy.task(diverged_above=5.0), jopt.sgd)
     assert result.table["status"].tolist() == ["complete", "diverged"]
     step = int(result.table["steps"][1])
     assert result.curves[1, step] > 5
@@ -100,7 +100,7 @@ def test_diverged_trials_are_dropped_from_the_next_segment():
 
 
 def test_a_sweep_equals_plain_optax(whole):
-    task, trial = small.task(), 30
+    task, trial = toy.task(), 30
     plan = Plan(task, 16, 12, 3, jax.random.key(0))
     init_key, _ = jax.random.split(jax.random.fold_in(plan.key, 0))
     params, model_state = task.init(init_key)
@@ -165,9 +165,9 @@ def test_structures_are_groups_with_a_program_each():
     trials = sweep.grid(
         jopt.sgd, learning_rate=[0.1, 0.01], momentum=0.9, nesterov=[True, False]
     )
-    result = sweep.run(small.task(), trials, steps=6, block=2, segments=2)
+    result = sweep.run(toy.task(), trials, steps=6, block=2, segments=2)
     assert result.info["groups"] == result.info["segment_compiles"] == 2
-    alone = sweep.run(small.task(), trials[1:2], steps=6, block=2, segments=2)
+    alone = sweep.run(toy.task(), trials[1:2], steps=6, block=2, segments=2)
     np.testing.assert_array_equal(result.curves[1], alone.curves[0])
     assert result.table["nesterov"].tolist() == [True, False, True, False]
 
@@ -196,18 +196,18 @@ def test_a_key_may_be_given_for_the_seed():
 
 
 def test_every_epoch_shows_every_example_once_in_a_new_order():
-    plan = Plan(small.task(), 16, 12, 2, jax.random.key(0))  # 96 examples: 6 steps
+    plan = Plan(toy.task(), 16, 12, 2, jax.random.key(0))  # 96 examples: 6 steps
     first, second = (np.asarray(plan.batches(s)[0].rows).ravel() for s in range(2))
     assert sorted(first) == sorted(second) == list(range(96))
     assert first.tolist() != second.tolist()
 
 
 def test_the_test_set_is_seen_once_by_the_winner():
-    test = small.points(30, seed=2)
-    result = run(RATES, small.task(test=test))
+    test = toy.points(30, seed=2)
+    result = run(RATES, toy.task(test=test))
     assert result.best is not None
     params = result.params(result.best.trial)
-    correct = small.evaluate(params, None, tuple(map(jnp.asarray, test)))
+    correct = toy.evaluate(params, None, tuple(map(jnp.asarray, test)))
     np.testing.assert_allclose(
         result.best.test["accuracy"], correct["accuracy"].mean(), rtol=1e-6
     )
@@ -222,7 +222,7 @@ def test_the_winner_has_the_best_mean_over_its_seeds():
 
 
 def test_a_task_without_a_test_set_has_a_winner_all_the_same():
-    best = run(RATES[:2], small.task(test=None)).best
+    best = run(RATES[:2], toy.task(test=None)).best
     assert best is not None
     assert best.test == {}
 
@@ -284,7 +284,7 @@ def test_counters_that_differ_by_trial_get_an_axis():
 
 
 def lanes_of(trials):
-    task = small.task()
+    task = toy.task()
     plan = Plan(task, 16, 12, 3, jax.random.key(0))
     batches = plan.batches(0)[0]
     txs = stack([trial.tx for trial in trials])
@@ -323,7 +323,7 @@ def test_a_block_is_not_looked_for_where_that_costs_more_than_it_saves():
 
 def test_chunks_count_every_example_once():
     data = np.arange(600.0, dtype=np.float32)
-    task = small.task(valid=data, evaluate=lambda params, state, batch: {"loss": batch})
+    task = toy.task(valid=data, evaluate=lambda params, state, batch: {"loss": batch})
     assert place(task.train, [task.valid]).valid.counted.shape == (3, 200)
     parts = chunked(data, (2, 129))
     assert [int(part.counted.sum()) for part in parts] == [258, 258, 84]
@@ -409,7 +409,7 @@ def test_an_option_out_of_range_is_named(options, sentence):
 
 def test_no_trials_are_refused():
     with pytest.raises(ValueError, match="at least one trial, got none"):
-        sweep.run(small.task(), [])
+        sweep.run(toy.task(), [])
 
 
 @pytest.mark.parametrize(
@@ -437,7 +437,7 @@ def test_no_trials_are_refused():
 )
 def test_a_task_that_does_not_fit_is_refused(changes, sentence):
     with pytest.raises(ValueError, match=f"Task points: .*{sentence}"):
-        run(RATES[:1], small.task(**changes))
+        run(RATES[:1], toy.task(**changes))
 
 
 def test_grid_names_what_a_factory_does_not_take():
@@ -470,6 +470,6 @@ def test_any_callable_can_be_swept():
         return jopt.adamw(jopt.warmup_cosine_decay_schedule(0.0, peak, warmup, 12))
 
     trials = sweep.grid(factory, peak=[0.01, 0.1], warmup=[2, 4])
-    result = sweep.run(small.task(), trials, steps=12, block=4, segments=1)
+    result = sweep.run(toy.task(), trials, steps=12, block=4, segments=1)
     assert result.info["segment_compiles"] == 1
     assert len({curve.tobytes() for curve in result.curves}) == 4

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-import small_task as small
+import toy
 
 import jopt
 from jopt import sweep
@@ -19,7 +19,7 @@ TRIALS = sweep.grid(jopt.sgd, learning_rate=[0.1, 0.2])
     [
         ({"task": None}, "task must be a sweep.Task, such as digits(), got None"),
         (
-            {"task": small.task},
+            {"task": toy.task},
             "task must be a sweep.Task, such as digits(), got the f",
         ),
         ({"trials": {}}, "trials must be a list of sweep.Trial, as sweep.grid and swe"),
@@ -55,7 +55,7 @@ TRIALS = sweep.grid(jopt.sgd, learning_rate=[0.1, 0.2])
     ],
 )
 def test_an_argument_of_another_kind_is_named(wrong, sentence):
-    given: dict[str, Any] = {"task": small.task(), "trials": TRIALS, **wrong}
+    given: dict[str, Any] = {"task": toy.task(), "trials": TRIALS, **wrong}
     with pytest.raises(TypeError, match=re.escape(sentence)) as refused:
         sweep.run(**given)
     assert str(refused.value).startswith(f"sweep.run: {next(iter(wrong))} ")
@@ -64,12 +64,12 @@ def test_an_argument_of_another_kind_is_named(wrong, sentence):
 def test_numpys_integers_and_arrays_of_devices_are_taken():
     devices: Any = np.asarray(jax.local_devices())
     sizes: Any = {"steps": np.int64(2), "block": np.int32(2), "seed": np.uint32(3)}
-    result = sweep.run(small.task(), TRIALS, devices=devices, segments=1, **sizes)
+    result = sweep.run(toy.task(), TRIALS, devices=devices, segments=1, **sizes)
     assert result.table["steps"].tolist() == [2, 2]
 
 
 def test_what_resume_takes_is_looked_at_too(tmp_path):
-    for wrong in ({"task": small.task}, {"trials": "all"}, {"block": 1.5}):
+    for wrong in ({"task": toy.task}, {"trials": "all"}, {"block": 1.5}):
         given: Any = wrong
         with pytest.raises(TypeError, match=r"^sweep\.resume: .* must be"):
             sweep.resume(tmp_path, **given)
@@ -92,7 +92,7 @@ def test_what_resume_takes_is_looked_at_too(tmp_path):
 def test_an_argument_that_fits_nothing_is_named(options, sentence):
     sizes: dict[str, Any] = {"steps": 2, "block": 2, **options}
     with pytest.raises(ValueError, match=sentence):
-        sweep.run(small.task(), TRIALS, **sizes)
+        sweep.run(toy.task(), TRIALS, **sizes)
 
 
 def test_a_batch_size_that_is_drawn_is_an_integer():
@@ -105,7 +105,7 @@ def test_a_batch_size_that_is_drawn_is_an_integer():
 
 def test_the_task_of_a_setup_is_one():
     with pytest.raises(TypeError, match=r"Setup: task must be a sweep\.Task"):
-        sweep.grid(lambda r: sweep.Setup(jopt.sgd(r), small.task), r=1)  # pyright: ignore[reportArgumentType]
+        sweep.grid(lambda r: sweep.Setup(jopt.sgd(r), toy.task), r=1)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("sampler", ["sobol", sweep.Sobol])

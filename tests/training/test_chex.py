@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import small_task as small
+import toy
 
 import jopt
 from jopt import sweep
 from jopt.training import TrainState, train_step, train_steps
 
-INPUTS, LABELS = map(jnp.asarray, small.points(16))
+INPUTS, LABELS = map(jnp.asarray, toy.points(16))
 TX = jopt.chain(jopt.clip_by_global_norm(0.5), jopt.adamw(0.03))
 TRIALS = sweep.grid(jopt.adamw, learning_rate=[0.01, 0.1, 0.3])
 SIZES: dict[str, Any] = {"steps": 12, "segments": 3, "block": 3}
@@ -66,23 +66,21 @@ def task_of(kind: Any) -> sweep.Task:
     """The small task, whose trees are of these classes."""
 
     def init(key):
-        params, model_state = small.init(key)
+        params, model_state = toy.init(key)
         return kind.layers(**params), kind.seen(**model_state)
 
     def loss(params, model_state, batch, key):
         assert type(params) is kind.layers
         assert type(model_state) is kind.seen
         assert type(batch) is kind.examples
-        value, changed = small.loss(
-            fields(params), fields(model_state), pair(batch), key
-        )
+        value, changed = toy.loss(fields(params), fields(model_state), pair(batch), key)
         return value, kind.seen(**changed)
 
     def evaluate(params, model_state, batch):
-        return small.evaluate(fields(params), fields(model_state), pair(batch))
+        return toy.evaluate(fields(params), fields(model_state), pair(batch))
 
     def examples(size, seed=0):
-        inputs, labels = small.points(size, seed)
+        inputs, labels = toy.points(size, seed)
         return kind.examples(inputs=inputs, labels=labels)
 
     splits = {
@@ -90,7 +88,7 @@ def task_of(kind: Any) -> sweep.Task:
         "valid": examples(30, seed=1),
         "test": examples(30, seed=2),
     }
-    return small.task(init=init, loss=loss, evaluate=evaluate, **splits)
+    return toy.task(init=init, loss=loss, evaluate=evaluate, **splits)
 
 
 def batch_of(kind: Any) -> Any:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import small_task as small
+import toy
 from table import assert_close, relaxed
 from updates import updates_of
 
@@ -319,7 +319,7 @@ def test_a_trial_of_a_sweep_is_bitwise_the_same_whatever_is_beside_it():
 
     def trained(*rates):
         trials = sweep.grid(factory, learning_rate=rates)
-        result = sweep.run(small.task(), trials, steps=12, block=3, segments=2)
+        result = sweep.run(toy.task(), trials, steps=12, block=3, segments=2)
         return [jax.tree.leaves(result.params(n)) for n in range(len(rates))]
 
     first, *_, last = trained(0.1, 1e38, 0.03, 0.2)

@@ -29,7 +29,6 @@ __all__ = [
     "Uniform",
     "choice",
     "integers",
-    "is_real",
     "is_several",
     "log_int",
     "log_uniform",

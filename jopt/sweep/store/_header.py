@@ -12,6 +12,7 @@ from jopt.sweep._options import Options
 from jopt.sweep._task import Task
 from jopt.sweep._trial import Trial, repeated
 from jopt.sweep.store import _fingerprint as fingerprint
+from jopt.sweep.store._differences import differences, surroundings_differences
 
 SOURCE = "A task's source must name a Task, or a function without arguments"
 
@@ -81,12 +82,12 @@ def same(
     """Raise a ValueError that says what changed; warn of other surroundings."""
     every = repeated(trials, options.seeds, options.folds)
     then, now = header["fingerprint"], fingerprint.of(task, every, {})
-    changes = fingerprint.differences(then, now)
+    changes = differences(then, now)
     if changes:
         raise ValueError(
             "The sweep cannot be resumed as another one: " + " ".join(changes)
         )
-    others = fingerprint.surroundings_differences(then, now)
+    others = surroundings_differences(then, now)
     if others:
         warnings.warn(
             "The sweep goes on elsewhere than it began, and may end otherwise than it "

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
-import small_task as small
+import toy
 
 import jopt
 from jopt import sweep
@@ -49,7 +49,7 @@ def trials(settings):
 
 def run(settings, task=None, **options) -> Any:
     sizes: dict[str, Any] = {"steps": STEPS, "segments": SEGMENTS, "block": BLOCK}
-    return sweep.run(task or small.task(), trials(settings), **{**sizes, **options})
+    return sweep.run(task or toy.task(), trials(settings), **{**sizes, **options})
 
 
 def row(result, trial):
