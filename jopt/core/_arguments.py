@@ -158,7 +158,9 @@ def is_said_by_jopt(error: Exception) -> bool:
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     raised_in = Path(frames[-1].f_code.co_filename)
     # A TypeError may be Python's own, of jopt's code on what it was given.
-    return isinstance(error, ValueError) and Path(__file__).parent in raised_in.parents
+    return (
+        isinstance(error, ValueError) and Path(__file__).parents[1] in raised_in.parents
+    )
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jopt.core import late as late
+from jopt.core import chain, late as late, named_chain
 from jopt.transforms._apply_every import ApplyEvery, ApplyEveryState, apply_every
 from jopt.transforms._averaging import incremental_update, periodic_update
 from jopt.transforms._block_clipping import (
@@ -152,6 +152,7 @@ __all__ = [
     "add_noise",
     "apply_every",
     "centralize",
+    "chain",
     "clip",
     "clip_by_block_rms",
     "clip_by_global_norm",
@@ -159,6 +160,7 @@ __all__ = [
     "identity",
     "incremental_update",
     "keep_params_nonnegative",
+    "named_chain",
     "normalize_by_update_norm",
     "orthogonalize",
     "per_example_global_norm_clip",

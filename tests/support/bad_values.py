@@ -13,7 +13,6 @@ import inspect
 import itertools
 import math
 import os
-import pkgutil
 import re
 import signal
 import sys
@@ -286,31 +285,24 @@ EXCEPTIONS: dict[str, str] = {
 }
 
 
-ROOMS = ("", "sweep", "training", "schedules", "transforms", "wrappers", "optimizers")
-ROOMS += ("contrib",)
-# Files, whose public names are what they define.
-FILES = tuple(
-    f"{package}.{module.name}"
-    for package in ("tasks", "integrations")
-    for module in pkgutil.iter_modules([str(PACKAGE / package)])
-    if not module.name.startswith("_")
-)
+ROOMS = ("schedules", "transforms", "wrappers", "optimizers", "training", "interop")
+ROOMS += ("sweep", "report", "studies", "tasks")
 
 
 def public() -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every public function and class of jopt, with its names."""
     found: dict[int, tuple[list[str], Any]] = {}
-    for room in (*ROOMS, *FILES):
-        module = importlib.import_module(f"jopt.{room}".rstrip("."))
-        for name in dir(module):
+    names = {jopt: dir(jopt), jopt.contrib: dir(jopt.contrib)}
+    rooms = [importlib.import_module(f"jopt.{room}") for room in ROOMS]
+    names |= {room: room.__all__ for room in rooms}
+    names[jopt.interop] = [*jopt.interop.__all__, "write_tensorboard"]
+    for module, listed in names.items():
+        for name in listed:
             value = getattr(module, name)
-            here = (
-                room not in FILES or getattr(value, "__module__", "") == module.__name__
-            )
-            if not name.startswith("_") and is_asked(value) and here:
+            if not name.startswith("_") and is_asked(value):
                 found.setdefault(id(value), ([], value))[0].append(name)
-    for names, value in found.values():
-        yield tuple(dict.fromkeys(names)), value
+    for called, value in found.values():
+        yield tuple(dict.fromkeys(called)), value
 
 
 def is_asked(value: Any) -> bool:
