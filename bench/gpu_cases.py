@@ -249,7 +249,7 @@ def enlarged(flat: bool) -> dict[str, Any]:
     """Return scikit-learn's digits at 28 by 28, the size of MNIST, for a classifier."""
     from sklearn.datasets import load_digits
 
-    from jopt.tasks import split
+    from jopt.tasks._data import split
 
     images, labels = load_digits(return_X_y=True)
     places = np.arange(28) * 8 // 28

@@ -18,7 +18,6 @@ from jopt.core import late
 if TYPE_CHECKING:
     from jopt.tasks._classification import linen_classifier, nnx_classifier
     from jopt.tasks._convolution import convolve, max_pool
-    from jopt.tasks._data import split
     from jopt.tasks._digits import MLP, digits
     from jopt.tasks._mnist import LinenCNN, NnxCNN, mnist, mnist_nnx
     from jopt.tasks._text import VOCABULARY, Transformer, text
@@ -36,14 +35,12 @@ __all__ = [
     "mnist",
     "mnist_nnx",
     "nnx_classifier",
-    "split",
     "text",
 ]
 
 _FILES = {
     "_classification": ("linen_classifier", "nnx_classifier"),
     "_convolution": ("convolve", "max_pool"),
-    "_data": ("split",),
     "_digits": ("MLP", "digits"),
     "_mnist": ("LinenCNN", "NnxCNN", "mnist", "mnist_nnx"),
     "_text": ("VOCABULARY", "Transformer", "text"),
