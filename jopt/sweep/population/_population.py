@@ -1,45 +1,90 @@
-"""Population-based training: the worst trials go on from the best, changed a little."""
+"""Populations: what a sweep asks of one, and population-based training."""
 
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from jopt.core import check, checked_class
-from jopt.sweep.population._generation import Generation
 from jopt.sweep.space import Choice, Distribution
+
+
+class Generation(NamedTuple):
+    """The run that each trial continues, and its hyperparameters from now on."""
+
+    parents: np.ndarray  # int[trials]; a trial that keeps its run is its own parent
+    settings: list[dict[str, Any]]  # one a trial, for the steps to come
+
+
+class Population(Protocol):
+    """A rule that a sweep asks at the ends of segments how its trials continue."""
+
+    def check(self, segments: int, settings: Sequence[Mapping[str, Any]]) -> None:
+        """Raise a ValueError if the rule does not fit trials of these settings."""
+
+    def reachable(self, setting: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return settings to try before the start.
+
+        A trial that comes to have one continues from its state, so that each must keep
+        the trial's structure.
+        """
+        ...
+
+    def due(self, segment: int, segments: int) -> bool:
+        """Return whether the rule acts after `segment`, counted from 0."""
+        ...
+
+    def step(
+        self,
+        values: np.ndarray,
+        settings: Sequence[Mapping[str, Any]],
+        random: np.random.Generator,
+        segment: int,
+    ) -> Generation:
+        """Return how the trials continue after `segment`.
+
+        Args:
+          values: validation losses, float64[trials]; infinity where a trial diverged.
+          settings: the hyperparameters of each trial until now.
+          random: the generator to draw from.
+          segment: the segment that has just ended, counted from 0.
+        """
+        ...
 
 
 @checked_class
 @dataclasses.dataclass(frozen=True)
 class PopulationBasedTraining:
-    """Let the worst trials copy the best, and change what they copied a little.
+    """Let the worst trials copy the best, and perturb what they copied.
 
         k = min(ceil(quantile_fraction n), n // 2) of n trials
-        exploit: each of the k worst goes on from one of the k best, drawn uniformly,
-                 with its parameters, optimizer's state and hyperparameters
-        explore: each hyperparameter of `mutations` is, with resample_probability,
-                 drawn anew, else multiplied by one of perturbation_factors and
-                 clipped to its range
+        exploit: each of the k worst continues from one of the k best, drawn uniformly,
+                 with its parameters, optimizer state and hyperparameters
+        explore: each hyperparameter of `mutations` is drawn again with
+                 resample_probability, else multiplied by one of perturbation_factors
+                 and clipped to its range
 
-    A loss that is not finite is among the worst, however many there are, and never
-    copied; if none is finite, everyone keeps its own.
+    Trials whose loss is not finite are all among the worst, and are never copied. If no
+    loss is finite, every trial keeps its own run.
 
-    mutations: what may change and within what, by name: a distribution of
-        `sweep.uniform`, `log_uniform`, `integers`, `log_int` or `choice`. An integer
-        moves by at least 1, a choice to the value before or after.
-    quantile_fraction: above 0, at most 0.5. resample_probability: in [0, 1].
-    perturbation_factors: above 0, as likely each.
-    perturbation_interval: at least 1, in segments; it never acts after the last.
+    Args:
+      mutations: the hyperparameters that may change, by name, each with a distribution
+        of `sweep.uniform`, `log_uniform`, `integers`, `log_int` or `choice`. An integer
+        moves by at least 1, a choice to the value before or after. A multiplied 0 stays
+        0 until it is drawn again: give a decay a `log_uniform`.
+      quantile_fraction: share of the trials that copy, above 0, at most 0.5.
+      resample_probability: probability of a new draw, in [0, 1].
+      perturbation_factors: factors, above 0, all equally likely.
+      perturbation_interval: segments between two generations, at least 1; there is none
+        after the last segment.
 
-    A multiplied 0 stays 0 until it is drawn anew: give a decay a `log_uniform`.
+    Raises:
+      ValueError: if a number breaks its rule.
 
     Names, defaults and the rounding of k are Ray Tune's; there, a trial whose loss is
     NaN is never replaced.
-
-    Raises a ValueError if a number breaks its rule.
 
     Jaderberg et al. 2017, https://arxiv.org/abs/1711.09846, Algorithm 1, with its
     truncation selection.
@@ -76,7 +121,7 @@ class PopulationBasedTraining:
             )
 
     def check(self, segments: int, settings: Sequence[Mapping[str, Any]]) -> None:
-        """Raise a sentence if it does not fit trials of these settings."""
+        """Raise a ValueError if it does not fit trials of these settings."""
         if len(settings) < 2:
             raise ValueError(
                 "PopulationBasedTraining: trials must be at least 2, for one to copy "
@@ -104,8 +149,9 @@ class PopulationBasedTraining:
                     ) from error
 
     def reachable(self, setting: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return settings that differ from this one in one mutation: all its choices,
-        or two values of its range. A trial must keep its structure under each.
+        """Return settings that differ in one mutation, for a check of the structure.
+
+        These are all the values of a choice, and two values of a range.
         """
         return [
             {**setting, name: value}
@@ -118,7 +164,7 @@ class PopulationBasedTraining:
         ]
 
     def due(self, segment: int, segments: int) -> bool:
-        """Return whether it acts after `segment`, counted from 0, of so many."""
+        """Return whether it acts after `segment`, counted from 0."""
         return (segment + 1) % self.perturbation_interval == 0 < segments - segment - 1
 
     def step(
@@ -128,10 +174,12 @@ class PopulationBasedTraining:
         random: np.random.Generator,
         segment: int = 0,
     ) -> Generation:
-        """Return the next generation of the trials; `segment` is no matter.
+        """Return the next generation of the trials, whatever the segment.
 
-        values: losses, float[trials]. settings: one a trial. random: it is drawn from
-        only for the trials that copy, the worst last.
+        Args:
+          values: losses, float[trials].
+          settings: one a trial.
+          random: drawn from only for the trials that copy, the worst last.
         """
         finite = np.isfinite(values)
         order = np.argsort(np.where(finite, values, np.inf), kind="stable")
@@ -171,6 +219,6 @@ def _multiplied(distribution: Distribution, value: Any, factor: float) -> Any:
 
 
 def _neighbour(choice: Choice, value: Any, random: np.random.Generator) -> Any:
-    """Return the value before or after; at an end, the one there is."""
+    """Return the value before or after; at an end, the only neighbour."""
     near = choice.beside(value)
     return near[int(random.choice(len(near)))] if near else value
