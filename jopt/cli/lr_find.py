@@ -1,4 +1,4 @@
-"""`jopt lr-find`: what every learning rate does in a few steps, and which to take."""
+"""`jopt lr-find`: train with many learning rates for a few steps, and suggest one."""
 
 import argparse
 import inspect
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Train with many constant learning rates and a few seeds for a few steps, all in one
-compiled program, and suggest a rate. Beside it, for comparison, the classical
-test: one training whose rate grows at every step.
+compiled program, and suggest a rate.
 """
 
 EXAMPLES = """\
@@ -30,9 +29,9 @@ examples:
 tasks and optimizers are as of `jopt sweep`.
 
 files in DIR:
-  lr_find.png    the losses' band, where training diverges, the suggestions, the ramp
+  lr_find.png    the losses by rate, where training diverges, the suggestions
   lr_find.csv    a row a rate: mean loss, seeds that diverged, the loss of each seed
-  lr_find.json   the suggestion, its rule, the other rules', the ramp, how it ran
+  lr_find.json   the suggestion, its rule, the other rule's, how it ran
 
 The suggestion is for a constant rate or the peak of a schedule. A training that is
 much longer than the test may need a smaller one, with lion above all.
@@ -80,7 +79,6 @@ def add_to(commands: Any) -> None:
         metavar="N",
         help="trials trained together; default: picked by timing",
     )
-    add("--no-ramp", action="store_true", help="leave the classical test out")
     add("--seed", type=int, default=0, metavar="N", help="of all that is random")
     add("--out", type=Path, metavar="DIR", help="default: sweeps/TASK-lr-find-1, ...")
     add("--overwrite", action="store_true", help="write into a DIR that has files")
@@ -110,7 +108,6 @@ def run(options: argparse.Namespace) -> int:
             batch_size=options.batch_size,
             block=options.block,
             seed=options.seed,
-            ramp=not options.no_ramp,
             progress=show,
             **given,
         )

@@ -237,7 +237,7 @@ OBJECTS: dict[str, Callable[[], Any]] = {
     "TrainState": trained,
     "SweepResult": swept,
     "LearningRateRange": lambda: studies.lr_range(
-        toy.task(), jopt.sgd, rates=5, seeds=1, steps=5, block=5, ramp=False
+        toy.task(), jopt.sgd, rates=5, seeds=1, steps=5, block=5
     ),
     "Lifted": lambda: jopt.lift(optax.sgd)(0.1),
     "InjectHyperparams": lambda: jopt.inject_hyperparams(jopt.sgd)(0.1),
