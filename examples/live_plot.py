@@ -1,4 +1,4 @@
-"""Draw the validation losses of a sweep while it trains, in a file or a notebook."""
+"""Draw the validation losses of a sweep while it trains, after each segment."""
 
 import tempfile
 
@@ -16,9 +16,7 @@ def draw(now: sweep.Segment):
     axes = figure.subplots()
     axes.semilogy(range(1, now.segments + 1), now.valid["loss"].T)  # a line a trial
     axes.set(xlabel="segment", title=f"{now.alive.sum()} trials are still trained")
-    figure.savefig(
-        picture
-    )  # in a notebook: IPython.display.display(figure, clear=True)
+    figure.savefig(picture)  # in a notebook: IPython.display.display(figure)
     print(f"segment {now.number} of {now.segments}: {picture}")
 
 

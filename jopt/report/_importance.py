@@ -79,15 +79,10 @@ def _evaluated(
     forest: bool,
 ) -> list[float] | None:
     import optuna  # an extra, and slow to load
-    from optuna.importance import (
-        FanovaImportanceEvaluator,
-        PedAnovaImportanceEvaluator,
-        get_param_importances,
-    )
+    from optuna import importance as evaluators
 
     spread = {name: _spread(record.table[name]) for name in names}
     distributions = {name: _distribution(column) for name, column in spread.items()}
-    columns = {name: column.tolist() for name, column in spread.items()}
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # no line for the study
     try:
@@ -96,19 +91,18 @@ def _evaluated(
             study = optuna.create_study()
             study.add_trials(
                 optuna.create_trial(
-                    params={name: columns[name][row] for name in names},
+                    params={name: spread[name][row].item() for name in names},
                     distributions=distributions,
                     value=float(value),
                 )
                 for row, value in zip(rows.tolist(), values, strict=True)
             )
-            top = _top(len(rows))
-            evaluator = (
-                FanovaImportanceEvaluator(seed=0)
-                if forest
-                else PedAnovaImportanceEvaluator(target_quantile=top)
-            )
-            found = get_param_importances(study, evaluator=evaluator)
+            if forest:
+                evaluator = evaluators.FanovaImportanceEvaluator(seed=0)
+            else:
+                top = _top(len(rows))
+                evaluator = evaluators.PedAnovaImportanceEvaluator(target_quantile=top)
+            found = evaluators.get_param_importances(study, evaluator=evaluator)
     finally:
         optuna.logging.set_verbosity(verbosity)
     return [float(found.get(name, 0)) for name in names]
@@ -129,14 +123,11 @@ def _spread(column: np.ndarray) -> np.ndarray:
 
 def _distribution(column: np.ndarray) -> Any:
     """Return a distribution of Optuna's that has all values of a hyperparameter."""
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
+    from optuna import distributions as known
 
     values = sorted(set(column.tolist()))
     if column.dtype.kind not in "iuf":
-        return CategoricalDistribution(values)
-    kind = FloatDistribution if column.dtype.kind == "f" else IntDistribution
+        return known.CategoricalDistribution(values)
+    floats = column.dtype.kind == "f"
+    kind = known.FloatDistribution if floats else known.IntDistribution
     return kind(values[0], values[-1])

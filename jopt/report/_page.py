@@ -5,13 +5,13 @@ import functools
 import html
 import json
 import math
-import os
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jopt.core import FilePath, checked
 from jopt.report._importance import importance
 from jopt.report._record import Record
 from jopt.report._sentences import facts, headline, outcome, title
@@ -35,7 +35,8 @@ ALL = 300_000  # points of all curves, if LEAST allows it
 DRAWN = 400  # curves in a figure at once; any other is drawn when it is chosen
 
 
-def write(record: Record, path: str | os.PathLike[str]) -> Path:
+@checked
+def write(record: Record, path: FilePath) -> Path:
     """Write the page of a sweep to `path`; return it.
 
         report.write(Record.load("sweeps/digits-1"), "report.html")
@@ -49,6 +50,7 @@ def write(record: Record, path: str | os.PathLike[str]) -> Path:
     return path
 
 
+@checked
 def page(record: Record) -> str:
     """Return the page as HTML; the same for the same record, byte for byte.
 

@@ -151,14 +151,11 @@ def _lines(
     for row in np.flatnonzero(~np.isnan(_numbers(settings[name]))).tolist():
         # Not rounded, or different values could be one line.
         lines.setdefault(repr([settings[n][row] for n in others]), []).append(row)
-
-    def said(row: int) -> str:
-        return ", ".join(f"{n}={settings[n][row]!s:.8}" for n in others)
-
-    return [
-        (said(rows[0]) or "validation loss", np.asarray(rows))
-        for rows in lines.values()
-    ]
+    found = []
+    for rows in lines.values():
+        label = ", ".join(f"{n}={settings[n][rows[0]]!s:.8}" for n in others)
+        found.append((label or "validation loss", np.asarray(rows)))
+    return found
 
 
 def _figure(width: float) -> "Figure":
@@ -168,13 +165,10 @@ def _figure(width: float) -> "Figure":
 
 
 def _smoothed(losses: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    ends = np.unique(np.append(np.arange(width, len(losses), width), len(losses)))
-    starts = np.concatenate([[0], ends[:-1]])[: len(ends)]
+    ends = np.append(np.arange(width, len(losses), width), len(losses))
     if not len(losses):
-        return starts[:0], losses
-    return ends, np.asarray(
-        [losses[a:b].mean() for a, b in zip(starts, ends, strict=True)]
-    )
+        return ends[:0], losses
+    return ends, np.asarray([part.mean() for part in np.split(losses, ends[:-1])])
 
 
 def _numbers(column: np.ndarray) -> np.ndarray:

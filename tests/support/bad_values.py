@@ -30,6 +30,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import recorded_sweeps
 import toy
 from flax import linen, nnx
 
@@ -212,6 +213,7 @@ GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
     "measure": lambda: jopt.global_norm,
     "measure_name": lambda: "norm",
     "result": swept,
+    "record": recorded_sweeps.record,
     "precision": jopt.Precision,
     "loss_scale": jopt.LossScale,
     "momentum": lambda: 0.5,

@@ -4,7 +4,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Set
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, SupportsFloat, TypeVar, cast
 
 import jax
 import numpy as np
@@ -27,7 +27,7 @@ class Distribution(abc.ABC):
         """Return the possible value that is nearest to `value`, of the right type."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False)
 class _Range(Distribution, Generic[Number]):
     """Numbers of one type from `low` to `high`, both included."""
 
@@ -37,9 +37,9 @@ class _Range(Distribution, Generic[Number]):
     kind: ClassVar[type] = float
     positive: ClassVar[bool] = False
 
-    def __post_init__(self) -> None:
-        for name in ("low", "high"):
-            object.__setattr__(self, name, self._end(name, getattr(self, name)))
+    def __init__(self, low: SupportsFloat, high: SupportsFloat):
+        for name, value in {"low": low, "high": high}.items():
+            object.__setattr__(self, name, self._end(name, value))
         if self.low > self.high:
             ends = f"{self.low} and {self.high}"
             raise ValueError(f"{self._title}: low must be at most high, got {ends}.")

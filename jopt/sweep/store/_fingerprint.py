@@ -144,7 +144,7 @@ def _value(value: Any) -> Any:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each change between fingerprints that changes numbers."""
+    """Return a sentence for each change that gives a resumed sweep other numbers."""
     versions = then["surroundings"]["versions"], now["surroundings"]["versions"]
     traced = all(versions[0].get(n) == versions[1].get(n) for n in TRACING)
     said = [
@@ -162,16 +162,10 @@ def surroundings_differences(
 
     With these a resumed sweep may differ in the last bits from one that ran through.
     """
-    before, after = then["surroundings"], now["surroundings"]
-    said: list[str] = []
-    for name in dict.fromkeys([*before, *after]):
-        old, new = before.get(name), after.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            title = "" if name == "versions" else f"{name} "
-            said += _changes(old, new, title)
-        else:
-            said += _changes({name: old}, {name: new})
-    return said
+    before, after = dict(then["surroundings"]), dict(now["surroundings"])
+    said = [*_changes(before.pop("versions"), after.pop("versions"))]
+    said += _changes(before.pop("device"), after.pop("device"), "device ")
+    return [*said, *_changes(before, after)]
 
 
 def _task_changes(
@@ -238,14 +232,13 @@ def _trial_changes(then: list[Any], now: list[Any], traced: bool) -> Iterator[st
     if len(then) != len(now):
         yield f"trials: there were {len(then)}, now {len(now)}."
         return
-    made = "transformation"
     for number, (old, new) in enumerate(zip(then, now, strict=True)):
-        old_row = {name: value for name, value in old.items() if name != made}
-        new_row = {name: value for name, value in new.items() if name != made}
-        if _full(old_row) != _full(new_row):
-            yield f"trial {number} was {_words(old_row)}, now {_words(new_row)}."
+        old, new = dict(old), dict(new)
+        made = old.pop("transformation"), new.pop("transformation")
+        if _full(old) != _full(new):
+            yield f"trial {number} was {_words(old)}, now {_words(new)}."
             return
-        if traced and old[made] != new[made]:
+        if traced and made[0] != made[1]:
             yield (
                 f"trial {number}: the same setting, {_words(old['setting'])}, makes "
                 "another transformation."
