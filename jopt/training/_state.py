@@ -15,6 +15,7 @@ from jopt.core import (
     as_transformation,
     check_like,
     dtype_of,
+    field,
     laid_out,
     made_of_numbers,
     pack,
@@ -48,14 +49,13 @@ class TrainState:
     key: jax.Array  # the run's; step t uses fold_in(key, t), see train_step
     skipped: jax.Array  # int32[], (micro)batches so far that were not finite
     loss_scale: LossScale | None
-    tx: GradientTransformation
+    tx: GradientTransformation = field(converter=as_transformation)
     form: Form = static(default=Plain())
     precision: Precision = static(default=Precision())
 
     def __post_init__(self):
         # Numbers and arrays are two entries of jit's cache: arrays from the start, and
         # its own, for a step donates those of the loss scale.
-        self.__dict__["tx"] = as_transformation(self.tx)
         for name in ("tx", "loss_scale"):
             self.__dict__[name] = jax.tree.map(_own, self.__dict__[name])
         tell_flax(TrainState)
