@@ -1,4 +1,4 @@
-"""The names of `optax.contrib`, which are names of jopt itself too."""
+"""The names of `optax.contrib`. Each is also a name of jopt itself."""
 
 from jopt.core import late as _late
 from jopt.interop import (
