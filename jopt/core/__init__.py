@@ -28,6 +28,13 @@ from jopt.core._explicit_sharding import (
     spec_of,
     zeros_of_reduced,
 )
+from jopt.core._factory import (
+    Factory,
+    FactorySettings,
+    factory_arguments,
+    factory_names,
+    factory_signature,
+)
 from jopt.core._hyperparameters import children, hyperparameters, replace
 from jopt.core._kinds import (
     Arrays,
@@ -126,6 +133,8 @@ __all__ = [
     "Cut",
     "DType",
     "EmptyState",
+    "Factory",
+    "FactorySettings",
     "FilePath",
     "FunctionSchedule",
     "GradientTransformation",
@@ -169,6 +178,9 @@ __all__ = [
     "dtype_of",
     "eigenbasis",
     "evenly",
+    "factory_arguments",
+    "factory_names",
+    "factory_signature",
     "field",
     "first_key",
     "full_like",

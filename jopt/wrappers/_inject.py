@@ -9,6 +9,8 @@ import jax.numpy as jnp
 
 from jopt.core import (
     DType,
+    Factory,
+    FactorySettings,
     GradientTransformation,
     PyTree,
     ScalarOrSchedule,
@@ -16,6 +18,9 @@ from jopt.core import (
     as_schedule,
     as_transformation,
     checked,
+    factory_arguments,
+    factory_names,
+    factory_signature,
     field,
     increment,
     pytree,
@@ -24,7 +29,6 @@ from jopt.core import (
     wide,
     wide_numbers,
 )
-from jopt.wrappers._factory import Factory, Settings, arguments, named_of, signature_of
 
 
 class InjectHyperparamsState(NamedTuple):
@@ -74,7 +78,7 @@ class InjectHyperparams(GradientTransformation):
     factory: Callable[..., Any] = static()
     numbers: dict[str, Any]
     schedules: dict[str, Any]
-    settings: Settings = static()
+    settings: FactorySettings = static()
     hyperparam_dtype: DType = static(default=None)
 
     def groups(self, params):
@@ -169,12 +173,15 @@ def inject_hyperparams(
     Raises a ValueError if a name of `static_args` is none of the factory's arguments,
     and calling the result a TypeError if the arguments do not fit.
     """
-    signature = signature_of("inject_hyperparams", inner_factory)
-    fixed = named_of("inject_hyperparams", "static_args", static_args, inner_factory)
+    title = "inject_hyperparams"
+    signature = factory_signature(title, inner_factory)
+    fixed = factory_names(title, "static_args", static_args, inner_factory)
 
     @functools.wraps(inner_factory)
     def injected(*args: Any, **kwargs: Any) -> InjectHyperparams:
-        numbers, settings = arguments(inner_factory, signature, args, kwargs, fixed)
+        numbers, settings = factory_arguments(
+            inner_factory, signature, args, kwargs, fixed
+        )
         schedules = {
             name: _stateful(value)
             for name, value in (numbers | settings).items()
@@ -184,7 +191,7 @@ def inject_hyperparams(
             inner_factory,
             {n: as_number(v) for n, v in numbers.items() if n not in schedules},
             schedules,
-            Settings({n: v for n, v in settings.items() if n not in schedules}),
+            FactorySettings({n: v for n, v in settings.items() if n not in schedules}),
             hyperparam_dtype,
         )
 

@@ -1,4 +1,4 @@
-"""What the commands print to."""
+"""The text streams that the commands print to."""
 
 import contextlib
 import errno
@@ -7,14 +7,15 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-GONE = (errno.EPIPE, errno.EIO)  # a pipe that was closed, a terminal that was
+GONE = (errno.EPIPE, errno.EIO)  # the pipe or the terminal has been closed
 
 
 class Stream:
-    """A text stream that falls silent when it cannot be written any more.
+    """A text stream that drops its text once it can no longer be written.
 
-    failed: why it could not be written, if not because nobody reads on, as in
-    `jopt sweep | head`.
+    Attributes:
+      failed: the reason, such as a full disk; None if there was no failure, or if the
+        reader closed the stream, as in `jopt sweep | head`.
     """
 
     def __init__(self, stream: TextIO):
@@ -22,40 +23,41 @@ class Stream:
         self.failed: str | None = None
 
     def write(self, text: str) -> int:
-        """Write as far as that is possible."""
+        """Write, or drop the text if the stream cannot be written."""
         try:
             return self.stream.write(text)
         except OSError as error:
-            self._fall_silent(error)
+            self._drop(error)
             return len(text)
 
     def flush(self) -> None:
-        """Flush as far as that is possible."""
+        """Flush, or drop the text if the stream cannot be written."""
         try:
             self.stream.flush()
         except OSError as error:
-            self._fall_silent(error)
+            self._drop(error)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
 
-    def _fall_silent(self, error: OSError) -> None:
+    def _drop(self, error: OSError) -> None:
         if error.errno not in GONE:
             self.failed = error.strerror or str(error)
-        # What is left in the buffer goes there too, at the latest when Python ends.
+        # The rest of the buffer goes there too, at the latest when Python ends.
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), self.stream.fileno())
 
 
 @contextlib.contextmanager
 def unfailing() -> Iterator[Stream]:
-    """Let what is printed fall silent rather than end what is computed.
+    """Replace stdout and stderr, so that a failed print does not end a computation.
 
-    Returns standard output.
+    Yields:
+      The stream in the place of stdout.
     """
     before = sys.stdout, sys.stderr
     with open(os.devnull, "w") as nowhere:
-        # None where the process was started without one.
+        # A process that was started without a stream has None in its place.
         streams = [Stream(stream or nowhere) for stream in before]
         sys.stdout, sys.stderr = streams  # pyright: ignore[reportAttributeAccessIssue]
         try:
@@ -67,7 +69,7 @@ def unfailing() -> Iterator[Stream]:
 
 
 def console() -> Any:
-    """Return the console of the commands."""
+    """Return the rich console that the commands print to."""
     from rich.console import Console  # slow to load
 
     return Console(highlight=False, soft_wrap=True)

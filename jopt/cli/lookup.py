@@ -1,11 +1,11 @@
-"""Tasks and optimizers by the names that the command line takes."""
+"""Tasks and optimizers, looked up by the names that the command line takes."""
 
 import functools
 import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,7 +26,9 @@ BUILT_IN = {
 def task(name: str) -> Task:
     """Return the task of this name, made without arguments.
 
-    Raises an error in a sentence if there is none, or it is something else.
+    Raises:
+      TypeError: if the name stands for something else.
+      ValueError: if there is no such task; see `task_maker` for other errors.
     """
     made = task_maker(name)()
     if not isinstance(made, Task):
@@ -39,11 +41,15 @@ def task(name: str) -> Task:
 
 @functools.cache
 def task_maker(name: str) -> Callable[..., Any]:
-    """Return what makes a built-in task, or the one that FILE.py:NAME names.
+    """Return the function that makes a task: a built-in one, or FILE.py:NAME.
 
-    NAME is a `Task`, or a function that returns one: its arguments can be swept. Equal
-    arguments give the same object. Raises an error in a sentence if there is no such
-    thing.
+    NAME is a `Task`, or a function that returns one, whose arguments can be swept.
+    Equal arguments give the same object.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ImportError: if the task needs a package that is not installed.
+      ValueError: if there is no such task, or if the file is not valid Python.
     """
     if name in BUILT_IN:
         try:
@@ -64,7 +70,11 @@ def task_maker(name: str) -> Callable[..., Any]:
 
 
 def optimizer(name: str) -> Callable[..., Any]:
-    """Return the factory of this name: jopt's, or optax's as `optax.NAME`, lifted."""
+    """Return the factory of this name: jopt's, or optax's as `optax.NAME`, lifted.
+
+    Raises:
+      ValueError: if there is none.
+    """
     source, _, attribute = name.rpartition(".")
     module = importlib.import_module("optax") if source == "optax" else optimizers
     factories = _factories(module)
@@ -77,8 +87,18 @@ def optimizer(name: str) -> Callable[..., Any]:
     return lift(factory) if source == "optax" else factory
 
 
+def look_up(name: str, known: Mapping[str, Any], what: str) -> Any:
+    """Return the value of a name, or raise a ValueError that lists the known names."""
+    if name not in known:
+        raise ValueError(
+            f"There is no {what} {name}{close_match(name, known)}; there is "
+            f"{', '.join(known)}."
+        )
+    return known[name]
+
+
 def _factories(module: ModuleType) -> list[str]:
-    """The functions of a module that take a learning rate first."""
+    """List the functions of a module whose first argument is the learning rate."""
     return [
         name
         for name, value in vars(module).items()
@@ -96,7 +116,9 @@ def _load(path: Path) -> ModuleType:
     assert spec is not None  # the name ends in .py
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent.resolve()))  # what the file imports beside it
+    sys.path.insert(
+        0, str(path.parent.resolve())
+    )  # so that it can import its neighbours
     sys.modules[path.stem] = module
     try:
         spec.loader.exec_module(module)

@@ -1,4 +1,4 @@
-"""What a sweep was asked for, noted beside its files so that it can be resumed."""
+"""`command.json`: the options of a sweep, saved in its directory for `--resume`."""
 
 import argparse
 import contextlib
@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any
 
 COMMAND, JOURNAL = "command.json", "journal.jsonl"
-ANEW = ("resume", "memory", "devices", "tensorboard", "keep")  # may be given again
-NOT_ASKED = ("run", "defaults")
+NOT_SAVED = ("run", "defaults", "with_resume")  # set by the parser, not by the user
 DAMAGED = "go on with jopt.sweep.resume(directory), which does without it."
 
 
 @contextlib.contextmanager
-def noted(options: argparse.Namespace, directory: Path) -> Iterator[None]:
-    """Note what is asked for; take it back if the sweep ends before it has begun."""
+def saved(options: argparse.Namespace, directory: Path) -> Iterator[None]:
+    """Save the options; restore the old file if the sweep ends before it has begun."""
     path, journal = directory / COMMAND, directory / JOURNAL
     before, header = _bytes(path), _bytes(journal).partition(b"\n")[0]
-    asked = {n: value for n, value in vars(options).items() if n not in NOT_ASKED}
-    plain = {k: str(v) if isinstance(v, Path) else v for k, v in asked.items()}
+    given = {n: value for n, value in vars(options).items() if n not in NOT_SAVED}
+    plain = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
     file, colon, name = options.task.rpartition(":")
     if colon:
         plain["task"] = f"{Path(file).resolve()}:{name}"
@@ -32,12 +31,12 @@ def noted(options: argparse.Namespace, directory: Path) -> Iterator[None]:
             if not _bytes(journal):
                 journal.unlink(missing_ok=True)
         else:
-            error.add_note(go_on(directory))
+            error.add_note(how_to_resume(directory))
         raise
 
 
-def go_on(directory: Path) -> str:
-    """Return the command that resumes the sweep."""
+def how_to_resume(directory: Path) -> str:
+    """Return a sentence with the command that resumes the sweep."""
     return f"Go on with: jopt sweep --resume {directory}"
 
 
@@ -45,12 +44,16 @@ def _bytes(path: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
 
 
-def as_begun(options: argparse.Namespace) -> argparse.Namespace:
-    """Return the options that the sweep to resume began with.
+def resumed(options: argparse.Namespace) -> argparse.Namespace:
+    """Return the options that the sweep in the directory `--resume` was started with.
 
-    Those of the machine and of what is written are taken anew. Raises a ValueError in a
-    sentence for any other beside --resume, and a FileNotFoundError where no sweep was
-    started.
+    An option that the file lacks, because it is newer than the file, has its default.
+    The options in `options.with_resume` are taken from `options` instead.
+
+    Raises:
+      FileNotFoundError: if the directory has no `command.json`.
+      ValueError: if any other option was given beside `--resume`, or if the file is
+        damaged.
     """
     path = options.resume / COMMAND
     if not path.exists():
@@ -59,30 +62,29 @@ def as_begun(options: argparse.Namespace) -> argparse.Namespace:
             "was started there; one of Python's goes on with sweep.resume(directory)."
         )
     for name, default in options.defaults.items():
-        if name not in ANEW and getattr(options, name) != default:
+        if name not in options.with_resume and getattr(options, name) != default:
             raise ValueError(
                 f"--resume goes on with what the sweep was asked for, and takes no "
                 f"other {name.replace('_', ' ')}; leave it out, or start a new sweep."
             )
-    begun = _begun(path, set(options.defaults))
-    given = {n: getattr(options, n) for n in ANEW}
+    given = {name: getattr(options, name) for name in options.with_resume}
     if options.keep == options.defaults["keep"]:
         del given["keep"]
-    return argparse.Namespace(**{**begun, **given})
+    return argparse.Namespace(**{**options.defaults, **_read(path), **given})
 
 
-def _begun(path: Path, names: set[str]) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
     try:
-        begun = json.loads(path.read_text())
-        missing = names - begun.keys()
-    except (ValueError, AttributeError) as error:
+        options = json.loads(path.read_text())
+    except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); {DAMAGED}") from None
-    if missing:
-        raise ValueError(f"{path} is damaged (no {min(missing)}); {DAMAGED}")
-    return begun
+    # Every version has written the task.
+    if not isinstance(options, dict) or "task" not in options:
+        raise ValueError(f"{path} is damaged (no task); {DAMAGED}")
+    return options
 
 
-def started(directory: Path) -> bool:
-    """Return whether there is a whole line in the journal: something to go on from."""
+def has_begun(directory: Path) -> bool:
+    """Return whether the journal has a whole line, from which a sweep can resume."""
     journal = directory / JOURNAL
     return journal.exists() and b"\n" in journal.read_bytes()

@@ -1,4 +1,4 @@
-"""What a factory was called with: its numbers, and the rest."""
+"""The arguments of a factory of transformations, split into numbers and settings."""
 
 import inspect
 from collections.abc import Callable, Collection, Iterable
@@ -7,7 +7,10 @@ from typing import Annotated, Any, NamedTuple, TypeAlias
 import jax
 import numpy as np
 
-from jopt.core import GradientTransformation, Kind, Schedule, close_match, shown
+from jopt.core._arguments import close_match, shown
+from jopt.core._kinds import Kind
+from jopt.core._schedule import Schedule
+from jopt.core._transformation import GradientTransformation
 
 
 def _is_factory(value: Any) -> bool:
@@ -20,22 +23,27 @@ Factory: TypeAlias = Annotated[
 ]
 
 
-class Settings(dict[str, Any]):
-    """A factory's arguments that are no data, by name: a dict with a hash."""
+class FactorySettings(dict[str, Any]):
+    """The static arguments of a factory, by name: a dict with a hash."""
 
     def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return hash(frozenset(self))
 
 
-class Arguments(NamedTuple):
-    """A call's arguments by name, the factory's own defaults too."""
+class FactoryArguments(NamedTuple):
+    """The arguments of one call by name, the factory's own defaults included."""
 
     numbers: dict[str, Any]
-    settings: Settings
+    settings: FactorySettings
 
 
-def signature_of(title: str, factory: Callable[..., Any]) -> inspect.Signature:
-    """Return the signature, or raise a TypeError if the factory tells none."""
+def factory_signature(title: str, factory: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature, or raise a TypeError if the factory has none.
+
+    Args:
+      title: the name of the caller, which begins the error message.
+      factory: the factory.
+    """
     try:
         return inspect.signature(factory)
     except ValueError:  # of a builtin
@@ -45,15 +53,22 @@ def signature_of(title: str, factory: Callable[..., Any]) -> inspect.Signature:
         ) from None
 
 
-def named_of(
+def factory_names(
     title: str,
     argument: str,
     names: str | Iterable[str],
     factory: Callable[..., Any],
 ) -> frozenset[str]:
-    """Return the names, or raise a ValueError if one is no argument's of the factory.
+    """Return a set of argument names after checking that the factory takes them.
 
-    A single string is one name.
+    Args:
+      title: the name of the caller, which begins the error message.
+      argument: the name of the caller's argument that holds `names`.
+      names: the names; a single string is one name.
+      factory: the factory. One with `**kwargs` takes any name.
+
+    Raises:
+      ValueError: if the factory has no argument of one of the names.
     """
     given = frozenset([names] if isinstance(names, str) else names)
     takes = inspect.signature(factory).parameters
@@ -69,19 +84,28 @@ def named_of(
     return given
 
 
-def arguments(
+def factory_arguments(
     factory: Callable[..., Any],
     signature: inspect.Signature,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    fixed: Collection[str],
-) -> Arguments:
-    """Sort a call's arguments into numbers (jopt's schedules too) and settings.
+    static: Collection[str],
+) -> FactoryArguments:
+    """Split the arguments of a call of a factory into numbers and settings.
 
-    Integers are settings where the factory's default or annotation is an integer.
-    fixed: names of numbers that are settings.
+    Floats, arrays and jopt's schedules are numbers. Integers are numbers, unless the
+    factory's default or annotation is an integer. Everything else is a setting,
+    which is static.
 
-    Raises a TypeError if they do not fit the signature.
+    Args:
+      factory: the factory.
+      signature: its signature.
+      args: the positional arguments of the call.
+      kwargs: the keyword arguments of the call.
+      static: names of arguments that are settings whatever their values.
+
+    Raises:
+      TypeError: if the arguments do not fit the signature.
     """
     try:
         bound = signature.bind(*args, **kwargs)
@@ -90,14 +114,16 @@ def arguments(
         takes = ", ".join(signature.parameters)
         raise TypeError(f"{name}: {error}; its arguments are {takes}.") from None
     bound.apply_defaults()
-    numbers, settings = {}, Settings()
-    for name, value in _flat(bound):
-        data = name not in fixed and _is_data(value, signature.parameters.get(name))
-        (numbers if data else settings)[name] = value
-    return Arguments(numbers, settings)
+    numbers, settings = {}, FactorySettings()
+    for name, value in _by_name(bound):
+        parameter = signature.parameters.get(name)
+        number = name not in static and _is_number(value, parameter)
+        (numbers if number else settings)[name] = value
+    return FactoryArguments(numbers, settings)
 
 
-def _flat(bound: inspect.BoundArguments) -> list[tuple[str, Any]]:
+def _by_name(bound: inspect.BoundArguments) -> list[tuple[str, Any]]:
+    """List the bound arguments by name, those in `**kwargs` one by one."""
     pairs = []
     for name, value in bound.arguments.items():
         kind = bound.signature.parameters[name].kind
@@ -106,7 +132,7 @@ def _flat(bound: inspect.BoundArguments) -> list[tuple[str, Any]]:
     return pairs
 
 
-def _is_data(value: Any, parameter: inspect.Parameter | None) -> bool:
+def _is_number(value: Any, parameter: inspect.Parameter | None) -> bool:
     if isinstance(value, bool):
         return False
     if isinstance(value, int) and parameter is not None:

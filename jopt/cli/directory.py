@@ -1,4 +1,4 @@
-"""Where a command writes: a directory found before anything is computed, or another."""
+"""The directory that a command writes to, and another one if that fails."""
 
 import argparse
 import itertools
@@ -6,13 +6,21 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from jopt.cli.command_file import JOURNAL
+
 
 def prepare(options: argparse.Namespace, stem: str) -> Path:
     """Make the directory for the files, before anything is computed for it.
 
-    Raises an OSError in a sentence if it is not empty or cannot be written.
+    Args:
+      options: `out` is the directory, or None for a new one in `sweeps`; `overwrite` is
+        whether it may have files.
+      stem: the beginning of the name of a new directory.
+
+    Raises:
+      OSError: if the directory is not empty or cannot be written.
     """
-    directory: Path = options.out or _free(Path("sweeps"), stem)
+    directory: Path = options.out or _first_free(Path("sweeps"), stem)
     hint = "give another with --out DIR"
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -24,7 +32,7 @@ def prepare(options: argparse.Namespace, stem: str) -> Path:
             f"{directory} cannot be written ({error.strerror or error}); {hint}."
         ) from error
     if taken and not options.overwrite:
-        if (directory / "journal.jsonl").exists():
+        if (directory / JOURNAL).exists():
             hint += ", go on with its sweep with --resume DIR"
         raise FileExistsError(
             f"{directory} is not empty; {hint}, or write into it with --overwrite."
@@ -33,7 +41,11 @@ def prepare(options: argparse.Namespace, stem: str) -> Path:
 
 
 def rescue(result: Any) -> tuple[Path, list[Path]]:
-    """Save what was computed somewhere else; at worst print the table."""
+    """Save a result in a temporary directory, or print its table if that fails.
+
+    Returns:
+      The directory, or a sentence in its place, and the files.
+    """
     try:
         directory = Path(tempfile.mkdtemp(prefix="jopt-"))
         return directory, result.save(directory)
@@ -44,7 +56,7 @@ def rescue(result: Any) -> tuple[Path, list[Path]]:
         return Path("nowhere (the table is printed above)"), []
 
 
-def _free(parent: Path, stem: str) -> Path:
-    """The first of STEM-1, STEM-2, ... that has no files."""
+def _first_free(parent: Path, stem: str) -> Path:
+    """Return the first of STEM-1, STEM-2, ... that has no files."""
     paths = (parent / f"{stem}-{number}" for number in itertools.count(1))
     return next(p for p in paths if not p.exists() or not any(p.iterdir()))
