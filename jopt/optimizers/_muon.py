@@ -1,4 +1,4 @@
-"""Muon, with AdamW for what is no matrix."""
+"""Muon, with AdamW for the leaves that are not matrices."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -40,7 +40,7 @@ from jopt.wrappers import Partition
 
 
 class MuonState(NamedTuple):
-    """The running mean of the gradients."""
+    """Running mean of the gradients."""
 
     count: jax.Array  # int32[], updates made
     mu: PyTree  # like params
@@ -57,15 +57,20 @@ class ScaleByMuon(GradientTransformation):
 
         m' = beta m / (1 - beta^(t+1)) + (1 - beta) g / (1 - beta^t)
 
-    ns_coeffs, ns_steps, eps, preconditioning, weight_dimension_numbers, ns_dtype: see
-    `orthogonalize`. beta: in [0, 1). mu_dtype: of m; by default the params', but at
-    least float32. nesterov: as above. adaptive: multiply the update of a leaf by the
-    sum of m' u, about the sum of the singular values of m', its dual norm.
-
     Unlike optax's, the state has no `ns_coeffs`: they are numbers of the
     transformation, so new ones take effect at once.
 
-    Raises a ValueError for a leaf that is no matrix: see `muon`.
+    Args:
+      ns_coeffs, ns_steps, eps, preconditioning: see `orthogonalize`.
+      weight_dimension_numbers, ns_dtype: see `orthogonalize`.
+      beta: share of m that a step keeps, in [0, 1).
+      mu_dtype: dtype of m. None is the params' dtype, but at least float32.
+      nesterov: whether m' has Nesterov's momentum, as above.
+      adaptive: whether to multiply the update of a leaf by the sum of m' u. That is
+        about the sum of the singular values of m', its dual norm.
+
+    Raises:
+      ValueError: a leaf is not a matrix, see `muon`.
 
     Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; for `adaptive`
     Bernstein & Newhouse 2024, https://arxiv.org/abs/2409.20325.
@@ -161,23 +166,28 @@ def muon(
 
         p <- p - learning_rate (s u + weight_decay p)
 
-    where u is of `scale_by_muon` and s of `scale_by_shape`.
-
-    learning_rate: at least 0; a number or a schedule; about 0.02 by shape, AdamW's own
-    with consistent_rms. weight_decay: at least 0, multiplied by the learning rate.
-    weight_decay_mask: which matrices decay, see `add_decayed_weights`.
-    muon_weight_dimension_numbers: which leaves are matrices, and how, see
-    `orthogonalize`; None is all of two axes, a leaf whose numbers are None goes to
-    AdamW. consistent_rms: see `scale_by_shape`; 0.2 is Moonlight's. adam_learning_rate:
-    None is `learning_rate`. adam_b1, adam_b2, adam_eps_root, adam_weight_decay: see
-    `adamw`; eps, mu_dtype and nesterov are of both. The rest: see `orthogonalize` and
-    `scale_by_muon`.
+    where u is of `ScaleByMuon` and s of `scale_by_shape`.
 
         tx = jopt.muon(3e-4, weight_decay=0.1, consistent_rms=0.2)
 
-    Embeddings and the last layer are matrices by their shape, and are better off with
-    AdamW: give their dimension numbers as None. PyTorch's Muon is without bias
-    correction, decays by 0.1 and leaves other leaves out; its weights are transposed.
+    Embeddings and the last layer are matrices by their shape, but AdamW suits them
+    better: give their dimension numbers as None. PyTorch's Muon has no bias correction,
+    decays by 0.1 and leaves other leaves out; its weights are transposed.
+
+    Args:
+      learning_rate: at least 0; a number or a schedule. About 0.02 when scaled by
+        shape; AdamW's own with consistent_rms.
+      ns_coeffs, ns_steps, preconditioning, ns_dtype: see `orthogonalize`.
+      beta, adaptive: see `ScaleByMuon`.
+      eps, mu_dtype, nesterov: of both, see `ScaleByMuon` and `adamw`.
+      weight_decay: at least 0, multiplied by the learning rate; a number or a schedule.
+      weight_decay_mask: which matrices decay, see `add_decayed_weights`.
+      adam_b1, adam_b2, adam_eps_root, adam_weight_decay: see `adamw`.
+      adam_learning_rate: AdamW's; None is `learning_rate`.
+      muon_weight_dimension_numbers: which leaves are matrices, and how, see
+        `orthogonalize`. None is all leaves of two axes; a leaf whose numbers are None
+        is trained by AdamW.
+      consistent_rms: see `scale_by_shape`. Moonlight's is 0.2.
 
     Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; Liu et al. 2025,
     https://arxiv.org/abs/2502.16982.

@@ -29,19 +29,21 @@ from jopt.transforms import scale_by_learning_rate
 
 @pytree
 class ScaleByRadam(GradientTransformation):
-    """Adam, held back while the mean square is of few gradients.
+    """Step as Adam does, but shorter while the mean square is of few gradients.
 
         u = r m' / (sqrt(v' + eps_root) + eps) if s >= threshold, else m'
         r = sqrt((s - 4) (s - 2) z / ((z - 4) (z - 2) s))
         s = z - 2 t b2^t / (1 - b2^t)     z = 2 / (1 - b2) - 1
 
-    with m' and v' of `scale_by_adam`; s grows from 1 at the first step to z.
+    with m' and v' of `ScaleByAdam`; s grows from 1 at the first step to z.
 
-    b1, b2, eps, eps_root, nesterov: as in `scale_by_adam`. threshold: at least 4, where
-    r is 0. With b2 below 2/3 the threshold of 5 is never reached.
+    PyTorch does not divide eps by the bias of the mean square, as it should, so its eps
+    is a little greater at first.
 
-    PyTorch's eps is not divided by the bias of the mean square as it should be, so
-    there it is a little greater at first.
+    Args:
+      b1, b2, eps, eps_root, nesterov: see `ScaleByAdam`.
+      threshold: least s with an adaptive step, at least 4, where r is 0. With b2 below
+        2/3 the default of 5 is never reached.
 
     Liu et al. 2019, https://arxiv.org/abs/1908.03265, Algorithm 2.
     """
@@ -123,13 +125,16 @@ def radam(
     *,
     nesterov: bool = False,
 ) -> Chain:
-    """Adam, held back while the mean square is of few gradients: a warmup.
+    """Step as Adam does, but shorter while the mean square is of few gradients: a warmup.
 
-        p <- p - learning_rate u,  u of `scale_by_radam`
+        p <- p - learning_rate u,  u of `ScaleByRadam`
 
-    learning_rate: at least 0, in units of params; a number or a schedule. The first
-    steps, 5 with the default b2, are along the mean gradient itself. The rest: see
-    `scale_by_radam`.
+    The first steps, 5 with the default b2, are along the mean gradient itself.
+
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
+      b1, b2, eps, eps_root, nesterov: see `ScaleByAdam`.
+      threshold: see `ScaleByRadam`.
 
     Liu et al. 2019, https://arxiv.org/abs/1908.03265, Algorithm 2.
     """
