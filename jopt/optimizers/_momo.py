@@ -248,7 +248,7 @@ def _step_size(
 
 
 def _step(self: Any, state: Any, size: jax.Array) -> Any:
-    """Return the update rule of one leaf, a function of gradient, direction and params."""
+    """Return the update rule of one leaf, of its gradient, direction and params."""
     decay = value_at(self.learning_rate, state.count) * self.weight_decay
     size = size / (1 + decay) if self.proximal else size
     return lambda g, d, p: -decay / (1 + decay) * p - size * d

@@ -92,8 +92,8 @@ class ScaleByRadam(GradientTransformation):
 def _samples(decay: Number, count: jax.Array) -> jax.Array:
     """Return how many equally weighted samples the mean of `count` is worth.
 
-    The paper's difference, of thousands to units, would keep three digits. With
-    x = -log(decay) / 2 and f(y) = 1 - (coth(y) - 1 / y) it is t f(t x) + 1 - f(x).
+    The paper's formula subtracts thousands to get units, which would keep three digits.
+    With x = -log(decay) / 2 and f(y) = 1 - (coth(y) - 1 / y) it is t f(t x) + 1 - f(x).
     """
     decay = wide(decay)
     decay = jnp.maximum(decay, jnp.finfo(decay.dtype).tiny)
@@ -125,11 +125,12 @@ def radam(
     *,
     nesterov: bool = False,
 ) -> Chain:
-    """Step as Adam does, but shorter while the mean square is of few gradients: a warmup.
+    """Step as Adam does, but shorter at first, while the mean square is of few gradients.
 
         p <- p - learning_rate u,  u of `ScaleByRadam`
 
-    The first steps, 5 with the default b2, are along the mean gradient itself.
+    This is a warmup. The first steps, 5 with the default b2, are along the mean
+    gradient itself.
 
     Args:
       learning_rate: step size, at least 0, in units of params; a number or a schedule.
