@@ -35,8 +35,8 @@ from jopt.transforms import (
 )
 
 
-def _decay_rate_pow(step: Any, exponent: Any) -> Any:
-    # Before step_offset there is nothing to remember: 0, where the power is undefined.
+def _decay_rate_pow(step: jax.Array, exponent: Number) -> jax.Array:
+    # Before step_offset, where the power is undefined, the means forget everything: 0.
     return 1 - jnp.maximum(step + 1, 1) ** -exponent
 
 
@@ -89,7 +89,9 @@ class ScaleByFactoredRms(GradientTransformation):
     step_offset: Number = 0.0
     min_dim_size_to_factor: int = static(default=128)
     epsilon: Number = 1e-30
-    decay_rate_fn: Callable[[Any, Any], Any] = static(default=_decay_rate_pow)
+    decay_rate_fn: Callable[[jax.Array, Number], Number] = static(
+        default=_decay_rate_pow
+    )
 
     def __post_init__(self):
         check(self, "decay_rate", above=0)
@@ -98,7 +100,7 @@ class ScaleByFactoredRms(GradientTransformation):
         check(self, "epsilon", above=0, hint=hint)
 
     def init(self, params):
-        def means(p: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+        def means(p: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             kind = jnp.finfo(wide_dtype(p)).dtype
             unused = jnp.zeros((1,), kind)
             if (axes := self._axes(jnp.shape(p))) is None:
@@ -113,7 +115,7 @@ class ScaleByFactoredRms(GradientTransformation):
         return FactoredState(jnp.zeros((), jnp.int32), v_row=row, v_col=col, v=v)
 
     def update(self, updates, state, params=None, **extra):
-        # The user's function counts on JAX's own promotion.
+        # The user's function may rely on JAX's standard promotion.
         with jax.numpy_dtype_promotion("standard"):
             step = state.count - self.step_offset
             decay = jnp.asarray(self.decay_rate_fn(step, self.decay_rate))
@@ -128,7 +130,7 @@ class ScaleByFactoredRms(GradientTransformation):
             row = mix(row, jnp.mean(square, long), decay)
             col = mix(col, jnp.mean(square, short), decay)
             rows, cols = jnp.expand_dims(row, long), jnp.expand_dims(col, short)
-            # By a constant first: the slope of a quotient by 1e-30 is above the range.
+            # Divide by a constant first: the slope of a quotient by 1e-30 overflows.
             rows = rows / lax.stop_gradient(jnp.mean(rows, short, keepdims=True))
             ratio = rows / jnp.mean(rows, short, keepdims=True)
             return g * (_inverse_root(ratio) * _inverse_root(cols)), row, col, v
@@ -149,7 +151,7 @@ class ScaleByFactoredRms(GradientTransformation):
 
 
 def _inverse_root(x: jax.Array) -> jax.Array:
-    # The slope, x^-1.5, is above float32's range where x is all epsilon: there it is 0.
+    # Where x is only epsilon its slope, x^-1.5, overflows float32: take 0 there.
     tiny = x < 1e-24
     constant = jax.lax.stop_gradient(jax.lax.rsqrt(x))
     return jnp.where(tiny, constant, jax.lax.rsqrt(jnp.where(tiny, 1, x)))
@@ -221,5 +223,5 @@ def adafactor(
         parts.append(ema(momentum, debias=False, accumulator_dtype=dtype_momentum))
     if weight_decay_rate is not None:
         parts.append(add_decayed_weights(weight_decay_rate, weight_decay_mask))
-    # The sign last, as in optax: so the means in their states are of the same sign.
+    # The sign comes last, as in optax, so that means in both states have the same sign.
     return chain(*parts, scale(-1.0))

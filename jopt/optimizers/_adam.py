@@ -27,7 +27,7 @@ from jopt.core import (
     root,
     static,
 )
-from jopt.optimizers._descent import Decay, descent
+from jopt.optimizers._decoupled_decay import Decay, rate_and_decay
 from jopt.transforms import scale_by_learning_rate
 
 
@@ -91,7 +91,7 @@ class ScaleByAdam(GradientTransformation):
 
     def update(self, updates, state, params=None, **extra):
         count = increment(state.count)
-        # Times a scalar's inverse: a division takes a coordinate as long as a root.
+        # Multiply by the inverse of a scalar: a division by it takes as long as a root.
         weight1, growth2 = bias(self.b1, count), 1 / bias(self.b2, count)
         ahead = bias(self.b1, increment(count)) if self.nesterov else None
 
@@ -181,7 +181,7 @@ def adamw(
     """
     moments = (b1, b2, eps, eps_root, mu_dtype)
     direction = scale_by_adam(*moments, nesterov=nesterov, nu_dtype=nu_dtype)
-    return chain(direction, *descent(learning_rate, weight_decay, mask, decay))
+    return chain(direction, *rate_and_decay(learning_rate, weight_decay, mask, decay))
 
 
 @checked

@@ -21,7 +21,7 @@ from jopt.core import (
     pytree,
 )
 from jopt.optimizers._adam import ScaleByAdamState
-from jopt.optimizers._descent import Decay, descent
+from jopt.optimizers._decoupled_decay import Decay, rate_and_decay
 from jopt.transforms import scale_by_learning_rate
 
 
@@ -127,4 +127,4 @@ def adamaxw(
     Loshchilov & Hutter 2017, https://arxiv.org/abs/1711.05101, for the decay.
     """
     direction = scale_by_adamax(b1, b2, eps)
-    return chain(direction, *descent(learning_rate, weight_decay, mask, decay))
+    return chain(direction, *rate_and_decay(learning_rate, weight_decay, mask, decay))

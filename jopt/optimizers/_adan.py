@@ -24,7 +24,7 @@ from jopt.core import (
     pytree,
     root,
 )
-from jopt.optimizers._descent import Decay, descent
+from jopt.optimizers._decoupled_decay import Decay, rate_and_decay
 
 
 class ScaleByAdanState(NamedTuple):
@@ -139,4 +139,4 @@ def adan(
     Xie et al. 2022, https://arxiv.org/abs/2208.06677, Algorithm 1.
     """
     direction = scale_by_adan(b1, b2, b3, eps, eps_root)
-    return chain(direction, *descent(learning_rate, weight_decay, mask, decay))
+    return chain(direction, *rate_and_decay(learning_rate, weight_decay, mask, decay))

@@ -1,5 +1,6 @@
 """ADOPT."""
 
+import jax
 import jax.numpy as jnp
 
 from jopt.core import (
@@ -28,7 +29,7 @@ from jopt.optimizers._adam import ScaleByAdamState
 from jopt.transforms import scale_by_learning_rate
 
 
-def _fourth_root(count):
+def _fourth_root(count: jax.Array) -> jax.Array:
     return count**0.25
 
 
@@ -97,7 +98,7 @@ class ScaleByAdopt(GradientTransformation):
         return updates, ScaleByAdamState(count=increment(state.count), mu=mu, nu=nu)
 
 
-def _limited(x, limit):
+def _limited(x: jax.Array, limit: Number) -> jax.Array:
     """Limit the modulus; for real numbers this is `clip`."""
     if jnp.isrealobj(x):
         return jnp.clip(x, -limit, limit)

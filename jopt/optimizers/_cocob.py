@@ -82,7 +82,7 @@ class ScaleByCocob(GradientTransformation):
             greatest = jnp.maximum(greatest, jnp.abs(g))
             sizes, total = sizes + jnp.abs(g), total - g
             reward = jnp.maximum(reward - g * (p - start), 0)
-            # Ratios to the greatest gradient: its square may underflow.
+            # Divide by the greatest gradient first: its square may underflow.
             unit = jnp.where(greatest == 0, 1, greatest)
             odds = total / unit / jnp.maximum(sizes / unit + 1, self.alpha)
             return (

@@ -23,11 +23,11 @@ from jopt.core import (
     mix,
     needed,
     pytree,
+    quotient,
     root,
     sum_leaves,
     value_at,
 )
-from jopt.optimizers._distance import farther
 
 
 class DAdaptAdamWState(NamedTuple):
@@ -113,7 +113,9 @@ class DAdaptAdamW(GradientTransformation):
         updates, *means = map_leaves(rule, updates, *means, params)
 
         r = slow * state.numerator_weighted + rest * product
-        grown = farther(d, r, rest * sum_leaves(jnp.abs, means[-1]))
+        # Before the first nonzero gradient the quotient is 0, so d stays.
+        estimate = quotient(r, rest * sum_leaves(jnp.abs, means[-1]))
+        grown = jnp.maximum(d, estimate)
         return updates, DAdaptAdamWState(
             *means,
             estim_lr=grown.astype(state.estim_lr.dtype),

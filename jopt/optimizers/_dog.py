@@ -27,7 +27,6 @@ from jopt.core import (
     static,
     wide,
 )
-from jopt.optimizers._start import STEP, from_start
 from jopt.transforms import add_decayed_weights, identity, scale_by_learning_rate
 
 
@@ -46,6 +45,14 @@ class ScaleByDistanceOverGradientsState(NamedTuple):
     max_dist: PyTree  # a float32[] for each leaf
     grad_sum_of_squares: PyTree  # a float32[] for each leaf
     init_params: PyTree  # like params
+
+
+NEEDS_DISTANCE = "the parameters, whose distance from their start is the step"
+
+
+def distance_from_start(params: PyTree, start: PyTree) -> jax.Array:
+    """Return the norm of `params - start` over all leaves."""
+    return global_norm(map_leaves(lambda s, p: p - s, start, params))
 
 
 _KINDS = ("distance", "learning_rate", "heuristic")
@@ -98,8 +105,10 @@ class ScaleByDog(GradientTransformation):
         )
 
     def update(self, updates, state, params=None, **extra):
-        params = needed(params, self, STEP)
-        distance = jnp.maximum(state.max_dist, from_start(params, state.init_params))
+        params = needed(params, self, NEEDS_DISTANCE)
+        distance = jnp.maximum(
+            state.max_dist, distance_from_start(params, state.init_params)
+        )
         squares = state.sum_sq_norm_grads + inner_product(updates, updates)
         rate = over_root(distance, squares, self.eps)
         if self.kind == "learning_rate":
@@ -157,7 +166,7 @@ class ScaleByDistanceOverGradients(GradientTransformation):
         )
 
     def update(self, updates, state, params=None, **extra):
-        params = needed(params, self, STEP)
+        params = needed(params, self, NEEDS_DISTANCE)
 
         def rule(g, r, squares, start, p):
             r = jnp.maximum(r, norm(p - start))

@@ -24,7 +24,7 @@ from jopt.core import (
     quotient,
     root,
 )
-from jopt.optimizers._start import STEP, from_start
+from jopt.optimizers._dog import NEEDS_DISTANCE, distance_from_start
 from jopt.transforms import add_decayed_weights, identity, scale_by_learning_rate
 
 
@@ -76,8 +76,8 @@ class ScaleByDowg(GradientTransformation):
         )
 
     def update(self, updates, state, params=None, **extra):
-        params = needed(params, self, STEP)
-        now = jnp.square(from_start(params, state.init_params))
+        params = needed(params, self, NEEDS_DISTANCE)
+        now = jnp.square(distance_from_start(params, state.init_params))
         distance = jnp.maximum(state.estim_sq_dist, now)
         squares = inner_product(updates, updates)
         weighted = distance * squares + state.weighted_sq_norm_grads

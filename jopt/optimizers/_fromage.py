@@ -49,7 +49,7 @@ class StepAndShrink(GradientTransformation):
         params = needed(params, self, "the parameters that shrink")
         rate = value_at(self.learning_rate, state.count)
         length = jnp.sqrt(1 + rate**2)
-        # 1/length - 1, which would cancel as it stands: learning rates are small.
+        # This is 1/length - 1, which cancels as it stands: learning rates are small.
         shrinkage = -(rate**2) / (length * (1 + length))
         made = map_leaves(
             lambda g, p: shrinkage * p - rate / length * g, updates, params

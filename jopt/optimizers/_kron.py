@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ from jopt.core import (
     value_at,
     wide,
 )
-from jopt.optimizers._whitening import (
+from jopt.optimizers._kron_factors import (
     SAVINGS,
     Saving,
     as_square,
@@ -180,7 +180,7 @@ class ScaleByKron(GradientTransformation):
         weight = bias(self.b1, count)
         given = self.preconditioner_update_probability
         chance = value_at(_ANNEALED if given is None else given, state.count)
-        # 1 / (1 / 61) is above 61.
+        # to_whole rounds: in float32 1 / (1 / 61) is above 61.
         due = wide(since) >= to_whole(1 / chance)
         key = jax.random.fold_in(jax.random.key(self.seed), state.count)
 
@@ -207,7 +207,7 @@ class ScaleByKron(GradientTransformation):
         since = jnp.where(due, 0, since)
         return updates, ScaleByKronState(count, since, mu, factors)
 
-    def _cut(self, leaf: Any) -> Cut:
+    def _cut(self, leaf: jax.Array) -> Cut:
         shape = np.shape(leaf) or (1,)
         if self.merge_dims and len(shape) > 2:
             shape = as_square(shape)

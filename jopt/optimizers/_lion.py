@@ -24,7 +24,7 @@ from jopt.core import (
     pytree,
     static,
 )
-from jopt.optimizers._descent import Decay, descent
+from jopt.optimizers._decoupled_decay import Decay, rate_and_decay
 
 
 class ScaleByLionState(NamedTuple):
@@ -125,4 +125,4 @@ def lion(
     Chen et al. 2023, https://arxiv.org/abs/2302.06675, Algorithm 2.
     """
     direction = scale_by_lion(b1, b2, mu_dtype)
-    return chain(direction, *descent(learning_rate, weight_decay, mask, decay))
+    return chain(direction, *rate_and_decay(learning_rate, weight_decay, mask, decay))

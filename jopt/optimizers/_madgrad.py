@@ -91,7 +91,7 @@ class ScaleByMadgrad(GradientTransformation):
             squares = squares + weight * abs_sq(g)
             total = total + weight * g
             none = squares == 0
-            # Neither a cube root's slope at zero nor 0 / 0 is a number.
+            # The slope of a cube root at zero and 0 / 0 are NaN or infinite.
             scale = jnp.cbrt(jnp.where(none, 1, squares)) + self.eps
             away = (start - p) - jnp.where(none, 0, total / scale)
             return (1 - self.momentum) * away, squares, total

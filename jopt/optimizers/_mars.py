@@ -24,7 +24,7 @@ from jopt.core import (
     shrink,
 )
 from jopt.optimizers._adam import scale_by_adam
-from jopt.optimizers._descent import Decay, descent
+from jopt.optimizers._decoupled_decay import Decay, rate_and_decay
 
 
 class ScaleByMarsState(NamedTuple):
@@ -123,5 +123,5 @@ def mars(
     return chain(
         scale_by_mars(b1, gamma),
         scale_by_adam(b1, b2, eps, eps_root, mu_dtype),
-        *descent(learning_rate, weight_decay, mask, decay),
+        *rate_and_decay(learning_rate, weight_decay, mask, decay),
     )

@@ -1,6 +1,7 @@
 """MoMo and MoMo-Adam: step sizes from the loss and a lower bound of it."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -200,7 +201,13 @@ class MomoAdam(GradientTransformation):
         return updates, MomoAdamState(mean, squares, f, c, bound, count)
 
 
-def _model(state, decay, loss, grads, params) -> tuple[jax.Array, jax.Array]:
+def _model(
+    state: MomoState | MomoAdamState,
+    decay: Number,
+    loss: jax.Array,
+    grads: PyTree,
+    params: PyTree,
+) -> tuple[jax.Array, jax.Array]:
     """Return the running means of the loss and of <gradient, params>."""
     old = state.barf, state.gamma
     loss = jnp.asarray(loss, state.barf.dtype)
@@ -209,8 +216,8 @@ def _model(state, decay, loss, grads, params) -> tuple[jax.Array, jax.Array]:
 
 
 def _step_size(
-    self: Any,
-    state: Any,
+    self: Momo | MomoAdam,
+    state: MomoState | MomoAdamState,
     f: jax.Array,
     c: jax.Array,
     along: jax.Array,
@@ -247,7 +254,9 @@ def _step_size(
     return step, jnp.asarray(bound, state.lb.dtype)
 
 
-def _step(self: Any, state: Any, size: jax.Array) -> Any:
+def _step(
+    self: Momo | MomoAdam, state: MomoState | MomoAdamState, size: jax.Array
+) -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
     """Return the update rule of one leaf, of its gradient, direction and params."""
     decay = value_at(self.learning_rate, state.count) * self.weight_decay
     size = size / (1 + decay) if self.proximal else size

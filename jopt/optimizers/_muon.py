@@ -1,6 +1,7 @@
 """Muon, with AdamW for the leaves that are not matrices."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from jopt.core import (
     PyTree,
     ScalarOrSchedule,
     bias,
+    chain,
     check,
     checked,
     debiased,
@@ -26,17 +28,20 @@ from jopt.core import (
     static,
     wide,
 )
-from jopt.optimizers._matrix_partition import matrices_and_rest
+from jopt.optimizers._adam import adamw
 from jopt.transforms import (
     QUINTIC,
+    Dimensions,
     Preconditioning,
+    add_decayed_weights,
     as_coefficients,
     as_dimensions,
     matrices_of,
     orthogonalize,
+    scale_by_learning_rate,
     scale_by_shape,
 )
-from jopt.wrappers import Partition
+from jopt.wrappers import Partition, partition
 
 
 class MuonState(NamedTuple):
@@ -96,7 +101,7 @@ class ScaleByMuon(GradientTransformation):
         held = self.__dict__
         held["ns_coeffs"] = as_coefficients(self.ns_coeffs, self.ns_steps, self)
         held["weight_dimension_numbers"] = as_dimensions(self.weight_dimension_numbers)
-        self._orthogonalize()  # which checks the rest
+        self._orthogonalize()  # checks the other arguments
 
     def init(self, params):
         matrices_of(self, params)
@@ -112,7 +117,7 @@ class ScaleByMuon(GradientTransformation):
             m = mix(m, g, self.beta)
             return debiased(m, g, self.beta, weight, ahead), m
 
-        # One rounding, of the result: not also of what is orthogonalized.
+        # Only the result is rounded to the updates' dtype, not its input as well.
         mean, mu = map_leaves(rule, jax.tree.map(wide, updates), state.mu)
         made, _ = self._orthogonalize().update(mean, EmptyState())
         if self.adaptive:
@@ -132,11 +137,54 @@ class ScaleByMuon(GradientTransformation):
 
 
 def _by_dual_norm(u: jax.Array, mean: jax.Array) -> jax.Array:
-    # It is real: u and the mean have the same singular vectors.
+    # The sum is real: u and the mean have the same singular vectors.
     return jnp.sum((mean.conj() * u).real) * u
 
 
 scale_by_muon = ScaleByMuon
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Labels of the leaves of params, "muon" or "adam"; hashable, so a static field."""
+
+    dimensions: Dimensions
+
+    def __call__(self, params: PyTree) -> PyTree:
+        return self.dimensions.groups(params)
+
+
+def matrices_and_rest(
+    *direction: GradientTransformation,
+    learning_rate: ScalarOrSchedule,
+    weight_decay: ScalarOrSchedule,
+    weight_decay_mask: PyTree | Callable[..., PyTree] | None,
+    adam_learning_rate: ScalarOrSchedule | None,
+    adam: tuple[Any, ...],
+    nesterov: bool,
+    weight_dimension_numbers: PyTree | Callable[..., PyTree] | None,
+) -> Partition:
+    """Step along `direction` in the matrices, and by AdamW in the other leaves.
+
+    Args:
+      *direction: transformations of the matrices, before decay and learning rate.
+      learning_rate: of the matrices.
+      weight_decay: of the matrices.
+      weight_decay_mask: which matrices decay.
+      adam_learning_rate: AdamW's; None is `learning_rate`.
+      adam: b1, b2, eps, eps_root, mu_dtype and weight_decay of `adamw`.
+      nesterov: of `adamw`.
+      weight_dimension_numbers: which leaves are matrices, see `orthogonalize`.
+    """
+    matrices = chain(
+        *direction,
+        add_decayed_weights(weight_decay, weight_decay_mask),
+        scale_by_learning_rate(learning_rate),
+    )
+    rate = learning_rate if adam_learning_rate is None else adam_learning_rate
+    rest = adamw(rate, *adam, nesterov=nesterov)
+    groups = _Groups(Dimensions(weight_dimension_numbers))
+    return partition({"muon": matrices, "adam": rest}, groups)
 
 
 @checked

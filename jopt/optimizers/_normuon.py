@@ -24,9 +24,14 @@ from jopt.core import (
     wide_dtype,
     zeros_of_reduced,
 )
-from jopt.optimizers._matrix_partition import matrices_and_rest
-from jopt.optimizers._muon import scale_by_muon
-from jopt.transforms import QUINTIC, Preconditioning, as_dimensions, matrices_of
+from jopt.optimizers._muon import matrices_and_rest, scale_by_muon
+from jopt.transforms import (
+    QUINTIC,
+    MuonDimensionNumbers,
+    Preconditioning,
+    as_dimensions,
+    matrices_of,
+)
 from jopt.wrappers import Partition
 
 
@@ -96,7 +101,9 @@ class NormalizeNeurons(GradientTransformation):
             NormalizeNeuronsState(structure.unflatten(v for _, v in made)),
         )
 
-    def _rule(self, leaf: Any, numbers: Any) -> Callable[..., Any]:
+    def _rule(
+        self, leaf: jax.Array, numbers: MuonDimensionNumbers
+    ) -> Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
         _, inputs, outputs = numbers.axes(leaf.shape)
         fans = numbers.fans(leaf.shape)
 

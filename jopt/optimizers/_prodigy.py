@@ -24,12 +24,12 @@ from jopt.core import (
     mix,
     needed,
     pytree,
+    quotient,
     root,
     static,
     sum_leaves,
     value_at,
 )
-from jopt.optimizers._distance import farther
 
 
 class ProdigyState(NamedTuple):
@@ -116,7 +116,9 @@ class Prodigy(GradientTransformation):
 
         gone = map_leaves(lambda p0, p: p0 - p, state.params0, params)
         r = beta3 * state.numerator_weighted + weight * inner_product(updates, gone)
-        grown = farther(d, self.estim_lr_coef * r, sum_leaves(jnp.abs, total))
+        # Before the first nonzero gradient the quotient is 0, so d stays.
+        estimate = quotient(self.estim_lr_coef * r, sum_leaves(jnp.abs, total))
+        grown = jnp.maximum(d, estimate)
 
         def step(g, m, v, p):
             return -rate * (m / (root(v) + grown * self.eps) + self.weight_decay * p)

@@ -74,7 +74,7 @@ class ScaleByRadam(GradientTransformation):
         weight1, weight2 = bias(self.b1, count), bias(self.b2, count)
         ahead = bias(self.b1, increment(count)) if self.nesterov else None
         samples, most = _samples(self.b2, count), (1 + self.b2) / (1 - self.b2)
-        # Not above 4 there is no root; what stands in is not looked at.
+        # The root exists only above 4. Below, 5 stands in: `where` drops the result.
         tame = (samples >= self.threshold) & (samples > 4)
         s, z = jnp.where(tame, samples, 5), jnp.where(tame, most, 5)
         held = jnp.sqrt((s - 4) * (s - 2) * z / ((z - 4) * (z - 2) * s))
@@ -125,7 +125,7 @@ def radam(
     *,
     nesterov: bool = False,
 ) -> Chain:
-    """Step as Adam does, but shorter at first, while the mean square is of few gradients.
+    """Step as Adam does, but shorter while the mean square is of few gradients.
 
         p <- p - learning_rate u,  u of `ScaleByRadam`
 

@@ -151,19 +151,22 @@ class ScaleByStddev(GradientTransformation):
         return updates, state._replace(mu=mu, nu=nu, **count)
 
 
-def _check(self):
+def _check(self: ScaleByRms | ScaleByStddev) -> None:
     check(self, "decay", least=0, below=1)
     check(self, "eps", "initial_scale", least=0)
 
 
-def _counted(self, state):
+def _counted(
+    self: ScaleByRms | ScaleByStddev, state: PyTree
+) -> tuple[dict[str, jax.Array], Number]:
+    """Return the next count, if the state has one, and the weight of the means."""
     if not self.bias_correction:
         return {}, 1
     count = increment(state.count)
     return {"count": count}, bias(self.decay, count)
 
 
-def _inverse_root(x, eps, eps_in_sqrt):
+def _inverse_root(x: jax.Array, eps: Number, eps_in_sqrt: bool) -> jax.Array:
     return jax.lax.rsqrt(x + eps) if eps_in_sqrt else 1 / (root(x) + eps)
 
 

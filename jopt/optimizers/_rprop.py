@@ -82,7 +82,7 @@ class ScaleByRprop(GradientTransformation):
                 real = rule(g.real, size.real, before.real)
                 imaginary = rule(g.imag, size.imag, before.imag)
                 return tuple(map(jax.lax.complex, real, imaginary))
-            # Of signs: the product of the numbers themselves can underflow.
+            # Multiply the signs: the product of the numbers themselves can underflow.
             agree = jnp.sign(g) * jnp.sign(before)
             factor = jnp.where(agree > 0, self.eta_plus, self.eta_minus)
             changed = jnp.clip(factor * size, self.min_step_size, self.max_step_size)

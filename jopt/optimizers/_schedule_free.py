@@ -1,6 +1,6 @@
 """Schedule-Free SGD and AdamW."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from jopt.core import DType, Number, ScalarOrSchedule, chain, checked, refused
 from jopt.optimizers._rmsprop import scale_by_rms
@@ -62,7 +62,7 @@ def schedule_free_adamw(
     *,
     lag: Literal[0, 1] = 1,
 ) -> ScheduleFree:
-    """Step as AdamW does, with an average of the iterates in place of momentum and schedule.
+    """Step as AdamW does, with an average of the iterates for momentum and schedule.
 
         z <- z - rate (u + weight_decay y),  y and x of `schedule_free`
         u = g / (sqrt(v / (1 - b2^t)) + eps)        v <- b2 v + (1 - b2) |g|^2
@@ -94,7 +94,9 @@ def schedule_free_adamw(
     return schedule_free(direction, rate, b1, weight_lr_power, state_dtype, lag=lag)
 
 
-def _warmed(learning_rate: Any, warmup_steps: Number | None) -> Any:
+def _warmed(
+    learning_rate: ScalarOrSchedule, warmup_steps: Number | None
+) -> ScalarOrSchedule:
     """Return the learning rate with a linear warmup, if there is one."""
     if warmup_steps is None:
         return learning_rate

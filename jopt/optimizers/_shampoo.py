@@ -1,7 +1,7 @@
 """Shampoo, in blocks and with the norm of another method's update."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -169,7 +169,7 @@ class ScaleByShampoo(GradientTransformation):
         )
         return updates, ScaleByShampooState(count, mu, nu, factors, roots)
 
-    def _cut(self, leaf: Any) -> Cut:
+    def _cut(self, leaf: jax.Array) -> Cut:
         shape = np.shape(leaf)
         laid = tuple(d for d in shape if d != 1)
         if jnp.iscomplexobj(leaf) or 0 in shape or len(laid) < 2:

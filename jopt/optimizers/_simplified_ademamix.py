@@ -40,7 +40,7 @@ class ScaleBySimplifiedAdEMAMixState(NamedTuple):
 
 @pytree
 class ScaleBySimplifiedAdemamix(GradientTransformation):
-    """Step as Adam does, with a decaying sum for a mean and a multiple of the new gradient.
+    """Replace Adam's mean by a decaying sum and a multiple of the new gradient.
 
         m <- b1 m + g        v <- b2 v + (1 - b2) |g|^2
         u = (m + alpha g) / (sqrt(v / (1 - b2^t) + eps_root) + eps)
@@ -104,7 +104,7 @@ def simplified_ademamix(
     weight_decay: ScalarOrSchedule = 0.0,
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,
 ) -> Chain:
-    """Step as AdEMAMix with one buffer: a decaying sum, and a multiple of the new gradient.
+    """Step as AdEMAMix does, with one buffer for the gradients.
 
         p <- p - learning_rate (u + weight_decay p),  u of `ScaleBySimplifiedAdemamix`
 

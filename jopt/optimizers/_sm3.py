@@ -1,7 +1,7 @@
 """SM3."""
 
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -86,8 +86,8 @@ class ScaleBySm3(GradientTransformation):
 
         leaves, structure = jax.tree.flatten(updates)
         means = leaves_like(updates, state.nu)
-        greatest: list[Any] = structure.flatten_up_to(state.mu)
-        # By rank, which is the number of a leaf's arrays: each is one call's trees.
+        greatest: list[list[jax.Array]] = structure.flatten_up_to(state.mu)
+        # Leaves of one rank have the same number of arrays and share one call.
         for rank in {len(arrays) for arrays in greatest}:
             at = [i for i, arrays in enumerate(greatest) if len(arrays) == rank]
             columns = zip(*(greatest[i] for i in at), strict=True)

@@ -1,7 +1,7 @@
 """SOAP: Adam in the eigenbases of Shampoo's factors."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -127,7 +127,7 @@ class ScaleBySoap(GradientTransformation):
         )
 
     def update(self, updates, state, params=None, **extra):
-        made = state.count  # by Adam: one less than in all
+        made = state.count  # Adam's updates: all but the first
         weight1, weight2 = (bias(b, jnp.maximum(made, 1)) for b in (self.b1, self.b2))
         decay = self.b2 if self.shampoo_beta is None else self.shampoo_beta
         due = made % self.precondition_frequency == 0
@@ -179,7 +179,7 @@ class ScaleBySoap(GradientTransformation):
         count = increment(state.count)
         return updates, ScaleBySoapState(count, mu, nu, factors, bases)
 
-    def _cut(self, leaf: Any) -> Cut:
+    def _cut(self, leaf: jax.Array) -> Cut:
         shape = np.shape(leaf)
         plain = jnp.iscomplexobj(leaf) or 0 in shape
         if plain or len(shape) < (1 if self.precondition_1d else 2):

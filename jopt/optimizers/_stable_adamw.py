@@ -85,7 +85,7 @@ class ScaleByStableAdamw(GradientTransformation):
         def rule(g, d, v):
             least = jnp.maximum(v / weight, jnp.square(self.eps))
             ratio = quotient(abs_sq(g), least)
-            # Not jnp.mean, which is NaN where there is nothing to average.
+            # jnp.mean is NaN for a leaf of size zero.
             behind = root(jnp.sum(ratio) / max(ratio.size, 1))
             return d / jnp.maximum(1, behind)
 

@@ -25,7 +25,7 @@ from jopt.transforms import scale_by_learning_rate
 
 @pytree
 class ScaleByYogi(GradientTransformation):
-    """Divide Adam's mean by the root of a second moment that moves by at most the new square.
+    """Run Adam with a second moment that moves by no more than the new square.
 
         m <- b1 m + (1 - b1) g
         v <- v - (1 - b2) sign(v - |g|^2) |g|^2
