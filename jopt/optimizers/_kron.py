@@ -180,7 +180,7 @@ class ScaleByKron(GradientTransformation):
         weight = bias(self.b1, count)
         given = self.preconditioner_update_probability
         chance = value_at(_ANNEALED if given is None else given, state.count)
-        # to_whole rounds: in float32 1 / (1 / 61) is above 61.
+        # In float32 1 / (1 / 61) is above 61; `to_whole` returns 61.
         due = wide(since) >= to_whole(1 / chance)
         key = jax.random.fold_in(jax.random.key(self.seed), state.count)
 
