@@ -1,4 +1,4 @@
-"""The end of an optimizer with decoupled weight decay: decay and learning rate."""
+"""Learning rate and decoupled weight decay, the last parts of an optimizer."""
 
 from collections.abc import Callable
 from typing import Annotated, Literal, TypeAlias
@@ -17,16 +17,22 @@ Decay: TypeAlias = Annotated[
 ]
 
 
-def descent(
+def rate_and_decay(
     learning_rate: ScalarOrSchedule,
     weight_decay: ScalarOrSchedule,
     mask: PyTree | Callable[[PyTree], PyTree] | None,
     decay: Decay,
 ) -> tuple[GradientTransformation, GradientTransformation]:
-    """Return the transformations that make a step of a direction u.
+    """Return the transformations that turn a direction u into a step.
 
-    "rate":         -learning_rate (u + weight_decay p)
-    "independent":  -learning_rate u - weight_decay p
+        "rate":         -learning_rate (u + weight_decay p)
+        "independent":  -learning_rate u - weight_decay p
+
+    Args:
+      learning_rate: step size, at least 0; a number or a schedule.
+      weight_decay: at least 0; a number or a schedule.
+      mask: which parameters decay, see `add_decayed_weights`.
+      decay: "rate" or "independent", as above.
     """
     rate = ScaleByLearningRate(learning_rate)
     if decay == "rate":

@@ -33,9 +33,10 @@ SAVINGS: dict[Saving | None, Callable[[tuple[int, ...]], Iterable[int]]] = {
 
 
 def as_square(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Return the shape of a matrix, first axis by the others or others by the last.
+    """Return the shape of the matrix closest to square that `shape` reshapes to.
 
-    It is the one whose longer axis is shorter.
+    The matrix is the first axis by the others, or the others by the last axis: the one
+    whose longer axis is shorter.
     """
     tall = math.prod(shape[:-1]), shape[-1]
     flat = shape[0], math.prod(shape[1:])
@@ -57,7 +58,14 @@ def fitted(
 ) -> tuple[jax.Array, ...]:
     """Take one step towards factors that give `seen` the moments of white noise.
 
-    probe: Gaussian, of variance 1, like `seen`. rate: in (0, 1), relative.
+    Args:
+      factors: one for each axis.
+      seen: array to whiten.
+      probe: Gaussian noise of variance 1, like `seen`.
+      rate: step size relative to the norm of the slope, in (0, 1).
+
+    Returns:
+      The new factors, like `factors`.
     """
     white = multiplied(seen, factors)
     inverse = _divided(probe, factors)
@@ -75,17 +83,17 @@ def fitted(
 
 
 def balanced(factors: Factors) -> tuple[jax.Array, ...]:
-    """Give all factors the same greatest coordinate; their product stays as it is."""
+    """Give all factors the same greatest coordinate, without changing their product."""
     greatest = jnp.stack([jnp.max(jnp.abs(factor)) for factor in factors])
     ratios = jnp.exp(jnp.mean(jnp.log(greatest))) / greatest
     return tuple(r * factor for r, factor in zip(ratios, factors, strict=True))
 
 
 def norm_bound(matrix: jax.Array) -> jax.Array:
-    """Return a lower bound of the spectral norm of a symmetric matrix, not zero.
+    """Return a lower bound of the spectral norm of a symmetric matrix that is not zero.
 
-    It is two steps of power iteration from the longest column, and seldom less than
-    the norm by a third.
+    The bound is two steps of power iteration from the longest column. It is seldom a
+    third less than the norm.
     """
     size = jnp.max(jnp.abs(matrix))
     matrix = matrix / size
@@ -108,9 +116,11 @@ def _divided(x: jax.Array, factors: Factors) -> jax.Array:
 
 
 def _diagonal(x: jax.Array, axis: int) -> jax.Array:
+    """Return the sum of the squares of `x` over all axes but one."""
     others = tuple(i for i in range(x.ndim) if i != axis)
     return jnp.sum(abs_sq(x), axis=others)
 
 
 def _spread(diagonal: jax.Array, ndim: int, axis: int) -> jax.Array:
+    """Return the diagonal with axes of length 1, to multiply an array along `axis`."""
     return jnp.expand_dims(diagonal, tuple(i for i in range(ndim) if i != axis))
