@@ -21,6 +21,7 @@ from jopt.core import (
     increment,
     is_count,
     map_leaves,
+    standard_promotion,
     unpack,
     wide,
 )
@@ -249,5 +250,5 @@ def _stepped(
 
 def _product(*scalars: jax.Array) -> jax.Array:
     """Return the product of scalars, in the widest of their dtypes."""
-    with jax.numpy_dtype_promotion("standard"):
+    with standard_promotion():
         return functools.reduce(operator.mul, scalars)
