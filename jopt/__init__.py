@@ -9,6 +9,7 @@ from jopt.core import (
     apply_updates as apply_updates,
     chain as chain,
     check as check,
+    field as field,
     global_norm as global_norm,
     hyperparameters as hyperparameters,
     late as _late,

@@ -59,7 +59,7 @@ from jopt.core._leaves import (
     stored,
     sum_leaves,
 )
-from jopt.core._masks import Mask
+from jopt.core._masks import Mask, as_mask
 from jopt.core._matrices import (
     along,
     along_axes,
@@ -92,7 +92,7 @@ from jopt.core._numbers import (
     wide_numbers,
 )
 from jopt.core._param_copies import made_of_numbers
-from jopt.core._pytree import Number, PyTree, check, pytree, static
+from jopt.core._pytree import Number, PyTree, check, field, pytree, static
 from jopt.core._schedule import (
     FunctionSchedule,
     ScalarOrSchedule,
@@ -149,6 +149,7 @@ __all__ = [
     "along",
     "along_axes",
     "apply_updates",
+    "as_mask",
     "as_number",
     "as_schedule",
     "as_transformation",
@@ -169,6 +170,7 @@ __all__ = [
     "dtype_of",
     "eigenbasis",
     "evenly",
+    "field",
     "first_key",
     "full_like",
     "gathered",

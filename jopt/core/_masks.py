@@ -52,3 +52,12 @@ class Mask(Labels):
             shown = self._apart.hide(tree.layout.numbers, hidden)
             return Buckets(made.vectors, made.leaves, tree.layout.showing(shown))
         return made
+
+
+def as_mask(given: PyTree) -> Mask | None:
+    """Return `given` as a `Mask`; None, which is no mask, as it is.
+
+    Args:
+      given: a tree of bools, a function of params that returns one, a mask or None.
+    """
+    return given if given is None or isinstance(given, Mask) else Mask(given)

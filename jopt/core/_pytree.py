@@ -24,15 +24,37 @@ Number: TypeAlias = jax.Array | float
 T = TypeVar("T")
 
 
-def static(**kwargs: Any) -> Any:
-    """Declare a field that changes the program: hashable, compared by value, no leaf.
+def field(
+    *,
+    converter: Callable[[Any], Any] | None = None,
+    static: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """Declare a field of a `pytree` class.
 
-    Arguments are those of `dataclasses.field`.
+    Args:
+      converter: function of what the user gave; the field holds what it returns. It
+        runs before `__post_init__`, and not where JAX rebuilds an object.
+      static: whether the field changes the program: it is then hashable, compared by
+        value and not a leaf.
+      **kwargs: those of `dataclasses.field`, such as `default`.
     """
-    return dataclasses.field(metadata={"static": True}, **kwargs)
+    metadata = {"static": static, "converter": converter}
+    return dataclasses.field(metadata=metadata, **kwargs)
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(static, dataclasses.field))
+def static(**kwargs: Any) -> Any:
+    """Declare a field that changes the program: `field(static=True)`.
+
+    Args:
+      **kwargs: those of `field`.
+    """
+    return field(static=True, **kwargs)
+
+
+@dataclass_transform(
+    frozen_default=True, field_specifiers=(field, static, dataclasses.field)
+)
 def pytree(cls: type[T]) -> type[T]:
     """Make `cls` a frozen dataclass and a pytree: fields are leaves, unless static.
 
@@ -45,8 +67,22 @@ def pytree(cls: type[T]) -> type[T]:
     Checks belong in `__post_init__` (see `check`): JAX rebuilds objects around tracers
     and placeholders without calling it.
     """
+    check_fields = getattr(cls, "__post_init__", None)
+    converters: dict[str, Callable[[Any], Any]] = {}
+
+    def __post_init__(self: Any) -> None:
+        held = self.__dict__  # the object is frozen
+        for name, convert in converters.items():
+            held[name] = convert(held[name])
+        if check_fields is not None:
+            check_fields(self)
+
+    cast(Any, cls).__post_init__ = __post_init__
     made = cast(Any, dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls))
     fields = dataclasses.fields(made)
+    converters |= {
+        f.name: f.metadata["converter"] for f in fields if f.metadata.get("converter")
+    }
     leaves = tuple(f.name for f in fields if not f.metadata.get("static"))
     fixed = tuple(f.name for f in fields if f.metadata.get("static"))
     keys = tuple(jax.tree_util.GetAttrKey(name) for name in leaves)

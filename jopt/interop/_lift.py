@@ -10,6 +10,7 @@ from jopt.core import (
     GradientTransformation,
     as_number,
     checked,
+    field,
     init_foreign,
     is_transformation,
     pytree,
@@ -20,6 +21,10 @@ from jopt.core import (
 from jopt.wrappers import Factory, Settings, arguments, named_of, signature_of
 
 
+def _as_numbers(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: as_number(value) for name, value in given.items()}
+
+
 @pytree
 class Lifted(GradientTransformation):
     """What an optax factory makes, made anew from traced numbers at each update.
@@ -28,13 +33,8 @@ class Lifted(GradientTransformation):
     """
 
     factory: Callable[..., Any] = static()
-    numbers: dict[str, Any]
+    numbers: dict[str, Any] = field(converter=_as_numbers)
     settings: Settings = static()
-
-    def __post_init__(self):
-        self.__dict__["numbers"] = {
-            name: as_number(value) for name, value in self.numbers.items()
-        }
 
     def frozen(self, params):
         return [False] * len(jax.tree.leaves(params))  # optax does not say

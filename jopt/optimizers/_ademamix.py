@@ -19,6 +19,7 @@ from jopt.core import (
     chain,
     check,
     checked,
+    field,
     full_like,
     increment,
     map_leaves,
@@ -62,8 +63,8 @@ class ScaleByAdemamix(GradientTransformation):
 
     b1: Number = 0.9
     b2: Number = 0.999
-    b3: ScalarOrSchedule = 0.9999
-    alpha: ScalarOrSchedule = 6.0
+    b3: ScalarOrSchedule = field(converter=as_schedule, default=0.9999)
+    alpha: ScalarOrSchedule = field(converter=as_schedule, default=6.0)
     eps: Number = 1e-8
     eps_root: Number = 0.0
     mu_dtype: DType = static(default=None)
@@ -71,8 +72,6 @@ class ScaleByAdemamix(GradientTransformation):
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["b3"] = as_schedule(self.b3)
-        self.__dict__["alpha"] = as_schedule(self.alpha)
         check(self, "b1", "b2", "b3", least=0, below=1)
         check(self, "alpha", "eps", "eps_root", least=0)
 

@@ -1,7 +1,5 @@
 """ADOPT."""
 
-from dataclasses import field
-
 import jax.numpy as jnp
 
 from jopt.core import (
@@ -15,6 +13,7 @@ from jopt.core import (
     chain,
     check,
     checked,
+    field,
     full_like,
     increment,
     map_leaves,
@@ -58,12 +57,13 @@ class ScaleByAdopt(GradientTransformation):
     mu_dtype: DType = static(default=None)
     nesterov: bool = static(default=False, kw_only=True)
     use_clipping: bool = static(default=True, kw_only=True)
-    clip_value_fn: ScalarOrSchedule = field(default=_fourth_root, kw_only=True)
+    clip_value_fn: ScalarOrSchedule = field(
+        converter=as_schedule, default=_fourth_root, kw_only=True
+    )
 
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["clip_value_fn"] = as_schedule(self.clip_value_fn)
         check(self, "b1", "b2", least=0, below=1)
         check(self, "eps", above=0)
         check(self, "clip_value_fn", least=0)

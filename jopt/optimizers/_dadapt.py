@@ -15,6 +15,7 @@ from jopt.core import (
     bias,
     check,
     checked,
+    field,
     full_like,
     increment,
     inner_product,
@@ -56,7 +57,7 @@ class DAdaptAdamW(GradientTransformation):
     Defazio & Mishchenko 2023, https://arxiv.org/abs/2301.07733, Algorithm 5.
     """
 
-    learning_rate: ScalarOrSchedule = 1.0
+    learning_rate: ScalarOrSchedule = field(converter=as_schedule, default=1.0)
     beta1: Number = 0.9
     beta2: Number = 0.999
     eps: Number = 1e-8
@@ -66,7 +67,6 @@ class DAdaptAdamW(GradientTransformation):
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         check(self, "learning_rate", least=0)
         check(self, "beta1", "beta2", least=0, below=1)
         check(self, "eps", "estim_lr0", above=0)

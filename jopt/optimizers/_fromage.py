@@ -11,6 +11,7 @@ from jopt.core import (
     chain,
     check,
     checked,
+    field,
     increment,
     map_leaves,
     needed,
@@ -33,10 +34,9 @@ class StepAndShrink(GradientTransformation):
     Bernstein et al. 2020, https://arxiv.org/abs/2002.03432, Algorithm 1.
     """
 
-    learning_rate: ScalarOrSchedule
+    learning_rate: ScalarOrSchedule = field(converter=as_schedule)
 
     def __post_init__(self):
-        self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         check(self, "learning_rate", least=0)
 
     def init(self, params):

@@ -110,7 +110,9 @@ class ScaleByKron(GradientTransformation):
     """
 
     b1: Number = 0.9
-    preconditioner_update_probability: ScalarOrSchedule | None = static(default=None)
+    preconditioner_update_probability: ScalarOrSchedule | None = static(
+        converter=as_schedule, default=None
+    )
     max_size_triangular: int = static(default=8192)
     min_ndim_triangular: int = static(default=2)
     memory_save_mode: Saving | None = static(default=None)
@@ -124,8 +126,6 @@ class ScaleByKron(GradientTransformation):
     seed: int = static(default=0)
 
     def __post_init__(self):
-        chance = as_schedule(self.preconditioner_update_probability)
-        self.__dict__["preconditioner_update_probability"] = chance
         check(self, "b1", least=0, below=1)
         check(self, "preconditioner_update_probability", least=0, most=1)
         check(self, "precond_lr", above=0, below=1)

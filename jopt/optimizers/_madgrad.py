@@ -17,6 +17,7 @@ from jopt.core import (
     check,
     checked,
     copied,
+    field,
     full_like,
     increment,
     map_leaves,
@@ -58,14 +59,13 @@ class ScaleByMadgrad(GradientTransformation):
     as in the authors' code.
     """
 
-    learning_rate: ScalarOrSchedule
+    learning_rate: ScalarOrSchedule = field(converter=as_schedule)
     momentum: Number = 0.9
     eps: Number = 1e-6
 
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         check(self, "learning_rate", least=0)
         check(self, "momentum", least=0, below=1)
         check(self, "eps", least=0)

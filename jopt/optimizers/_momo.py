@@ -14,6 +14,7 @@ from jopt.core import (
     as_schedule,
     bias,
     check,
+    field,
     full_like,
     global_norm,
     increment,
@@ -80,7 +81,7 @@ class Momo(GradientTransformation):
     Schaipp et al. 2023, https://arxiv.org/abs/2305.07583, Algorithm 1.
     """
 
-    learning_rate: ScalarOrSchedule = 1.0
+    learning_rate: ScalarOrSchedule = field(converter=as_schedule, default=1.0)
     beta: Number = 0.9
     lower_bound: Number = 0.0
     weight_decay: Number = 0.0
@@ -90,7 +91,6 @@ class Momo(GradientTransformation):
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         check(self, "learning_rate", least=0)
         check(self, "beta", least=0, below=1)
         check(self, "weight_decay", least=0)
@@ -136,7 +136,7 @@ class MomoAdam(GradientTransformation):
     Schaipp et al. 2023, https://arxiv.org/abs/2305.07583, Algorithm 2.
     """
 
-    learning_rate: ScalarOrSchedule = 1e-2
+    learning_rate: ScalarOrSchedule = field(converter=as_schedule, default=1e-2)
     b1: Number = 0.9
     b2: Number = 0.999
     eps: Number = 1e-8
@@ -148,7 +148,6 @@ class MomoAdam(GradientTransformation):
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         check(self, "learning_rate", least=0)
         check(self, "b1", "b2", least=0, below=1)
         check(self, "eps", "weight_decay", least=0)

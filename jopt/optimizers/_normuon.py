@@ -62,14 +62,12 @@ class NormalizeNeurons(GradientTransformation):
     eps: Number = 1e-8
     consistent_rms: Number | None = 0.2
     weight_dimension_numbers: PyTree | Callable[..., PyTree] | None = static(
-        default=None, kw_only=True
+        converter=as_dimensions, default=None, kw_only=True
     )
 
     def __post_init__(self):
         check(self, "b2", least=0, below=1)
         check(self, "eps", "consistent_rms", least=0)
-        numbers = as_dimensions(self.weight_dimension_numbers)
-        self.__dict__["weight_dimension_numbers"] = numbers
 
     def init(self, params):
         leaves, structure = jax.tree.flatten(params)

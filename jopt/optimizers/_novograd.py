@@ -18,6 +18,7 @@ from jopt.core import (
     check,
     checked,
     dtype_of,
+    field,
     full_like,
     increment,
     map_leaves,
@@ -63,11 +64,10 @@ class ScaleByNovograd(GradientTransformation):
     b2: Number = 0.25
     eps: Number = 1e-8
     eps_root: Number = 0.0
-    weight_decay: ScalarOrSchedule = 0.0
+    weight_decay: ScalarOrSchedule = field(converter=as_schedule, default=0.0)
     mu_dtype: DType = static(default=None)
 
     def __post_init__(self):
-        self.__dict__["weight_decay"] = as_schedule(self.weight_decay)
         check(self, "b1", "b2", least=0, below=1)
         check(self, "eps", "eps_root", "weight_decay", least=0)
 

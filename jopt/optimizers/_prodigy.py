@@ -16,6 +16,7 @@ from jopt.core import (
     check,
     checked,
     copied,
+    field,
     full_like,
     increment,
     inner_product,
@@ -59,7 +60,7 @@ class Prodigy(GradientTransformation):
     Mishchenko & Defazio 2023, https://arxiv.org/abs/2306.06101, Algorithm 4.
     """
 
-    learning_rate: ScalarOrSchedule = 1.0
+    learning_rate: ScalarOrSchedule = field(converter=as_schedule, default=1.0)
     beta1: Number = 0.9
     beta2: Number = 0.999
     beta3: Number | None = None
@@ -72,7 +73,6 @@ class Prodigy(GradientTransformation):
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         check(self, "learning_rate", least=0)
         check(self, "beta1", "beta2", "beta3", least=0, below=1)
         check(self, "eps", least=0)

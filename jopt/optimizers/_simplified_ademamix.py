@@ -18,6 +18,7 @@ from jopt.core import (
     chain,
     check,
     checked,
+    field,
     full_like,
     increment,
     map_leaves,
@@ -55,14 +56,13 @@ class ScaleBySimplifiedAdemamix(GradientTransformation):
 
     b1: Number = 0.99
     b2: Number = 0.95
-    alpha: ScalarOrSchedule = 0.0
+    alpha: ScalarOrSchedule = field(converter=as_schedule, default=0.0)
     eps: Number = 1e-8
     eps_root: Number = 0.0
 
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["alpha"] = as_schedule(self.alpha)
         check(self, "b1", "b2", least=0, below=1)
         check(self, "alpha", "eps", "eps_root", least=0)
 

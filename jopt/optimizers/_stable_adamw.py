@@ -19,6 +19,7 @@ from jopt.core import (
     chain,
     check,
     checked,
+    field,
     map_leaves,
     needed,
     pytree,
@@ -54,12 +55,11 @@ class ScaleByStableAdamw(GradientTransformation):
     b1: Number = 0.9
     b2: Number = 0.99
     eps: Number = 1e-8
-    weight_decay: ScalarOrSchedule = 1e-2
+    weight_decay: ScalarOrSchedule = field(converter=as_schedule, default=1e-2)
     mask: PyTree | Callable[[PyTree], PyTree] | None = static(default=None)
     mu_dtype: DType = static(default=None)
 
     def __post_init__(self):
-        self.__dict__["weight_decay"] = as_schedule(self.weight_decay)
         check(self, "b1", "b2", least=0, below=1)
         check(self, "eps", "weight_decay", least=0)
 

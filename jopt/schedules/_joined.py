@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import jax.numpy as jnp
 
-from jopt.core import Kind, Number, Schedule, as_schedule, checked, pytree
+from jopt.core import Kind, Number, Schedule, as_schedule, checked, field, pytree
 from jopt.schedules._shapes import floats
 from jopt.schedules._warmup import WarmupCosineDecaySchedule
 
@@ -15,6 +15,10 @@ def _are_schedules(given: Any) -> bool:
 
 
 _SCHEDULES = Kind("a list of schedules, or functions of the step", _are_schedules)
+
+
+def _as_schedules(given: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(map(as_schedule, given))
 
 
 @pytree
@@ -30,12 +34,10 @@ class JoinedSchedules(Schedule):
     Raises a ValueError if the lengths do not fit.
     """
 
-    schedules: Annotated[Sequence[Any], _SCHEDULES]
-    boundaries: Sequence[Number]
+    schedules: Annotated[Sequence[Any], _SCHEDULES] = field(converter=_as_schedules)
+    boundaries: Sequence[Number] = field(converter=floats)
 
     def __post_init__(self):
-        self.__dict__["schedules"] = tuple(map(as_schedule, self.schedules))
-        self.__dict__["boundaries"] = floats(self.boundaries)
         if len(self.schedules) != len(self.boundaries) + 1:
             raise ValueError(
                 f"JoinedSchedules: {len(self.schedules)} schedules need "
@@ -56,10 +58,9 @@ class SgdrSchedule(Schedule):
     Make it by `sgdr_schedule`.
     """
 
-    cycles: tuple[WarmupCosineDecaySchedule, ...]
+    cycles: tuple[WarmupCosineDecaySchedule, ...] = field(converter=tuple)
 
     def __post_init__(self):
-        self.__dict__["cycles"] = tuple(self.cycles)
         if not self.cycles:
             raise ValueError(
                 "SgdrSchedule: cycles must be at least one, got none; cosine_kwargs of "

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import jax.numpy as jnp
 import numpy as np
 
-from jopt.core import Kind, Number, Schedule, checked, pytree, static
+from jopt.core import Kind, Number, Schedule, checked, field, pytree, static
 from jopt.schedules._shapes import CURVES, floats, interpolate
 
 
@@ -37,8 +37,8 @@ class PiecewiseConstantSchedule(Schedule):
     """
 
     init_value: Number
-    boundaries: tuple[Number, ...] = ()
-    scales: tuple[Number, ...] = ()
+    boundaries: tuple[Number, ...] = field(converter=floats, default=())
+    scales: tuple[Number, ...] = field(converter=floats, default=())
 
     def __post_init__(self):
         _check_pieces(self)
@@ -69,8 +69,8 @@ class PiecewiseInterpolateSchedule(Schedule):
 
     interpolate_type: Literal["linear", "cosine"] = static()
     init_value: Number
-    boundaries: tuple[Number, ...] = ()
-    scales: tuple[Number, ...] = ()
+    boundaries: tuple[Number, ...] = field(converter=floats, default=())
+    scales: tuple[Number, ...] = field(converter=floats, default=())
 
     def __post_init__(self):
         if self.interpolate_type not in CURVES:
@@ -92,8 +92,6 @@ class PiecewiseInterpolateSchedule(Schedule):
 
 
 def _check_pieces(self):
-    self.__dict__["boundaries"] = floats(self.boundaries)
-    self.__dict__["scales"] = floats(self.scales)
     name = type(self).__name__
     if len(self.boundaries) != len(self.scales):
         raise ValueError(

@@ -210,14 +210,19 @@ def pure_loss(loss_fn: LossFn, form: Form) -> PureLoss:
     ) -> tuple[jax.Array, PyTree]:
         model = form.join(params, model_state)
         with noted(f"Raised by the loss function, {name_of(loss_fn)}."):
-            value, changed = loss_fn(model, batch, key), None
-        pair = isinstance(value, tuple) and len(value) == 2
-        if isinstance(form, Linen) and pair:
-            value, changed = value
+            returned = loss_fn(model, batch, key)
+        value, changed = _loss_and_changed(returned, form)
         _check_scalar(value, form)
         return value, form.state_after(model, model_state, changed)
 
     return loss
+
+
+def _loss_and_changed(returned: PyTree, form: Form) -> tuple[PyTree, PyTree]:
+    """Return the loss and the collections that changed, or None for these."""
+    if isinstance(form, Linen) and isinstance(returned, tuple) and len(returned) == 2:
+        return returned
+    return returned, None
 
 
 def _check_scalar(value: object, form: Form) -> None:

@@ -26,6 +26,22 @@ ROUNDINGS: dict[
 }
 
 
+def _dtype_name(field: str, dtype: DTypeLike | None) -> str | None:
+    """Return the dtype's name, so that "bfloat16" and jnp.bfloat16 are one program."""
+    if dtype is None:
+        return None
+    try:
+        found = jnp.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or not jnp.issubdtype(found, jnp.floating):
+        raise TypeError(
+            f"Precision: {field} must be a floating dtype such as 'bfloat16', got "
+            f"{dtype!r}."
+        )
+    return found.name
+
+
 @pytree
 class Precision:
     """The dtypes of a training run.
@@ -60,17 +76,18 @@ class Precision:
     Micikevicius et al. 2017, https://arxiv.org/abs/1710.03740.
     """
 
-    params: Any = static(default=None)
-    compute: Any = static(default=None)
-    output: Any = static(default="float32")
-    mu: Any = static(default=None)
-    nu: Any = static(default=None)
+    params: Any = static(
+        converter=functools.partial(_dtype_name, "params"), default=None
+    )
+    compute: Any = static(
+        converter=functools.partial(_dtype_name, "compute"), default=None
+    )
+    output: Any = static(
+        converter=functools.partial(_dtype_name, "output"), default="float32"
+    )
+    mu: Any = static(converter=functools.partial(_dtype_name, "mu"), default=None)
+    nu: Any = static(converter=functools.partial(_dtype_name, "nu"), default=None)
     rounding: Rounding = static(default="nearest")
-
-    def __post_init__(self):
-        for field in FIELDS:
-            # By name, so that "bfloat16" and jnp.bfloat16 are one program.
-            self.__dict__[field] = _named(field, getattr(self, field))
 
     def held(self, params: PyTree) -> PyTree:
         """Return the parameters in the dtype in which the state holds them.
@@ -78,7 +95,7 @@ class Precision:
         Raises:
           ValueError: if the device cannot compute in one of the dtypes.
         """
-        # Not in `__post_init__`: JAX may not know its devices yet.
+        # Not when the object is made: JAX may not know its devices yet.
         for field in FIELDS:
             _check_device(field, getattr(self, field))
         return _cast(params, self.params)
@@ -127,21 +144,6 @@ def _moment(path: KeyPath) -> str | None:
     """Return the outermost of mu and nu on the path: inner ones may be the user's."""
     names = [key.name for key in path if isinstance(key, GetAttrKey)]
     return next((name for name in names if name in ("mu", "nu")), None)
-
-
-def _named(field: str, dtype: DTypeLike | None) -> str | None:
-    if dtype is None:
-        return None
-    try:
-        found = jnp.dtype(dtype)
-    except TypeError:
-        found = None
-    if found is None or not jnp.issubdtype(found, jnp.floating):
-        raise TypeError(
-            f"Precision: {field} must be a floating dtype such as 'bfloat16', got "
-            f"{dtype!r}."
-        )
-    return found.name
 
 
 def _check_device(field: str, name: str | None) -> None:

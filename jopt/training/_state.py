@@ -20,6 +20,7 @@ from jopt.core import (
     check_kind,
     check_like,
     dtype_of,
+    field,
     laid_out,
     made_of_numbers,
     pack,
@@ -35,6 +36,22 @@ from jopt.training._precision import Precision
 
 Constant: TypeAlias = tuple[GradientTransformation | None, jax.Array | None]
 """What no step changes: `tx` and the key."""
+
+
+def _with_own_arrays(tree: PyTree) -> PyTree:
+    """Return `tree` with arrays for its numbers, copied and without weak dtypes.
+
+    Numbers and arrays are two entries of jit's cache, and a restored checkpoint has
+    arrays without weak dtypes. They are copies, since a step donates those of the loss
+    scale.
+    """
+
+    def leaf(number: ArrayLike) -> jax.Array:
+        if isinstance(number, Tracer):
+            return number
+        return jnp.array(number, dtype_of(number))
+
+    return jax.tree.map(leaf, tree)
 
 
 @pytree
@@ -69,17 +86,14 @@ class TrainState:
     opt_state: PyTree
     key: jax.Array
     skipped: jax.Array
-    loss_scale: LossScale | None
-    tx: GradientTransformation
+    loss_scale: LossScale | None = field(converter=_with_own_arrays)
+    tx: GradientTransformation = field(
+        converter=lambda tx: _with_own_arrays(as_transformation(tx))
+    )
     form: Form = static(default=Plain())
     precision: Precision = static(default=Precision())
 
     def __post_init__(self):
-        # Numbers and arrays are two entries of jit's cache, so numbers become arrays
-        # at the start. They are copies, since a step donates those of the loss scale.
-        self.__dict__["tx"] = as_transformation(self.tx)
-        for name in ("tx", "loss_scale"):
-            self.__dict__[name] = jax.tree.map(_as_own_array, self.__dict__[name])
         tell_flax(TrainState)
 
     @classmethod
@@ -293,8 +307,3 @@ def _placed_like(x: ArrayLike, old: jax.Array) -> ArrayLike:
         data = np.asarray(jax.random.key_data(x))
         return jax.random.wrap_key_data(jnp.array(data), impl=jax.random.key_impl(x))
     return jnp.array(np.asarray(x))
-
-
-def _as_own_array(number: ArrayLike) -> jax.Array:
-    # Its dtype is not weak, as that of a restored checkpoint is not.
-    return number if isinstance(number, Tracer) else jnp.array(number, dtype_of(number))

@@ -42,7 +42,7 @@ def descend(
     model_state: PyTree,
     opt_state: State,
     batch: PyTree,
-    key: jax.Array,
+    key: Any,
 ) -> tuple[PyTree, PyTree, PyTree, jax.Array]:
     """Take one step of `tx` on `loss`, without compiling anything.
 

@@ -13,8 +13,10 @@ from jopt.core import (
     PyTree,
     ScalarOrSchedule,
     Schedule,
+    as_mask,
     as_schedule,
     check,
+    field,
     increment,
     map_leaves,
     needed,
@@ -49,15 +51,14 @@ class AddDecayedWeights(GradientTransformation):
     Loshchilov & Hutter 2017, https://arxiv.org/abs/1711.05101, Algorithm 2, line 12.
     """
 
-    weight_decay: ScalarOrSchedule = 0.0
-    mask: PyTree | Callable[[PyTree], PyTree] | None = static(default=None)
+    weight_decay: ScalarOrSchedule = field(converter=as_schedule, default=0.0)
+    mask: PyTree | Callable[[PyTree], PyTree] | None = static(
+        converter=as_mask, default=None
+    )
     flip_sign: bool = static(default=False, kw_only=True)
 
     def __post_init__(self):
-        self.__dict__["weight_decay"] = as_schedule(self.weight_decay)
         check(self, "weight_decay", least=0)
-        if self.mask is not None and not isinstance(self.mask, Mask):
-            self.__dict__["mask"] = Mask(self.mask)
 
     def groups(self, params):
         mask = self.mask if isinstance(self.mask, Mask) else Mask(True)

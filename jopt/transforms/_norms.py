@@ -20,6 +20,10 @@ from jopt.core import (
 )
 
 
+def _or_all(mask: Any) -> Mask:
+    return Mask(True if mask is None else mask)
+
+
 @pytree
 class ScaleByTrustRatio(GradientTransformation):
     """Scale each leaf so that its norm is a fraction of its parameters' norm.
@@ -41,11 +45,10 @@ class ScaleByTrustRatio(GradientTransformation):
     min_norm: Number = 0.0
     trust_coefficient: Number = 1.0
     eps: Number = 0.0
-    mask: Any = static(default=None, kw_only=True)
+    mask: Any = static(converter=_or_all, default=None, kw_only=True)
 
     def __post_init__(self):
         check(self, "min_norm", "trust_coefficient", "eps", least=0)
-        self.__dict__["mask"] = Mask(True if self.mask is None else self.mask)
 
     def groups(self, params):
         return [None if scaled else () for scaled in self.mask.leaves(params)]

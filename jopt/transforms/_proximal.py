@@ -12,6 +12,7 @@ from jopt.core import (
     ScalarOrSchedule,
     as_schedule,
     check,
+    field,
     increment,
     map_leaves,
     needed,
@@ -54,12 +55,11 @@ class ProximalL1(GradientTransformation):
     """
 
     strength: Number
-    learning_rate: ScalarOrSchedule
+    learning_rate: ScalarOrSchedule = field(converter=as_schedule)
 
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         check(self, "strength", "learning_rate", least=0)
 
     def init(self, params):

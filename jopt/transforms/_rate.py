@@ -13,6 +13,7 @@ from jopt.core import (
     Schedule,
     as_schedule,
     check,
+    field,
     increment,
     map_leaves,
     pytree,
@@ -56,12 +57,9 @@ class ScaleBySchedule(GradientTransformation):
     step_size_fn: a schedule, or a function of the int32 step.
     """
 
-    step_size_fn: ScalarOrSchedule
+    step_size_fn: ScalarOrSchedule = field(converter=as_schedule)
 
     shapeless = True
-
-    def __post_init__(self):
-        self.__dict__["step_size_fn"] = as_schedule(self.step_size_fn)
 
     def init(self, params):
         return ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
@@ -84,13 +82,12 @@ class ScaleByLearningRate(GradientTransformation):
     With a number the state is empty, with a schedule it holds the count.
     """
 
-    learning_rate: ScalarOrSchedule
+    learning_rate: ScalarOrSchedule = field(converter=as_schedule)
     flip_sign: bool = static(default=True, kw_only=True)
 
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         hint = "The minus of descent is added here; to ascend, negate the loss."
         check(self, "learning_rate", least=0, hint=hint)
 

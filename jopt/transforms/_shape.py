@@ -36,14 +36,12 @@ class ScaleByShape(GradientTransformation):
     """
 
     weight_dimension_numbers: PyTree | Callable[..., PyTree] | None = static(
-        default=None
+        converter=as_dimensions, default=None
     )
     consistent_rms: Number | None = None
 
     def __post_init__(self):
         check(self, "consistent_rms", least=0)
-        numbers = as_dimensions(self.weight_dimension_numbers)
-        self.__dict__["weight_dimension_numbers"] = numbers
 
     def init(self, params):
         return EmptyState()

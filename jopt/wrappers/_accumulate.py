@@ -18,6 +18,7 @@ from jopt.core import (
     as_transformation,
     check,
     checked,
+    field,
     full_like,
     increment,
     map_leaves,
@@ -113,19 +114,17 @@ class MultiSteps(GradientTransformation):
     `gradient_transformation()` drops the extra arguments within a chain.
     """
 
-    opt: Transformation
-    every_k_schedule: Period
+    opt: Transformation = field(converter=as_transformation)
+    every_k_schedule: Period = field(converter=as_period)
     use_grad_mean: bool = static(default=True)
-    should_skip_update_fn: ShouldSkipUpdateFunction | None = skip_not_finite
+    should_skip_update_fn: ShouldSkipUpdateFunction | None = field(
+        converter=as_data, default=skip_not_finite
+    )
     accumulator_dtype: DType = static(default=None)
 
     def __post_init__(self):
         hint = "It is the number of mini-steps that make one step."
         check(self, "every_k_schedule", least=1, hint=hint)
-        self.__dict__["opt"] = as_transformation(self.opt)
-        self.__dict__["every_k_schedule"] = as_period(self.every_k_schedule)
-        if self.should_skip_update_fn is not None:
-            self.__dict__["should_skip_update_fn"] = as_data(self.should_skip_update_fn)
 
     def groups(self, params):
         # A function of the user's is to meet the user's tree.

@@ -19,6 +19,7 @@ from jopt.core import (
     checked,
     copied,
     dtype_of,
+    field,
     full_like,
     increment,
     map_leaves,
@@ -61,14 +62,13 @@ class ParameterEma(GradientTransformation):
     Ba 2014, https://arxiv.org/abs/1412.6980, section 3.
     """
 
-    decay: ScalarOrSchedule
+    decay: ScalarOrSchedule = field(converter=as_schedule)
     debias: bool = static(default=True)
     accumulator_dtype: DType = static(default=None)
 
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["decay"] = as_schedule(self.decay)
         check(self, "decay", least=0, below=1)
 
     def init(self, params):

@@ -9,6 +9,7 @@ from jopt.core import (
     Transformation,
     as_transformation,
     check,
+    field,
     map_leaves,
     pytree,
     static,
@@ -49,12 +50,11 @@ class Cautious(GradientTransformation):
     of the authors' code. (The paper's own scale adds 1 to the count of agreements.)
     """
 
-    inner: Transformation
+    inner: Transformation = field(converter=as_transformation)
     floor: Number = 1e-3
     descending: bool = static(default=True, kw_only=True)
 
     def __post_init__(self):
-        self.__dict__["inner"] = as_transformation(self.inner)
         check(self, "floor", above=0)
 
     def init(self, params):

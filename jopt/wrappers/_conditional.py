@@ -11,6 +11,7 @@ from jopt.core import (
     PyTree,
     Transformation,
     as_transformation,
+    field,
     increment,
     map_leaves,
     pytree,
@@ -51,15 +52,11 @@ class ConditionallyTransform(GradientTransformation):
     `inner` runs at the chosen steps alone; under `vmap` when any of the block chooses.
     """
 
-    inner: Transformation
-    should_transform_fn: ConditionFn
+    inner: Transformation = field(converter=as_transformation)
+    should_transform_fn: ConditionFn = field(converter=as_data)
     forward_extra_args: bool = static(default=False)
 
     shapeless = True
-
-    def __post_init__(self):
-        self.__dict__["inner"] = as_transformation(self.inner)
-        self.__dict__["should_transform_fn"] = as_data(self.should_transform_fn)
 
     def frozen(self, params):
         return [False] * len(jax.tree.leaves(params))  # some steps pass them on
@@ -87,15 +84,11 @@ class ConditionallyMask(GradientTransformation):
     this makes zeros.
     """
 
-    inner: Transformation
-    should_transform_fn: ConditionFn
+    inner: Transformation = field(converter=as_transformation)
+    should_transform_fn: ConditionFn = field(converter=as_data)
     forward_extra_args: bool = static(default=False)
 
     shapeless = True
-
-    def __post_init__(self):
-        self.__dict__["inner"] = as_transformation(self.inner)
-        self.__dict__["should_transform_fn"] = as_data(self.should_transform_fn)
 
     def init(self, params):
         step = jnp.zeros((), jnp.int32)

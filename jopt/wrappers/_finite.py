@@ -14,6 +14,7 @@ from jopt.core import (
     as_transformation,
     check,
     checked,
+    field,
     increment,
     map_leaves,
     pytree,
@@ -50,14 +51,13 @@ class ApplyIfFinite(GradientTransformation):
     one reading of the gradients.
     """
 
-    inner: Transformation
+    inner: Transformation = field(converter=as_transformation)
     max_consecutive_errors: Number
 
     shapeless = True
 
     def __post_init__(self):
         check(self, "max_consecutive_errors", least=0)
-        self.__dict__["inner"] = as_transformation(self.inner)
 
     def init(self, params):
         return ApplyIfFiniteState(

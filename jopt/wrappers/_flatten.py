@@ -11,6 +11,7 @@ from jopt.core import (
     as_transformation,
     divided_like,
     dtype_of,
+    field,
     gathered,
     leaves_like,
     pytree,
@@ -33,10 +34,7 @@ class Flatten(GradientTransformation):
     is whole on every device of an explicit mesh.
     """
 
-    inner: Transformation
-
-    def __post_init__(self):
-        self.__dict__["inner"] = as_transformation(self.inner)
+    inner: Transformation = field(converter=as_transformation)
 
     def frozen(self, params):
         return [False] * len(jax.tree.leaves(params))  # it sees vectors of many

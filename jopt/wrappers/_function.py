@@ -30,13 +30,14 @@ class Function:
         return repr(partial if self.args or self.keywords else self.func)
 
 
-def as_data(function: Callable[..., Any]) -> Any:
+def as_data(function: Callable[..., Any] | None) -> Any:
     """Return `function` as a pytree node that is called like it.
 
     Numbers of a `functools.partial` become leaves, so that they can be swept; any other
-    function is structure. A callable that is a pytree already stays as it is.
+    function is structure. A callable that is a pytree already, and None, stay as they
+    are.
     """
-    if not jax.tree_util.all_leaves([function]):
+    if function is None or not jax.tree_util.all_leaves([function]):
         return function
     if not isinstance(function, functools.partial):
         return Function(function)

@@ -16,6 +16,7 @@ from jopt.core import (
     as_schedule,
     as_transformation,
     checked,
+    field,
     increment,
     pytree,
     standard_promotion,
@@ -49,10 +50,7 @@ class WrappedSchedule:
     schedule_fn: a schedule, or a function of the int32 step.
     """
 
-    schedule_fn: ScalarOrSchedule
-
-    def __post_init__(self):
-        self.__dict__["schedule_fn"] = as_schedule(self.schedule_fn)
+    schedule_fn: ScalarOrSchedule = field(converter=as_schedule)
 
     def init(self) -> WrappedScheduleState:
         """Return the state before the first step."""

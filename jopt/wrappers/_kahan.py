@@ -10,6 +10,7 @@ from jopt.core import (
     PyTree,
     Transformation,
     as_transformation,
+    field,
     leaves_like,
     needed,
     pytree,
@@ -48,12 +49,9 @@ class Kahan(GradientTransformation):
     et al. 2020, https://arxiv.org/abs/2010.06192.
     """
 
-    inner: Transformation
+    inner: Transformation = field(converter=as_transformation)
 
     shapeless = True
-
-    def __post_init__(self):
-        self.__dict__["inner"] = as_transformation(self.inner)
 
     def init(self, params):
         def leaf(p: Any) -> Any:

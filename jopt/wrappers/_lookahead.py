@@ -15,6 +15,7 @@ from jopt.core import (
     as_transformation,
     check,
     copied,
+    field,
     increment,
     map_leaves,
     pytree,
@@ -86,7 +87,7 @@ class Lookahead(GradientTransformation):
     Zhang et al. 2019, https://arxiv.org/abs/1907.08610, Algorithm 1.
     """
 
-    fast_optimizer: Transformation
+    fast_optimizer: Transformation = field(converter=as_transformation)
     sync_period: Number
     slow_step_size: Number
     reset_state: bool = static(default=False)
@@ -94,7 +95,6 @@ class Lookahead(GradientTransformation):
     def __post_init__(self):
         check(self, "sync_period", least=1, most=2**31 - 1)
         check(self, "slow_step_size", least=0)
-        self.__dict__["fast_optimizer"] = as_transformation(self.fast_optimizer)
 
     def init(self, params):
         pair = isinstance(params, LookaheadParams)

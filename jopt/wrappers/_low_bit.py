@@ -11,6 +11,7 @@ from jopt.core import (
     PyTree,
     Transformation,
     as_transformation,
+    field,
     joint,
     made_of_numbers,
     pytree,
@@ -63,14 +64,13 @@ class LowBit(GradientTransformation):
     Dettmers et al. 2021, https://arxiv.org/abs/2110.02861.
     """
 
-    inner: Transformation
+    inner: Transformation = field(converter=as_transformation)
     bits: int = static(default=8)
     block: int = static(default=256)
     min_size: int = static(default=4096)
     code: Code = static(default=Dynamic(), kw_only=True)
 
     def __post_init__(self):
-        self.__dict__["inner"] = as_transformation(self.inner)
         if self.bits not in (8, 4):
             raise ValueError(f"LowBit: bits must be 8 or 4, got {self.bits}.")
         if self.block < 2 or self.block % 2:

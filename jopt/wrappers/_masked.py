@@ -10,7 +10,9 @@ from jopt.core import (
     Mask,
     PyTree,
     Transformation,
+    as_mask,
     as_transformation,
+    field,
     joint,
     pytree,
     static,
@@ -54,15 +56,11 @@ class Masked(GradientTransformation):
     ValueError that names the first path where it does not match the params.
     """
 
-    inner: Transformation
-    mask: Any = static()
+    inner: Transformation = field(converter=as_transformation)
+    mask: Any = static(converter=as_mask)
     mask_compatible_extra_args: bool = static(default=False, kw_only=True)
 
     any_dtype = True
-
-    def __post_init__(self):
-        self.__dict__["inner"] = as_transformation(self.inner)
-        self.__dict__["mask"] = Mask(self.mask)
 
     def groups(self, params):
         mask = self.mask.on(params)

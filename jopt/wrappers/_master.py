@@ -11,6 +11,7 @@ from jopt.core import (
     apply_updates,
     as_transformation,
     copied,
+    field,
     leaves_like,
     map_leaves,
     needed,
@@ -42,12 +43,9 @@ class MasterWeights(GradientTransformation):
     Micikevicius et al. 2017, https://arxiv.org/abs/1710.03740, section 3.1.
     """
 
-    inner: Transformation
+    inner: Transformation = field(converter=as_transformation)
 
     shapeless = True
-
-    def __post_init__(self):
-        self.__dict__["inner"] = as_transformation(self.inner)
 
     def init(self, params):
         master = copied(params)

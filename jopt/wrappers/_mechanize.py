@@ -13,6 +13,7 @@ from jopt.core import (
     as_transformation,
     check,
     copied,
+    field,
     global_norm,
     increment,
     inner_product,
@@ -64,7 +65,7 @@ class Mechanize(GradientTransformation):
     of h that its authors added.
     """
 
-    base_optimizer: Transformation
+    base_optimizer: Transformation = field(converter=as_transformation)
     weight_decay: Number = 1e-2
     eps: Number = 1e-8
     s_init: Number = 1e-6
@@ -73,7 +74,6 @@ class Mechanize(GradientTransformation):
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["base_optimizer"] = as_transformation(self.base_optimizer)
         check(self, "weight_decay", least=0)
         check(self, "eps", "s_init", above=0)
         check(self, "num_betas", least=1)

@@ -15,6 +15,7 @@ from jopt.core import (
     PyTree,
     as_transformation,
     check,
+    field,
     is_transformation,
     pytree,
     static,
@@ -53,10 +54,7 @@ class Measure(GradientTransformation):
     any tree. Not to be chained with what needs updates: it is for `monitor`.
     """
 
-    measure: Callable[[PyTree], PyTree]
-
-    def __post_init__(self):
-        self.__dict__["measure"] = as_data(self.measure)
+    measure: Callable[[PyTree], PyTree] = field(converter=as_data)
 
     def init(self, params):
         return EmptyState()
@@ -77,14 +75,13 @@ class MeasureWithEma(GradientTransformation):
             lambda u: jopt.global_norm(u) > 1.0, decay=0.9)})
     """
 
-    measure: Callable[[PyTree], PyTree]
+    measure: Callable[[PyTree], PyTree] = field(converter=as_data)
     decay: Number
     debias: bool = static(default=True)
     accumulator_dtype: DType = static(default=None)
 
     def __post_init__(self):
         check(self, "decay", least=0, below=1)
-        self.__dict__["measure"] = as_data(self.measure)
 
     def init(self, params):
         return self._ema.init(_unmeasured(self._numbers, params))
@@ -114,10 +111,7 @@ class Snapshot(GradientTransformation):
     """
 
     measure_name: str = static()
-    measure: Callable[[PyTree], PyTree]
-
-    def __post_init__(self):
-        self.__dict__["measure"] = as_data(self.measure)
+    measure: Callable[[PyTree], PyTree] = field(converter=as_data)
 
     def init(self, params):
         return SnapshotState({self.measure_name: _unmeasured(self.measure, params)})
@@ -125,6 +119,14 @@ class Snapshot(GradientTransformation):
     def update(self, updates, state, params=None, **extra):
         measured = _measured(self.measure, updates)
         return updates, SnapshotState({self.measure_name: measured})
+
+
+def _as_measures(given: dict[str, Any]) -> dict[str, Any]:
+    # Sorted, because JAX flattens a dict in the order of its keys.
+    return {
+        name: Measure(measure) if callable(measure) else as_transformation(measure)
+        for name, measure in sorted(given.items())
+    }
 
 
 @pytree
@@ -148,14 +150,7 @@ class Monitor(GradientTransformation):
     structure (optax's are missing).
     """
 
-    measures: Annotated[dict[str, Any], _MEASURES]
-
-    def __post_init__(self):
-        # JAX hands dicts on with their keys sorted.
-        self.__dict__["measures"] = {
-            name: Measure(measure) if callable(measure) else as_transformation(measure)
-            for name, measure in sorted(self.measures.items())
-        }
+    measures: Annotated[dict[str, Any], _MEASURES] = field(converter=_as_measures)
 
     def init(self, params):
         states = [tx.init(params) for tx in self.measures.values()]

@@ -28,20 +28,20 @@ class PartitionState(NamedTuple):
     inner_states: Mapping[Hashable, MaskedState]  # by label
 
 
+def _as_labels(given: Any) -> Labels:
+    return given if isinstance(given, Labels) else Labels(given)
+
+
 @pytree
 class Partition(GradientTransformation):
     """Apply to each leaf the transformation of its label. Make it by `partition`."""
 
     transforms: tuple[GradientTransformation, ...]
     names: tuple[Hashable, ...] = static()
-    param_labels: Any = static()
+    param_labels: Any = static(converter=_as_labels)
     mask_compatible_extra_args: bool = static(default=False, kw_only=True)
 
     any_dtype = True
-
-    def __post_init__(self):
-        if not isinstance(self.param_labels, Labels):
-            self.__dict__["param_labels"] = Labels(self.param_labels)
 
     def groups(self, params):
         each = (tx.groups(params) for tx in self._groups(params).values())

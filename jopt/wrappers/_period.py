@@ -6,26 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt.core import (
-    Kind,
-    ScalarOrSchedule,
-    Schedule,
-    as_schedule,
-    is_number,
-    pytree,
-    static,
-    value_at,
+from jopt.core import Kind, ScalarOrSchedule, Schedule, as_schedule, is_number, value_at
+
+
+class _Steps(int):
+    """A number of steps that is part of the program: a pytree without leaves."""
+
+
+jax.tree_util.register_pytree_node(
+    _Steps, lambda steps: ((), int(steps)), lambda steps, _: _Steps(steps)
 )
-
-
-@pytree
-class _Steps:
-    """A number of steps that is part of the program, and no leaf."""
-
-    value: int = static()
-
-    def __repr__(self):
-        return repr(self.value)
 
 
 def _is_period(steps: Any) -> bool:
@@ -55,5 +45,5 @@ def period_at(steps: Any, count: jax.Array) -> Any:
     Data is rounded to the nearest integer; schedules are called with `count`.
     """
     if isinstance(steps, _Steps):
-        return steps.value
+        return int(steps)
     return jnp.maximum(jnp.round(value_at(steps, count)), 1).astype(jnp.int32)

@@ -14,6 +14,7 @@ from jopt.core import (
     apply_updates,
     as_transformation,
     copied,
+    field,
     global_norm,
     is_count,
     joint,
@@ -100,16 +101,12 @@ class Sam(GradientTransformation):
     Foret et al. 2020, https://arxiv.org/abs/2010.01412, Algorithm 1.
     """
 
-    optimizer: Transformation
-    adv_optimizer: Transformation
+    optimizer: Transformation = field(converter=as_transformation)
+    adv_optimizer: Transformation = field(converter=as_transformation)
     sync_period: _Period = static(default=2)
     reset_state: bool = static(default=True)
     opaque_mode: bool = static(default=False)
     batch_axis_name: str | None = static(default=None)
-
-    def __post_init__(self):
-        self.__dict__["optimizer"] = as_transformation(self.optimizer)
-        self.__dict__["adv_optimizer"] = as_transformation(self.adv_optimizer)
 
     def groups(self, params):
         if self.opaque_mode:  # grad_fn takes the user's tree

@@ -18,6 +18,7 @@ from jopt.core import (
     check,
     checked,
     copied,
+    field,
     increment,
     map_leaves,
     needed,
@@ -72,8 +73,8 @@ class ScheduleFree(GradientTransformation):
     Defazio et al. 2024, https://arxiv.org/abs/2405.15682, Algorithm 1.
     """
 
-    base_optimizer: Transformation
-    learning_rate: ScalarOrSchedule
+    base_optimizer: Transformation = field(converter=as_transformation)
+    learning_rate: ScalarOrSchedule = field(converter=as_schedule)
     b1: Number = 0.9
     weight_lr_power: Number = 2.0
     state_dtype: DType = static(default=None)
@@ -82,8 +83,6 @@ class ScheduleFree(GradientTransformation):
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["base_optimizer"] = as_transformation(self.base_optimizer)
-        self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         check(self, "learning_rate", least=0)
         check(self, "b1", most=1, above=0, hint="The average is recovered through b1.")
         if self.lag not in (None, 0, 1):

@@ -11,6 +11,7 @@ from jopt.core import (
     PyTree,
     Transformation,
     as_transformation,
+    field,
     first_key,
     increment,
     key_of,
@@ -67,14 +68,13 @@ class StochasticRounding(GradientTransformation):
     models, Ozkara et al. 2025, https://arxiv.org/abs/2502.20566.
     """
 
-    inner: Transformation
+    inner: Transformation = field(converter=as_transformation)
     key: Key | None = None
     seed: int | None = static(default=None, kw_only=True)
 
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["inner"] = as_transformation(self.inner)
         settle_seed(self)
 
     def init(self, params):

@@ -32,6 +32,28 @@ def test_fields_are_leaves_unless_static():
     assert structure != jax.tree.structure(Bowl(1.5, [2.5, None], name="other"))
 
 
+@jopt.pytree
+class Rack:
+    widths: Any = jopt.field(converter=tuple)
+    names: Any = jopt.static(converter=tuple, default=())
+
+    def __post_init__(self):
+        assert type(self.widths) is type(self.names) is tuple
+
+
+def test_a_converter_is_called_on_what_a_user_gives_and_not_by_jax():
+    rack = Rack([1.5, 2.5], ["a"])
+
+    assert rack == Rack(widths=(1.5, 2.5), names=("a",))
+    assert jax.tree.leaves(rack) == [1.5, 2.5]
+    assert hash(rack) == hash(dataclasses.replace(rack, names=["a"]))
+    assert jax.tree.map(str, rack).widths == ("1.5", "2.5")
+    placeholder = object()
+    assert jax.tree.structure(Bowl(1.5)).unflatten([placeholder] * 2).depth is (
+        placeholder
+    )
+
+
 def test_paths_name_the_fields():
     leaves = jax.tree_util.tree_leaves_with_path(Bowl(1.5, {"a": 2.5}))
 

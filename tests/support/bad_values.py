@@ -266,6 +266,7 @@ OF_A_MODEL = "a part of the built-in models, inside them"
 EXCEPTIONS: dict[str, str] = {
     "check": FOR_AUTHORS,
     "pytree": FOR_AUTHORS,
+    "field": FOR_AUTHORS,
     "static": FOR_AUTHORS,
     "as_schedule": FOR_AUTHORS,
     "value_at": FOR_AUTHORS,

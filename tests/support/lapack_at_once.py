@@ -47,7 +47,7 @@ if __name__ == "__main__":
     if name == "sweep":
         rates = jnp.geomspace(1e-4, 1e-1, 6).tolist()
         trials = sweep.grid(jopt.soap, learning_rate=rates)
-        sweep.run(text(length=32, width=32), trials, steps=200, seeds=2, block=4)
+        sweep.run(text(length=32, width=32), trials, steps=60, seeds=2, block=4)
     else:
         block = jax.vmap(MAKE[name])(jnp.linspace(0.1, 0.2, 8))
         # To compile it is most of the time.
