@@ -10,7 +10,14 @@ from jax.tree_util import keystr, tree_leaves_with_path
 
 from jopt.core._arguments import checked
 from jopt.core._kinds import Arrays
-from jopt.core._numbers import abs_sq, dtype_of, root, wide, wide_dtype
+from jopt.core._numbers import (
+    abs_sq,
+    dtype_of,
+    root,
+    standard_promotion,
+    wide,
+    wide_dtype,
+)
 from jopt.core._pytree import PyTree
 
 P = ParamSpec("P")
@@ -62,9 +69,7 @@ def map_leaves(rule: Callable[..., Any], *trees: PyTree) -> Any:
 
     @compiled
     def successors(*old: Any) -> tuple[jax.Array, ...]:
-        # All is wide by now; what is left to promote is a real number to a complex
-        # leaf, or float32 to float64, and neither loses anything.
-        with jax.numpy_dtype_promotion("standard"):
+        with standard_promotion():
             new = rule(*map(wide, old))
         new = new if isinstance(new, tuple) else (new,)
         return tuple(
@@ -120,7 +125,7 @@ def sum_leaves(rule: Callable[..., Any], *trees: PyTree) -> jax.Array:
     first = jax.tree.leaves(trees[0])
     columns = [first, *(leaves_like(trees[0], tree) for tree in trees[1:])]
     sums = [jnp.sum(rule(*map(wide, row))) for row in zip(*columns, strict=True)]
-    with jax.numpy_dtype_promotion("standard"):  # float32 to float64
+    with standard_promotion():
         return sum(sums, start=jnp.zeros((), jnp.float32))
 
 

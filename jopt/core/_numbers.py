@@ -1,6 +1,7 @@
 """The arithmetic that transformations share: wide dtypes, means, roots."""
 
 import numbers
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -17,6 +18,17 @@ def dtype_of(x: Any) -> Any:
 def as_number(x: Any) -> Any:
     """Return `x`, a Python integer as a float: as a leaf it then has a gradient."""
     return float(x) if type(x) is int else x
+
+
+def standard_promotion() -> AbstractContextManager[None]:
+    """Return a context in which dtypes are promoted by JAX's own rules.
+
+    The user may have set `jax_numpy_dtype_promotion="strict"`. Functions of the user
+    and of other libraries count on the standard rules. jopt's own rules count on them
+    where all operands are wide: what is left to promote is float32 to float64, or a
+    real number to a complex array, and neither loses anything.
+    """
+    return jax.numpy_dtype_promotion("standard")
 
 
 def wide_dtype(x: Any) -> Any:

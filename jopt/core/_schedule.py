@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jopt.core._numbers import wide, wide_numbers
+from jopt.core._numbers import standard_promotion, wide, wide_numbers
 from jopt.core._pytree import Number, pytree, static
 
 
@@ -63,8 +63,7 @@ class FunctionSchedule(Schedule):
     takes_integers = True
 
     def __call__(self, count):
-        # Others count on JAX's own promotion, whatever the user's is.
-        with jax.numpy_dtype_promotion("standard"):
+        with standard_promotion():
             return wide(self.function(jnp.asarray(count, jnp.int32)))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from jopt.core._explicit_sharding import divided_like, gathered
 from jopt.core._leaves import leaves_like, stored
-from jopt.core._numbers import dtype_of, wide, wide_dtype
+from jopt.core._numbers import dtype_of, standard_promotion, wide, wide_dtype
 from jopt.core._pytree import PyTree
 
 
@@ -58,10 +58,7 @@ def map_stacks(
             for column in columns
         ]
         whole = jax.vmap(functools.partial(rule, cuts[rows[0]].axes))
-        with (
-            jax.numpy_dtype_promotion("standard"),
-            jax.default_matmul_precision("highest"),
-        ):
+        with standard_promotion(), jax.default_matmul_precision("highest"):
             made = whole(*stacks, *(part[key] for part in held))
         ends = np.cumsum([_count(cuts[i]) for i in rows]).tolist()
         for leaves, column, stack in zip(grown, columns, made, strict=False):

@@ -13,7 +13,13 @@ from jax.tree_util import all_leaves, keystr, tree_leaves_with_path
 from jopt.core._arguments import is_said_by_jopt, refused, shown
 from jopt.core._kinds import Kind, is_array
 from jopt.core._leaves import leaves_like
-from jopt.core._numbers import dtype_of, wide, wide_dtype, wide_numbers
+from jopt.core._numbers import (
+    dtype_of,
+    standard_promotion,
+    wide,
+    wide_dtype,
+    wide_numbers,
+)
 from jopt.core._pytree import PyTree, pytree, static
 
 
@@ -332,8 +338,7 @@ def update_foreign(
     parameters = inspect.signature(tx.update).parameters.values()
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     wide_updates, params = jax.tree.map(wide, (updates, params))
-    # Others count on JAX's own promotion, whatever the user's is.
-    with jax.numpy_dtype_promotion("standard"):
+    with standard_promotion():
         made = tx.update(wide_updates, state, params, **(extra if takes_any else {}))
     return jax.tree.map(
         lambda new, old: jnp.asarray(new, dtype_of(old)), made, (updates, state)

@@ -21,6 +21,7 @@ from jopt.core import (
     map_leaves,
     mix,
     pytree,
+    standard_promotion,
     static,
     wide_dtype,
     zeros_of_reduced,
@@ -115,8 +116,7 @@ class ScaleByFactoredRms(GradientTransformation):
         return FactoredState(jnp.zeros((), jnp.int32), v_row=row, v_col=col, v=v)
 
     def update(self, updates, state, params=None, **extra):
-        # The user's function may rely on JAX's standard promotion.
-        with jax.numpy_dtype_promotion("standard"):
+        with standard_promotion():
             step = state.count - self.step_offset
             decay = jnp.asarray(self.decay_rate_fn(step, self.decay_rate))
 

@@ -18,6 +18,7 @@ from jopt.core import (
     dtype_of,
     gathered,
     pytree,
+    standard_promotion,
     static,
     wide,
 )
@@ -117,7 +118,7 @@ class Orthogonalize(GradientTransformation):
                 continue
             stack = jnp.concatenate([matrices[i] for i in members])
             # All is of one width by now; the numbers may be narrower than a leaf.
-            with jax.numpy_dtype_promotion("standard"):
+            with standard_promotion():
                 stack = self._iterated(stack)
             sizes = [len(matrices[i]) for i in members]
             starts = [sum(sizes[:k]) for k in range(1, len(sizes))]

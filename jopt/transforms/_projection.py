@@ -14,6 +14,7 @@ from jopt.core import (
     map_leaves,
     needed,
     pytree,
+    standard_promotion,
     static,
     wide,
 )
@@ -42,8 +43,7 @@ class Project(GradientTransformation):
         params = needed(params, self, "the parameters to project")
         wide_updates, wide_params = jax.tree.map(wide, (updates, params))
         moved = map_leaves(lambda g, p: p + g, wide_updates, wide_params)
-        # Others count on JAX's own promotion, whatever the user's is.
-        with jax.numpy_dtype_promotion("standard"):
+        with standard_promotion():
             nearest = self.projection(moved, **self.arguments)
         return map_leaves(lambda _, q, p: q - p, updates, nearest, params), state
 

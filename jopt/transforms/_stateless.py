@@ -14,6 +14,7 @@ from jopt.core import (
     leaves_like,
     map_leaves,
     pytree,
+    standard_promotion,
     static,
     wide,
 )
@@ -40,8 +41,7 @@ class Stateless(GradientTransformation):
         return EmptyState()
 
     def update(self, updates, state, params=None, **extra):
-        # Others count on JAX's own promotion, whatever the user's is.
-        with jax.numpy_dtype_promotion("standard"):
+        with standard_promotion():
             made = self.f(*jax.tree.map(wide, (updates, params)))
         leaves, structure = jax.tree.flatten(updates)
         kept = [

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jopt.core import as_number, pytree, static
+from jopt.core import as_number, pytree, standard_promotion, static
 
 
 @pytree
@@ -47,8 +47,7 @@ def as_data(function: Callable[..., Any] | None) -> Any:
 
 def called(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Return what `function` returns, as arrays."""
-    # Others count on JAX's own promotion, whatever the user's is.
-    with jax.numpy_dtype_promotion("standard"):
+    with standard_promotion():
         returned = function(*args, **kwargs)
     arrays = jax.tree.map(jnp.asarray, returned)
     # To their own dtypes: what Python numbers make is else weakly typed.

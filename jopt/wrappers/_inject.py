@@ -24,6 +24,7 @@ from jopt.core import (
     field,
     increment,
     pytree,
+    standard_promotion,
     static,
     value_at,
     wide,
@@ -138,8 +139,7 @@ class InjectHyperparams(GradientTransformation):
         return {name: leaf(value) for name, value in hyperparams.items()}
 
     def _made(self, hyperparams: dict[str, Any]) -> GradientTransformation:
-        # Others count on JAX's own promotion, whatever the user's is.
-        with jax.numpy_dtype_promotion("standard"):
+        with standard_promotion():
             made = self.factory(**wide_numbers(hyperparams), **self.settings)
         return as_transformation(made)
 
@@ -222,9 +222,9 @@ class _Stateful:
         return self.schedule.init()
 
     def update(self, state: PyTree, **extra: Any) -> PyTree:
-        with jax.numpy_dtype_promotion("standard"):
+        with standard_promotion():
             return self.schedule.update(state, **extra)
 
     def __call__(self, state: PyTree, **extra: Any) -> Any:
-        with jax.numpy_dtype_promotion("standard"):
+        with standard_promotion():
             return self.schedule(state, **extra)
