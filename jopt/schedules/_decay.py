@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt.core import Number, Schedule, check, pytree, static, way, whole_and_rest
-from jopt.schedules._shapes import blend, half_cosine, power
+from jopt.schedules._curves import blend, half_cosine, power
 
 
 @pytree

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import jax.numpy as jnp
 
 from jopt.core import Kind, Number, Schedule, as_schedule, checked, field, pytree
-from jopt.schedules._shapes import floats
+from jopt.schedules._curves import floats
 from jopt.schedules._warmup import WarmupCosineDecaySchedule
 
 

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from jopt.core import Number, Schedule, check, pytree, to_whole
-from jopt.schedules._shapes import interpolate
+from jopt.schedules._curves import interpolate
 
 
 @pytree

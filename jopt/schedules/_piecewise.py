@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt.core import Kind, Number, Schedule, checked, field, pytree, static
-from jopt.schedules._shapes import CURVES, floats, interpolate
+from jopt.schedules._curves import CURVES, floats, interpolate
 
 
 def _are_pieces(given: Any) -> bool:

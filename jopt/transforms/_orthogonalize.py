@@ -21,8 +21,11 @@ from jopt.core import (
     static,
     wide,
 )
-from jopt.transforms._dimension_trees import as_dimensions, matrices_of
-from jopt.transforms._dimensions import MuonDimensionNumbers
+from jopt.transforms._matrix_dimensions import (
+    MuonDimensionNumbers,
+    as_dimensions,
+    matrices_of,
+)
 from jopt.transforms._newton_schulz import (
     QUINTIC,
     Preconditioning,

@@ -14,7 +14,7 @@ from jopt.core import (
     pytree,
     static,
 )
-from jopt.transforms._dimension_trees import as_dimensions, matrices_of
+from jopt.transforms._matrix_dimensions import as_dimensions, matrices_of
 
 
 @pytree

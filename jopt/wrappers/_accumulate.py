@@ -27,9 +27,9 @@ from jopt.core import (
     sum_leaves,
     wide,
 )
-from jopt.wrappers._function import as_data, called, decision
-from jopt.wrappers._period import Period, as_period, period_at
-from jopt.wrappers._when import when
+from jopt.wrappers._step_counts import Period, as_period, period_at
+from jopt.wrappers._user_functions import as_data, called, decision
+from jopt.wrappers._vmapped_cond import when
 
 ShouldSkipUpdateFunction: TypeAlias = Callable[
     [PyTree, jax.Array, PyTree | None], tuple[jax.Array, PyTree]

@@ -17,8 +17,8 @@ from jopt.core import (
     pytree,
     static,
 )
-from jopt.wrappers._function import as_data, called, decision
-from jopt.wrappers._when import when
+from jopt.wrappers._user_functions import as_data, called, decision
+from jopt.wrappers._vmapped_cond import when
 
 ConditionFn: TypeAlias = Callable[..., Any]
 

@@ -20,7 +20,7 @@ from jopt.core import (
     pytree,
     wide,
 )
-from jopt.wrappers._when import when
+from jopt.wrappers._vmapped_cond import when
 
 
 class ApplyIfFiniteState(NamedTuple):

@@ -16,8 +16,8 @@ from jopt.core import (
     pytree,
     wide,
 )
+from jopt.wrappers._low_precision import is_low, move, rounded
 from jopt.wrappers._masked import MaskedNode
-from jopt.wrappers._rounding import is_low, move, rounded
 
 
 class KahanState(NamedTuple):

@@ -23,7 +23,7 @@ from jopt.core import (
     unpack,
     wide,
 )
-from jopt.wrappers._period import period_at
+from jopt.wrappers._step_counts import period_at
 
 
 class LookaheadState(NamedTuple):

@@ -18,8 +18,14 @@ from jopt.core import (
     static,
     tell_flax,
 )
-from jopt.wrappers._coded import Coded, decoded, is_coded
-from jopt.wrappers._codes import Code, Companded as Companded, Dynamic as Dynamic
+from jopt.wrappers._coded_arrays import (
+    Code,
+    Coded,
+    Companded as Companded,
+    Dynamic as Dynamic,
+    decoded,
+    is_coded,
+)
 
 
 class LowBitState(NamedTuple):

@@ -17,7 +17,7 @@ from jopt.core import (
     needed,
     pytree,
 )
-from jopt.wrappers._rounding import move, rounded
+from jopt.wrappers._low_precision import move, rounded
 
 
 class MasterWeightsState(NamedTuple):

@@ -22,7 +22,7 @@ from jopt.core import (
     wide,
 )
 from jopt.transforms import ema
-from jopt.wrappers._function import as_data, called
+from jopt.wrappers._user_functions import as_data, called
 
 
 class SnapshotState(NamedTuple):

@@ -23,7 +23,7 @@ from jopt.core import (
     wide,
     words_of,
 )
-from jopt.wrappers._rounding import is_low, move, rounded
+from jopt.wrappers._low_precision import is_low, move, rounded
 
 
 class StochasticRoundingState(NamedTuple):
