@@ -16,12 +16,17 @@ class WarmupCosineDecaySchedule(Schedule):
     """Rise on a line, then fall on half a cosine.
 
         s(t) = init_value + (peak_value - init_value) t / warmup_steps   in the warmup
-        s(t) = end_value + (peak_value - end_value) c ** exponent        from there on
+        s(t) = end_value + (peak_value - end_value) c ** exponent        after it
         c = (1 + cos(pi min((t - warmup_steps) / (decay_steps - warmup_steps), 1))) / 2
 
-    init_value, peak_value, end_value: any numbers. warmup_steps: in steps, at least 0.
-    decay_steps: in steps from the start, warmup included: above `warmup_steps`.
-    exponent: above 0.
+    Args:
+      init_value: value at step 0, any number.
+      peak_value: value at the end of the warmup, any number.
+      warmup_steps: length of the warmup, in steps, at least 0.
+      decay_steps: length of the schedule, in steps from the start, warmup included:
+        above `warmup_steps`.
+      end_value: value from `decay_steps` on, any number.
+      exponent: exponent of the cosine, above 0.
 
     Loshchilov & Hutter 2016, https://arxiv.org/abs/1608.03983, with the warmup of Goyal
     et al. 2017, https://arxiv.org/abs/1706.02677, section 2.2.
@@ -48,10 +53,18 @@ class WarmupLinearDecaySchedule(Schedule):
     """Rise on a line, then fall on a line.
 
         s(t) = init_value + (peak_value - init_value) t / warmup_steps   in the warmup
-        s(t) = end_value + (peak_value - end_value) (1 - f)              from there on
+        s(t) = end_value + (peak_value - end_value) (1 - f)              after it
         f = min((t - warmup_steps) / (decay_steps - warmup_steps), 1)
 
-    Arguments as in `warmup_cosine_decay_schedule`. To 0, the default, this is D2Z.
+    With `end_value` 0, the default, this is D2Z.
+
+    Args:
+      init_value: value at step 0, any number.
+      peak_value: value at the end of the warmup, any number.
+      warmup_steps: length of the warmup, in steps, at least 0.
+      decay_steps: length of the schedule, in steps from the start, warmup included:
+        above `warmup_steps`.
+      end_value: value from `decay_steps` on, any number.
 
     Bergsma et al. 2025, https://arxiv.org/abs/2502.15938.
     """
@@ -74,17 +87,26 @@ class WarmupStableDecaySchedule(Schedule):
     """Rise on a line, stay at the peak, then cool down.
 
         s(t) = init_value + (peak_value - init_value) t / warmup_steps   in the warmup
-        s(t) = end_value + (peak_value - end_value) (1 - w(f))           from there on
+        s(t) = end_value + (peak_value - end_value) (1 - w(f))           after it
         f = clip((t - b) / (decay_steps - b), 0, 1)
         b = decay_steps (1 - cooldown_fraction)
         w(f) = f, or sqrt(f)
 
-    init_value, peak_value, end_value: any numbers. warmup_steps, decay_steps: in steps
-    from the start, as in `warmup_cosine_decay_schedule`. cooldown_fraction: of all
-    steps, in [0, 1]; the cooldown begins after the warmup all the same. cooldown:
-    "linear", or "1-sqrt", which falls fast and ends flat.
+    A training without a planned end can stay at the peak and cool down from any step.
 
-    Raises a ValueError if the cooldown is unknown.
+    Args:
+      init_value: value at step 0, any number.
+      peak_value: value between the warmup and the cooldown, any number.
+      warmup_steps: length of the warmup, in steps, at least 0.
+      decay_steps: length of the schedule, in steps from the start, warmup included:
+        above `warmup_steps`.
+      end_value: value from `decay_steps` on, any number.
+      cooldown_fraction: share of all steps that the cooldown takes, in [0, 1]. The
+        cooldown never begins before the warmup ends.
+      cooldown: "linear", or "1-sqrt", which falls fast and ends flat.
+
+    Raises:
+      ValueError: if the cooldown is unknown.
 
     Zhai et al. 2021, https://arxiv.org/abs/2106.04560, section 3.3; Haegele et al.
     2024, https://arxiv.org/abs/2405.18392, equation 1 and section 4.
@@ -119,11 +141,22 @@ class WarmupExponentialDecaySchedule(Schedule):
     """Rise on a line, then multiply by `decay_rate` every `transition_steps`.
 
         s(t) = init_value + (peak_value - init_value) t / warmup_steps   in the warmup
-        s(t) = peak_value decay_rate ** p                                from there on
+        s(t) = peak_value decay_rate ** p                                after it
         p = (t - warmup_steps - transition_begin) / transition_steps, at least 0
 
-    warmup_steps: in steps, at least 0; where it is 0, `peak_value` comes first. The
-    rest: see `exponential_decay`, with `peak_value` as its `init_value`.
+    The decay is `exponential_decay` with `peak_value` as its `init_value`.
+
+    Args:
+      init_value: value at step 0, any number.
+      peak_value: value at the end of the warmup, any number.
+      warmup_steps: length of the warmup, in steps, at least 0. With 0 the schedule
+        starts at `peak_value`.
+      transition_steps: steps after which the value is multiplied once, as in
+        `exponential_decay`.
+      decay_rate: factor, at least 0, as in `exponential_decay`.
+      transition_begin: first step of the decay, in steps after the warmup.
+      staircase: whether p is rounded down.
+      end_value: bound of the value, as in `exponential_decay`.
 
     Goyal et al. 2017, https://arxiv.org/abs/1706.02677, section 2.2.
     """
@@ -154,13 +187,16 @@ class WarmupExponentialDecaySchedule(Schedule):
 
 @pytree
 class InverseSqrtSchedule(Schedule):
-    """Rise on a line, then fall as one over the root of the step.
+    """Rise on a line, then fall as one over the square root of the step.
 
         s(t) = init_value + (peak_value - init_value) t / warmup_steps   in the warmup
-        s(t) = peak_value sqrt(warmup_steps / t)                         from there on
+        s(t) = peak_value sqrt(warmup_steps / t)                         after it
 
-    init_value, peak_value: any numbers. warmup_steps: in steps, at least 0, which
-    counts as 1 in the root.
+    Args:
+      init_value: value at step 0, any number.
+      peak_value: value at the end of the warmup, any number.
+      warmup_steps: length of the warmup, in steps, at least 0; in the square root 0
+        counts as 1.
 
     Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 5.3.
     """
@@ -186,8 +222,14 @@ def warmup_constant_schedule(
 
         s(t) = init_value + (peak_value - init_value) min(t / warmup_steps, 1)
 
-    init_value, peak_value: any numbers. warmup_steps: in steps; where it is not above
-    0, the value stays `init_value`, as in optax.
+    Args:
+      init_value: value at step 0, any number.
+      peak_value: value from `warmup_steps` on, any number.
+      warmup_steps: length of the warmup, in steps. If it is not above 0, the value
+        stays `init_value`, as in optax.
+
+    Returns:
+      A `LinearSchedule`.
     """
     return LinearSchedule(init_value, peak_value, warmup_steps)
 
@@ -201,18 +243,18 @@ def _check_steps(self):
 
 
 def _warmed(self, count, after):
-    """Return the line of the warmup, and `after` from its end on."""
+    """Return the line of the warmup while it lasts, and `after` from its end on."""
     rising = blend(self.init_value, self.peak_value, way(count, self.warmup_steps))
     return jnp.where(count < self.warmup_steps, rising, after)
 
 
 def _way_down(self, count):
-    """Return the way from the warmup's end to the schedule's."""
+    """Return the progress from the end of the warmup to the end of the schedule."""
     return way(count - self.warmup_steps, self.decay_steps - self.warmup_steps)
 
 
 def _fallen(self, curve):
-    """Return the value on the way from `peak_value` to `end_value`."""
+    """Return the value between `peak_value` and `end_value` at the progress `curve`."""
     return blend(self.peak_value, self.end_value, curve)
 
 

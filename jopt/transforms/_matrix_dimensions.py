@@ -10,19 +10,22 @@ from jax.tree_util import keystr, tree_leaves_with_path
 
 from jopt.core import Labels, PyTree, Words, checked_class, named
 
-NO_MATRIX = "no matrix"  # a label, as None has no place in a tree
+NO_MATRIX = "no matrix"  # a label, because None is not a leaf of a tree
 
 
 @checked_class
 @dataclass(frozen=True)
 class MuonDimensionNumbers:
-    """Which axes of a weight are the rows and the columns of a matrix.
+    """Say which axes of a weight are the rows and the columns of a matrix.
 
-    reduction_axis: the inputs, summed over in a product with the weight; output_axis:
-    the outputs, one a neuron. Each is an axis or several, negative ones from the end.
-    All other axes count matrices, each of which is orthogonalized by itself.
+    All other axes count matrices, each of which is orthogonalized by itself. The
+    default is that of `x @ w`, as in JAX; PyTorch's weights have the two the other way
+    round.
 
-    The default is of `x @ w`, as in JAX; PyTorch's weights have it the other way round.
+    Args:
+      reduction_axis: the inputs, summed over in a product with the weight: an axis or
+        several; negative ones count from the end.
+      output_axis: the outputs, one for each neuron: an axis or several.
     """
 
     reduction_axis: int | Sequence[int] = 0
@@ -32,12 +35,18 @@ class MuonDimensionNumbers:
         for name in ("reduction_axis", "output_axis"):
             axes = getattr(self, name)
             axes = axes if isinstance(axes, int) else tuple(axes)
+            # A list would make the object unhashable: it is a static value.
             object.__setattr__(self, name, axes)
 
     def axes(self, shape: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-        """Return the axes of `shape` that are others, reduction and output.
+        """Return the other axes of `shape`, the reduction axes and the output axes.
 
-        Raises a ValueError if there is no such axis, or one is both.
+        Args:
+          shape: shape of the weight.
+
+        Raises:
+          ValueError: if an axis does not exist, is given twice, or there is none of a
+            kind.
         """
         rank = len(shape)
         pair = [
@@ -55,13 +64,23 @@ class MuonDimensionNumbers:
         return others, tuple(both[: len(pair[0])]), tuple(both[len(pair[0]) :])
 
     def fans(self, shape: Sequence[int]) -> tuple[int, int]:
-        """Return how many inputs and outputs a weight of this shape has."""
+        """Return the numbers of inputs and outputs of a weight of this shape.
+
+        Args:
+          shape: shape of the weight.
+        """
         _, reduction, output = self.axes(shape)
         inputs, outputs = (math.prod(shape[i] for i in a) for a in (reduction, output))
         return inputs, outputs
 
     def width_scale(self, shape: Sequence[int]) -> float:
-        """Return Jordan's factor, with which one learning rate serves all widths."""
+        """Return Jordan's factor, with which one learning rate serves all widths.
+
+            sqrt(max(1, outputs / inputs))
+
+        Args:
+          shape: shape of the weight.
+        """
         inputs, outputs = self.fans(shape)
         return max(1.0, outputs / max(1, inputs)) ** 0.5
 
@@ -69,16 +88,16 @@ class MuonDimensionNumbers:
 class Dimensions(Labels):
     """`MuonDimensionNumbers`, or None, for each leaf: a tree, or a function of params.
 
-    Given None, a leaf of two axes is a matrix, and others are none.
+    With `given` None, leaves of two axes are matrices and all others are not.
     """
 
     noun, tree = "MuonDimensionNumbers or None", "The tree of dimension numbers"
 
-    def __init__(self, given: Any = None):
+    def __init__(self, given: PyTree | Callable[..., PyTree] | None = None):
         given = _of_two_axes if given is None else given
         super().__init__(_Labelled(given) if callable(given) else _labelled(given))
 
-    def checked(self, words: Words, label: Any) -> Any:
+    def checked(self, words: Words, label: object) -> object:
         if label == NO_MATRIX or isinstance(label, MuonDimensionNumbers):
             return label
         raise TypeError(
@@ -95,15 +114,19 @@ class Dimensions(Labels):
         )
 
 
-def as_dimensions(given: Any) -> Dimensions | None:
-    """Return the numbers as a static value; None, all leaves of two axes, as it is."""
+def as_dimensions(given: PyTree | Callable[..., PyTree] | None) -> Dimensions | None:
+    """Return the dimension numbers as a static value; None stays None.
+
+    None stands for a matrix at each leaf of two axes.
+    """
     return given if given is None else Dimensions(given)
 
 
 def matrices_of(self: Any, updates: PyTree) -> list[MuonDimensionNumbers]:
     """Return `self.weight_dimension_numbers` for each leaf.
 
-    Raises a ValueError that names `self` and the leaf if one is no matrix.
+    Raises:
+      ValueError: if a leaf is not a matrix; the message names `self` and the leaf.
     """
     found = Dimensions(self.weight_dimension_numbers).leaves(updates)
     for label, (path, leaf) in zip(found, tree_leaves_with_path(updates), strict=True):
@@ -116,7 +139,7 @@ def matrices_of(self: Any, updates: PyTree) -> list[MuonDimensionNumbers]:
     return found
 
 
-def _of_two_axes(path: str, leaf: Any) -> MuonDimensionNumbers | None:
+def _of_two_axes(path: str, leaf: jax.Array) -> MuonDimensionNumbers | None:
     return MuonDimensionNumbers() if len(leaf.shape) == 2 else None
 
 
@@ -124,7 +147,7 @@ def _labelled(tree: PyTree) -> PyTree:
     return jax.tree.map(_label, tree, is_leaf=_is_label)
 
 
-def _label(leaf: Any) -> Any:
+def _label(leaf: Any) -> object:
     if leaf is None:
         return NO_MATRIX
     if _is_label(leaf):
@@ -132,19 +155,19 @@ def _label(leaf: Any) -> Any:
     return leaf
 
 
-def _is_label(leaf: Any) -> bool:
-    return leaf is None or hasattr(leaf, "reduction_axis")  # optax's are tuples
+def _is_label(leaf: object) -> bool:
+    return leaf is None or hasattr(leaf, "reduction_axis")  # optax has named tuples
 
 
 @dataclass(frozen=True)
 class _Labelled:
-    """A function of the params that says None where there is no matrix."""
+    """A user's function whose None, for no matrix, becomes the label `NO_MATRIX`."""
 
-    function: Callable[..., Any]
+    function: Callable[..., PyTree]
 
     @property
-    def __wrapped__(self) -> Callable[..., Any]:
-        return self.function  # whose arguments are the ones that count
+    def __wrapped__(self) -> Callable[..., PyTree]:
+        return self.function  # `Labels` counts the arguments of this one
 
     def __call__(self, *args: Any) -> PyTree:
         return _labelled(self.function(*args))
