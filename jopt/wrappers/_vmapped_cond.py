@@ -1,27 +1,34 @@
-"""`when`: a branch that stays one under vmap."""
+"""`when`: a `lax.cond` that stays a branch under vmap."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from jopt.core import PyTree
+
 
 def when(
     flag: jax.Array,
-    change: Callable[..., Any],
-    keep: Callable[..., Any],
-    *operands: Any,
-) -> Any:
+    change: Callable[..., PyTree],
+    keep: Callable[..., PyTree],
+    *operands: PyTree,
+) -> PyTree:
     """Return `change(*operands)` if `flag` is true, else `keep(*operands)`.
 
-    A `lax.cond` whose flag has a batch axis would run both for all. Here a block of
-    trials runs `change` when at least one of them needs it, and each takes its own.
+    Under `vmap` a `lax.cond` whose flag has a batch axis runs both branches for all
+    trials. Here a block of trials runs `change` only if at least one of them needs it,
+    and each trial takes its own result.
 
-    flag: bool[]. Both functions return trees of the same structure and dtypes.
+    Args:
+      flag: bool[].
+      change: function of the operands.
+      keep: function of the operands that returns a tree of the same structure and
+        dtypes.
+      *operands: trees of arrays.
     """
 
-    def changed(*operands: Any) -> Any:
+    def changed(*operands: PyTree) -> PyTree:
         mine = _own(flag)
         return jax.tree.map(
             lambda new, old: jax.lax.select(mine, new, old),
@@ -34,7 +41,7 @@ def when(
 
 @jax.custom_batching.custom_vmap
 def _any(flag: jax.Array) -> jax.Array:
-    """The flag, and of a block whether it is true for any."""
+    """Return the flag; under vmap, return whether it is true for any trial."""
     return flag
 
 
@@ -45,7 +52,10 @@ def _(axis_size: int, in_batched: list[bool], flag: jax.Array):
 
 @jax.custom_batching.custom_vmap
 def _own(flag: jax.Array) -> jax.Array:
-    """True where only a true flag leads, and of a block each one's flag."""
+    """Return true; under vmap, return each trial's own flag.
+
+    Call it only inside the branch that is taken when the flag of any trial is set.
+    """
     return jnp.ones_like(flag)
 
 
