@@ -1,4 +1,4 @@
-"""Multiplication by a number: a scale, a schedule, a learning rate."""
+"""Multiplication by a number, a schedule or a learning rate."""
 
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from jopt.core import (
 
 
 class ScaleByScheduleState(NamedTuple):
-    """How far the schedule is."""
+    """The step of the schedule."""
 
     count: jax.Array  # int32[], updates made
 
@@ -34,7 +34,8 @@ class Scale(GradientTransformation):
 
         u = step_size g
 
-    step_size: any number; negative to descend.
+    Args:
+      step_size: any number; negative to descend.
     """
 
     step_size: Number
@@ -54,7 +55,8 @@ class ScaleBySchedule(GradientTransformation):
 
         u = step_size_fn(t) g,  t = updates made before this one
 
-    step_size_fn: a schedule, or a function of the int32 step.
+    Args:
+      step_size_fn: a schedule, or a function of the int32 step.
     """
 
     step_size_fn: ScalarOrSchedule = field(converter=as_schedule)
@@ -72,14 +74,16 @@ class ScaleBySchedule(GradientTransformation):
 
 @pytree
 class ScaleByLearningRate(GradientTransformation):
-    """Multiply by minus the learning rate, the last part of an optimizer.
+    """Multiply by minus the learning rate, as the last part of an optimizer.
 
         u = -learning_rate(t) g,  t = updates made before this one
 
-    learning_rate: at least 0, in units of params per unit of the direction; a number or
-    a schedule (or a function of the int32 step). flip_sign: False leaves out the minus.
-
     With a number the state is empty, with a schedule it holds the count.
+
+    Args:
+      learning_rate: at least 0, in units of params per unit of the direction; a number
+        or a schedule (or a function of the int32 step).
+      flip_sign: whether to multiply by minus the rate; False multiplies by the rate.
     """
 
     learning_rate: ScalarOrSchedule = field(converter=as_schedule)

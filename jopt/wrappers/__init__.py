@@ -15,7 +15,7 @@ from jopt.wrappers._averaging import (
     parameter_ema,
 )
 from jopt.wrappers._cautious import Cautious, cautious
-from jopt.wrappers._coded import Coded as Coded, is_coded as is_coded
+from jopt.wrappers._coded_arrays import Coded as Coded, is_coded as is_coded
 from jopt.wrappers._conditional import (
     ConditionallyMask,
     ConditionallyMaskState,

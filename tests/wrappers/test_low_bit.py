@@ -13,7 +13,7 @@ from table import relaxed
 import jopt
 from jopt.core import Buckets, all_finite, pack, pack_like, unpack
 from jopt.wrappers import Coded, Companded, Dynamic, is_coded
-from jopt.wrappers._codes import dynamic_map
+from jopt.wrappers._coded_arrays import dynamic_map
 
 each_code = pytest.mark.parametrize("code", [Dynamic(), Companded()], ids=str)
 each_width = pytest.mark.parametrize("bits", [8, 4])

@@ -1,28 +1,27 @@
-"""A user's function inside a transformation."""
+"""Users' functions as fields of a transformation."""
 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jopt.core import as_number, pytree, standard_promotion, static
+from jopt.core import PyTree, as_number, pytree, standard_promotion, static
 
 
 @pytree
 class Function:
-    """A function, which is structure, and the numbers it was given, which are leaves.
+    """A function, which is static, and the numbers bound to it, which are leaves.
 
-    As `jax.tree_util.Partial` is, which orbax does not save.
+    It is like `jax.tree_util.Partial`, which orbax does not save.
     """
 
-    func: Callable[..., Any] = static()
-    args: tuple[Any, ...] = ()
-    keywords: dict[str, Any] = dataclasses.field(default_factory=dict)
+    func: Callable[..., PyTree] = static()
+    args: tuple[PyTree, ...] = ()
+    keywords: dict[str, PyTree] = dataclasses.field(default_factory=dict)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: PyTree, **kwargs: PyTree) -> PyTree:
         return self.func(*self.args, *args, **{**self.keywords, **kwargs})
 
     def __repr__(self) -> str:
@@ -30,12 +29,12 @@ class Function:
         return repr(partial if self.args or self.keywords else self.func)
 
 
-def as_data(function: Callable[..., Any] | None) -> Any:
-    """Return `function` as a pytree node that is called like it.
+def as_data(function: Callable[..., PyTree] | None) -> PyTree:
+    """Return `function` as a pytree node that can be called like it.
 
     Numbers of a `functools.partial` become leaves, so that they can be swept; any other
-    function is structure. A callable that is a pytree already, and None, stay as they
-    are.
+    function is static. A callable that is a pytree already, and None, are returned as
+    they are.
     """
     if function is None or not jax.tree_util.all_leaves([function]):
         return function
@@ -45,19 +44,20 @@ def as_data(function: Callable[..., Any] | None) -> Any:
     return Function(function.func, args, keywords)
 
 
-def called(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+def called(function: Callable[..., PyTree], *args: PyTree, **kwargs: PyTree) -> PyTree:
     """Return what `function` returns, as arrays."""
     with standard_promotion():
         returned = function(*args, **kwargs)
     arrays = jax.tree.map(jnp.asarray, returned)
-    # To their own dtypes: what Python numbers make is else weakly typed.
+    # Cast to their own dtypes: arrays of Python numbers are weakly typed.
     return jax.tree.map(lambda x: x.astype(x.dtype), arrays)
 
 
 def decision(flag: jax.Array, self: object, field: str) -> jax.Array:
-    """Return what the function in `field` of `self` decided, a bool scalar.
+    """Return `flag`, which the function in the field `field` of `self` returned.
 
-    Raises a ValueError if it is none.
+    Raises:
+      ValueError: if it is not a bool scalar.
     """
     if flag.shape == () and jnp.issubdtype(flag.dtype, jnp.bool):
         return flag

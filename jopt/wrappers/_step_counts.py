@@ -1,6 +1,6 @@
-"""Numbers of steps: structure where they are Python integers, data elsewhere."""
+"""Numbers of steps: static if they are Python integers, data otherwise."""
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ jax.tree_util.register_pytree_node(
 )
 
 
-def _is_period(steps: Any) -> bool:
+def _is_period(steps: object) -> bool:
     whole = not isinstance(steps, int) or steps < 2**31  # they are counted in int32
     return isinstance(steps, (_Steps, Schedule)) or (
         whole and (is_number(steps) or callable(steps))
@@ -32,14 +32,14 @@ Period: TypeAlias = Annotated[
 """An argument that is a number of steps, or a schedule of it."""
 
 
-def as_period(steps: Any) -> Any:
-    """Return a Python integer as a node without leaves, and the rest as data."""
+def as_period(steps: ScalarOrSchedule) -> ScalarOrSchedule:
+    """Return a Python integer as a node without leaves, and anything else as data."""
     if isinstance(steps, (int, np.integer)):
         return _Steps(int(steps))
     return as_schedule(steps)
 
 
-def period_at(steps: Any, count: jax.Array) -> Any:
+def period_at(steps: ScalarOrSchedule, count: jax.Array) -> int | jax.Array:
     """Return the number of steps, at least 1: a Python integer, or an int32 scalar.
 
     Data is rounded to the nearest integer; schedules are called with `count`.

@@ -1,4 +1,4 @@
-"""The curves that schedules are made of: a way as another that ends where it ends."""
+"""The curves of schedules: functions from one `Way` (progress) to another."""
 
 import jax.numpy as jnp
 
@@ -6,15 +6,16 @@ from jopt.core import Way, as_number, root, way
 
 
 def half_cosine(straight):
-    """Return the way of half a cosine: slow, fast, slow."""
+    """Return the progress along half a cosine: slow, fast, slow."""
     # sin^2 of half the angle: 1 + cos would keep few digits near the end.
     return Way(*(jnp.sin(jnp.pi / 2 * share) ** 2 for share in straight))
 
 
 def power(straight, exponent):
-    """Return the way of which `left ** exponent` is left, of no gradient at the end.
+    """Return the progress that leaves `left ** exponent`, with no gradient at the end.
 
-    Below an exponent of 1 that gradient is infinite, and a schedule ends there.
+    Below an exponent of 1 the gradient there is infinite, and every schedule ends
+    there.
     """
     some = straight.left > 0
     left = jnp.where(some, jnp.where(some, straight.left, 1) ** exponent, 0)
@@ -26,18 +27,18 @@ def power(straight, exponent):
 
 
 def square_root(straight):
-    """Return the way of which the root of `gone` is gone: fast, then slow."""
+    """Return the progress `sqrt(gone)`: fast, then slow."""
     gone = root(straight.gone)
     return Way(gone, straight.left / (1 + gone))
 
 
 def blend(first, last, curve):
-    """Return the value on the way from `first` to `last`: exactly these at its ends."""
+    """Return the value between `first` and `last`, exactly these at the ends."""
     return first * curve.left + last * curve.gone
 
 
 def floats(numbers):
-    """Return numbers as a tuple, Python's integers as floats."""
+    """Return the numbers as a tuple, with Python integers as floats."""
     return tuple(map(as_number, numbers))
 
 
@@ -45,9 +46,13 @@ CURVES = {"linear": lambda straight: straight, "cosine": half_cosine}
 
 
 def interpolate(count, boundaries, values, interpolate_type):
-    """Return the value on the way from each to the next, one boundary after another.
+    """Return the value at `count`, interpolated from each boundary to the next.
 
-    values: the first is that at 0, each other one that at its boundary.
+    Args:
+      count: steps, a float array of any shape.
+      boundaries: steps, ascending.
+      values: one more than boundaries: the value at step 0, then one for each boundary.
+      interpolate_type: a key of `CURVES`.
     """
     result, begin = jnp.broadcast_to(values[0], count.shape), 0
     for i, end in enumerate(boundaries):
