@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(config, items):
 
     Tests of one row share its programs.
     """
-    from table import TRANSFORMATIONS
+    from transformation_table import TRANSFORMATIONS
 
     seen = collections.Counter()
 

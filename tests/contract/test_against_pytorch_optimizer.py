@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from comparison import assert_close
 from reference_runs import steps
-from table import assert_close
 
 import jopt
 

@@ -3,17 +3,17 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scripts import SUPPORT
 
 import jopt
 from jopt.core import eigenbasis, refined_basis, solved
 
-SCRIPT = Path(__file__).parents[1] / "support" / "lapack_at_once.py"
+SCRIPT = SUPPORT / "lapack_at_once.py"
 slow = pytest.mark.slow("the lowered text says that no call takes a batch")
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from table import counted
+from compile_counts import counted
 
 import jopt
 

@@ -11,7 +11,7 @@ import orbax.checkpoint
 import pytest
 from classifiers import BATCH, nnx_loss, nnx_model
 from flax import serialization
-from table import SIMPLEST, TRANSFORMATIONS
+from transformation_table import SIMPLEST, TRANSFORMATIONS
 
 import jopt
 from jopt.core import PyTree

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import reference
-from table import TRANSFORMATIONS, once, relaxed
+from comparison import call_unoptimized, relaxed
+from transformation_table import TRANSFORMATIONS
 
 import jopt
 
@@ -83,7 +84,7 @@ def with_optax(name: str) -> Any:
     with relaxed():
         row = TRANSFORMATIONS[name]
         run = functools.partial(steps, row(optax))
-        return once(run, *map(widened, given(name)), dict(row.extra))
+        return call_unoptimized(run, *map(widened, given(name)), dict(row.extra))
 
 
 def with_reference(name: str) -> Any:

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from comparison import assert_close
 from reference_runs import STEPS, steps
-from table import assert_close
 
 torch = pytest.importorskip("torch", reason="it is the oracle")
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax.contrib
 import pytest
-from table import relaxed, stack
+from comparison import relaxed, stack
 
 import jopt
 

@@ -1,6 +1,6 @@
 """Which numbers can be mapped: one question to every factory, of jopt and of optax.
 
-    python tests/support/sweepable.py          writes docs/sweepable.md
+    python tests/support/sweepable_numbers.py          writes docs/sweepable.md
 
 A number passes if mapping it over three values, one compile, equals a loop over them.
 """
@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import optax.contrib
-from table import counted, once, relaxed, stack
+from comparison import call_unoptimized, relaxed, stack
+from compile_counts import counted
 
 import jopt
 
@@ -320,7 +321,7 @@ def differing(name: str) -> list[str]:
     program, traces = counted(functools.partial(run, jopt, name))
     loop = [program(row) for row in rows]
     assert len(traces) == 1
-    got = once(jax.vmap(functools.partial(run, jopt, name)), stack(rows))
+    got = call_unoptimized(jax.vmap(functools.partial(run, jopt, name)), stack(rows))
     return [
         argument
         for i, argument in enumerate(numbers)
@@ -348,8 +349,8 @@ def report(rows: list[dict[str, Any]]) -> str:
         "",
         "Every numeric argument of every factory, mapped over three values by `vmap` "
         "in one compiled program, against a loop over the three. Made by "
-        "`python tests/support/sweepable.py`, which asks both libraries the same in "
-        f"one run: jopt {jopt.__version__}, optax {optax.__version__}, "
+        "`python tests/support/sweepable_numbers.py`, which asks both libraries the "
+        f"same in one run: jopt {jopt.__version__}, optax {optax.__version__}, "
         f"jax {jax.__version__}. A dash "
         "is a factory that optax has not. Integers that are the program's own "
         "structure (how many iterations, how large a block) are not numbers here: a "
