@@ -10,7 +10,7 @@ import optax
 import pytest
 from comparison import assert_close, relaxed
 from flax import nnx
-from reference.muon import newton_schulz, rows_of
+from reference.transforms import newton_schulz, rows_of
 from transformation_runs import updates_of
 
 import jopt
