@@ -1,4 +1,4 @@
-"""Every test runs with strict dtypes and ranks: nothing is promoted in silence."""
+"""Every test runs with strict dtype and rank promotion."""
 
 import atexit
 import collections

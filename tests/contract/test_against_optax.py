@@ -1,4 +1,4 @@
-"""Every transformation makes optax's updates."""
+"""Every transformation's updates equal those of optax."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Where other authors' SOAP, Shampoo and Kron mean the same, the steps are the same.
+"""SOAP, Shampoo and Kron equal those of the package pytorch_optimizer.
 
 In float64 on both sides: eigenvectors of small eigenvalues are not determined by
 float32 numbers, and roots of them amplify its rounding.

@@ -1,4 +1,4 @@
-"""Every transformation keeps to its paper: float64, ten lines each, in `reference`."""
+"""Every transformation agrees with its paper, in float64: see `reference`."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""What every transformation keeps, over the whole table."""
+"""Promises that every row of the table of transformations keeps."""
 
 import contextlib
 import functools

@@ -1,4 +1,4 @@
-"""Trees whose small leaves lie in vectors: packing, unpacking, training on them."""
+"""Trees whose small leaves are joined to vectors: packing, unpacking, training."""
 
 import collections
 import functools

@@ -1,4 +1,4 @@
-"""Under a mesh of explicit axes every state and update keeps the params' division."""
+"""State and updates have the params' sharding under a mesh of explicit axes."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""`hyperparameters` and `replace`: numbers by name."""
+"""`hyperparameters` and `replace`: read and change numbers by name."""
 
 import contextlib
 import re

@@ -1,4 +1,4 @@
-"""Decompositions of a batch of matrices: right, differentiable, and they end."""
+"""Decompositions of batches of matrices are right, differentiable, and finish."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What low precision loses elsewhere, jopt keeps: each beside optax, as measured."""
+"""Numbers that optax loses in low precision and jopt keeps, each measured."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""`@pytree`: a frozen dataclass whose fields are leaves unless static."""
+"""`@pytree`: a frozen dataclass whose fields are leaves unless they are static."""
 
 import copy
 import dataclasses

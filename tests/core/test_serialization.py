@@ -1,4 +1,4 @@
-"""Every state is data: orbax, pickle and flax.serialization save and restore it."""
+"""orbax, pickle and flax.serialization save and restore every state."""
 
 import functools
 import pickle

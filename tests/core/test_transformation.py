@@ -1,4 +1,4 @@
-"""Eager calls, traces, and the helpers that transformations share."""
+"""Eager calls, traces, and helpers that transformations share."""
 
 import jax
 import jax.numpy as jnp

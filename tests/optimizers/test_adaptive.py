@@ -1,4 +1,4 @@
-"""Closed forms of the adaptive optimizers, and what they refuse."""
+"""Closed forms of the adaptive optimizers, and the arguments that they refuse."""
 
 import re
 from typing import Any

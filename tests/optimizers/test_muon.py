@@ -1,4 +1,4 @@
-"""Muon and NorMuon: closed forms, optax, PyTorch, and few products."""
+"""Muon and NorMuon: closed forms, optax, PyTorch, and the number of products."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Corners of DoG, COCOB and MoMo."""
+"""Corner cases of DoG, COCOB and MoMo."""
 
 import re
 from typing import Any

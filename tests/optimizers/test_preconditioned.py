@@ -1,4 +1,4 @@
-"""SOAP, Shampoo and Kron: what their matrices do, and what they cost."""
+"""SOAP, Shampoo and Kron: what their matrices do and what they cost."""
 
 import functools
 from collections import Counter

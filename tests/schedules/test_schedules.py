@@ -1,4 +1,4 @@
-"""What every schedule keeps, over the whole table, and the corners of some."""
+"""Promises that every row of the table of schedules keeps, and corners of some."""
 
 import functools
 import pickle

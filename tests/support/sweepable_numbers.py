@@ -1,8 +1,9 @@
-"""Which numbers can be mapped: one question to every factory, of jopt and of optax.
+"""Test which numbers can be mapped, in every factory of jopt and of optax.
 
-    python tests/support/sweepable_numbers.py          writes docs/sweepable.md
+    python tests/support/sweepable_numbers.py
 
-A number passes if mapping it over three values, one compile, equals a loop over them.
+writes docs/sweepable.md. A number passes if `vmap` over three of its values, in one
+compiled program, equals a loop over them.
 """
 
 import functools

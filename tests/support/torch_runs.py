@@ -1,4 +1,4 @@
-"""Fifty steps of a PyTorch optimizer in float64, and jopt's beside them."""
+"""Compare fifty steps of jopt with a PyTorch optimizer in float64."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Clips by leaf, by unit and by example."""
+"""Clipping by leaf, by unit and by example."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Sparse and bounded parameters: what is promised exactly is exact."""
+"""Sparse and bounded parameters: exact zeros and bounds are exact."""
 
 from typing import Any
 

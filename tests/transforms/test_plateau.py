@@ -1,4 +1,4 @@
-"""`reduce_on_plateau` over runs of values."""
+"""`reduce_on_plateau` over sequences of values."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Gradient accumulation: what it costs, what it skips, what it passes on."""
+"""Gradient accumulation: its cost, skipped mini-steps, and extra arguments."""
 
 import functools
 import re

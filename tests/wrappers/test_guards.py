@@ -1,4 +1,4 @@
-"""Guards and conditions: apply_if_finite, conditionally_transform, _mask."""
+"""apply_if_finite, conditionally_transform and conditionally_mask."""
 
 import functools
 import re

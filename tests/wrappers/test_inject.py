@@ -1,4 +1,4 @@
-"""`inject_hyperparams`: numbers that live in the state."""
+"""`inject_hyperparams`: numbers that are stored in the state."""
 
 import re
 from typing import Any

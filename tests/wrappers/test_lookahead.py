@@ -1,4 +1,4 @@
-"""Lookahead: optax's pairs, and periods that can be mapped."""
+"""Lookahead: optax's pairs of parameters, and sync periods that can be mapped."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Promises of low-bit state: what is coded, how near it stays, and what passes by."""
+"""Promises of low-bit state: which arrays are coded and how close they stay."""
 
 import pickle
 

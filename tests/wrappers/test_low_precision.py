@@ -1,4 +1,4 @@
-"""Low-precision parameters that move: master weights, stochastic rounding, Kahan."""
+"""Low-precision parameters: master weights, stochastic rounding, Kahan sums."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Masks and labels: which leaves a transformation is for."""
+"""Masks and labels choose the leaves that a transformation sees."""
 
 import pickle
 import re

@@ -1,4 +1,4 @@
-"""SAM in both modes: the paper's step, in two calls or in one."""
+"""SAM in both modes: the paper's step in two calls or in one."""
 
 import re
 
