@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from updates import trained
+from transformation_runs import trained
 
 import jopt
 from jopt.wrappers import Coded, Companded, Dynamic

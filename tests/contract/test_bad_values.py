@@ -1,4 +1,4 @@
-"""What a user can get wrong is refused at the door, in a sentence that names it."""
+"""Every bad argument is refused where it is passed, in a sentence that names it."""
 
 # pyright: reportCallIssue=false, reportArgumentType=false
 

@@ -1,4 +1,4 @@
-"""What every transformation keeps, over the whole table."""
+"""Promises that every row of the table of transformations keeps."""
 
 import contextlib
 import functools
@@ -9,19 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from comparison import assert_close, call_unoptimized, relaxed, stack
+from compile_counts import counted
 from flax import nnx
 from flax.core import FrozenDict
 from jax.tree_util import GetAttrKey, tree_leaves_with_path, tree_map_with_path
-from table import (
+from transformation_table import (
     SIMPLEST,
     TRANSFORMATIONS,
-    assert_close,
-    counted,
     numbers,
-    once,
-    relaxed,
     simplest_first,
-    stack,
     values,
     variations,
 )
@@ -284,7 +281,7 @@ def test_some_numbers_can_be_mapped_and_others_not(name):
 def finite_gradients(name: str, function: Any) -> bool:
     # JAX differentiates optax's code outside of jopt's call of it.
     with relaxed() if name.startswith("lift") else contextlib.nullcontext():
-        gradients = once(
+        gradients = call_unoptimized(
             jax.grad(lambda tx: function(tx, extra(name)).sum()), make(name)
         )
 

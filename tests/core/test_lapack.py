@@ -1,19 +1,19 @@
-"""Decompositions of a batch of matrices: right, differentiable, and they end."""
+"""Decompositions of batches of matrices are right, differentiable, and finish."""
 
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scripts import SUPPORT
 
 import jopt
 from jopt.core import eigenbasis, refined_basis, solved
 
-SCRIPT = Path(__file__).parents[1] / "support" / "lapack_at_once.py"
+SCRIPT = SUPPORT / "lapack_at_once.py"
 slow = pytest.mark.slow("the lowered text says that no call takes a batch")
 
 

@@ -1,4 +1,4 @@
-"""`@pytree`: a frozen dataclass whose fields are leaves unless static."""
+"""`@pytree`: a frozen dataclass whose fields are leaves unless they are static."""
 
 import copy
 import dataclasses
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from table import counted
+from compile_counts import counted
 
 import jopt
 

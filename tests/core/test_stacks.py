@@ -1,4 +1,4 @@
-"""Leaves cut to blocks and stacked by shape; matrices along the axes of a block."""
+"""Leaves cut into blocks and stacked by shape; matrices along a block's axes."""
 
 import functools
 import re

@@ -11,7 +11,8 @@ import numpy as np
 import optax
 import optax.contrib
 import pytest
-from table import numbers, relaxed, stack
+from comparison import relaxed, stack
+from transformation_table import numbers
 
 import jopt
 

@@ -1,4 +1,4 @@
-"""What every schedule keeps, over the whole table, and the corners of some."""
+"""Promises that every row of the table of schedules keeps, and corners of some."""
 
 import functools
 import pickle
@@ -10,7 +10,8 @@ import numpy as np
 import optax
 import pytest
 import reference
-from table import SCHEDULES, assert_close, numbers, relaxed, stack, values, variations
+from comparison import assert_close, relaxed, stack
+from transformation_table import SCHEDULES, numbers, values, variations
 
 import jopt
 from jopt.core import to_whole, whole_and_rest

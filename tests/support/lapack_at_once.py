@@ -1,9 +1,9 @@
-"""Updates whose decompositions could all run at once, on so many threads.
+"""A script: run decompositions that could all run at once on so many threads.
 
     python tests/support/lapack_at_once.py soap 2
 
-prints "done", or nothing for ever: batches of matrices that wait for threads which wait
-themselves. With "sweep" for a name it is a sweep of SOAP.
+prints "done" for SOAP on 2 threads. It hangs if batches of matrices wait for threads
+that wait for them. The name "sweep" runs a sweep of SOAP.
 """
 
 import os
