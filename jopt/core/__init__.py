@@ -1,51 +1,66 @@
-"""What every transformation is made of: pytrees, numbers, leaves, labels, stacks."""
+"""The toolkit of authors of transformations; `__all__` lists it.
+
+- Classes: `pytree`, `field`, `static` and `check`; `checked` and `Kind` for arguments.
+- Transformations: `GradientTransformation`, `chain`, `as_transformation`, `needed`.
+- Numbers by name: `hyperparameters` and `replace`; `Schedule` and `value_at`.
+- Arithmetic: `wide`, `mix`, `bias`, `root`; steps: `increment`, `progress`.
+- Leaves: `map_leaves`, `sum_leaves`, `full_like`, `global_norm`, `apply_updates`.
+- Which leaves: `Mask` and `Labels`; leaves joined into vectors: `Buckets` and `pack`.
+- Matrices: `inverse_power`, `eigenbasis`; blocks of leaves: `Blocking`, `map_stacks`.
+- Random numbers: `resolve_seed`, `initial_key`; sharding: `replicated`, `sharded_like`.
+
+Names that are imported here but not listed serve other parts of jopt.
+"""
 
 from jopt.core._arguments import (
-    check_kind,
+    check_argument as check_argument,
     checked,
-    checked_class,
-    close_match,
-    named_class,
-    refusal,
-    refused,
-    shown,
+    checked_class as checked_class,
+    named_class as named_class,
 )
 from jopt.core._buckets import (
-    MOST,
+    LARGEST_JOINED as LARGEST_JOINED,
     Buckets,
-    check_like,
-    laid_out,
+    matching_leaves as matching_leaves,
     pack,
+    pack_leaves as pack_leaves,
     pack_like,
     unpack,
 )
 from jopt.core._chain import Chain, chain, named_chain
-from jopt.core._error_notes import name_of, noted
-from jopt.core._explicit_sharding import (
-    divided,
-    divided_like,
-    gathered,
-    spec_of,
-    zeros_of_reduced,
+from jopt.core._errors import (
+    argument_error as argument_error,
+    close_match as close_match,
+    error_about as error_about,
+    function_name as function_name,
+    noted as noted,
+    shown as shown,
 )
-from jopt.core._hyperparameters import children, hyperparameters, replace
+from jopt.core._explicit_sharding import (
+    partition_spec,
+    reduced_zeros,
+    replicated,
+    sharded,
+    sharded_like,
+)
+from jopt.core._hyperparameters import children as children, hyperparameters, replace
 from jopt.core._kinds import (
     Arrays,
     Count,
     DType,
-    FilePath,
+    FilePath as FilePath,
     Key,
     Kind,
-    Params,
-    Seed,
-    State,
-    is_array,
-    is_count,
-    is_number,
-    is_path,
+    Params as Params,
+    Seed as Seed,
+    State as State,
+    is_array as is_array,
+    is_count as is_count,
+    is_number as is_number,
+    is_path as is_path,
 )
-from jopt.core._labels import Labels, Words, named
-from jopt.core._late import late
+from jopt.core._labels import Labels, Mask, as_mask, path_text as path_text
+from jopt.core._late import late as late
 from jopt.core._leaves import (
     all_finite,
     apply_updates,
@@ -59,16 +74,15 @@ from jopt.core._leaves import (
     stored,
     sum_leaves,
 )
-from jopt.core._masks import Mask, as_mask
 from jopt.core._matrices import (
-    along,
-    along_axes,
     eigenbasis,
     gram,
     inverse_power,
+    multiply_along,
+    multiply_along_axes,
     refined_basis,
-    solved,
-    unfolded,
+    solve_upper_transposed,
+    unfold,
 )
 from jopt.core._numbers import (
     abs_sq,
@@ -77,8 +91,8 @@ from jopt.core._numbers import (
     debiased,
     dtype_of,
     increment,
-    is_integer,
-    is_real,
+    is_integer as is_integer,
+    is_real as is_real,
     mix,
     norm,
     over_root,
@@ -90,63 +104,63 @@ from jopt.core._numbers import (
     wide_dtype,
     wide_numbers,
 )
-from jopt.core._param_copies import made_of_numbers
-from jopt.core._pytree import Number, PyTree, check, field, pytree, static
+from jopt.core._param_copies import depends_on_values as depends_on_values
+from jopt.core._pytree import Number, PyTree, TreePath, check, field, pytree, static
 from jopt.core._schedule import (
-    FunctionSchedule,
+    FunctionSchedule as FunctionSchedule,
     ScalarOrSchedule,
     Schedule,
     as_schedule,
     value_at,
 )
-from jopt.core._seeds import first_key, key_of, settle_seed, words_of
-from jopt.core._serialization import tell_flax
-from jopt.core._stacks import Cut, evenly, hold, identities, map_stacks, merged, zeros
-from jopt.core._steps import Way, to_whole, way, whole_and_rest
+from jopt.core._seeds import initial_key, key_from_data, resolve_seed
+from jopt.core._serialization import register_with_flax as register_with_flax
+from jopt.core._stacks import (
+    Blocking,
+    even_blocks,
+    init_stacks,
+    map_stacks,
+    merge_axes,
+    stacked_identities,
+    stacked_zeros,
+)
+from jopt.core._steps import Progress, divmod_steps, progress, round_if_close
 from jopt.core._transformation import (
     EmptyState,
     GradientTransformation,
     Transformation,
     as_transformation,
-    check_arrays,
-    init_foreign,
-    is_transformation,
-    joint,
+    check_arrays as check_arrays,
+    common_groups,
+    init_foreign as init_foreign,
+    is_transformation as is_transformation,
     needed,
     needed_loss,
-    update_foreign,
+    update_foreign as update_foreign,
 )
 
 __all__ = [
-    "MOST",
     "Arrays",
+    "Blocking",
     "Buckets",
     "Chain",
     "Count",
-    "Cut",
     "DType",
     "EmptyState",
-    "FilePath",
-    "FunctionSchedule",
     "GradientTransformation",
     "Key",
     "Kind",
     "Labels",
     "Mask",
     "Number",
-    "Params",
+    "Progress",
     "PyTree",
     "ScalarOrSchedule",
     "Schedule",
-    "Seed",
-    "State",
     "Transformation",
-    "Way",
-    "Words",
+    "TreePath",
     "abs_sq",
     "all_finite",
-    "along",
-    "along_axes",
     "apply_updates",
     "as_mask",
     "as_number",
@@ -155,90 +169,65 @@ __all__ = [
     "bias",
     "chain",
     "check",
-    "check_arrays",
-    "check_kind",
-    "check_like",
     "checked",
-    "checked_class",
-    "children",
-    "close_match",
+    "common_groups",
     "copied",
     "debiased",
-    "divided",
-    "divided_like",
+    "divmod_steps",
     "dtype_of",
     "eigenbasis",
-    "evenly",
+    "even_blocks",
     "field",
-    "first_key",
     "full_like",
-    "gathered",
     "global_norm",
     "gram",
-    "hold",
     "hyperparameters",
-    "identities",
     "increment",
-    "init_foreign",
+    "init_stacks",
+    "initial_key",
     "inner_product",
     "inverse_power",
-    "is_array",
-    "is_count",
-    "is_integer",
-    "is_number",
-    "is_path",
-    "is_real",
-    "is_transformation",
-    "joint",
-    "key_of",
-    "laid_out",
-    "late",
+    "key_from_data",
     "leaves_like",
-    "made_of_numbers",
     "map_leaves",
     "map_stacks",
-    "merged",
+    "merge_axes",
     "mix",
-    "name_of",
-    "named",
+    "multiply_along",
+    "multiply_along_axes",
     "named_chain",
-    "named_class",
     "needed",
     "needed_loss",
     "norm",
     "normal_like",
-    "noted",
     "over_root",
     "pack",
     "pack_like",
+    "partition_spec",
+    "progress",
     "pytree",
     "quotient",
+    "reduced_zeros",
     "refined_basis",
-    "refusal",
-    "refused",
     "replace",
+    "replicated",
+    "resolve_seed",
     "rms",
     "root",
-    "settle_seed",
-    "shown",
+    "round_if_close",
+    "sharded",
+    "sharded_like",
     "shrink",
-    "solved",
-    "spec_of",
+    "solve_upper_transposed",
+    "stacked_identities",
+    "stacked_zeros",
     "static",
     "stored",
     "sum_leaves",
-    "tell_flax",
-    "to_whole",
-    "unfolded",
+    "unfold",
     "unpack",
-    "update_foreign",
     "value_at",
-    "way",
-    "whole_and_rest",
     "wide",
     "wide_dtype",
     "wide_numbers",
-    "words_of",
-    "zeros",
-    "zeros_of_reduced",
 ]

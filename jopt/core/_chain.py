@@ -4,7 +4,8 @@ from typing import Annotated, Any, ClassVar, TypeAlias
 
 import jax
 
-from jopt.core._arguments import checked, refused
+from jopt.core._arguments import checked
+from jopt.core._errors import error_about
 from jopt.core._kinds import Kind
 from jopt.core._numbers import dtype_of, wide
 from jopt.core._pytree import PyTree, pytree, static
@@ -51,7 +52,7 @@ class Chain(GradientTransformation):
     def parts(self, state):
         states = state if self.names is None else [state[name] for name in self.names]
         if len(states) != len(self.transforms):
-            with refused(state):
+            with error_about(state):
                 raise ValueError(
                     f"Chain: the state must have {len(self.transforms)} parts, one a "
                     f"transformation, got {len(states)}; give the state that this "

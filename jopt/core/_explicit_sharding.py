@@ -14,7 +14,7 @@ from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec
 
 
-def spec_of(x: Any) -> PartitionSpec:
+def partition_spec(x: Any) -> PartitionSpec:
     """Return which axes of an explicit mesh divide each axis of `x`.
 
     Axes that are not divided are left out at the end: `PartitionSpec()` is whole.
@@ -25,23 +25,23 @@ def spec_of(x: Any) -> PartitionSpec:
     return PartitionSpec(*axes)
 
 
-def gathered(x: Any) -> Any:
+def replicated(x: Any) -> Any:
     """Return `x` whole on every device."""
-    return jax.sharding.reshard(x, _on_mesh(x)) if spec_of(x) else x
+    return jax.sharding.reshard(x, _on_mesh(x)) if partition_spec(x) else x
 
 
-def divided_like(x: Any, like: Any) -> Any:
+def sharded_like(x: Any, like: Any) -> Any:
     """Return `x`, of the shape of `like`, divided as `like` is."""
-    spec = spec_of(like)
+    spec = partition_spec(like)
     return jax.sharding.reshard(x, _on_mesh(like, *spec)) if spec else x
 
 
-def divided(x: jax.Array, spec: PartitionSpec) -> jax.Array:
+def sharded(x: jax.Array, spec: PartitionSpec) -> jax.Array:
     """Return `x` divided by the axes of the mesh that `jax.set_mesh` made current."""
     return jax.sharding.reshard(x, spec) if spec else x
 
 
-def zeros_of_reduced(
+def reduced_zeros(
     x: Any, over: Sequence[int], dtype: Any, *, keepdims: bool = False
 ) -> jax.Array:
     """Return zeros of the shape of `x` reduced over axes, divided as the rest of `x`.
@@ -54,7 +54,7 @@ def zeros_of_reduced(
     """
     kept = [i for i in range(len(x.shape)) if keepdims or i not in over]
     shape = [1 if i in over else x.shape[i] for i in kept]
-    axes = dict(enumerate(spec_of(x)))
+    axes = dict(enumerate(partition_spec(x)))
     if not axes:
         return jnp.zeros(shape, dtype)
     rest = [None if i in over else axes.get(i) for i in kept]

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import GetAttrKey, tree_leaves_with_path
 
-from jopt.core._arguments import checked, close_match
+from jopt.core._arguments import checked
+from jopt.core._errors import close_match
 from jopt.core._kinds import Kind, State
 from jopt.core._pytree import PyTree
 from jopt.core._schedule import Schedule

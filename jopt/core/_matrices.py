@@ -45,7 +45,7 @@ _backward = one_by_one(lambda u, y: jax.scipy.linalg.solve_triangular(u, y))
 _forward = one_by_one(lambda u, y: jax.scipy.linalg.solve_triangular(u, y, trans=1))
 
 
-def solved(factor: jax.Array, rows: jax.Array) -> jax.Array:
+def solve_upper_transposed(factor: jax.Array, rows: jax.Array) -> jax.Array:
     """Return the x with `factor.T @ x = rows`, for an upper triangular factor."""
     upper = jnp.triu(factor)
     return lax.custom_linear_solve(
@@ -58,17 +58,17 @@ def solved(factor: jax.Array, rows: jax.Array) -> jax.Array:
 
 def gram(x: jax.Array, axis: int) -> jax.Array:
     """Return the inner products of the slices of `x` along `axis`, a square matrix."""
-    rows = unfolded(x, axis)
+    rows = unfold(x, axis)
     return rows @ rows.T
 
 
-def unfolded(x: jax.Array, axis: int) -> jax.Array:
+def unfold(x: jax.Array, axis: int) -> jax.Array:
     """Return `x` as a matrix, whose rows are its slices along `axis`."""
     rest = x.size // max(1, x.shape[axis])
     return jnp.moveaxis(x, axis, 0).reshape(x.shape[axis], rest)
 
 
-def along(
+def multiply_along(
     x: jax.Array, matrix: jax.Array, axis: int, *, turned: bool = False
 ) -> jax.Array:
     """Multiply `x` along `axis` by `matrix`, or by its transpose if `turned`."""
@@ -76,7 +76,7 @@ def along(
     return jnp.moveaxis(columns, -1, axis)
 
 
-def along_axes(
+def multiply_along_axes(
     x: jax.Array,
     matrices: Iterable[jax.Array],
     axes: Iterable[int],
@@ -85,7 +85,7 @@ def along_axes(
 ) -> jax.Array:
     """Multiply `x` along each of `axes` by its matrix; see `along`."""
     for matrix, axis in zip(matrices, axes, strict=True):
-        x = along(x, matrix, axis, turned=turned)
+        x = multiply_along(x, matrix, axis, turned=turned)
     return x
 
 

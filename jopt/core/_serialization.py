@@ -10,7 +10,7 @@ from jax.tree_util import all_leaves, keystr, tree_flatten_with_path
 from jopt.core._pytree import PyTree
 
 
-def tell_flax(kind: type) -> None:
+def register_with_flax(kind: type) -> None:
     """Let `flax.serialization` save trees of this class, if it is loaded.
 
     It knows classes that were registered, dicts, lists and tuples; `import jopt` loads

@@ -9,13 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt.core._explicit_sharding import divided_like, gathered
+from jopt.core._explicit_sharding import replicated, sharded_like
 from jopt.core._leaves import leaves_like, stored
 from jopt.core._numbers import dtype_of, wide, wide_dtype
 from jopt.core._pytree import PyTree
 
 
-class Cut(NamedTuple):
+class Blocking(NamedTuple):
     """How one leaf is laid out and cut, and which axes of a block have a matrix."""
 
     laid: tuple[int, ...]  # the leaf's shape, axes merged perhaps
@@ -25,7 +25,7 @@ class Cut(NamedTuple):
 
 def map_stacks(
     rule: Callable[..., tuple[Any, ...]],
-    cut: Callable[[Any], Cut],
+    cut: Callable[[Any], Blocking],
     trees: Sequence[PyTree],
     held: Sequence[dict[str, Any]],
 ) -> tuple[Any, ...]:
@@ -54,7 +54,9 @@ def map_stacks(
         )
     for key, rows in groups.items():
         stacks = [
-            jnp.concatenate([_blocks(gathered(wide(column[i])), cuts[i]) for i in rows])
+            jnp.concatenate(
+                [_blocks(replicated(wide(column[i])), cuts[i]) for i in rows]
+            )
             for column in columns
         ]
         whole = jax.vmap(functools.partial(rule, cuts[rows[0]].axes))
@@ -68,14 +70,16 @@ def map_stacks(
             for i, piece in zip(rows, jnp.split(stack, ends[:-1]), strict=True):
                 joined = _joined(piece, cuts[i]).reshape(np.shape(first[i]))
                 joined = joined.astype(dtype_of(column[i]))
-                leaves[i] = divided_like(joined, column[i])
+                leaves[i] = sharded_like(joined, column[i])
         for part, old, new in zip(kept, held, made[len(trees) :], strict=True):
             part[key] = stored(new, old[key])
     return *(structure.unflatten(leaves) for leaves in grown), *kept
 
 
-def hold(
-    make: Callable[[int, Cut, Any], Any], cut: Callable[[Any], Cut], params: PyTree
+def init_stacks(
+    make: Callable[[int, Blocking, Any], Any],
+    cut: Callable[[Any], Blocking],
+    params: PyTree,
 ) -> dict[str, Any]:
     """Return what `make(n, cut, dtype)` makes for the n blocks of each shape."""
     leaves = jax.tree.leaves(params)
@@ -90,18 +94,18 @@ def hold(
     }
 
 
-def identities(count: int, cut: Cut, dtype: Any) -> tuple[jax.Array, ...]:
+def stacked_identities(count: int, cut: Blocking, dtype: Any) -> tuple[jax.Array, ...]:
     """Return for each axis with a matrix `count` identities: a `make` for `hold`."""
     sizes = [cut.block[axis] for axis in cut.axes]
     return tuple(jnp.tile(jnp.eye(d, dtype=dtype), (count, 1, 1)) for d in sizes)
 
 
-def zeros(count: int, cut: Cut, dtype: Any) -> tuple[jax.Array, ...]:
+def stacked_zeros(count: int, cut: Blocking, dtype: Any) -> tuple[jax.Array, ...]:
     """Return for each axis with a matrix `count` zeros: a `make` for `hold`."""
-    return tuple(jnp.zeros_like(one) for one in identities(count, cut, dtype))
+    return tuple(jnp.zeros_like(one) for one in stacked_identities(count, cut, dtype))
 
 
-def merged(shape: Sequence[int], limit: int) -> tuple[int, ...]:
+def merge_axes(shape: Sequence[int], limit: int) -> tuple[int, ...]:
     """Return `shape` with neighbouring axes merged while their product fits `limit`."""
     sizes = [1]
     for size in shape:
@@ -112,7 +116,7 @@ def merged(shape: Sequence[int], limit: int) -> tuple[int, ...]:
     return tuple(size for size in sizes if size > 1) or (1,)
 
 
-def evenly(shape: Sequence[int], limit: int) -> tuple[int, ...]:
+def even_blocks(shape: Sequence[int], limit: int) -> tuple[int, ...]:
     """Return the shape of the fewest equal blocks within `limit` that cover `shape`."""
     return tuple(math.ceil(size / max(1, math.ceil(size / limit))) for size in shape)
 
@@ -121,7 +125,7 @@ def _listed(keys: Iterable[str]) -> str:
     return ", ".join(sorted(keys)) or "no leaves"
 
 
-def _by_key(leaves: Sequence[Any], cuts: Sequence[Cut]) -> dict[str, list[int]]:
+def _by_key(leaves: Sequence[Any], cuts: Sequence[Blocking]) -> dict[str, list[int]]:
     groups: dict[str, list[int]] = {}
     for i, (leaf, (_, block, axes)) in enumerate(zip(leaves, cuts, strict=True)):
         name = f"{wide_dtype(leaf)}{list(block)}"
@@ -130,16 +134,16 @@ def _by_key(leaves: Sequence[Any], cuts: Sequence[Cut]) -> dict[str, list[int]]:
     return groups
 
 
-def _counts(cut: Cut) -> list[int]:
+def _counts(cut: Blocking) -> list[int]:
     sizes = zip(cut.laid, cut.block, strict=True)
     return [math.ceil(size / max(1, part)) or 1 for size, part in sizes]
 
 
-def _count(cut: Cut) -> int:
+def _count(cut: Blocking) -> int:
     return math.prod(_counts(cut))
 
 
-def _blocks(x: jax.Array, cut: Cut) -> jax.Array:
+def _blocks(x: jax.Array, cut: Blocking) -> jax.Array:
     """Cut one leaf; what its blocks cover beyond it is zero."""
     if cut.block == cut.laid:
         return x.reshape(1, *cut.laid)
@@ -152,7 +156,7 @@ def _blocks(x: jax.Array, cut: Cut) -> jax.Array:
     return x.reshape(_count(cut), *cut.block)
 
 
-def _joined(blocks: jax.Array, cut: Cut) -> jax.Array:
+def _joined(blocks: jax.Array, cut: Blocking) -> jax.Array:
     """Undo `_blocks`, but for the merging of axes."""
     if cut.block == cut.laid:
         return blocks.reshape(cut.laid)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import all_leaves, keystr, tree_leaves_with_path
 
-from jopt.core._arguments import is_said_by_jopt, refused, shown
+from jopt.core._errors import error_about, raised_by_jopt, shown
 from jopt.core._kinds import Kind, is_array
 from jopt.core._leaves import leaves_like
 from jopt.core._numbers import dtype_of, wide, wide_dtype, wide_numbers
@@ -88,7 +88,7 @@ class GradientTransformation:
         """
         if not self.shapeless:
             return [None] * len(jax.tree.leaves(params))
-        return joint(params, *(tx.groups(params) for tx in _inside(self)))
+        return common_groups(params, *(tx.groups(params) for tx in _inside(self)))
 
     def frozen(self, params: PyTree) -> list[bool]:
         """Return for each leaf of `params` whether its update ignores its gradient.
@@ -109,7 +109,7 @@ def _inside(self: GradientTransformation) -> list[GradientTransformation]:
     return [x for x in jax.tree.leaves(self, is_leaf=is_part) if is_part(x)]
 
 
-def joint(params: PyTree, *groups: Sequence[Hashable]) -> list[Hashable | None]:
+def common_groups(params: PyTree, *groups: Sequence[Hashable]) -> list[Hashable | None]:
     """Return the groups of leaves that all these groups let be joined."""
     if not groups:
         return [()] * len(jax.tree.leaves(params))
@@ -216,7 +216,7 @@ def _check_update(
         check_arrays(title, "params", params)
     if state is not None:
         check_arrays(title, "state", state)
-    if is_said_by_jopt(error) and not (state is None or all_leaves([state])):
+    if raised_by_jopt(error) and not (state is None or all_leaves([state])):
         return
     made = jax.eval_shape(self.init, updates)
     if jax.tree.structure(made) != jax.tree.structure(state):
@@ -306,7 +306,7 @@ def as_transformation(tx: Any) -> GradientTransformation:
         return tx
     if is_transformation(tx):
         return Foreign(tx)
-    with refused(tx):
+    with error_about(tx):
         raise TypeError(f"Expected {_WORDS}, got {shown(tx)}{_HINT}")
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from jopt.core import DType, Number, ScalarOrSchedule, chain, checked, refused
+from jopt.core import DType, Number, ScalarOrSchedule, chain, checked, error_about
 from jopt.optimizers._rmsprop import scale_by_rms
 from jopt.schedules import warmup_constant_schedule
 from jopt.transforms import add_decayed_weights, identity
@@ -90,7 +90,7 @@ def _warmed(learning_rate: Any, warmup_steps: Number | None) -> Any:
             f"{learning_rate!r}; put the warmup into the schedule."
         )
     if isinstance(warmup_steps, (int, float)) and not warmup_steps > 0:
-        with refused(warmup_steps):
+        with error_about(warmup_steps):
             raise ValueError(
                 f"schedule_free: warmup_steps must be above 0, got {warmup_steps}; "
                 "None is no warmup."

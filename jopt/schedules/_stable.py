@@ -4,7 +4,7 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from jopt.core import Number, Schedule, check, pytree, static, to_whole, way
+from jopt.core import Number, Schedule, check, progress, pytree, round_if_close, static
 from jopt.schedules._shapes import square_root
 from jopt.schedules._warmup_shapes import check_steps, fallen, warmed
 
@@ -48,9 +48,11 @@ class WarmupStableDecaySchedule(Schedule):
             )
 
     def __call__(self, count):
-        cooldown = to_whole(self.decay_steps * self.cooldown_fraction)
+        cooldown = round_if_close(self.decay_steps * self.cooldown_fraction)
         begin = jnp.maximum(self.decay_steps - cooldown, self.warmup_steps)
-        curve = _COOLDOWNS[self.cooldown](way(count - begin, self.decay_steps - begin))
+        curve = _COOLDOWNS[self.cooldown](
+            progress(count - begin, self.decay_steps - begin)
+        )
         return warmed(self, count, fallen(self, curve))
 
 

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from jopt.core import check, way
+from jopt.core import check, progress
 from jopt.schedules._shapes import blend
 
 
@@ -16,13 +16,13 @@ def check_steps(self):
 
 def warmed(self, count, after):
     """Return the line of the warmup, and `after` from its end on."""
-    rising = blend(self.init_value, self.peak_value, way(count, self.warmup_steps))
+    rising = blend(self.init_value, self.peak_value, progress(count, self.warmup_steps))
     return jnp.where(count < self.warmup_steps, rising, after)
 
 
 def way_down(self, count):
     """Return the way from the warmup's end to the schedule's."""
-    return way(count - self.warmup_steps, self.decay_steps - self.warmup_steps)
+    return progress(count - self.warmup_steps, self.decay_steps - self.warmup_steps)
 
 
 def fallen(self, curve):

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from jopt.core import PyTree, checked, name_of, noted
+from jopt.core import PyTree, checked, function_name, noted
 
 Model: TypeAlias = Any
 Loss: TypeAlias = Callable[[PyTree, PyTree, PyTree, Any], tuple[Any, PyTree]]
@@ -187,7 +187,7 @@ def pure_loss(loss_fn: Callable[..., Any], form: Form) -> Loss:
 
     def loss(params: PyTree, model_state: PyTree, batch: PyTree, key: Any):
         model = form.join(params, model_state)
-        with noted(f"Raised by the loss function, {name_of(loss_fn)}."):
+        with noted(f"Raised by the loss function, {function_name(loss_fn)}."):
             value, changed = loss_fn(model, batch, key), None
         if isinstance(form, Linen) and isinstance(value, tuple) and len(value) == 2:
             value, changed = value

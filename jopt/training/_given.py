@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from jopt.core import Key, PyTree, Transformation, check_kind, dtype_of, shown
+from jopt.core import Key, PyTree, Transformation, check_argument, dtype_of, shown
 from jopt.training._loss_scale import LossScale
 from jopt.training._precision import Precision
 
@@ -17,7 +17,7 @@ def check_options(
 ) -> None:
     """Raise a ValueError or a TypeError that names the argument and the rule."""
     for name, value, kind in (("tx", tx, Transformation), ("key", key, Key)):
-        check_kind("TrainState", name, value, kind)
+        check_argument("TrainState", name, value, kind)
     numbers = (bool, int, np.bool_, np.integer)
     for name, value, least in (("buckets", buckets, 0), ("shards", shards, 1)):
         if not isinstance(value, numbers) or not least <= value < 2**31:

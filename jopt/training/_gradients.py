@@ -13,10 +13,10 @@ from jopt.core import (
     PyTree,
     abs_sq,
     full_like,
+    function_name,
     global_norm,
     is_array,
     map_leaves,
-    name_of,
     noted,
     shown,
     wide,
@@ -172,7 +172,7 @@ def accumulated(
 def _weight_of(batch: PyTree, weight: Weight | None) -> jax.Array:
     if weight is None:
         return jnp.asarray(examples(batch), float)
-    with noted(f"train_step: raised by weight, {name_of(weight)}."):
+    with noted(f"train_step: raised by weight, {function_name(weight)}."):
         w = weight(batch)
     if not is_array(w):
         raise TypeError(

@@ -9,19 +9,19 @@ import numpy as np
 from jax.core import Tracer
 
 from jopt.core import (
-    MOST,
+    LARGEST_JOINED,
     GradientTransformation,
     PyTree,
     as_transformation,
-    check_like,
+    depends_on_values,
     dtype_of,
     field,
-    laid_out,
-    made_of_numbers,
+    matching_leaves,
     pack,
+    pack_leaves,
     pytree,
+    register_with_flax,
     static,
-    tell_flax,
     unpack,
 )
 from jopt.training._forms import Form, Plain, form_of
@@ -58,7 +58,7 @@ class TrainState:
         # its own, for a step donates those of the loss scale.
         for name in ("tx", "loss_scale"):
             self.__dict__[name] = jax.tree.map(_own, self.__dict__[name])
-        tell_flax(TrainState)
+        register_with_flax(TrainState)
 
     @classmethod
     def create(
@@ -101,7 +101,7 @@ class TrainState:
         params, model_state = jax.tree.map(
             _copied, (precision.held(params), model_state)
         )
-        most = MOST if isinstance(buckets, (bool, np.bool_)) else int(buckets)
+        most = LARGEST_JOINED if isinstance(buckets, (bool, np.bool_)) else int(buckets)
         packed = pack(params, tx, most, shards) if buckets else params
         seeded = isinstance(key, (int, np.integer))
         return cls(
@@ -136,13 +136,15 @@ class TrainState:
         Raises a ValueError that names the first leaf that differs.
         """
         where = "TrainState.with_params: params"
-        leaves = check_like(self.packed, params, dtypes=True, where=where)
-        packed = jax.tree.map(_placed_like, laid_out(self.packed, leaves), self.packed)
+        leaves = matching_leaves(self.packed, params, dtypes=True, where=where)
+        packed = jax.tree.map(
+            _placed_like, pack_leaves(self.packed, leaves), self.packed
+        )
         opt_state = jax.tree.map(
             lambda kept, new, anew: _placed_like(new, kept) if anew else kept,
             self.opt_state,
             self.precision.stored(self.tx.init(packed)),
-            made_of_numbers(self.tx.init, packed),
+            depends_on_values(self.tx.init, packed),
         )
         return dataclasses.replace(self, packed=packed, opt_state=opt_state)
 
@@ -163,7 +165,7 @@ class TrainState:
 
         It is as `create(..., buckets=False)` makes it, whatever the buckets were.
         """
-        tell_flax(TrainState)
+        register_with_flax(TrainState)
         return unpack(self)
 
     def filled(self, by_leaf: "TrainState") -> "TrainState":
@@ -183,8 +185,8 @@ class TrainState:
         Raises a ValueError that names the first leaf where the models differ.
         """
         where = "TrainState.filled: by_leaf"
-        leaves = check_like(self, by_leaf, dtypes=True, where=where)
-        return jax.tree.map(_placed_like, laid_out(self, leaves), self)
+        leaves = matching_leaves(self, by_leaf, dtypes=True, where=where)
+        return jax.tree.map(_placed_like, pack_leaves(self, leaves), self)
 
 
 def _copied(x: Any) -> jax.Array:

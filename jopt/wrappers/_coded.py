@@ -10,7 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from jopt.core import DType, PyTree, divided, gathered, pytree, spec_of, static, wide
+from jopt.core import (
+    DType,
+    PyTree,
+    partition_spec,
+    pytree,
+    replicated,
+    sharded,
+    static,
+    wide,
+)
 from jopt.wrappers._codes import Code
 
 _PLACES = np.array([[[0], [4]]], np.uint8)
@@ -45,8 +54,8 @@ class Coded:
     @classmethod
     def of(cls, x: jax.Array, bits: int, block: int, code: Code) -> "Coded":
         """Return `x` in `bits` bits a number and a scale for each `block` of them."""
-        codes, scales = _encoded(gathered(x), bits, block, code)
-        return cls(codes, scales, x.shape, x.dtype, bits, code, spec_of(x))
+        codes, scales = _encoded(replicated(x), bits, block, code)
+        return cls(codes, scales, x.shape, x.dtype, bits, code, partition_spec(x))
 
     def like(self, x: jax.Array) -> "Coded":
         """Return `x` in the format of this one, its scales' dtype too."""
@@ -58,7 +67,7 @@ class Coded:
     def array(self) -> jax.Array:
         """Return the numbers, as near as the codes are to them."""
         ahead = [None] * (self.codes.ndim - 2) if self.spec else []
-        return divided(_decoded(self), PartitionSpec(*ahead, *self.spec))
+        return sharded(_decoded(self), PartitionSpec(*ahead, *self.spec))
 
     def __repr__(self) -> str:
         return f"Coded({self.dtype}{list(self.shape)} in {self.bits} bits, {self.code})"

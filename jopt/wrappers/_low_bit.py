@@ -11,12 +11,12 @@ from jopt.core import (
     PyTree,
     Transformation,
     as_transformation,
+    common_groups,
+    depends_on_values,
     field,
-    joint,
-    made_of_numbers,
     pytree,
+    register_with_flax,
     static,
-    tell_flax,
 )
 from jopt.wrappers._coded import Coded, decoded, is_coded
 from jopt.wrappers._codes import Code, Companded as Companded, Dynamic as Dynamic
@@ -86,12 +86,12 @@ class LowBit(GradientTransformation):
     def groups(self, params):
         sizes = map(jnp.size, jax.tree.leaves(params))
         small: list[Any] = [() if size < self.min_size else None for size in sizes]
-        return joint(params, small, self.inner.groups(params))
+        return common_groups(params, small, self.inner.groups(params))
 
     def init(self, params):
         state = self.inner.init(params)
-        copies = made_of_numbers(self.inner.init, params)
-        tell_flax(Coded)
+        copies = depends_on_values(self.inner.init, params)
+        register_with_flax(Coded)
 
         def leaf(x: Any, copy: Any, joined: Any) -> Any:
             if is_coded(x):

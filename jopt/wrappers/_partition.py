@@ -9,13 +9,13 @@ from jopt.core import (
     Labels,
     Mask,
     PyTree,
-    Words,
+    TreePath,
     as_transformation,
     checked,
     close_match,
+    common_groups,
     is_transformation,
-    joint,
-    named,
+    path_text,
     pytree,
     static,
 )
@@ -45,7 +45,7 @@ class Partition(GradientTransformation):
 
     def groups(self, params):
         each = (tx.groups(params) for tx in self._groups(params).values())
-        return joint(params, *each)
+        return common_groups(params, *each)
 
     def frozen(self, params):
         each = (tx.frozen(params) for tx in self._groups(params).values())
@@ -94,12 +94,12 @@ class Partition(GradientTransformation):
             )
         return states
 
-    def _check_label(self, words: Words, label: Any) -> None:
+    def _check_label(self, words: TreePath, label: Any) -> None:
         if label in self.names:
             return
         close = close_match(str(label), list(map(str, self.names)))
         raise ValueError(
-            f"Partition: {named(words)} is labelled {label!r}, which has no "
+            f"Partition: {path_text(words)} is labelled {label!r}, which has no "
             f"transformation{close}; there is {_listed(self.names)}."
         )
 
