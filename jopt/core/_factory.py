@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple, TypeAlias
 import jax
 import numpy as np
 
-from jopt.core._arguments import close_match, shown
+from jopt.core._errors import close_match, shown
 from jopt.core._kinds import Kind
 from jopt.core._schedule import Schedule
 from jopt.core._transformation import GradientTransformation

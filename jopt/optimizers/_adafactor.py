@@ -21,10 +21,10 @@ from jopt.core import (
     map_leaves,
     mix,
     pytree,
+    reduced_zeros,
     standard_promotion,
     static,
     wide_dtype,
-    zeros_of_reduced,
 )
 from jopt.transforms import (
     add_decayed_weights,
@@ -105,10 +105,10 @@ class ScaleByFactoredRms(GradientTransformation):
             kind = jnp.finfo(wide_dtype(p)).dtype
             unused = jnp.zeros((1,), kind)
             if (axes := self._axes(jnp.shape(p))) is None:
-                return unused, unused, zeros_of_reduced(p, (), kind)
+                return unused, unused, reduced_zeros(p, (), kind)
             second, longest = axes
-            row = zeros_of_reduced(p, (longest,), kind)
-            return row, zeros_of_reduced(p, (second,), kind), unused
+            row = reduced_zeros(p, (longest,), kind)
+            return row, reduced_zeros(p, (second,), kind), unused
 
         leaves, structure = jax.tree.flatten(params)
         made = [means(p) for p in leaves]

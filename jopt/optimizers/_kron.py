@@ -10,8 +10,8 @@ import numpy as np
 from jax import lax
 
 from jopt.core import (
+    Blocking,
     Chain,
-    Cut,
     DType,
     GradientTransformation,
     Number,
@@ -23,16 +23,16 @@ from jopt.core import (
     check,
     checked,
     full_like,
-    hold,
     increment,
+    init_stacks,
     map_stacks,
     mix,
     pytree,
     rms,
+    round_if_close,
     shrink,
     static,
     stored,
-    to_whole,
     value_at,
     wide,
 )
@@ -172,7 +172,7 @@ class ScaleByKron(GradientTransformation):
             count=jnp.zeros((), jnp.int32),
             since=jnp.zeros((), jnp.int32),
             mu=full_like(params, dtype=self.mu_dtype),
-            factors=hold(factors, self._cut, params),
+            factors=init_stacks(factors, self._cut, params),
         )
 
     def update(self, updates, state, params=None, **extra):
@@ -180,8 +180,8 @@ class ScaleByKron(GradientTransformation):
         weight = bias(self.b1, count)
         given = self.preconditioner_update_probability
         chance = value_at(_ANNEALED if given is None else given, state.count)
-        # In float32 1 / (1 / 61) is above 61; `to_whole` returns 61.
-        due = wide(since) >= to_whole(1 / chance)
+        # In float32 1 / (1 / 61) is above 61; `round_if_close` returns 61.
+        due = wide(since) >= round_if_close(1 / chance)
         key = jax.random.fold_in(jax.random.key(self.seed), state.count)
 
         def rule(axes, g, m, factors):
@@ -207,7 +207,7 @@ class ScaleByKron(GradientTransformation):
         since = jnp.where(due, 0, since)
         return updates, ScaleByKronState(count, since, mu, factors)
 
-    def _cut(self, leaf: jax.Array) -> Cut:
+    def _cut(self, leaf: jax.Array) -> Blocking:
         shape = np.shape(leaf) or (1,)
         if self.merge_dims and len(shape) > 2:
             shape = as_square(shape)
@@ -215,7 +215,7 @@ class ScaleByKron(GradientTransformation):
         saved = SAVINGS[self.memory_save_mode](shape)
         fits = (1 < d <= self.max_size_triangular and not diagonal for d in shape)
         axes = (i for i, fit in enumerate(fits) if fit and i not in saved)
-        return Cut(shape, shape, tuple(axes))
+        return Blocking(shape, shape, tuple(axes))
 
 
 scale_by_kron = ScaleByKron

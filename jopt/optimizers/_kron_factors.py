@@ -9,7 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jopt.core import Number, abs_sq, along, gram, solved, unfolded
+from jopt.core import (
+    Number,
+    abs_sq,
+    gram,
+    multiply_along,
+    solve_upper_transposed,
+    unfold,
+)
 
 Saving = Literal["one_diag", "smart_one_diag", "all_diag"]
 Factors = Sequence[jax.Array]  # one for each axis: [d, d] upper triangular, or [d]
@@ -47,7 +54,7 @@ def multiplied(x: jax.Array, factors: Factors, *, turned: bool = False) -> jax.A
     """Multiply `x` along each axis by its factor, or by its transpose if `turned`."""
     for axis, factor in enumerate(factors):
         if factor.ndim == 2:
-            x = along(x, factor, axis, turned=turned)
+            x = multiply_along(x, factor, axis, turned=turned)
         else:
             x = x * _spread(factor, x.ndim, axis)
     return x
@@ -106,8 +113,8 @@ def _divided(x: jax.Array, factors: Factors) -> jax.Array:
     """Multiply `x` along each axis by the inverse of its factor's transpose."""
     for axis, factor in enumerate(factors):
         if factor.ndim == 2:
-            rows = unfolded(x, axis)
-            rows = solved(factor, rows)
+            rows = unfold(x, axis)
+            rows = solve_upper_transposed(factor, rows)
             moved = (x.shape[axis], *x.shape[:axis], *x.shape[axis + 1 :])
             x = jnp.moveaxis(rows.reshape(moved), 0, axis)
         else:

@@ -19,10 +19,10 @@ from jopt.core import (
     map_leaves,
     mix,
     pytree,
+    reduced_zeros,
     root,
     static,
     wide_dtype,
-    zeros_of_reduced,
 )
 from jopt.optimizers._muon import matrices_and_rest, scale_by_muon
 from jopt.transforms import (
@@ -84,7 +84,7 @@ class NormalizeNeurons(GradientTransformation):
         for leaf, numbers in zip(leaves, matrices_of(self, params), strict=True):
             _, inputs, _ = numbers.axes(leaf.shape)
             kind = jnp.finfo(wide_dtype(leaf)).dtype
-            nu.append(zeros_of_reduced(leaf, inputs, kind, keepdims=True))
+            nu.append(reduced_zeros(leaf, inputs, kind, keepdims=True))
         return NormalizeNeuronsState(structure.unflatten(nu))
 
     def update(self, updates, state, params=None, **extra):

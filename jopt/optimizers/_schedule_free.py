@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from jopt.core import DType, Number, ScalarOrSchedule, chain, checked, refused
+from jopt.core import DType, Number, ScalarOrSchedule, chain, checked, error_about
 from jopt.optimizers._rmsprop import scale_by_rms
 from jopt.schedules import warmup_constant_schedule
 from jopt.transforms import add_decayed_weights, identity
@@ -106,7 +106,7 @@ def _warmed(
             f"{learning_rate!r}; put the warmup into the schedule."
         )
     if isinstance(warmup_steps, (int, float)) and not warmup_steps > 0:
-        with refused(warmup_steps):
+        with error_about(warmup_steps):
             raise ValueError(
                 f"schedule_free: warmup_steps must be above 0, got {warmup_steps}; "
                 "None is no warmup."

@@ -9,34 +9,34 @@ import numpy as np
 from jax import lax
 
 from jopt.core import (
+    Blocking,
     Chain,
-    Cut,
     GradientTransformation,
     Number,
     PyTree,
     ScalarOrSchedule,
     abs_sq,
-    along_axes,
     bias,
     chain,
     check,
     checked,
-    evenly,
+    even_blocks,
     full_like,
     gram,
-    hold,
-    identities,
     increment,
+    init_stacks,
     inverse_power,
     map_stacks,
-    merged,
+    merge_axes,
     mix,
+    multiply_along_axes,
     norm,
     pytree,
     root,
+    stacked_identities,
+    stacked_zeros,
     static,
     stored,
-    zeros,
 )
 from jopt.transforms import add_decayed_weights, scale_by_learning_rate
 
@@ -125,8 +125,8 @@ class ScaleByShampoo(GradientTransformation):
             count=jnp.zeros((), jnp.int32),
             mu=full_like(params),
             nu=full_like(params, real=True),
-            factors=hold(zeros, self._cut, params),
-            roots=hold(identities, self._cut, params),
+            factors=init_stacks(stacked_zeros, self._cut, params),
+            roots=init_stacks(stacked_identities, self._cut, params),
         )
 
     def update(self, updates, state, params=None, **extra):
@@ -155,7 +155,7 @@ class ScaleByShampoo(GradientTransformation):
             model = _GRAFTS[self.graft](mean, v, v / weight2, self.eps)
             if not axes:
                 return model, m, v, factors, roots
-            shaped = along_axes(mean, roots, axes)
+            shaped = multiply_along_axes(mean, roots, axes)
             if self.graft != "none":
                 size = norm(shaped)
                 shaped = shaped * (norm(model) / jnp.where(size > 0, size, 1))
@@ -169,14 +169,16 @@ class ScaleByShampoo(GradientTransformation):
         )
         return updates, ScaleByShampooState(count, mu, nu, factors, roots)
 
-    def _cut(self, leaf: jax.Array) -> Cut:
+    def _cut(self, leaf: jax.Array) -> Blocking:
         shape = np.shape(leaf)
         laid = tuple(d for d in shape if d != 1)
         if jnp.iscomplexobj(leaf) or 0 in shape or len(laid) < 2:
-            return Cut(shape, shape, ())
+            return Blocking(shape, shape, ())
         if self.merge_dims:
-            laid = merged(laid, self.block_size)
-        return Cut(laid, evenly(laid, self.block_size), tuple(range(len(laid))))
+            laid = merge_axes(laid, self.block_size)
+        return Blocking(
+            laid, even_blocks(laid, self.block_size), tuple(range(len(laid)))
+        )
 
 
 _GRAFTS = {

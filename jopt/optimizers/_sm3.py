@@ -22,8 +22,8 @@ from jopt.core import (
     mix,
     over_root,
     pytree,
+    reduced_zeros,
     wide_dtype,
-    zeros_of_reduced,
 )
 from jopt.transforms import scale_by_learning_rate
 
@@ -69,7 +69,7 @@ class ScaleBySm3(GradientTransformation):
     def init(self, params):
         def greatest(p):
             kind = jnp.finfo(wide_dtype(p)).dtype
-            return [zeros_of_reduced(p, others, kind) for others in _other_axes(p.ndim)]
+            return [reduced_zeros(p, others, kind) for others in _other_axes(p.ndim)]
 
         mu = jax.tree.map(greatest, params)
         return ScaleBySM3State(mu=mu, nu=full_like(params))

@@ -9,14 +9,13 @@ import numpy as np
 from jax import lax
 
 from jopt.core import (
+    Blocking,
     Chain,
-    Cut,
     GradientTransformation,
     Number,
     PyTree,
     ScalarOrSchedule,
     abs_sq,
-    along_axes,
     bias,
     chain,
     check,
@@ -24,19 +23,20 @@ from jopt.core import (
     eigenbasis,
     full_like,
     gram,
-    hold,
-    identities,
     increment,
+    init_stacks,
     map_stacks,
-    merged,
+    merge_axes,
     mix,
+    multiply_along_axes,
     pytree,
     refined_basis,
     rms,
     root,
+    stacked_identities,
+    stacked_zeros,
     static,
     stored,
-    zeros,
 )
 from jopt.transforms import add_decayed_weights, scale_by_learning_rate
 
@@ -122,8 +122,8 @@ class ScaleBySoap(GradientTransformation):
             count=jnp.zeros((), jnp.int32),
             mu=full_like(params),
             nu=full_like(params, real=True),
-            factors=hold(zeros, self._cut, params),
-            bases=hold(identities, self._cut, params),
+            factors=init_stacks(stacked_zeros, self._cut, params),
+            bases=init_stacks(stacked_identities, self._cut, params),
         )
 
     def update(self, updates, state, params=None, **extra):
@@ -151,11 +151,11 @@ class ScaleBySoap(GradientTransformation):
 
             def later():
                 mean = mix(m, g, self.b1)
-                turned = along_axes(g, bases, axes, turned=True)
+                turned = multiply_along_axes(g, bases, axes, turned=True)
                 square = mix(v, abs_sq(turned), self.b2)
-                turned = along_axes(mean / weight1, bases, axes, turned=True)
+                turned = multiply_along_axes(mean / weight1, bases, axes, turned=True)
                 scaled = turned / (root(square / weight2) + self.eps)
-                u = along_axes(scaled, bases, axes)
+                u = multiply_along_axes(scaled, bases, axes)
                 kept = square, bases
                 kept = lax.cond(
                     due,
@@ -179,15 +179,15 @@ class ScaleBySoap(GradientTransformation):
         count = increment(state.count)
         return updates, ScaleBySoapState(count, mu, nu, factors, bases)
 
-    def _cut(self, leaf: jax.Array) -> Cut:
+    def _cut(self, leaf: jax.Array) -> Blocking:
         shape = np.shape(leaf)
         plain = jnp.iscomplexobj(leaf) or 0 in shape
         if plain or len(shape) < (1 if self.precondition_1d else 2):
-            return Cut(shape, shape, ())
+            return Blocking(shape, shape, ())
         if self.merge_dims:
-            shape = merged(shape, self.max_precond_dim)
+            shape = merge_axes(shape, self.max_precond_dim)
         axes = (i for i, d in enumerate(shape) if 1 < d <= self.max_precond_dim)
-        return Cut(shape, shape, tuple(axes))
+        return Blocking(shape, shape, tuple(axes))
 
 
 scale_by_soap = ScaleBySoap

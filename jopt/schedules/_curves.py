@@ -2,13 +2,13 @@
 
 import jax.numpy as jnp
 
-from jopt.core import Way, as_number, root, way
+from jopt.core import Progress, as_number, progress, root
 
 
 def half_cosine(straight):
     """Return the progress along half a cosine: slow, fast, slow."""
     # sin^2 of half the angle: 1 + cos would keep few digits near the end.
-    return Way(*(jnp.sin(jnp.pi / 2 * share) ** 2 for share in straight))
+    return Progress(*(jnp.sin(jnp.pi / 2 * share) ** 2 for share in straight))
 
 
 def power(straight, exponent):
@@ -17,24 +17,24 @@ def power(straight, exponent):
     Below an exponent of 1 the gradient there is infinite, and every schedule ends
     there.
     """
-    some = straight.left > 0
-    left = jnp.where(some, jnp.where(some, straight.left, 1) ** exponent, 0)
+    some = straight.remaining > 0
+    left = jnp.where(some, jnp.where(some, straight.remaining, 1) ** exponent, 0)
     near = left > 0.5
-    start = jnp.where(near, straight.gone, 0)
-    return Way(
+    start = jnp.where(near, straight.elapsed, 0)
+    return Progress(
         jnp.where(near, -jnp.expm1(exponent * jnp.log1p(-start)), 1 - left), left
     )
 
 
 def square_root(straight):
     """Return the progress `sqrt(gone)`: fast, then slow."""
-    gone = root(straight.gone)
-    return Way(gone, straight.left / (1 + gone))
+    gone = root(straight.elapsed)
+    return Progress(gone, straight.remaining / (1 + gone))
 
 
 def blend(first, last, curve):
     """Return the value between `first` and `last`, exactly these at the ends."""
-    return first * curve.left + last * curve.gone
+    return first * curve.remaining + last * curve.elapsed
 
 
 def floats(numbers):
@@ -56,7 +56,7 @@ def interpolate(count, boundaries, values, interpolate_type):
     """
     result, begin = jnp.broadcast_to(values[0], count.shape), 0
     for i, end in enumerate(boundaries):
-        curve = CURVES[interpolate_type](way(count - begin, end - begin))
+        curve = CURVES[interpolate_type](progress(count - begin, end - begin))
         piece = blend(values[i], values[i + 1], curve)
         result, begin = jnp.where(count < begin, result, piece), end
     return result

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jopt.core import Number, Schedule, check, pytree, static, way, whole_and_rest
+from jopt.core import Number, Schedule, check, divmod_steps, progress, pytree, static
 from jopt.schedules._curves import blend, half_cosine, power
 
 
@@ -117,7 +117,7 @@ class ExponentialDecay(Schedule):
         past = jnp.maximum(count - jnp.maximum(self.transition_begin, 0), 0)
 
         def growth(past):
-            whole, rest = whole_and_rest(past, steps)
+            whole, rest = divmod_steps(past, steps)
             # Two powers: the relative error of a power grows with its exponent.
             part = 1 if self.staircase else rate ** (rest / steps)
             return rate**whole * part
@@ -163,12 +163,14 @@ class CosineDecaySchedule(Schedule):
         check(self, "decay_steps", "exponent", above=0)
 
     def __call__(self, count):
-        curve = power(half_cosine(way(count, self.decay_steps)), self.exponent)
+        curve = power(half_cosine(progress(count, self.decay_steps)), self.exponent)
         return blend(self.init_value, self.init_value * self.alpha, curve)
 
 
 def _transition(self, count):
-    return way(count - jnp.maximum(self.transition_begin, 0), self.transition_steps)
+    return progress(
+        count - jnp.maximum(self.transition_begin, 0), self.transition_steps
+    )
 
 
 constant_schedule = ConstantSchedule

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from jopt.core import Number, Schedule, check, pytree, to_whole
+from jopt.core import Number, Schedule, check, pytree, round_if_close
 from jopt.schedules._curves import interpolate
 
 
@@ -92,7 +92,7 @@ def _check_cycle(self):
 
 
 def _step_at(share, steps):
-    return jnp.floor(to_whole(share * steps))
+    return jnp.floor(round_if_close(share * steps))
 
 
 linear_onecycle_schedule = LinearOnecycleSchedule

@@ -4,7 +4,16 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from jopt.core import Number, Schedule, check, checked, pytree, static, to_whole, way
+from jopt.core import (
+    Number,
+    Schedule,
+    check,
+    checked,
+    progress,
+    pytree,
+    round_if_close,
+    static,
+)
 from jopt.schedules._curves import blend, half_cosine, power, square_root
 from jopt.schedules._decay import ExponentialDecay, LinearSchedule
 
@@ -130,9 +139,11 @@ class WarmupStableDecaySchedule(Schedule):
             )
 
     def __call__(self, count):
-        cooldown = to_whole(self.decay_steps * self.cooldown_fraction)
+        cooldown = round_if_close(self.decay_steps * self.cooldown_fraction)
         begin = jnp.maximum(self.decay_steps - cooldown, self.warmup_steps)
-        curve = _COOLDOWNS[self.cooldown](way(count - begin, self.decay_steps - begin))
+        curve = _COOLDOWNS[self.cooldown](
+            progress(count - begin, self.decay_steps - begin)
+        )
         return _warmed(self, count, _fallen(self, curve))
 
 
@@ -244,13 +255,13 @@ def _check_steps(self):
 
 def _warmed(self, count, after):
     """Return the line of the warmup while it lasts, and `after` from its end on."""
-    rising = blend(self.init_value, self.peak_value, way(count, self.warmup_steps))
+    rising = blend(self.init_value, self.peak_value, progress(count, self.warmup_steps))
     return jnp.where(count < self.warmup_steps, rising, after)
 
 
 def _way_down(self, count):
     """Return the progress from the end of the warmup to the end of the schedule."""
-    return way(count - self.warmup_steps, self.decay_steps - self.warmup_steps)
+    return progress(count - self.warmup_steps, self.decay_steps - self.warmup_steps)
 
 
 def _fallen(self, curve):

@@ -7,7 +7,7 @@ import numpy as np
 from flax import nnx
 from sklearn.datasets import load_digits
 
-from jopt.core import check_kind
+from jopt.core import check_argument
 from jopt.sweep import Task
 from jopt.tasks._classification import nnx_classifier
 from jopt.tasks._data import split
@@ -40,7 +40,7 @@ def digits(width: int = WIDTH) -> Task:
     Raises:
       ValueError: if `width` is below 1.
     """
-    check_kind("digits", "width", width, int)
+    check_argument("digits", "width", width, int)
     if width < 1:
         raise ValueError(f"digits: width must be at least 1, got {width}.")
     return _task(width)

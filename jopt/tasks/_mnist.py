@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from flax import linen, nnx
 
-from jopt.core import check_kind
+from jopt.core import check_argument
 from jopt.sweep import Task
 from jopt.tasks._classification import linen_classifier, nnx_classifier
 from jopt.tasks._convolution import convolve, max_pool
@@ -96,7 +96,7 @@ def _source(function: str, width: int) -> str | None:
 
 
 def _checked(name: str, width: int) -> int:
-    check_kind(name, "width", width, int)
+    check_argument(name, "width", width, int)
     if width < 1:
         raise ValueError(f"{name}: width must be at least 1, got {width}.")
     return width

@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jopt.core import FilePath, check_kind
+from jopt.core import FilePath, check_argument
 from jopt.sweep import Task
 
 # The same for every text. The first stands for all characters outside the vocabulary.
@@ -97,10 +97,10 @@ def text(
     """
     sizes = {"length": length, "width": width, "layers": layers, "heads": heads}
     for name, size in sizes.items():
-        check_kind("text", name, size, int)
+        check_argument("text", name, size, int)
         if size < 1:
             raise ValueError(f"text: {name} must be at least 1, got {size}.")
-    check_kind("text", "file", file, FilePath | None)
+    check_argument("text", "file", file, FilePath | None)
     if width % heads:
         raise ValueError(
             f"text: heads must divide width, got {heads} heads and width {width}."

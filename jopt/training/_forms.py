@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from jopt.core import PyTree, checked, name_of, noted
+from jopt.core import PyTree, checked, function_name, noted
 
 if TYPE_CHECKING:
     from flax import nnx
@@ -209,7 +209,7 @@ def pure_loss(loss_fn: LossFn, form: Form) -> PureLoss:
         params: PyTree, model_state: PyTree, batch: PyTree, key: jax.Array
     ) -> tuple[jax.Array, PyTree]:
         model = form.join(params, model_state)
-        with noted(f"Raised by the loss function, {name_of(loss_fn)}."):
+        with noted(f"Raised by the loss function, {function_name(loss_fn)}."):
             returned = loss_fn(model, batch, key)
         value, changed = _loss_and_changed(returned, form)
         _check_scalar(value, form)

@@ -16,10 +16,10 @@ from jopt.core import (
     abs_sq,
     dtype_of,
     full_like,
+    function_name,
     global_norm,
     is_array,
     map_leaves,
-    name_of,
     noted,
     shown,
     stored,
@@ -189,7 +189,7 @@ def accumulated_gradients(
 def _weight_of(batch: PyTree, weight: Weight | None) -> jax.Array:
     if weight is None:
         return jnp.asarray(_examples(batch), float)
-    with noted(f"train_step: raised by weight, {name_of(weight)}."):
+    with noted(f"train_step: raised by weight, {function_name(weight)}."):
         w = weight(batch)
     if not is_array(w):
         raise TypeError(

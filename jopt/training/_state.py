@@ -11,23 +11,23 @@ from jax.tree_util import keystr, tree_leaves_with_path
 from jax.typing import ArrayLike
 
 from jopt.core import (
-    MOST,
+    LARGEST_JOINED,
     GradientTransformation,
     Key,
     PyTree,
     Transformation,
     as_transformation,
-    check_kind,
-    check_like,
+    check_argument,
+    depends_on_values,
     dtype_of,
     field,
-    laid_out,
-    made_of_numbers,
+    matching_leaves,
     pack,
+    pack_leaves,
     pytree,
+    register_with_flax,
     shown,
     static,
-    tell_flax,
     unpack,
 )
 from jopt.training._forms import Form, Model, Plain, form_of
@@ -94,7 +94,7 @@ class TrainState:
     precision: Precision = static(default=Precision())
 
     def __post_init__(self):
-        tell_flax(TrainState)
+        register_with_flax(TrainState)
 
     @classmethod
     def create(
@@ -140,7 +140,7 @@ class TrainState:
         params, model_state = jax.tree.map(
             _copied, (precision.held(params), model_state)
         )
-        most = MOST if isinstance(buckets, (bool, np.bool_)) else int(buckets)
+        most = LARGEST_JOINED if isinstance(buckets, (bool, np.bool_)) else int(buckets)
         packed = pack(params, tx, most, shards) if buckets else params
         seeded = isinstance(key, (int, np.integer))
         return cls(
@@ -177,13 +177,15 @@ class TrainState:
           ValueError: names the first leaf that differs.
         """
         where = "TrainState.with_params: params"
-        leaves = check_like(self.packed, params, dtypes=True, where=where)
-        packed = jax.tree.map(_placed_like, laid_out(self.packed, leaves), self.packed)
+        leaves = matching_leaves(self.packed, params, dtypes=True, where=where)
+        packed = jax.tree.map(
+            _placed_like, pack_leaves(self.packed, leaves), self.packed
+        )
         opt_state = jax.tree.map(
             lambda kept, new, anew: _placed_like(new, kept) if anew else kept,
             self.opt_state,
             self.precision.stored(self.tx.init(packed)),
-            made_of_numbers(self.tx.init, packed),
+            depends_on_values(self.tx.init, packed),
         )
         return dataclasses.replace(self, packed=packed, opt_state=opt_state)
 
@@ -204,7 +206,7 @@ class TrainState:
 
         Its structure is that of `create(..., buckets=False)`, whatever the buckets are.
         """
-        tell_flax(TrainState)
+        register_with_flax(TrainState)
         return unpack(self)
 
     def filled(self, by_leaf: "TrainState") -> "TrainState":
@@ -229,8 +231,8 @@ class TrainState:
           ValueError: names the first leaf where the models differ.
         """
         where = "TrainState.filled: by_leaf"
-        leaves = check_like(self, by_leaf, dtypes=True, where=where)
-        return jax.tree.map(_placed_like, laid_out(self, leaves), self)
+        leaves = matching_leaves(self, by_leaf, dtypes=True, where=where)
+        return jax.tree.map(_placed_like, pack_leaves(self, leaves), self)
 
 
 def _check_options(
@@ -243,7 +245,7 @@ def _check_options(
 ) -> None:
     """Raise a ValueError or a TypeError that names the argument and the rule."""
     for name, value, kind in (("tx", tx, Transformation), ("key", key, Key)):
-        check_kind("TrainState", name, value, kind)
+        check_argument("TrainState", name, value, kind)
     numbers = (bool, int, np.bool_, np.integer)
     for name, value, least in (("buckets", buckets, 0), ("shards", shards, 1)):
         if not isinstance(value, numbers) or not least <= value < 2**31:

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from jopt.core import Labels, PyTree, Words, checked_class, named
+from jopt.core import Labels, PyTree, TreePath, checked_class, path_text
 
 NO_MATRIX = "no matrix"  # a label, because None is not a leaf of a tree
 
@@ -97,11 +97,11 @@ class Dimensions(Labels):
         given = _of_two_axes if given is None else given
         super().__init__(_Labelled(given) if callable(given) else _labelled(given))
 
-    def checked(self, words: Words, label: object) -> object:
+    def checked(self, words: TreePath, label: object) -> object:
         if label == NO_MATRIX or isinstance(label, MuonDimensionNumbers):
             return label
         raise TypeError(
-            f"Dimensions: at {named(words)} there must be MuonDimensionNumbers, or "
+            f"Dimensions: at {path_text(words)} there must be MuonDimensionNumbers, or "
             f"None where there is no matrix, got {label!r}."
         )
 

@@ -12,9 +12,9 @@ from jopt.core import (
     Number,
     PyTree,
     abs_sq,
+    argument_error,
     as_number,
-    refusal,
-    refused,
+    error_about,
     root,
     wide_dtype,
 )
@@ -71,7 +71,7 @@ def as_coefficients(given: str | PyTree, steps: int, owner: object) -> PyTree:
     if isinstance(given, str):
         if given not in _PRESETS:
             rule = f"one of {', '.join(_PRESETS)}, or numbers"
-            raise refusal(name, "ns_coeffs", given, rule, ValueError)
+            raise argument_error(name, "ns_coeffs", given, rule, ValueError)
         given = _PRESETS[given]
         if given is POLAR_EXPRESS:  # its last row converges: repeat it
             given = (*given[:steps], *[given[-1]] * (steps - len(given)))
@@ -79,7 +79,7 @@ def as_coefficients(given: str | PyTree, steps: int, owner: object) -> PyTree:
             given = given[-steps:]
     shape = _shape(given)
     if shape != (3,) and (len(shape) != 2 or shape[1] != 3 or not shape[0]):
-        with refused(given):
+        with error_about(given):
             raise ValueError(
                 f"{name}: ns_coeffs must have shape (3,), or (n, 3), a row for each "
                 f"step, got {shape}."

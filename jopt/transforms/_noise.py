@@ -10,16 +10,15 @@ from jopt.core import (
     Key,
     Number,
     check,
-    first_key,
     increment,
-    key_of,
+    initial_key,
+    key_from_data,
     map_leaves,
     normal_like,
     pytree,
+    resolve_seed,
     root,
-    settle_seed,
     static,
-    words_of,
 )
 
 
@@ -60,19 +59,21 @@ class AddNoise(GradientTransformation):
 
     def __post_init__(self):
         check(self, "eta", "gamma", least=0)
-        settle_seed(self)
+        resolve_seed(self)
 
     def init(self, params):
-        key = first_key(self.key, self.seed)
-        return AddNoiseState(count=jnp.zeros((), jnp.int32), rng_key=words_of(key))
+        key = initial_key(self.key, self.seed)
+        return AddNoiseState(
+            count=jnp.zeros((), jnp.int32), rng_key=jax.random.key_data(key)
+        )
 
     def update(self, updates, state, params=None, **extra):
         count = increment(state.count)
-        rng_key, key = jax.random.split(key_of(state.rng_key, self.key))
+        rng_key, key = jax.random.split(key_from_data(state.rng_key, self.key))
         deviation = root(self.eta / count.astype(float) ** self.gamma)
         noise = normal_like(key, updates)
         updates = map_leaves(lambda g, n: g + deviation * n, updates, noise)
-        return updates, AddNoiseState(count=count, rng_key=words_of(rng_key))
+        return updates, AddNoiseState(count=count, rng_key=jax.random.key_data(rng_key))
 
 
 add_noise = AddNoise

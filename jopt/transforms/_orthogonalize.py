@@ -13,10 +13,10 @@ from jopt.core import (
     Number,
     PyTree,
     check,
-    divided_like,
     dtype_of,
-    gathered,
     pytree,
+    replicated,
+    sharded_like,
     standard_promotion,
     static,
     wide,
@@ -121,7 +121,7 @@ class Orthogonalize(GradientTransformation):
         stacks: dict[tuple[tuple[int, ...], jnp.dtype], list[int]] = {}
         matrices = []
         for i, (leaf, axes) in enumerate(zip(leaves, numbers, strict=True)):
-            matrices.append(_flat(gathered(wide(leaf)), axes))
+            matrices.append(_flat(replicated(wide(leaf)), axes))
             stacks.setdefault((matrices[i].shape[1:], matrices[i].dtype), []).append(i)
 
         made = list(leaves)
@@ -136,7 +136,7 @@ class Orthogonalize(GradientTransformation):
             starts = [sum(sizes[:k]) for k in range(1, len(sizes))]
             for i, part in zip(members, jnp.split(stack, starts), strict=True):
                 whole = _unflat(part, leaves[i].shape, numbers[i])
-                made[i] = divided_like(whole.astype(dtype_of(leaves[i])), leaves[i])
+                made[i] = sharded_like(whole.astype(dtype_of(leaves[i])), leaves[i])
         return structure.unflatten(made), state
 
     def _iterated(self, stack: jax.Array) -> jax.Array:

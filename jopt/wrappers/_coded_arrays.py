@@ -10,7 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from jopt.core import DType, PyTree, divided, gathered, pytree, spec_of, static, wide
+from jopt.core import (
+    DType,
+    PyTree,
+    partition_spec,
+    pytree,
+    replicated,
+    sharded,
+    static,
+    wide,
+)
 
 _PLACES = np.array([[[0], [4]]], np.uint8)
 _LOW = 16  # low bits of a float32 that a cell ignores: 128 cells an octave
@@ -233,8 +242,8 @@ class Coded:
           block: numbers that share a scale, even.
           code: number format.
         """
-        codes, scales = _encoded(gathered(x), bits, block, code)
-        return cls(codes, scales, x.shape, x.dtype, bits, code, spec_of(x))
+        codes, scales = _encoded(replicated(x), bits, block, code)
+        return cls(codes, scales, x.shape, x.dtype, bits, code, partition_spec(x))
 
     def like(self, x: jax.Array) -> "Coded":
         """Return `x` in the format of this array, with the dtype of its scales.
@@ -250,7 +259,7 @@ class Coded:
     def array(self) -> jax.Array:
         """Return the array that the codes represent, in its shape and dtype."""
         ahead = [None] * (self.codes.ndim - 2) if self.spec else []
-        return divided(_decoded(self), PartitionSpec(*ahead, *self.spec))
+        return sharded(_decoded(self), PartitionSpec(*ahead, *self.spec))
 
     def __repr__(self) -> str:
         return f"Coded({self.dtype}{list(self.shape)} in {self.bits} bits, {self.code})"

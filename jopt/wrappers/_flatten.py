@@ -9,12 +9,12 @@ from jopt.core import (
     PyTree,
     Transformation,
     as_transformation,
-    divided_like,
     dtype_of,
     field,
-    gathered,
     leaves_like,
     pytree,
+    replicated,
+    sharded_like,
     wide,
     wide_dtype,
 )
@@ -66,7 +66,7 @@ def _groups(tree: PyTree) -> dict[str, list[int]]:
 
 
 def _flat(tree: PyTree) -> dict[str, jax.Array]:
-    leaves = [jnp.ravel(gathered(wide(leaf))) for leaf in jax.tree.leaves(tree)]
+    leaves = [jnp.ravel(replicated(wide(leaf))) for leaf in jax.tree.leaves(tree)]
     return {
         kind: jnp.concatenate([leaves[i] for i in group])
         for kind, group in _groups(tree).items()
@@ -79,5 +79,5 @@ def _unflat(vectors: dict[str, jax.Array], like: PyTree) -> PyTree:
         ends = np.cumsum([np.size(leaves[i]) for i in group])[:-1]
         for i, part in zip(group, jnp.split(vectors[kind], ends), strict=True):
             shaped = part.reshape(np.shape(leaves[i]))
-            leaves[i] = divided_like(shaped.astype(dtype_of(leaves[i])), leaves[i])
+            leaves[i] = sharded_like(shaped.astype(dtype_of(leaves[i])), leaves[i])
     return structure.unflatten(leaves)

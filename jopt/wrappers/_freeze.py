@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable
 
-from jopt.core import Mask, PyTree, Transformation, Words, checked
+from jopt.core import Mask, PyTree, Transformation, TreePath, checked
 from jopt.transforms import set_to_zero
 from jopt.wrappers._masked import Masked, masked
 from jopt.wrappers._partition import Partition, partition
@@ -11,7 +11,7 @@ from jopt.wrappers._partition import Partition, partition
 class _FrozenOrTrained(Mask):
     """A mask whose bools become the labels of `partition`."""
 
-    def checked(self, words: Words, label: object) -> str:
+    def checked(self, words: TreePath, label: object) -> str:
         if label in ("freeze", "train"):
             return label
         return "freeze" if super().checked(words, label) else "train"

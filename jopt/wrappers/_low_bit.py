@@ -11,12 +11,12 @@ from jopt.core import (
     PyTree,
     Transformation,
     as_transformation,
+    common_groups,
+    depends_on_values,
     field,
-    joint,
-    made_of_numbers,
     pytree,
+    register_with_flax,
     static,
-    tell_flax,
 )
 from jopt.wrappers._coded_arrays import (
     Code,
@@ -104,12 +104,12 @@ class LowBit(GradientTransformation):
         small: list[tuple[()] | None] = [
             () if size < self.min_size else None for size in sizes
         ]
-        return joint(params, small, self.inner.groups(params))
+        return common_groups(params, small, self.inner.groups(params))
 
     def init(self, params):
         state = self.inner.init(params)
-        copies = made_of_numbers(self.inner.init, params)
-        tell_flax(Coded)
+        copies = depends_on_values(self.inner.init, params)
+        register_with_flax(Coded)
 
         def leaf(x: PyTree, copy: bool, joined: bool) -> PyTree:
             if is_coded(x):

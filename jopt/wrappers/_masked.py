@@ -12,8 +12,8 @@ from jopt.core import (
     Transformation,
     as_mask,
     as_transformation,
+    common_groups,
     field,
-    joint,
     pytree,
     static,
 )
@@ -70,7 +70,7 @@ class Masked(GradientTransformation):
         inside = iter(self.inner.groups(mask.hide(params, MaskedNode())))
         chosen = mask.leaves(params)
         held = [next(inside) if yes else () for yes in chosen]
-        return joint(params, chosen, held)
+        return common_groups(params, chosen, held)
 
     def frozen(self, params):
         mask = self.mask.on(params)

@@ -10,13 +10,13 @@ from jopt.core import (
     Mask,
     PyTree,
     Transformation,
-    Words,
+    TreePath,
     as_transformation,
     checked,
     close_match,
+    common_groups,
     is_transformation,
-    joint,
-    named,
+    path_text,
     pytree,
     static,
 )
@@ -55,7 +55,7 @@ class Partition(GradientTransformation):
 
     def groups(self, params):
         each = (tx.groups(params) for tx in self._groups(params).values())
-        return joint(params, *each)
+        return common_groups(params, *each)
 
     def frozen(self, params):
         each = (tx.frozen(params) for tx in self._groups(params).values())
@@ -104,12 +104,12 @@ class Partition(GradientTransformation):
             )
         return states
 
-    def _check_label(self, words: Words, label: object) -> None:
+    def _check_label(self, words: TreePath, label: object) -> None:
         if label in self.names:
             return
         close = close_match(str(label), list(map(str, self.names)))
         raise ValueError(
-            f"Partition: {named(words)} is labelled {label!r}, which has no "
+            f"Partition: {path_text(words)} is labelled {label!r}, which has no "
             f"transformation{close}; there is {_listed(self.names)}."
         )
 

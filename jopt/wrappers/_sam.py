@@ -13,11 +13,11 @@ from jopt.core import (
     Transformation,
     apply_updates,
     as_transformation,
+    common_groups,
     copied,
     field,
     global_norm,
     is_count,
-    joint,
     map_leaves,
     needed,
     pytree,
@@ -121,7 +121,7 @@ class Sam(GradientTransformation):
         if self.opaque_mode:  # grad_fn takes the user's tree
             return super().groups(params)
         parts = (self.optimizer, self.adv_optimizer)
-        return joint(params, *(tx.groups(params) for tx in parts))
+        return common_groups(params, *(tx.groups(params) for tx in parts))
 
     def init(self, params):
         return SAMState(

@@ -12,16 +12,15 @@ from jopt.core import (
     Transformation,
     as_transformation,
     field,
-    first_key,
     increment,
-    key_of,
+    initial_key,
+    key_from_data,
     leaves_like,
     needed,
     pytree,
-    settle_seed,
+    resolve_seed,
     static,
     wide,
-    words_of,
 )
 from jopt.wrappers._low_precision import is_low, move, rounded
 
@@ -79,13 +78,13 @@ class StochasticRounding(GradientTransformation):
     shapeless = True
 
     def __post_init__(self):
-        settle_seed(self)
+        resolve_seed(self)
 
     def init(self, params):
-        key = first_key(self.key, self.seed)
+        key = initial_key(self.key, self.seed)
         return StochasticRoundingState(
             count=jnp.zeros((), jnp.int32),
-            rng_key=words_of(key),
+            rng_key=jax.random.key_data(key),
             inner_state=self.inner.init(jax.tree.map(wide, params)),
         )
 
@@ -95,7 +94,7 @@ class StochasticRounding(GradientTransformation):
         steps, inner = self.inner.update(grads, state.inner_state, seen, **extra)
         leaves, structure = jax.tree.flatten(updates)
         columns = leaves, leaves_like(updates, params), leaves_like(updates, steps)
-        key = jax.random.fold_in(key_of(state.rng_key, self.key), state.count)
+        key = jax.random.fold_in(key_from_data(state.rng_key, self.key), state.count)
         seeds = jax.random.bits(key, (len(leaves), 2), jnp.uint32)
         moves = [_moved(*row) for row in zip(*columns, seeds, strict=True)]
         count = increment(state.count)

@@ -18,7 +18,7 @@ from hypothesis import given, settings, strategies as st
 from transformation_table import TRANSFORMATIONS
 
 import jopt
-from jopt.core import MOST, Buckets, pack, pack_like, unpack
+from jopt.core import LARGEST_JOINED, Buckets, pack, pack_like, unpack
 
 # What looks at a leaf as one, and so keeps every leaf to itself.
 APART = {
@@ -202,7 +202,7 @@ def test_leaves_of_up_to_8192_elements_are_joined_and_larger_ones_are_not():
 
     packed = pack(params)
 
-    assert packed.vectors[0].size == 12 + MOST == 12 + 64 * 128
+    assert packed.vectors[0].size == 12 + LARGEST_JOINED == 12 + 64 * 128
     assert packed.leaves == (params["a"],)
     assert repr(packed) == "Buckets(3 leaves in 1 vectors, 1 alone)"
 
@@ -227,8 +227,11 @@ def test_an_nnx_state_comes_back_with_its_variables():
 
 def test_layouts_of_other_trees_shards_and_thresholds_differ():
     params = normal(SMALL, 0)
-    trees = [(params, MOST, 1), (params, MOST, 4), (params, 100, 1)]
-    trees += [(normal(SMALL | {"c": (4,)}, 0), MOST, 1), ([*params.values()], MOST, 1)]
+    trees = [(params, LARGEST_JOINED, 1), (params, LARGEST_JOINED, 4), (params, 100, 1)]
+    trees += [
+        (normal(SMALL | {"c": (4,)}, 0), LARGEST_JOINED, 1),
+        ([*params.values()], LARGEST_JOINED, 1),
+    ]
 
     layouts = {pack(tree, most=most, shards=n).layout for tree, most, n in trees}
 

@@ -11,7 +11,7 @@ import pytest
 from scripts import SUPPORT
 
 import jopt
-from jopt.core import eigenbasis, refined_basis, solved
+from jopt.core import eigenbasis, refined_basis, solve_upper_transposed
 
 SCRIPT = SUPPORT / "lapack_at_once.py"
 slow = pytest.mark.slow("the lowered text says that no call takes a batch")
@@ -69,9 +69,9 @@ def test_mapped_over_two_axes_they_are_those_of_each_matrix():
     bases = twice(eigenbasis)(jnp.float32(symmetric))
     start = jnp.broadcast_to(jnp.eye(5), x.shape)
     order, refined = twice(refined_basis)(jnp.float32(symmetric), start)
-    rows = jax.vmap(lambda u: jax.vmap(solved, (0, None))(u, jnp.float32(x[0, 0])))(
-        jnp.float32(upper)
-    )
+    rows = jax.vmap(
+        lambda u: jax.vmap(solve_upper_transposed, (0, None))(u, jnp.float32(x[0, 0]))
+    )(jnp.float32(upper))
 
     diagonal = bases.mT @ symmetric @ bases
     values = np.linalg.eigvalsh(symmetric)[..., ::-1]
@@ -90,7 +90,7 @@ def test_a_triangular_system_has_its_derivatives_both_ways():
     rows = jnp.float32(matrices(2, 4, 3))
 
     def ours(factor, rows):
-        return jnp.sum(jnp.sin(jax.vmap(solved)(factor, rows)))
+        return jnp.sum(jnp.sin(jax.vmap(solve_upper_transposed)(factor, rows)))
 
     def plain(factor, rows):
         return jnp.sum(jnp.sin(jnp.linalg.inv(jnp.triu(factor)).mT @ rows))
