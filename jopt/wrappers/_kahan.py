@@ -59,7 +59,7 @@ class Kahan(GradientTransformation):
 
     def init(self, params):
         def leaf(p: jax.Array) -> jax.Array | MaskedNode:
-            # Zero, computed from p, so that `made_of_numbers` counts it with p's numbers.
+            # Zero, computed from p: `made_of_numbers` counts it with p's numbers.
             return jnp.asarray(p) - p if is_low(p) else MaskedNode()
 
         inner = self.inner.init(jax.tree.map(wide, params))
