@@ -1,6 +1,6 @@
 """`freeze` and `selective_transform`: frozen leaves."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 
 from jopt.core import Mask, PyTree, Transformation, TreePath, checked
 from jopt.transforms import set_to_zero
@@ -58,8 +58,5 @@ def selective_transform(
     Returns:
       A `partition` whose labels are "train" and "freeze".
     """
-    transforms: dict[Hashable, Transformation] = {
-        "train": optimizer,
-        "freeze": set_to_zero(),
-    }
+    transforms = {"train": optimizer, "freeze": set_to_zero()}
     return partition(transforms, _FrozenOrTrained(freeze_mask))

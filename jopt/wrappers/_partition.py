@@ -131,7 +131,7 @@ _TRANSFORMS = Kind(
 
 @checked
 def partition(
-    transforms: Annotated[Mapping[Hashable, Transformation], _TRANSFORMS],
+    transforms: Annotated[Mapping[Any, Transformation], _TRANSFORMS],
     param_labels: PyTree | Callable[..., PyTree],
     *,
     mask_compatible_extra_args: bool = False,
