@@ -17,7 +17,7 @@ import toy
 import jopt
 from jopt import sweep
 from jopt.cli import main
-from jopt.cli.output import Stream
+from jopt.cli.streams import Stream
 from jopt.report._save import save_models
 from jopt.sweep import _trees as trees
 from jopt.sweep._interrupts import Interrupts, end_sweeps

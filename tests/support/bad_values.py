@@ -1,9 +1,10 @@
-"""Feed every public function of jopt bad arguments: each is accepted, or refused well.
+"""Call every public function of jopt with bad arguments and judge the answers.
 
-    python tests/support/bad_values.py .      prints what is not; a pattern asks some
+    python tests/support/bad_values.py PATTERN
 
-Refused well is a ValueError or a TypeError that jopt itself raises, in a sentence that
-names what was called, and the argument.
+prints the wrong answers of the functions whose names match the pattern, "." for all. A
+right answer is a result, or a ValueError or TypeError that jopt itself raises, in a
+sentence that names the function and the argument.
 """
 
 import contextlib
@@ -268,6 +269,7 @@ OF_A_MODEL = "a part of the built-in models, inside them"
 EXCEPTIONS: dict[str, str] = {
     "check": FOR_AUTHORS,
     "pytree": FOR_AUTHORS,
+    "field": FOR_AUTHORS,
     "static": FOR_AUTHORS,
     "as_schedule": FOR_AUTHORS,
     "value_at": FOR_AUTHORS,
