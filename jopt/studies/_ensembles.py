@@ -1,4 +1,4 @@
-"""The best trials together: their average answer, and their average."""
+"""Ensembles and soups: averages of the predictions or parameters of the best trials."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ Scores = dict[str, float]
 
 
 class Combined(NamedTuple):
-    """How the k best trials do, alone and together, by split: `valid` and `test`."""
+    """The metrics of the best trial, of the ensemble and of the soup, by split."""
 
     trials: list[int]  # the best first
     best: dict[str, Scores]
@@ -31,13 +31,19 @@ def combine(task: Task, result: SweepResult, k: int = 5) -> Combined:
         ensemble:  score((predict(params_1) + ... + predict(params_k)) / k)
         soup:      score(predict((params_1 + ... + params_k) / k))
 
-    task: the sweep's. k: trials, at least 2, of different settings; those are taken
-    whose models are of the best one's structure. A soup serves where trials began with
-    the same parameters and stayed close: of different seeds it is mostly useless.
-
     Each is evaluated on the validation set, unless folds were trained on parts of it,
-    and on the test set if there is one. Raises a ValueError if neither is left, or if
-    fewer than two trials were trained to the end.
+    and on the test set if there is one. A soup is useful if the trials began with the
+    same parameters and stayed close to each other; of different seeds it rarely is.
+
+    Args:
+      task: the sweep's task.
+      result: the sweep's result.
+      k: how many trials, at least 2, of different settings. Those are taken whose
+        models have the structure of the best one's.
+
+    Raises:
+      ValueError: if there is no data left to evaluate on, or if fewer than two trials
+        were trained to the end.
 
     Wortsman et al. 2022, https://arxiv.org/abs/2203.05482, the uniform soup.
     """
@@ -94,7 +100,7 @@ def _ensemble(task: Task) -> Any:
 
 
 def _average(leaf: jax.Array) -> jax.Array:
-    """The mean of numbers; the best trial's where there is none (counters, keys)."""
+    """Return the mean of floats; of counters and keys, the best trial's."""
     if jnp.issubdtype(leaf.dtype, jnp.inexact):
         return wide(leaf).mean(axis=0).astype(leaf.dtype)
     return leaf[0]
