@@ -179,8 +179,8 @@ GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
     ("nnx_classifier", "train"): lambda: (DATA, LABELS),
     ("nnx_classifier", "make"): lambda: lambda rngs: nnx.Linear(4, 2, rngs=rngs),
     ("linen_classifier", "train"): lambda: (DATA, LABELS),
-    ("write", "sweep"): swept,
-    ("write", "directory"): lambda: tempfile.mkdtemp(),
+    ("write_tensorboard", "sweep"): swept,
+    ("write_tensorboard", "directory"): lambda: tempfile.mkdtemp(),
     ("resume", "directory"): kept,
     "module": lambda: linen.Dense(2),
     ("Chain", "transforms"): lambda: (adam(),),
@@ -447,7 +447,7 @@ def instance(names: tuple[str, ...], cls: type) -> Any:
     return cls(**{p.name: good(names, p) for p in needed})
 
 
-PATHS = ("file", "directory")
+PATHS = ("file", "directory", "path")
 
 
 class Verdict(NamedTuple):
