@@ -105,7 +105,13 @@ def _add_training(group: Any) -> None:
     )
     add = group.add_argument
     add("--batch-size", type=int, metavar="N", help="default: the task's")
-    add("--segments", type=int, default=10, metavar="N", help="reports; default: 10")
+    add(
+        "--segments",
+        type=int,
+        default=10,
+        metavar="N",
+        help="evaluations of each trial; default: 10",
+    )
     add("--pruner", metavar="NAME[:FIELD=N,...]", help="end hopeless settings early")
     add(
         "--evolve",

@@ -112,7 +112,7 @@ def test_data_of_another_dtype_in_the_validation_set_is_refused_or_taken():
         (["--folds", "1000"], "folds of at most the 126 examples of points, got 1000"),
         (["--evolve", "learning_rate=1:1e-3"], "1:1e-3"),
         (
-            ["--pruner", "spike:reports=1", "--evolve", "learning_rate=1e-3:1"],
+            ["--pruner", "spike:segments=1", "--evolve", "learning_rate=1e-3:1"],
             "got both",
         ),
     ],

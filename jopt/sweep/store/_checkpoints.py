@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 
 from jopt.core import PyTree
-from jopt.sweep import _trees as trees
+from jopt.sweep import _array_files as array_files
 from jopt.sweep.store import _leaves as leaves, _manifest as manifest
 from jopt.sweep.store._manifest import DamagedCheckpoint
 
@@ -59,7 +59,7 @@ class Checkpoints:
             self.directory.mkdir(parents=True, exist_ok=True)
             for leftover in self.directory.glob(f"{PARTIAL}*"):
                 shutil.rmtree(leftover)
-            trees.write_arrays(partial, arrays)
+            array_files.write_arrays(partial, arrays)
             manifest.write(partial, kinds)
             if final.exists():
                 shutil.rmtree(final)
@@ -91,7 +91,7 @@ class Checkpoints:
                     f"{path} is the checkpoint of another sweep: its leaf {name} is "
                     f"{then}, and here it is {now}."
                 )
-        arrays = trees.read_arrays(path, list(named))
+        arrays = array_files.read_arrays(path, list(named))
         found = [leaves.like(leaf, arrays[name]) for name, leaf in named.items()]
         return jax.tree.unflatten(jax.tree.structure(like), found)
 

@@ -147,7 +147,7 @@ def _full(value: Any) -> str:
 
 
 def words(value: Any) -> str:
-    """Return what `references.to_json` made as a person would write it."""
+    """Return what `object_names.to_json` made as a person would write it."""
     if isinstance(value, list):
         return f"[{', '.join(map(words, value))}]"
     if not isinstance(value, dict):

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt.core import PyTree
-from jopt.sweep import _equality as equality, _references as references
+from jopt.sweep import _equality as equality, _object_names as object_names
+from jopt.sweep._shown_values import shown
 from jopt.sweep._task import Task
 from jopt.sweep._trial import Trial
-from jopt.sweep._wording import shown
 from jopt.sweep.store._json_line import decode, encode
 from jopt.sweep.store._leaves import kind
 from jopt.sweep.store._surroundings import surroundings
@@ -100,7 +100,7 @@ def _code(function: Callable[..., Any], *args: Any) -> str:
 
 
 def _digest(text: str, numbers: Sequence[Any]) -> str:
-    digest = hashlib.sha256(references.lasting(text).encode())
+    digest = hashlib.sha256(object_names.lasting(text).encode())
     for number in numbers:
         array = np.asarray(number)
         digest.update(kind(array).encode() + array.tobytes())
@@ -112,7 +112,7 @@ def _value(value: Any) -> Any:
     dtype = getattr(value, "dtype", None)
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
         return {"key": str(dtype), "words": jax.random.key_data(value)}
-    held = references.written(value)
+    held = object_names.written(value)
     if not isinstance(held, dict) or "$repr" not in held:
         return held
     return {"$repr": str(shown(value)), "digest": equality.digest(value)}
