@@ -280,7 +280,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path, capfd):
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (checkpoints.trees, "write_arrays"),
+        (checkpoints.array_files, "write_arrays"),
         (checkpoints.manifest, "write"),
         (Path, "rename"),
         (checkpoints.manifest, "to_disk"),
@@ -295,7 +295,7 @@ def test_a_save_that_stops_anywhere_leaves_a_whole_checkpoint(
     before, calls = getattr(owner, name), []
 
     def stop(*args):
-        calls.append(before(*args) if owner is checkpoints.trees else None)
+        calls.append(before(*args) if owner is checkpoints.array_files else None)
         raise Stop
 
     kept = Checkpoints(tmp_path)
