@@ -46,7 +46,7 @@ from record import keep, question
 
 import jopt
 from jopt import sweep
-from jopt.cli import named
+from jopt.cli import lookup
 from jopt.sweep.store import surroundings
 
 RULES = {
@@ -235,7 +235,7 @@ def picture(rows, path):
 
 def main():
     parser = argparse.ArgumentParser(description=question(__doc__))
-    parser.add_argument("--task", default="digits", choices=list(named.BUILT_IN))
+    parser.add_argument("--task", default="digits", choices=list(lookup.BUILT_IN))
     parser.add_argument("--width", type=int, help="of the model; default: the task's")
     parser.add_argument("--steps", type=int, default=1080)
     parser.add_argument("--segments", type=int, default=30)
@@ -254,7 +254,7 @@ def main():
         rules["halving"] = sweep.SuccessiveHalving(reduction_factor=2)
         rules["median"] = sweep.MedianPruner(n_startup_trials=2)
     sizes = {} if given.width is None else {"width": given.width}
-    task = named.task_maker(given.task)(**sizes)
+    task = lookup.task_maker(given.task)(**sizes)
     factory = jopt.adamw if given.constant else decayed(given.steps)
     trials = sweep.grid(factory, **space(few=given.quick))
     names = ("steps", "segments", "block", "seeds")

@@ -30,7 +30,7 @@ from record import keep, question
 
 import jopt
 from jopt import sweep
-from jopt.cli import named
+from jopt.cli import lookup
 from jopt.sweep._plan import Plan
 from jopt.sweep.engine import evaluate
 from jopt.sweep.store import surroundings
@@ -111,7 +111,7 @@ def serial(work):
 
 def main():
     parser = argparse.ArgumentParser(description=question(__doc__))
-    parser.add_argument("--task", default="digits", choices=list(named.BUILT_IN))
+    parser.add_argument("--task", default="digits", choices=list(lookup.BUILT_IN))
     parser.add_argument("--rates", type=int, default=64)
     parser.add_argument("--steps", type=int, help="default: the task's epochs")
     parser.add_argument("--rounds", type=int, default=3)
@@ -119,7 +119,7 @@ def main():
     parser.add_argument("--no-script", action="store_true", help="leave out the script")
     options = parser.parse_args()
 
-    task = named.task(options.task)
+    task = lookup.task(options.task)
     steps = options.steps
     steps = steps or task.epochs * (len(task.train[1]) // task.batch_size)
     rates = np.geomspace(1e-4, 1e-2, options.rates).tolist()

@@ -9,6 +9,7 @@ from jopt.core import (
     apply_updates as apply_updates,
     chain as chain,
     check as check,
+    field as field,
     global_norm as global_norm,
     hyperparameters as hyperparameters,
     late as _late,
@@ -21,7 +22,7 @@ from jopt.core import (
     unpack as unpack,
 )
 from jopt.interop import *
-from jopt.interop import NAMES as _OF_OPTAX, from_optax as _from_optax
+from jopt.interop import OPTAX_NAMES as _OPTAX_NAMES, find_in_optax as _find_in_optax
 from jopt.optimizers import *
 from jopt.schedules import *
 from jopt.training import *
@@ -30,4 +31,4 @@ from jopt.wrappers import *
 
 from jopt import contrib as contrib  # isort: skip
 
-__getattr__, __dir__ = _late(__name__, _OF_OPTAX, _from_optax)
+__getattr__, __dir__ = _late(__name__, _OPTAX_NAMES, _find_in_optax)

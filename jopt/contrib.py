@@ -1,12 +1,12 @@
-"""The names of `optax.contrib`, which are names of jopt itself too."""
+"""The names of `optax.contrib`. Each is also a name of jopt itself."""
 
 from jopt.core import late as _late
 from jopt.interop import (
-    CONTRIB as _CONTRIB,
+    CONTRIB_NAMES as _CONTRIB_NAMES,
     acprop as acprop,
     differentially_private_aggregate as differentially_private_aggregate,
     dpsgd as dpsgd,
-    from_optax as _from_optax,
+    find_in_optax as _find_in_optax,
     galore as galore,
     hutchinson_estimator_diag_hessian as hutchinson_estimator_diag_hessian,
     scale_by_acprop as scale_by_acprop,
@@ -64,4 +64,4 @@ from jopt.wrappers import (
     schedule_free_eval_params as schedule_free_eval_params,
 )
 
-__getattr__, __dir__ = _late(__name__, _CONTRIB, _from_optax)
+__getattr__, __dir__ = _late(__name__, _CONTRIB_NAMES, _find_in_optax)

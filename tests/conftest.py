@@ -1,4 +1,4 @@
-"""Every test runs with strict dtypes and ranks: nothing is promoted in silence."""
+"""Every test runs with strict dtype and rank promotion."""
 
 import atexit
 import collections
@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(config, items):
 
     Tests of one row share its programs.
     """
-    from table import TRANSFORMATIONS
+    from transformation_table import TRANSFORMATIONS
 
     seen = collections.Counter()
 

@@ -13,24 +13,31 @@ from typing import NoReturn
 
 import jopt
 from jopt.cli import lr_find, report, sweep
-from jopt.cli.output import unfailing
 from jopt.cli.signals import INTERRUPTED, as_interrupts
+from jopt.cli.streams import unfailing
 
 TRACEBACK = "Traceback (most recent call last):"
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in a sentence, and where help is."""
+    """A parser whose error message is one sentence and a hint at --help."""
 
     def error(self, message: str) -> NoReturn:
-        """End the program with status 2."""
+        """Print the message and end the program with status 2."""
         self.exit(2, f"{self.prog}: {message}\n{self.prog} --help shows all options.\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status: 2 after bad input, in one sentence."""
-    # Read when JAX loads OpenBLAS, at the first decomposition: its threads beside XLA's
-    # make those of SOAP, Shampoo and Kron many times slower.
+    """Run the command and return its exit status.
+
+    Bad input prints one sentence; the exit status is then 2.
+
+    Args:
+      arguments: the words of the command line; by default those of `sys.argv`.
+    """
+    # OpenBLAS reads this when JAX loads it, at the first matrix decomposition. Its
+    # threads compete with XLA's, and make the decompositions of SOAP, Shampoo and Kron
+    # many times slower.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     parser = Parser(
         prog="jopt",
@@ -55,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    # It warns of a home that it cannot write, and does without.
+    # matplotlib warns of a home directory that it cannot write, and needs none.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
@@ -78,12 +85,12 @@ def _show(message: Warning | str, *where: object) -> None:
 
 
 def _sentence(error: Exception, place: str | None) -> str:
-    """The first paragraph, the place if a file of the user's raised it, and notes."""
+    """Return the error's first paragraph, its place in the user's file, and notes."""
     text = str(error)
-    if TRACEBACK in text:  # of a callback, which JAX reports by its whole traceback
+    if TRACEBACK in text:  # JAX reports an error in a callback by its whole traceback
         text = text.rstrip().rpartition("\n")[2]
     text = " ".join(text.split("\n\n")[0].split("\n---")[0].split())
-    # Not JAX's, on frames that it has left out.
+    # JAX adds a note, which begins with dashes, about frames that it has left out.
     notes = [n for n in getattr(error, "__notes__", []) if not n.startswith("---")]
     text = text or type(error).__name__
     if notes and not text.endswith("."):
@@ -95,7 +102,7 @@ def _sentence(error: Exception, place: str | None) -> str:
 
 
 def _place_in_users_file(error: Exception) -> str | None:
-    """The line of the user's own code that raised the error, if there is one."""
+    """Return the file and line of the user's code that raised the error, if any."""
     ours = (os.path.dirname(jopt.__file__), sysconfig.get_path("stdlib"), "<")
     frames = traceback.extract_tb(error.__traceback__)
     lines = [(frame.filename, str(frame.lineno)) for frame in frames]

@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: progress while it runs, tables at its end."""
+"""The display of a sweep: progress while it runs, tables at its end."""
 
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,7 @@ from rich.table import Table
 from jopt.studies import combine
 from jopt.sweep import Progress, SweepResult, Task, column_of
 
-EVERY = 0.5  # seconds from one picture of the progress to the next at least
+EVERY = 0.5  # the least number of seconds between two updates of the display
 METRICS = {
     "valid_loss": "valid loss",
     "valid_accuracy": "accuracy",
@@ -21,7 +21,7 @@ METRICS = {
 
 
 class Display:
-    """A live bar on a terminal, a line a segment elsewhere. A context manager."""
+    """A context manager: a live bar on a terminal, else a line per segment."""
 
     def __init__(self, console: Console, names: list[str]):
         self.console, self.names, self.next = console, list(map(column_of, names)), 0.0
@@ -33,7 +33,7 @@ class Display:
             TextColumn("{task.fields[left]} left"),
             console=console,
             disable=not console.is_terminal,
-            refresh_per_second=1 / EVERY,  # each takes a core that trains a millisecond
+            refresh_per_second=1 / EVERY,  # a refresh costs a millisecond of a core
         )
         self.row = self.bar.add_task(
             "", total=None, segment="0", text="compiling", left="-"
@@ -52,7 +52,7 @@ class Display:
         self.bar.stop()
 
     def __call__(self, now: Progress) -> None:
-        """Show where the sweep is, a few times a second and at a segment's end."""
+        """Show the progress, at most twice a second and at the end of a segment."""
         if not now.last_block and now.seconds < self.next:
             return
         self.next = now.seconds + EVERY
@@ -73,7 +73,7 @@ class Display:
 
 
 def summary(console: Console, result: SweepResult, directory: Path, files: list[Path]):
-    """Print the best settings, those that diverged, the winner, and the files."""
+    """Print the best settings, the diverged ones, the winner, and the files."""
     names = list(result.info["space"])
     console.print(_best(result, names))
     diverged = result.table["status"] == "diverged"
@@ -108,7 +108,7 @@ def summary(console: Console, result: SweepResult, directory: Path, files: list[
 
 
 def together(console: Console, task: Task, result: SweepResult, keep: int) -> None:
-    """Print how the best trials do as an ensemble and as a soup, beside the best."""
+    """Print the scores of the best trial, and of an ensemble and a soup of `keep`."""
     found = combine(task, result, keep)
     ways = {
         "the best": found.best,
@@ -128,7 +128,7 @@ def together(console: Console, task: Task, result: SweepResult, keep: int) -> No
 
 
 def _groups(console: Console, info: dict[str, Any]) -> None:
-    """Say how many programs there were, and what made them differ."""
+    """Print how many groups of one structure there were, and how they differ."""
     if info["groups"] == 1:
         return
     each: list[str] = []
@@ -143,7 +143,7 @@ def _groups(console: Console, info: dict[str, Any]) -> None:
 
 
 def _ended_early(console: Console, result: SweepResult) -> None:
-    """Say how many were pruned, and how many steps were not made."""
+    """Print how many trials ended early, and the share of steps that this saved."""
     status, info = result.table["status"], result.info
     pruned, diverged = (int((status == s).sum()) for s in ("pruned", "diverged"))
     if not pruned:
@@ -194,7 +194,7 @@ def _means(info: dict[str, Any]) -> str:
 
 
 def _spread(settings: dict[str, Any], name: str, row: int, several: bool) -> str:
-    """A mean and, of several trials, the sample's standard deviation."""
+    """Return a mean and, for several trials, the sample standard deviation."""
     spread = settings[f"{name}_std"][row]
     known = several and np.isfinite(spread)
     return f"{settings[name][row]:.4g}" + (f" ± {spread:.2g}" if known else "")
@@ -209,7 +209,7 @@ def _settings(row: dict[str, Any], names: list[str]) -> str:
 
 
 def _apart(column: np.ndarray) -> list[str]:
-    """Values in so many digits that different ones stay different."""
+    """Return values as texts, with enough digits to tell different ones apart."""
     values = column.tolist()
     for digits in (4, 8, 17):
         texts = [_number(value, digits) for value in values]
@@ -219,7 +219,7 @@ def _apart(column: np.ndarray) -> list[str]:
 
 
 def _number(value: Any, digits: int = 4) -> str:
-    if value is None or value != value:  # a trial that has none of that name
+    if value is None or value != value:  # NaN: the trial lacks this hyperparameter
         return "-"
     number = isinstance(value, (float, np.floating))
     return f"{value:.{digits}g}" if number else str(value)

@@ -1,4 +1,4 @@
-"""`jopt lr-find`: what every learning rate does in a few steps, and which to take."""
+"""`jopt lr-find`: try many learning rates for a few steps, and suggest one."""
 
 import argparse
 import inspect
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jopt.cli.files import prepare, rescue
+from jopt.cli.directory import prepare, rescue
 from jopt.cli.signals import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Train with many constant learning rates and a few seeds for a few steps, all in one
-compiled program, and suggest a rate. Beside it, for comparison, the classical
-test: one training whose rate grows at every step.
+compiled program, and suggest a rate.
 """
 
 EXAMPLES = """\
@@ -27,19 +26,18 @@ examples:
   jopt lr-find --optimizer sgd --set momentum=0.9 --low 1e-4 --steps 300
   jopt lr-find my_task.py:task --optimizer optax.adan --out found
 
-tasks and optimizers are as of `jopt sweep`.
+tasks and optimizers are those of `jopt sweep`.
 
 files in DIR:
-  lr_find.png    the losses' band, where training diverges, the suggestions, the ramp
+  lr_find.png    the losses by rate, where training diverges, the suggestions
   lr_find.csv    a row a rate: mean loss, seeds that diverged, the loss of each seed
-  lr_find.json   the suggestion, its rule, the other rules', the ramp, how it ran
+  lr_find.json   the suggestion, its rule, the other rule's, the run
 
 The suggestion is for a constant rate or the peak of a schedule. A training that is
-much longer than the test may need a smaller one, with lion above all.
+much longer than the test may need a smaller rate, most of all with lion.
 
-exit status: 0; 2 after bad input or where files cannot be written; 130 after
-Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, with what was trained until then
-saved.
+exit status: 0; 2 after bad input or if files cannot be written; 130 after
+Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, with the results until then saved.
 """
 
 
@@ -53,19 +51,54 @@ def add_to(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("task", nargs="?", default="digits", metavar="TASK", help="default: digits")
-    add("--optimizer", default="adamw", metavar="NAME", help="default: adamw")
-    add("--low", type=float, default=1e-6, metavar="RATE", help="default: 1e-6")
-    add("--high", type=float, default=10.0, metavar="RATE", help="default: 10")
+    add(
+        "task",
+        nargs="?",
+        default="digits",
+        metavar="TASK",
+        help="what to train (default: digits)",
+    )
+    add(
+        "--optimizer",
+        default="adamw",
+        metavar="NAME",
+        help="optimizer to train with (default: adamw)",
+    )
+    add(
+        "--low",
+        type=float,
+        default=1e-6,
+        metavar="RATE",
+        help="lowest rate (default: 1e-6)",
+    )
+    add(
+        "--high",
+        type=float,
+        default=10.0,
+        metavar="RATE",
+        help="highest rate (default: 10)",
+    )
     add(
         "--rates",
         type=int,
         default=64,
         metavar="N",
-        help="how many, evenly spaced on a log axis; default: 64",
+        help="how many rates, evenly spaced on a log axis (default: 64)",
     )
-    add("--seeds", type=int, default=3, metavar="K", help="keys a rate; default: 3")
-    add("--steps", type=int, default=100, metavar="N", help="of each; default: 100")
+    add(
+        "--seeds",
+        type=int,
+        default=3,
+        metavar="K",
+        help="random seeds per rate (default: 3)",
+    )
+    add(
+        "--steps",
+        type=int,
+        default=100,
+        metavar="N",
+        help="steps per trial (default: 100)",
+    )
     add(
         "--set",
         action="append",
@@ -73,30 +106,39 @@ def add_to(commands: Any) -> None:
         metavar="NAME=VALUE",
         help="any other hyperparameter; may be given several times",
     )
-    add("--batch-size", type=int, metavar="N", help="default: the task's")
+    add(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="examples per step (default: the task's)",
+    )
     add(
         "--block",
         type=int,
         metavar="N",
-        help="trials trained together; default: picked by timing",
+        help="trials trained together (default: chosen by timing)",
     )
-    add("--no-ramp", action="store_true", help="leave the classical test out")
-    add("--seed", type=int, default=0, metavar="N", help="of all that is random")
-    add("--out", type=Path, metavar="DIR", help="default: sweeps/TASK-lr-find-1, ...")
+    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where to write (default: sweeps/TASK-lr-find-1, ...)",
+    )
     add("--overwrite", action="store_true", help="write into a DIR that has files")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    # Here and not above: `jopt lr-find --help` waits for none of these.
-    from jopt.cli import display, named, output
+    # Imported here, so that `jopt lr-find --help` does not wait for them.
+    from jopt.cli import display, lookup, streams
     from jopt.studies import lr_range
 
-    task = named.task(options.task)
-    factory, given = named.optimizer(options.optimizer), settings(options.set)
+    task = lookup.task(options.task)
+    factory, given = lookup.optimizer(options.optimizer), settings(options.set)
     directory = prepare(options, f"{task.name}-lr-find")
-    console = output.console()
+    console = streams.console()
     console.print(f"{task.name}: {options.rates} rates, {options.seeds} seeds")
     with display.Display(console, ["learning_rate"]) as show:
         found = lr_range(
@@ -110,7 +152,6 @@ def run(options: argparse.Namespace) -> int:
             batch_size=options.batch_size,
             block=options.block,
             seed=options.seed,
-            ramp=not options.no_ramp,
             progress=show,
             **given,
         )
@@ -126,18 +167,18 @@ def run(options: argparse.Namespace) -> int:
 
 
 def settings(texts: list[str]) -> dict[str, Any]:
-    """Return the hyperparameters that `--set` gives, one value each."""
-    from jopt.cli.values import values
+    """Return the hyperparameters that `--set` gives, one value each.
+
+    Raises:
+      ValueError: if a text is malformed, has several values, or gives an option of the
+        command itself.
+    """
+    from jopt.cli.values import assignments, values
     from jopt.studies import lr_range
 
     found: dict[str, Any] = {}
     options = inspect.signature(lr_range).parameters
-    for text in texts:
-        name, equals, given = text.partition("=")
-        if not equals or not name:
-            raise ValueError(f"--set got {text!r}; write NAME=VALUE, as in b1=0.95.")
-        if name in found:
-            raise ValueError(f"--set gives {name} a second time; give it once.")
+    for name, given in assignments(texts, "--set", "NAME=VALUE, as in b1=0.95"):
         several = values(given, f"--set {name}")
         if len(several) > 1:
             raise ValueError(
@@ -158,7 +199,7 @@ def settings(texts: list[str]) -> dict[str, Any]:
 def summary(
     console: "Console", found: "LearningRateRange", directory: Path, files: list[Path]
 ) -> None:
-    """Print what each rule suggests, the suggestion in a sentence, and the files."""
+    """Print the rate of each rule, the suggestion in a sentence, and the files."""
     from rich.table import Table
 
     if found.suggestions:

@@ -6,8 +6,8 @@ from typing import Any
 
 DESCRIPTION = """\
 Build report.html from the files of a sweep: one page that needs no network, with
-loss against each hyperparameter, learning curves, all trials side by side, what
-mattered, who went on, and the table.
+loss against each hyperparameter, learning curves, all trials side by side, the
+importance of the hyperparameters, which trials survived, and the table.
 """
 
 EXAMPLES = """\
@@ -15,7 +15,7 @@ examples:
   jopt report sweeps/digits-1
   jopt report sweeps/digits-1 --out digits.html
 
-exit status: 0; 2 where a file is missing or damaged, or the page cannot be written.
+exit status: 0; 2 if a file is missing or damaged, or the page cannot be written.
 """
 
 
@@ -29,14 +29,19 @@ def add_to(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("directory", type=Path, metavar="DIR", help="of a sweep: trials.csv and so on")
-    add("--out", type=Path, metavar="FILE", help="default: DIR/report.html")
+    add("directory", type=Path, metavar="DIR", help="the directory of a sweep")
+    add(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="where to write (default: DIR/report.html)",
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    # Here and not above: `jopt report --help` waits for none of these.
+    # Imported here, so that `jopt report --help` does not wait for it.
     from jopt import report
 
     record = report.Record.load(options.directory)

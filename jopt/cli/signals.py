@@ -1,4 +1,4 @@
-"""The signals that end a process: what is computed is saved first."""
+"""The signals that end a process; a sweep saves its results first."""
 
 import contextlib
 import signal
@@ -12,17 +12,21 @@ INTERRUPTED = 130  # the exit status after Ctrl-C: 128 and the signal's number
 
 @contextlib.contextmanager
 def as_interrupts() -> Iterator[list[int]]:
-    """Take SIGTERM and SIGHUP as Ctrl-C is taken, and return those that came.
+    """Handle SIGTERM and SIGHUP like Ctrl-C.
 
-    A sweep that is under way ends after its segment; elsewhere a KeyboardInterrupt is
-    raised. A second signal ends the process at once. What is ignored stays ignored.
+    A running sweep ends after its segment. If none is running, KeyboardInterrupt is
+    raised. A second signal ends the process at once. A signal that is ignored, or that
+    has a handler already, is left alone, as are all signals outside the main thread.
+
+    Yields:
+      The list of the signals that have come, which grows.
     """
     came: list[int] = []
 
     def end(number: int, frame: Any) -> None:
         signal.signal(number, signal.SIG_DFL)
         came.append(number)
-        # Not imported here: whoever runs a sweep has done so.
+        # Not imported here: a process that runs a sweep has imported it.
         sweeps = sys.modules.get("jopt.sweep._interrupts")
         if sweeps is None or not sweeps.end_sweeps():
             raise KeyboardInterrupt

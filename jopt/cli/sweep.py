@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jopt.cli.files import prepare, rescue
+from jopt.cli.directory import prepare, rescue
 from jopt.cli.signals import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ examples:
 values:
   LOW:HIGH:COUNT   COUNT values from LOW to HIGH, evenly spaced on a log axis;
   LOW..HIGH:COUNT  on a linear one
-  a,b,c            these; numbers, true and false, or words
-  with --sample, drawn from: LOW:HIGH (log), LOW..HIGH (linear), either with
-  :int after it for integers, or a list
+  a,b,c            a list: of numbers, of true and false, or of words
+  with --sample, values are drawn from LOW:HIGH (on a log axis), LOW..HIGH (on a
+  linear one), either with :int after it for integers, or from a list
 
 tasks:
   digits     1,797 images of digits, 8x8, an MLP (nnx)
@@ -42,8 +42,8 @@ tasks:
   text       characters of Python's own help, a small transformer (nnx)
   FILE.py:NAME   your own: a jopt.sweep.Task, or a function that returns one
 
-pruners: halving, hyperband, median, patient, threshold, spike; with fields, as
-in --pruner halving:reduction_factor=3,min_resource=2
+pruners: halving, hyperband, median, patient, threshold, spike. Fields follow a
+colon, as in --pruner halving:reduction_factor=3,min_resource=2
 
 files in DIR:
   report.html    everything on one page
@@ -52,12 +52,11 @@ files in DIR:
   sweep.json     versions, device, space, block, compiles, times
   best.json      the winner on validation, and its test metrics
   best/1, ...    the best models, as orbax checkpoints
-  journal.jsonl, checkpoints/   what --resume goes on from
+  command.json, journal.jsonl, checkpoints/   read by --resume
   learning_rate.png, curves.png   pictures
 
-exit status: 0; 2 after bad input or where files cannot be written; 130 after
-Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, with what was trained until then
-saved.
+exit status: 0; 2 after bad input or if files cannot be written; 130 after
+Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, with the results until then saved.
 """
 
 
@@ -71,17 +70,32 @@ def add_to(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "task", nargs="?", default="digits", metavar="TASK", help="default: digits"
+        "task",
+        nargs="?",
+        default="digits",
+        metavar="TASK",
+        help="what to train (default: digits)",
     )
-    _add_space(parser.add_argument_group("what is tried").add_argument)
-    _add_training(parser.add_argument_group("how long, and who goes on"))
-    _add_machine(parser.add_argument_group("where and how").add_argument)
-    parser.set_defaults(run=run, defaults=vars(parser.parse_args([])))
+    _add_search_space(parser.add_argument_group("search space").add_argument)
+    _add_training(parser.add_argument_group("length and early stopping"))
+    machine = parser.add_argument_group("devices and files").add_argument
+    names = [option.dest for option in _add_machine(machine)]
+    defaults = vars(parser.parse_args([]))
+    parser.set_defaults(run=run, defaults=defaults, with_resume=names)
 
 
-def _add_space(add: Any) -> None:
-    add("--optimizer", default="adamw", metavar="NAMES", help="default: adamw")
-    add("--learning-rate", metavar="VALUES", help="default: 1e-5:1:64")
+def _add_search_space(add: Any) -> None:
+    add(
+        "--optimizer",
+        default="adamw",
+        metavar="NAMES",
+        help="optimizers to try, with commas between (default: adamw)",
+    )
+    add(
+        "--learning-rate",
+        metavar="VALUES",
+        help="learning rates to try (default: 1e-5:1:64)",
+    )
     add(
         "--set",
         action="append",
@@ -91,28 +105,43 @@ def _add_space(add: Any) -> None:
         "batch_size; may be given several times",
     )
     add("--sample", type=int, metavar="N", help="draw N settings instead of a grid")
-    add("--sampler", default="random", help="random, sobol, halton or latin")
-    add("--seeds", type=int, default=1, metavar="K", help="keys a setting; default: 1")
+    add(
+        "--sampler",
+        default="random",
+        help="random, sobol, halton or latin (default: random)",
+    )
+    add(
+        "--seeds",
+        type=int,
+        default=1,
+        metavar="K",
+        help="random seeds per setting (default: 1)",
+    )
     add("--folds", type=int, default=1, metavar="K", help="cross-validate over K parts")
-    add("--seed", type=int, default=0, metavar="N", help="of all that is random")
+    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
 
 
 def _add_training(group: Any) -> None:
     length = group.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, metavar="N", help="of each trial")
+    length.add_argument("--steps", type=int, metavar="N", help="steps per trial")
     length.add_argument(
-        "--epochs", type=int, metavar="N", help="of each trial; default: the task's"
+        "--epochs", type=int, metavar="N", help="epochs per trial (default: the task's)"
     )
     add = group.add_argument
-    add("--batch-size", type=int, metavar="N", help="default: the task's")
+    add(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="examples per step (default: the task's)",
+    )
     add(
         "--segments",
         type=int,
         default=10,
         metavar="N",
-        help="evaluations of each trial; default: 10",
+        help="evaluations per trial (default: 10)",
     )
-    add("--pruner", metavar="NAME[:FIELD=N,...]", help="end hopeless settings early")
+    add("--pruner", metavar="NAME[:FIELD=N,...]", help="stop poor settings early")
     add(
         "--evolve",
         action="append",
@@ -122,51 +151,81 @@ def _add_training(group: Any) -> None:
     )
 
 
-def _add_machine(add: Any) -> None:
+def _add_machine(add: Any) -> list[argparse.Action]:
+    """Add the options; return those that may be given with --resume."""
     add(
         "--block",
         type=int,
         metavar="N",
-        help="trials trained together on a device; default: picked by timing",
+        help="trials trained together on a device (default: chosen by timing)",
     )
-    add("--devices", type=int, metavar="N", help="default: all; on a CPU, its cores")
-    add("--memory", metavar="BYTES", help="of a device, as 2G; default: what is free")
-    add("--keep", type=int, default=1, metavar="K", help="models kept; default: 1")
-    add("--tensorboard", action="store_true", help="write logs for its HParams, too")
-    add("--out", type=Path, metavar="DIR", help="default: sweeps/TASK-1, -2, ...")
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where to write (default: sweeps/TASK-1, -2, ...)",
+    )
     add("--overwrite", action="store_true", help="write into a DIR that has files")
-    add("--resume", type=Path, metavar="DIR", help="go on with the sweep kept in DIR")
+    return [
+        add("--resume", type=Path, metavar="DIR", help="resume the sweep saved in DIR"),
+        add(
+            "--devices",
+            type=int,
+            metavar="N",
+            help="devices to use; a CPU is split into N (default: all)",
+        ),
+        add(
+            "--memory",
+            metavar="BYTES",
+            help="memory to use on a device, such as 2G (default: what is free)",
+        ),
+        add(
+            "--keep",
+            type=int,
+            default=1,
+            metavar="K",
+            help="how many of the best models to save (default: 1)",
+        ),
+        add(
+            "--tensorboard",
+            action="store_true",
+            help="also write TensorBoard logs, with its HParams tab",
+        ),
+    ]
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    # Here and not above: `jopt sweep --help` waits for none of these.
+    # Imported here, so that `jopt sweep --help` does not wait for them.
     from jopt import sweep
-    from jopt.cli import again, display, machine, output, rules, space
+    from jopt.cli import command_file, devices, display, selection, streams
+    from jopt.cli.trials import trials as trials_of
 
-    machine.prepare(options.devices)
+    devices.prepare(options.devices)
     if options.keep < 0:
         raise ValueError(f"--keep must be at least 0, got {options.keep}.")
     directory, resumed = options.resume, False
     if directory is not None:
-        options, resumed = again.as_begun(options), again.started(directory)
-    task, trials = space.trials(options)
+        options = command_file.resumed(options)
+        resumed = command_file.has_begun(directory)
+    task, trials = trials_of(options)
     if directory is None:
         directory = prepare(options, task.name)
-    console = output.console()
+    console = streams.console()
     many = len(trials) * options.seeds * options.folds
     console.print(f"{task.name}: {many} trials" + (", resumed" if resumed else ""))
     shared: dict[str, Any] = {
-        "devices": machine.devices(options.devices),
-        "memory": rules.size(options.memory),
+        "devices": devices.first(options.devices),
+        "memory": devices.memory(options.memory),
     }
-    pruner, population = rules.pruner(options.pruner), rules.population(options.evolve)
+    pruner = selection.pruner(options.pruner)
+    population = selection.population(options.evolve)
     try:
         with display.Display(console, list(trials[0].hyperparameters)) as show:
             if resumed:
                 result = sweep.resume(directory, task, trials, progress=show, **shared)
             else:
-                with again.noted(options, directory):
+                with command_file.saved(options, directory):
                     result = sweep.run(
                         task,
                         trials,
@@ -186,12 +245,10 @@ def run(options: argparse.Namespace) -> int:
                         **shared,
                     )
         return _finish(console, options, task, result, directory)
-    except KeyboardInterrupt:  # the second: the first lets the segment end
-        left = (
-            again.go_on(directory)
-            if again.started(directory)
-            else "Nothing was trained."
-        )
+    except KeyboardInterrupt:  # the second one: the first lets the segment end
+        left = "Nothing was trained."
+        if command_file.has_begun(directory):
+            left = command_file.how_to_resume(directory)
         print(f"jopt: stopped at once. {left}", file=sys.stderr)
         return INTERRUPTED
 
@@ -199,8 +256,8 @@ def run(options: argparse.Namespace) -> int:
 def _finish(
     console: Any, options: Any, task: Any, result: "SweepResult", directory: Path
 ) -> int:
-    """Save and show what came of the sweep; return the exit status."""
-    from jopt.cli import again, display
+    """Save and print the result; return the exit status."""
+    from jopt.cli import command_file, display
 
     status = 2 if result.info["unsaved"] else 0
     try:
@@ -219,6 +276,6 @@ def _finish(
     if options.keep > 1 and len(result.top(options.keep)) > 1 and scored:
         display.together(console, task, result, options.keep)
     if result.info["interrupted"]:
-        console.print(again.go_on(directory))
+        console.print(command_file.how_to_resume(directory))
         return INTERRUPTED
     return status

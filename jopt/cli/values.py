@@ -1,38 +1,72 @@
 """Values of hyperparameters, as they are typed.
 
-    1e-4,1e-3      these: numbers, `true` and `false`, or words
+    1e-4,1e-3      a list: of numbers, of `true` and `false`, or of words
     1e-5:1:64      64 values from 1e-5 to 1, evenly spaced on a log axis
-    0..1:5         5 values from 0 to 1, evenly spaced
+    0..1:5         5 values from 0 to 1, evenly spaced on a linear axis
 
-Where settings are drawn, a range without a count is what they are drawn from:
+Where settings are drawn, a range without a count is a distribution:
 
-    1e-5:1         floats, evenly on a log axis
-    0..0.99        floats, all equally likely
-    16:256:int     integers, evenly on a log axis
-    1..8:int       integers, all equally likely
-    0.9            fixed; of several values, by a list or with a count, one is drawn
+    1e-5:1         floats, uniform on a log axis
+    0..0.99        floats, uniform on a linear axis
+    16:256:int     integers, uniform on a log axis
+    1..8:int       integers, uniform on a linear axis
+    0.9            a fixed value; from a list, or a range with a count, one is drawn
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jopt.sweep.space import Choice, Integers, LogInt, LogUniform, Uniform
 
+_GRID = "LOW:HIGH:COUNT, as in 1e-5:1:64, or a list, as in 1e-4,1e-3"
+_DRAWN = "LOW:HIGH, as in 1e-5:1, LOW..HIGH, as in 0..0.9, or a list, as in 1e-4,1e-3"
+_BOOLS = {"true": True, "false": False}
+_MOST = 1_000_000  # values of a range: far more than any sweep has, and little memory
+
+
+def assignments(
+    texts: Sequence[str], option: str, form: str, taken: Container[str] = ()
+) -> Iterator[tuple[str, str]]:
+    """Split texts of the form NAME=TEXT into pairs, one at a time.
+
+    Args:
+      texts: what the option was given, each time.
+      option: its name, such as "--set", for error messages.
+      form: the right form with an example, for error messages.
+      taken: names that cannot be given.
+
+    Raises:
+      ValueError: if a text is malformed, or if a name is taken or given twice.
+    """
+    seen: set[str] = set()
+    for text in texts:
+        name, equals, given = text.partition("=")
+        if not equals or not name:
+            raise ValueError(f"{option} got {text!r}; write {form}.")
+        if name in taken or name in seen:
+            raise ValueError(f"{option} gives {name} a second time; give it once.")
+        seen.add(name)
+        yield name, given
+
 
 def values(text: str, what: str) -> list[float] | list[int] | list[bool] | list[str]:
-    """Return the values that `text` stands for.
+    """Return the values that a list or a range with a count stands for.
 
-    LOW:HIGH:COUNT is that many, evenly spaced on a log axis, LOW..HIGH:COUNT on a
-    linear one, both ends included. A comma separates others: integers, if all of them
-    are, floats, `true` and `false`, or words.
+    Args:
+      text: LOW:HIGH:COUNT for that many values, evenly spaced on a log axis, or
+        LOW..HIGH:COUNT on a linear axis, both ends included; else a list with commas.
+        Its values are integers if all of them are, else floats, bools (`true` and
+        `false`) or words.
+      what: the option that has the text, for error messages.
 
-    Raises a ValueError that names `what` if `text` is malformed.
+    Raises:
+      ValueError: if the text is malformed.
     """
-    if _is_range(text):
-        return _spaced(text, what)
+    if (ends := _range(text, what, _GRID)) is not None:
+        return _spaced(ends, text, what)
     words = [word.strip() for word in text.split(",")]
     if "" in words:
         raise ValueError(
@@ -52,7 +86,7 @@ def values(text: str, what: str) -> list[float] | list[int] | list[bool] | list[
 
 
 def numbers(text: str, what: str) -> list[float]:
-    """`values` that must be numbers, as floats."""
+    """Return `values` as floats, or raise a ValueError if they are not numbers."""
     found = values(text, what)
     if any(isinstance(value, (bool, str)) for value in found):
         raise ValueError(f"{what} got {text!r}, not numbers; write {_GRID}.")
@@ -62,46 +96,41 @@ def numbers(text: str, what: str) -> list[float]:
 def distribution(
     text: str, what: str, listed: Callable[[str, str], Sequence[Any]] = values
 ) -> Any:
-    """Return the distribution that `text` stands for, or the value if it is just one.
+    """Return the distribution that a text stands for, or the value of a single one.
 
-    LOW:HIGH is `LogUniform`, LOW..HIGH `Uniform`; LOW:HIGH:int is `LogInt`,
-    LOW..HIGH:int `Integers`, both ends included. Of what else `values` takes it is a
-    `Choice`. listed: what reads that: `values` or `numbers`.
+    Args:
+      text: LOW:HIGH for `LogUniform`, LOW..HIGH for `Uniform`, LOW:HIGH:int for
+        `LogInt`, LOW..HIGH:int for `Integers`, both ends included; or anything that
+        `listed` reads, for a `Choice`.
+      what: the option that has the text, for error messages.
+      listed: `values` or `numbers`.
 
-    Raises a ValueError that names `what` if `text` is malformed.
+    Raises:
+      ValueError: if the text is malformed.
     """
-    if _is_range(text):
-        low, high, log, last = _range(text, what, _DRAWN)
-        floats, integers = (LogUniform, LogInt) if log else (Uniform, Integers)
-        kind = {"": floats, "int": integers}.get(last)
-        if kind is not None:
-            try:
-                return kind(low, high)
-            except ValueError as error:
-                hint = " LOW..HIGH has a linear axis." if log else ""
-                raise ValueError(f"{what} got {text!r}. {error}{hint}") from error
+    ends = _range(text, what, _DRAWN)
+    if ends is not None and ends.last in ("", "int"):
+        floats, integers = (LogUniform, LogInt) if ends.log else (Uniform, Integers)
+        try:
+            return (integers if ends.last else floats)(ends.low, ends.high)
+        except ValueError as error:
+            hint = " LOW..HIGH has a linear axis." if ends.log else ""
+            raise ValueError(f"{what} got {text!r}. {error}{hint}") from error
     found = listed(text, what)
     return found[0] if len(found) == 1 else Choice(tuple(found))
-
-
-_GRID = "LOW:HIGH:COUNT, as in 1e-5:1:64, or a list, as in 1e-4,1e-3"
-_DRAWN = "LOW:HIGH, as in 1e-5:1, LOW..HIGH, as in 0..0.9, or a list, as in 1e-4,1e-3"
-_BOOLS = {"true": True, "false": False}
-_MOST = 1_000_000  # values of a range: far beyond any sweep, and no strain on memory
 
 
 class _Range(NamedTuple):
     low: float
     high: float
-    log: bool  # else a linear axis
-    last: str  # what follows the ends, if anything
+    log: bool  # whether the axis is a log axis
+    last: str  # the text after the ends: a count, "int" or nothing
 
 
-def _is_range(text: str) -> bool:
-    return ":" in text or ".." in text
-
-
-def _range(text: str, what: str, forms: str) -> _Range:
+def _range(text: str, what: str, forms: str) -> _Range | None:
+    """Read a range; return None for a text that has no colon and no two dots."""
+    if ":" not in text and ".." not in text:
+        return None
     parts = re.fullmatch(r"([^:]*?)(:|\.\.)([^:]*)(?::([^:]+))?", text)
     if not parts or not _is_number(parts[1]) or not _is_number(parts[3]):
         raise ValueError(f"{what} got {text!r}, a malformed range; write {forms}.")
@@ -109,8 +138,8 @@ def _range(text: str, what: str, forms: str) -> _Range:
     return _Range(float(parts[1]), float(parts[3]), log, last)
 
 
-def _spaced(text: str, what: str) -> list[float]:
-    low, high, log, last = _range(text, what, _GRID)
+def _spaced(given: _Range, text: str, what: str) -> list[float]:
+    low, high, log, last = given
     if last in ("", "int"):
         raise ValueError(
             f"{what} got {text!r}, a range without a COUNT; write {_GRID}; or draw "

@@ -1,8 +1,11 @@
-"""`Buckets`: a tree whose small leaves lie in a few long vectors."""
+"""Buckets: a tree whose small leaves are joined into a few long vectors."""
 
+import dataclasses
+import functools
 import itertools
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+import math
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,24 +13,23 @@ from jax.core import Tracer
 from jax.tree_util import GetAttrKey, keystr, tree_flatten_with_path
 
 from jopt.core._arguments import checked
-from jopt.core._explicit_sharding import spec_of
+from jopt.core._explicit_sharding import partition_spec
 from jopt.core._kinds import Arrays
-from jopt.core._layout import Layout
 from jopt.core._numbers import dtype_of
-from jopt.core._pytree import PyTree
-from jopt.core._serialization import tell_flax
+from jopt.core._pytree import PyTree, TreeDef
+from jopt.core._serialization import register_with_flax
 from jopt.core._transformation import GradientTransformation
 
 T = TypeVar("T")
 
-MOST = 8_192
+LARGEST_JOINED = 8_192
 """Elements of the largest leaf that is joined with others.
 
 Measured, 50 layers on 2 cores: joining matrices of 4,096 elements makes a step 15 %
 faster, of 9,216 2 %, of 16,384 not.
 """
 
-AXES = 2
+_MOST_AXES = 2
 """Axes of a leaf that is joined, at most.
 
 A convolution whose kernel is cut out of a vector is slower: that of the first layer
@@ -35,20 +37,121 @@ alone, of 864 elements, makes the step of a network of nine 7 % slower on a CPU.
 """
 
 
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where `Buckets` keep each leaf of a tree; static, hashable, compared by value.
+
+    A leaf is named by its index in `jax.tree.leaves` of the tree.
+
+    Args:
+      structure: the structure of the tree.
+      shapes: the shape of each leaf.
+      joined: the indices of the leaves that lie in each vector.
+      alone: the indices of the other leaves.
+      shards: the length of each vector is a multiple of this.
+      shown: the structure and leaf indices that a mask has left of the tree; None if
+        nothing is masked.
+    """
+
+    structure: TreeDef
+    shapes: tuple[tuple[int, ...], ...]
+    joined: tuple[tuple[int, ...], ...]
+    alone: tuple[int, ...]
+    shards: int
+    shown: tuple[TreeDef, tuple[int, ...]] | None = None
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash(self._fields)
+
+    def __hash__(self) -> int:
+        # Cached: every call of a compiled step asks for the hash.
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, Layout)
+            and hash(self) == hash(other)
+            and self._fields == other._fields
+        )
+
+    def __reduce__(self) -> tuple[type["Layout"], tuple[object, ...]]:
+        # The cached hash stays out of the pickle: strings hash differently in another
+        # process.
+        return Layout, self._fields
+
+    @property
+    def _fields(self) -> tuple[object, ...]:
+        return (
+            self.structure,
+            self.shapes,
+            self.joined,
+            self.alone,
+            self.shards,
+            self.shown,
+        )
+
+    @property
+    def numbers(self) -> PyTree:
+        """The tree with each leaf replaced by its index, less what a mask hides."""
+        if self.shown is None:
+            return self.structure.unflatten(range(len(self.shapes)))
+        structure, numbers = self.shown
+        return structure.unflatten(numbers)
+
+    def showing(self, numbers: PyTree) -> "Layout":
+        """Return this layout with `numbers`, in which a mask has hidden some leaves."""
+        leaves, structure = jax.tree.flatten(numbers)
+        return dataclasses.replace(self, shown=(structure, tuple(leaves)))
+
+    def size(self, leaf: int) -> int:
+        """Return the number of elements of a leaf."""
+        return math.prod(self.shapes[leaf])
+
+    def vector(
+        self, leaves: Mapping[int, jax.Array], numbers: tuple[int, ...]
+    ) -> jax.Array:
+        """Return the vector of the leaves with these indices, padded with zeros.
+
+        Leading axes beyond a leaf's own, such as the trials of a sweep, stay in front.
+        """
+        flat = [_flat(jnp.asarray(leaves[i]), len(self.shapes[i])) for i in numbers]
+        rest = self.length(numbers) - sum(map(self.size, numbers))
+        zeros = [jnp.zeros((*flat[0].shape[:-1], rest), flat[0].dtype)] * (rest > 0)
+        return jnp.concatenate([*flat, *zeros], axis=-1)
+
+    def length(self, numbers: tuple[int, ...]) -> int:
+        """Return the padded length of the vector of the leaves with these indices."""
+        return -(-sum(map(self.size, numbers)) // self.shards) * self.shards
+
+    def starts(self, numbers: tuple[int, ...]) -> list[int]:
+        """Return the offset of each of these leaves in their vector."""
+        sizes = map(self.size, numbers[:-1])
+        return list(itertools.accumulate(sizes, initial=0))
+
+
 @jax.tree_util.register_pytree_with_keys_class
 class Buckets:
-    """A tree of arrays in few arrays: small leaves in vectors, large ones themselves.
+    """Hold a tree of arrays in few arrays: small leaves joined, large ones as they are.
 
     A step pays for every array that goes in and comes out, 6 to 25 microseconds on the
     host, and XLA fuses nothing across arrays: a thousand biases cost what a thousand
     kernels cost. Joined to one vector they are one array.
 
-    It is a tree like any other, so a transformation that treats each coordinate by
-    itself works on it unchanged, and its state consists of `Buckets` of the same
-    layout. Make it by `pack`, `pack_like`; take it apart by `unpack`.
+    `Buckets` are a pytree like any other. A transformation that treats each coordinate
+    by itself works on them unchanged, and its state consists of `Buckets` of the same
+    layout. Make them with `pack` or `pack_like`; `unpack` returns the original tree.
+
+    Args:
+      vectors: the vectors, each the concatenation of the flattened small leaves of one
+        dtype and group (see `GradientTransformation.groups`).
+      leaves: the other leaves, in the order of the tree.
+      layout: where each leaf lies; static.
     """
 
-    def __init__(self, vectors: Any, leaves: Any, layout: Layout):
+    def __init__(
+        self, vectors: tuple[PyTree, ...], leaves: tuple[PyTree, ...], layout: Layout
+    ):
         self.vectors = vectors
         self.leaves = leaves
         self.layout = layout
@@ -61,7 +164,7 @@ class Buckets:
         return (self.vectors, self.leaves), self.layout
 
     @classmethod
-    def tree_unflatten(cls, layout: Layout, children: Any) -> "Buckets":
+    def tree_unflatten(cls, layout: Layout, children: Iterable[PyTree]) -> "Buckets":
         vectors, leaves = children
         return cls(vectors, leaves, layout)
 
@@ -73,13 +176,18 @@ class Buckets:
         )
 
     def tree(self, true: jax.Array | None = None) -> PyTree:
-        """Return the user's tree: what stands for a vector stands for its leaves.
+        """Return the original tree.
 
-        true: a bool scalar that is true, which the compiler cannot know. XLA's CPU
-        backend makes a kernel of every cut whose start is a constant, and compiles a
-        thousand for a minute; where the starts are data it makes one for each shape.
+        Anything that replaces a vector, such as a masked node, replaces its leaves.
 
-        Raises a ValueError if what stands for a vector has another length.
+        Args:
+          true: a bool scalar that is true, but not a constant to the compiler. XLA's
+            CPU backend makes a kernel of every slice whose start is a constant, and
+            compiles a thousand of them for a minute; if the starts are data, it makes
+            one kernel for each shape.
+
+        Raises:
+          ValueError: if what replaces a vector has another length.
         """
         layout = self.layout
         found = dict(zip(layout.alone, self.leaves, strict=True))
@@ -98,8 +206,8 @@ class Buckets:
                 found[i] = _cut(vector, start, layout.size(i), layout.shapes[i])
         return jax.tree.map(found.__getitem__, layout.numbers)
 
-    def like(self, leaves: Iterator[Any]) -> "Buckets":
-        """Return buckets of this layout that hold the next of these leaves."""
+    def like(self, leaves: Iterator[PyTree]) -> "Buckets":
+        """Return buckets of this layout, filled from an iterator of leaves."""
         arrays = dict(zip(self.layout.alone, self.leaves, strict=True))
         for vector, numbers in zip(self.vectors, self.layout.joined, strict=True):
             arrays.update(dict.fromkeys(numbers, vector))
@@ -111,9 +219,10 @@ class Buckets:
         return Buckets(vectors, tuple(held[i] for i in self.layout.alone), self.layout)
 
     def by_array(self, by_leaf: Mapping[int, T]) -> dict[tuple[str, ...], T]:
-        """Return by an array's path what was given by its leaf's number.
+        """Return a mapping from the paths of these arrays, given one from leaf indices.
 
-        What lies in one vector has the same; what is not given is left out.
+        All leaves of a vector must have the same value. Leaves that are not in
+        `by_leaf` are left out.
         """
         firsts = [numbers[0] for numbers in self.layout.joined]
         paths = [("vectors", str(k)) for k in range(len(firsts))]
@@ -130,23 +239,32 @@ class Buckets:
 def pack(
     tree: Arrays,
     tx: GradientTransformation | None = None,
-    most: int = MOST,
+    most: int = LARGEST_JOINED,
     shards: int = 1,
-) -> Any:
-    """Return `tree` with its small leaves joined, as far as `tx` allows it.
+) -> PyTree:
+    """Join the small leaves of `tree` into vectors, as far as `tx` allows it.
 
         packed = jopt.pack(params, tx)
         state = tx.init(packed)
         updates, state = tx.update(jopt.pack_like(packed, grads), state, packed)
 
-    tree: any tree of arrays. tx: what will work on it; leaves are joined that it treats
-    alike, coordinate by coordinate (see `GradientTransformation.groups`), and that have
-    one dtype; without it all leaves of a dtype. most: the elements of the largest leaf
-    that is joined. shards: a vector's length is a multiple of it, filled with zeros.
+    Leaves of more than two axes (kernels of convolutions) and leaves that are sharded
+    over devices are never joined.
 
-    Arrays of more than two axes, kernels of convolutions, stay themselves, and so do
-    those that are divided among devices. Returns `Buckets`, or `tree` where there is
-    nothing to join. Raises a ValueError if `shards` is below 1.
+    Args:
+      tree: a tree of arrays.
+      tx: the transformation that will work on the result. It joins leaves that it
+        treats alike, coordinate by coordinate (see `GradientTransformation.groups`),
+        and that have one dtype. If None, all leaves of a dtype are joined.
+      most: elements of the largest leaf that is joined.
+      shards: the length of each vector is a multiple of this, at least 1; vectors are
+        padded with zeros.
+
+    Returns:
+      `Buckets`, or `tree` itself if there is nothing to join.
+
+    Raises:
+      ValueError: if `shards` is below 1.
     """
     if shards < 1:
         raise ValueError(f"pack: shards must be at least 1, got {shards}.")
@@ -154,8 +272,8 @@ def pack(
     allowed = [()] * len(leaves) if tx is None else tx.groups(tree)
     groups: dict[Hashable, list[int]] = {}
     for i, (leaf, group) in enumerate(zip(leaves, allowed, strict=True)):
-        small = jnp.size(leaf) <= most and jnp.ndim(leaf) <= AXES
-        if group is not None and small and not _is_divided(leaf):
+        small = jnp.size(leaf) <= most and jnp.ndim(leaf) <= _MOST_AXES
+        if group is not None and small and not _is_sharded(leaf):
             groups.setdefault((dtype_of(leaf), group), []).append(i)
     joined = tuple(tuple(numbers) for numbers in groups.values() if len(numbers) > 1)
     if not joined:
@@ -168,16 +286,24 @@ def pack(
 
 @checked
 def pack_like(packed: Arrays, tree: Arrays) -> PyTree:
-    """Return `tree` in the layout of `packed`: of every `Buckets` node that it has.
+    """Pack `tree` into the layout of `packed`, for every `Buckets` node that it has.
 
-    tree: like `unpack(packed)`, in shapes and paths; gradients, or another state.
-    Raises a ValueError that names the first leaf where it is not.
+    Args:
+      packed: what `pack` returned, or a tree with such nodes.
+      tree: a tree with the paths and shapes of `unpack(packed)`, such as gradients or
+        another state.
+
+    Returns:
+      A tree with the structure of `packed` and the arrays of `tree`.
+
+    Raises:
+      ValueError: if `tree` differs from `unpack(packed)`; it names the first such leaf.
     """
-    return laid_out(packed, check_like(packed, tree))
+    return pack_leaves(packed, matching_leaves(packed, tree))
 
 
-def laid_out(packed: PyTree, leaves: Sequence[Any]) -> PyTree:
-    """Return the leaves of `unpack(packed)`, in its order, as `packed` has them."""
+def pack_leaves(packed: PyTree, leaves: Sequence[PyTree]) -> PyTree:
+    """Return a tree like `packed` of the leaves of `unpack(packed)`, in its order."""
     given = iter(leaves)
     nodes, structure = jax.tree.flatten(packed, is_leaf=_is_buckets)
     return structure.unflatten(
@@ -187,9 +313,15 @@ def laid_out(packed: PyTree, leaves: Sequence[Any]) -> PyTree:
 
 @checked
 def unpack(tree: Arrays, true: jax.Array | None = None) -> PyTree:
-    """Return `tree` with the user's tree in the place of every `Buckets` node.
+    """Replace every `Buckets` node of `tree` by the tree that was packed.
 
-    true: for a step to be compiled, see `Buckets.tree`.
+    Args:
+      tree: a tree with `Buckets` anywhere in it, such as a state.
+      true: a bool scalar that is true, but not a constant to the compiler. It
+        shortens the compilation of a step on CPUs; see `Buckets.tree`.
+
+    Returns:
+      The tree, with each array cut out of its vector.
     """
     return jax.tree.map(
         lambda node: node.tree(true) if _is_buckets(node) else node,
@@ -198,15 +330,23 @@ def unpack(tree: Arrays, true: jax.Array | None = None) -> PyTree:
     )
 
 
-def check_like(
+def matching_leaves(
     packed: PyTree, tree: Arrays, dtypes: bool = False, where: str = "pack_like: tree"
-) -> list[Any]:
-    """Return the leaves of `tree` in the order of those of `unpack(packed)`.
+) -> list[PyTree]:
+    """Return the leaves of `tree` in the order of the leaves of `unpack(packed)`.
 
-    Raises a ValueError that names the place, `where`, and the first leaf that is
-    missing, is not there, or has another shape, or another dtype if `dtypes` count.
+    Args:
+      packed: a tree with `Buckets` nodes.
+      tree: a tree with the paths and shapes of `unpack(packed)`.
+      dtypes: whether the dtypes must be equal, too.
+      where: the function and argument that errors name.
+
+    Raises:
+      ValueError: if a leaf is missing, is not in `packed`, or has another shape (or
+        dtype, if `dtypes`); it names the first such leaf.
     """
-    found: list[Any] = []  # by path: nodes of other types may have another order
+    # Leaves are matched by path: nodes of another type may have another order.
+    found: list[PyTree] = []
     theirs = {keystr(path): leaf for path, leaf in tree_flatten_with_path(tree)[0]}
     ours = unpack(jax.eval_shape(lambda x: x, packed))
     for path, leaf in tree_flatten_with_path(ours)[0]:
@@ -233,14 +373,14 @@ def check_like(
     return found
 
 
-def _packed(layout: Layout, leaves: Mapping[int, Any]) -> Buckets:
-    tell_flax(Buckets)
+def _packed(layout: Layout, leaves: Mapping[int, jax.Array]) -> Buckets:
+    register_with_flax(Buckets)
     vectors = tuple(layout.vector(leaves, numbers) for numbers in layout.joined)
     return Buckets(vectors, tuple(leaves[i] for i in layout.alone), layout)
 
 
-def _as_data(numbers: list[int], true: jax.Array) -> Sequence[Any]:
-    """Return the numbers, on a CPU as data: not even a branch is worth it elsewhere."""
+def _as_data(numbers: list[int], true: jax.Array) -> Sequence[jax.Array]:
+    """Return the numbers as scalars; on a CPU, hide their values from the compiler."""
 
     def constants(_: jax.Array) -> tuple[jax.Array, ...]:
         return tuple(jnp.asarray(n, jnp.int32) for n in numbers)
@@ -249,10 +389,14 @@ def _as_data(numbers: list[int], true: jax.Array) -> Sequence[Any]:
         zeros = (jnp.zeros((), jnp.int32),) * len(numbers)
         return jax.lax.cond(true, constants, lambda _: zeros, true)
 
+    # On other devices even this one branch costs more than it saves.
     return jax.lax.platform_dependent(true, cpu=data, default=constants)
 
 
-def _cut(vector: Any, start: Any, size: int, shape: tuple[int, ...]) -> Any:
+def _cut(
+    vector: PyTree, start: int | jax.Array, size: int, shape: tuple[int, ...]
+) -> PyTree:
+    """Return the leaf at `start` of a vector; what hides the vector hides the leaf."""
     if _is_hidden(vector):
         return vector
     stacked = vector.shape[:-1]  # trials of a sweep
@@ -267,28 +411,33 @@ def _cut(vector: Any, start: Any, size: int, shape: tuple[int, ...]) -> Any:
     return cut.reshape(*stacked, *shape)
 
 
-def _next(node: Any, leaves: Iterator[Any]) -> Any:
-    """Return what stands for a leaf, made of the next leaves.
+def _next(node: PyTree, leaves: Iterator[PyTree]) -> PyTree:
+    """Return a node like `node`, which stands for a leaf, of the next leaves.
 
-    Usually that is one array; a mask hides it, and codes are more than one.
+    Usually that is one array. A masked node takes none, low-bit codes several.
     """
     structure = jax.tree.structure(node)
     return structure.unflatten(itertools.islice(leaves, structure.num_leaves))
 
 
-def _is_hidden(node: Any) -> bool:
-    """Whether it stands for no array: a masked node, None."""
+def _is_hidden(node: PyTree) -> bool:
+    """Return whether a node is no array, but a masked node or None."""
     return not hasattr(node, "shape")
 
 
-def _is_buckets(node: Any) -> bool:
+def _is_buckets(node: PyTree) -> bool:
     return isinstance(node, Buckets)
 
 
-def _is_divided(leaf: Any) -> bool:
-    """Whether it lies in parts on several devices."""
-    if spec_of(leaf):  # of a tracer, too
+def _is_sharded(leaf: PyTree) -> bool:
+    """Return whether a leaf lies in parts on several devices."""
+    if partition_spec(leaf):  # of a tracer, too
         return True
     if isinstance(leaf, Tracer) or not hasattr(leaf, "sharding"):
         return False
     return leaf.sharding is not None and not leaf.sharding.is_fully_replicated
+
+
+def _flat(x: jax.Array, axes: int) -> jax.Array:
+    """Return `x` with its last `axes` axes flattened to one."""
+    return x.reshape(*x.shape[: x.ndim - axes], math.prod(x.shape[x.ndim - axes :]))

@@ -1,10 +1,11 @@
-"""`chain` and `named_chain`: transformations in turn."""
+"""Chains: transformations that are applied in turn."""
 
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 import jax
 
-from jopt.core._arguments import checked, refused
+from jopt.core._arguments import checked
+from jopt.core._errors import error_about
 from jopt.core._kinds import Kind
 from jopt.core._numbers import dtype_of, wide
 from jopt.core._pytree import PyTree, pytree, static
@@ -18,16 +19,20 @@ from jopt.core._transformation import (
 
 @pytree
 class Chain(GradientTransformation):
-    """Give each transformation the updates that the one before it made.
+    """Give each transformation the updates of the one before it.
 
     The updates stay in at least float32 from the first to the last, so that low
     precision rounds once. The state is a tuple of the parts' states, or a dict by name.
+
+    Args:
+      transforms: the transformations, the first one first.
+      names: their names; None for a chain without names. Static.
     """
 
     transforms: tuple[GradientTransformation, ...]
     names: tuple[str, ...] | None = static(default=None)
 
-    any_dtype: ClassVar[bool] = True  # its parts say what they cannot take
+    any_dtype: ClassVar[bool] = True  # its parts check the dtypes
     shapeless = True
 
     def init(self, params):
@@ -45,13 +50,13 @@ class Chain(GradientTransformation):
 
     def frozen(self, params):
         each = zip(*(tx.frozen(params) for tx in self.transforms), strict=True)
-        # Without a part the gradients are the updates.
+        # The updates of an empty chain are the gradients.
         return [*map(any, each)] or super().frozen(params)
 
     def parts(self, state):
         states = state if self.names is None else [state[name] for name in self.names]
         if len(states) != len(self.transforms):
-            with refused(state):
+            with error_about(state):
                 raise ValueError(
                     f"Chain: the state must have {len(self.transforms)} parts, one a "
                     f"transformation, got {len(states)}; give the state that this "
@@ -62,7 +67,7 @@ class Chain(GradientTransformation):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The parts' names, or their positions."""
+        """The names of the parts, or their positions: "0", "1"."""
         return self.names or tuple(str(i) for i in range(len(self.transforms)))
 
     def _state(self, states: list[PyTree]) -> PyTree:
@@ -87,21 +92,36 @@ def chain(*args: Transformation) -> Chain:
 
         tx = jopt.chain(jopt.clip_by_global_norm(1.0), jopt.adamw(3e-4))
 
-    args: jopt's transformations, or optax's (whose numbers stay constants; `lift` makes
-    them leaves). The state is a tuple, a part each.
+    Args:
+      *args: jopt's transformations, or optax's, whose numbers stay constants of the
+        program (`lift` makes them leaves).
 
-    Raises a TypeError if one is no transformation.
+    Returns:
+      The chain. Its state is a tuple of the parts' states.
+
+    Raises:
+      TypeError: if an argument is not a gradient transformation.
     """
     return Chain(tuple(as_transformation(tx) for tx in args))
 
 
 @checked
 def named_chain(*args: _Named) -> Chain:
-    """`chain` of `(name, transformation)` pairs; the state is a dict by name.
+    """Apply named gradient transformations in turn, the first to the gradients.
 
         tx = jopt.named_chain(("clip", jopt.clip(1.0)), ("adam", jopt.adam(1e-3)))
 
-    Raises a ValueError if two names are the same.
+    The names are part of the paths that `hyperparameters` and `replace` use.
+
+    Args:
+      *args: pairs of a name and a transformation, as in `chain`.
+
+    Returns:
+      The chain. Its state is a dict of the parts' states by name.
+
+    Raises:
+      ValueError: if two names are equal.
+      TypeError: if an argument is not such a pair.
     """
     names = tuple(name for name, _ in args)
     if twice := [name for name in names if names.count(name) > 1]:

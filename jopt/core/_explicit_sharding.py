@@ -1,8 +1,9 @@
-"""Explicit sharding: arrays whose type says how a mesh divides them.
+"""Explicit sharding: arrays whose type holds their sharding.
 
-Under `jax.set_mesh` with axes of `AxisType.Explicit` an operation must be able to say
-how its result is divided. Elementwise rules are; what stacks, flattens or multiplies
-leaves gathers them first and divides its result again. Other arrays pass unchanged.
+Under `jax.set_mesh` with axes of `AxisType.Explicit`, the sharding of each result must
+follow from the operation. It does for elementwise rules. Code that stacks, flattens or
+multiplies leaves replicates them first, and shards its result again. These functions
+return other arrays unchanged.
 """
 
 from collections.abc import Sequence
@@ -14,10 +15,10 @@ from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec
 
 
-def spec_of(x: Any) -> PartitionSpec:
-    """Return which axes of an explicit mesh divide each axis of `x`.
+def partition_spec(x: object) -> PartitionSpec:
+    """Return the axes of an explicit mesh that shard each axis of `x`.
 
-    Axes that are not divided are left out at the end: `PartitionSpec()` is whole.
+    Trailing axes that are not sharded are left out: `PartitionSpec()` is unsharded.
     """
     axes = list(jax.typeof(x).sharding.spec) if isinstance(x, jax.Array) else []
     while axes and axes[-1] is None:
@@ -25,36 +26,36 @@ def spec_of(x: Any) -> PartitionSpec:
     return PartitionSpec(*axes)
 
 
-def gathered(x: Any) -> Any:
-    """Return `x` whole on every device."""
-    return jax.sharding.reshard(x, _on_mesh(x)) if spec_of(x) else x
+def replicated(x: Any) -> Any:
+    """Return `x` replicated on every device."""
+    return jax.sharding.reshard(x, _on_mesh(x)) if partition_spec(x) else x
 
 
-def divided_like(x: Any, like: Any) -> Any:
-    """Return `x`, of the shape of `like`, divided as `like` is."""
-    spec = spec_of(like)
+def sharded_like(x: Any, like: Any) -> Any:
+    """Return `x`, which has the shape of `like`, with the sharding of `like`."""
+    spec = partition_spec(like)
     return jax.sharding.reshard(x, _on_mesh(like, *spec)) if spec else x
 
 
-def divided(x: jax.Array, spec: PartitionSpec) -> jax.Array:
-    """Return `x` divided by the axes of the mesh that `jax.set_mesh` made current."""
+def sharded(x: jax.Array, spec: PartitionSpec) -> jax.Array:
+    """Return `x` sharded over the current mesh, that of `jax.set_mesh`."""
     return jax.sharding.reshard(x, spec) if spec else x
 
 
-def zeros_of_reduced(
+def reduced_zeros(
     x: Any, over: Sequence[int], dtype: Any, *, keepdims: bool = False
 ) -> jax.Array:
-    """Return zeros of the shape of `x` reduced over axes, divided as the rest of `x`.
+    """Return zeros of the shape of `x` reduced over some axes, and sharded like `x`.
 
     Args:
       x: an array or its shape.
       over: the axes that are reduced.
-      dtype: of the result.
-      keepdims: keep the reduced axes, with length 1.
+      dtype: dtype of the result.
+      keepdims: whether reduced axes stay, with length 1.
     """
     kept = [i for i in range(len(x.shape)) if keepdims or i not in over]
     shape = [1 if i in over else x.shape[i] for i in kept]
-    axes = dict(enumerate(spec_of(x)))
+    axes = dict(enumerate(partition_spec(x)))
     if not axes:
         return jnp.zeros(shape, dtype)
     rest = [None if i in over else axes.get(i) for i in kept]
@@ -62,6 +63,6 @@ def zeros_of_reduced(
 
 
 def _on_mesh(x: Any, *axes: Any) -> NamedSharding:
-    """The sharding of these axes on the mesh of `x`."""
+    """Return the sharding over these axes of the mesh of `x`."""
     of: Any = (jax.typeof(x) if isinstance(x, Tracer) else x).sharding
     return NamedSharding(of.mesh, PartitionSpec(*axes))

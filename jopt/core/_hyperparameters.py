@@ -1,4 +1,9 @@
-"""`hyperparameters` and `replace`: read and change numbers by name."""
+"""Hyperparameters by name: read them, and replace them.
+
+A hyperparameter has a path, such as ("0", "b1") for `b1` of the first part of a chain.
+Its name is the last component of the path, preceded by as much of the start of the path
+as tells it from others: "b1", or "0.b1" and "1.b1".
+"""
 
 import dataclasses
 import itertools
@@ -10,28 +15,37 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import GetAttrKey, tree_leaves_with_path
 
-from jopt.core._arguments import checked, close_match
+from jopt.core._arguments import checked
+from jopt.core._errors import close_match
 from jopt.core._kinds import Kind, State
-from jopt.core._pytree import PyTree
+from jopt.core._pytree import PyTree, TreePath
 from jopt.core._schedule import Schedule
 from jopt.core._transformation import GradientTransformation, Transformation
 
 Tx = TypeVar("Tx")
-Path = tuple[str, ...]
 _REPLACED = Kind("a transformation or a schedule", lambda value: _is_node(value))
 
 
 @checked
 def hyperparameters(tx: Transformation, state: State) -> dict[str, Any]:
-    """Return every current number of `tx` by name, schedules at the state's step.
+    """Return the current value of every hyperparameter of a transformation, by name.
 
         tx = jopt.adamw(jopt.linear_schedule(1e-3, 0.0, 100))
         jopt.hyperparameters(tx, tx.init(params))["learning_rate"]  # 1e-3
 
-    A name that stands in several parts is given with as much of its path as tells them
-    apart: `0.b1` and `1.b1`, or `slow.b1` and `fast.b1` in a named chain. A schedule is
-    one number: the value that the next update will use. Numbers that are off (None) are
-    left out. Works on arrays and on tracers.
+    A name that occurs in several parts is preceded by as much of its path as tells them
+    apart: `0.b1` and `1.b1`, or `slow.b1` and `fast.b1` in a named chain.
+
+    Args:
+      tx: a transformation.
+      state: its state; arrays or tracers.
+
+    Returns:
+      The values by name. A schedule counts as one number: the value that the next
+      update will use. Numbers that are off (None) are left out.
+
+    Raises:
+      ValueError: if there is a schedule, and the state has no count for it.
     """
     found = dict(_numbers(tx, state, ()))
     return {_name(path, list(found)): value for path, value in found.items()}
@@ -44,12 +58,21 @@ def replace(tx: Annotated[Tx, _REPLACED], **changes: Any) -> Tx:
         jopt.replace(tx, learning_rate=1e-4)
         jopt.replace(tx, **{"0.b1": 0.8})
 
-    A name is a field's, at any depth: a schedule's `peak_value` too. Where several
-    parts have it, give more of the path. A state stays valid as long as numbers replace
-    numbers. What is made is checked like what a factory makes.
+    A state stays valid as long as numbers replace numbers.
 
-    Raises a ValueError that lists the paths if a name is unknown or ambiguous, or if
-    two changes meet: a schedule and a number inside the one it replaces.
+    Args:
+      tx: a transformation or a schedule.
+      **changes: new values by name. A name is that of a field at any depth, including
+        fields of a schedule, such as `peak_value`. If several parts have the field,
+        give more of its path, as in `hyperparameters`.
+
+    Returns:
+      A new object. Its values are checked as those of a new object are.
+
+    Raises:
+      ValueError: if a name is unknown or ambiguous (the error lists the paths), or if
+        one change lies inside another, such as a schedule and a number of the schedule
+        that it replaces.
     """
     paths = list(_paths(tx))
     found = {name: _find(name, paths) for name in changes}
@@ -62,7 +85,9 @@ def replace(tx: Annotated[Tx, _REPLACED], **changes: Any) -> Tx:
     return _rebuilt(tx, (), {found[name]: value for name, value in changes.items()})
 
 
-def _numbers(node: Any, state: PyTree, path: Path) -> Iterator[tuple[Path, Any]]:
+def _numbers(
+    node: PyTree, state: PyTree, path: TreePath
+) -> Iterator[tuple[TreePath, Any]]:
     parts = node.parts(state) if isinstance(node, GradientTransformation) else {}
     for label, child in children(node):
         here = (*path, label)
@@ -77,11 +102,11 @@ def _numbers(node: Any, state: PyTree, path: Path) -> Iterator[tuple[Path, Any]]
             yield here, child
 
 
-def children(node: Any) -> list[tuple[str, Any]]:
-    """Return what is inside a node of a transformation, each with its word of the path.
+def children(node: PyTree) -> list[tuple[str, PyTree]]:
+    """Return the children of a node, each with its component of the path.
 
-    The node itself is a transformation, a schedule, a dict or a tuple, else the list is
-    empty.
+    Transformations, schedules, dicts and tuples have children; for other nodes the list
+    is empty.
     """
     if _is_labelled(node):
         return list(zip(node.labels, node.transforms, strict=True))
@@ -94,24 +119,24 @@ def children(node: Any) -> list[tuple[str, Any]]:
     return []
 
 
-def _is_node(node: Any) -> bool:
+def _is_node(node: object) -> bool:
     known = (GradientTransformation, Schedule)
     return isinstance(node, known) or bool(children(node))
 
 
-def _is_labelled(node: Any) -> bool:
-    """Whether it is a chain or a partition: parts with words of their own."""
+def _is_labelled(node: PyTree) -> bool:
+    """Return whether `node` is a chain or a partition: its parts have labels."""
     return isinstance(node, GradientTransformation) and hasattr(node, "labels")
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     if isinstance(value, (jax.Array, np.ndarray, np.number)):
         return bool(jnp.issubdtype(value.dtype, jnp.number))
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _is_static(node: Any, name: str) -> bool:
-    """Whether it is a field that changes the program: structure, though an integer."""
+def _is_static(node: object, name: str) -> bool:
+    """Return whether a field is static: structure, even if it is an integer."""
     fields = dataclasses.fields(node) if dataclasses.is_dataclass(node) else ()
     return any(f.name == name and f.metadata.get("static") for f in fields)
 
@@ -119,8 +144,8 @@ def _is_static(node: Any, name: str) -> bool:
 _COUNTS = tuple(map(GetAttrKey, ("count", "step_count", "t", "gradient_step")))
 
 
-def _count(state: PyTree) -> Any:
-    """The count in a part's state: optax's parts nest it, ours have it on top."""
+def _count(state: PyTree) -> jax.Array:
+    """Return the count in a part's state; states of optax's parts are nested."""
     for path, leaf in tree_leaves_with_path(state):
         if path and path[-1] in _COUNTS:
             return leaf
@@ -130,32 +155,32 @@ def _count(state: PyTree) -> Any:
     )
 
 
-def _name(path: Path, paths: list[Path]) -> str:
-    """The last word of `path`, after as much of its start as no other path has."""
-    for length in range(len(path)):
-        short = (*path[:length], path[-1])
-        if sum(_starts(short, other) for other in paths) == 1:
+def _abbreviations(path: TreePath) -> list[TreePath]:
+    """Return the last component of `path` after 0, 1, ... components of its start."""
+    return [(*path[:length], path[-1]) for length in range(len(path))]
+
+
+def _name(path: TreePath, paths: list[TreePath]) -> str:
+    """Return the shortest abbreviation of `path` that no other path has."""
+    for short in _abbreviations(path):
+        if sum(short in _abbreviations(other) for other in paths) == 1:
             return ".".join(short)
     return ".".join(path)
 
 
-def _starts(words: Path, path: Path) -> bool:
-    """Whether `words` are the start of `path` and its last word."""
-    return path[: len(words) - 1] == words[:-1] and path[-1] == words[-1]
-
-
-def _paths(node: Any, path: Path = ()) -> Iterator[Path]:
+def _paths(node: PyTree, path: TreePath = ()) -> Iterator[TreePath]:
     for label, child in children(node):
         if not isinstance(child, (GradientTransformation, dict)):
             yield (*path, label)
         yield from _paths(child, (*path, label))
 
 
-def _find(name: str, paths: list[Path]) -> Path:
-    # Joined, for a label may have dots. A whole path is its own meaning, whatever is
-    # like it; then comes what `hyperparameters` calls it.
+def _find(name: str, paths: list[TreePath]) -> TreePath:
+    """Return the path that a name means, or raise ValueError."""
+    # Compared as text, for a label may contain dots. A whole path has precedence; then
+    # comes the name that `hyperparameters` returns; then any end of a path.
     whole = [path for path in paths if name == ".".join(path)]
-    starts = [path for path in paths if name in _starts_of(path)]
+    starts = [path for path in paths if name in map(".".join, _abbreviations(path))]
     ends = [path for path in paths if name in _ends_of(path)]
     for found in (whole, starts, ends):
         if len(found) == 1:
@@ -172,19 +197,15 @@ def _find(name: str, paths: list[Path]) -> Path:
     )
 
 
-def _starts_of(path: Path) -> list[str]:
-    return [".".join((*path[:i], path[-1])) for i in range(len(path))]
-
-
-def _ends_of(path: Path) -> list[str]:
+def _ends_of(path: TreePath) -> list[str]:
     return [".".join(path[i:]) for i in range(len(path))]
 
 
-def _listed(paths: list[Path]) -> str:
+def _listed(paths: list[TreePath]) -> str:
     return ", ".join(map(".".join, paths))
 
 
-def _rebuilt(node: Any, path: Path, changes: dict[Path, Any]) -> Any:
+def _rebuilt(node: PyTree, path: TreePath, changes: dict[TreePath, Any]) -> PyTree:
     if path in changes:
         return changes[path]
     if not any(changed[: len(path)] == path for changed in changes):

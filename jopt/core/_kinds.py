@@ -1,4 +1,4 @@
-"""What an argument must be, as its annotation says."""
+"""What an annotation accepts: its `Kind`, in words and as a predicate."""
 
 import os
 import sys
@@ -15,17 +15,26 @@ _ARRAYS = (jax.Array, np.ndarray, np.generic)
 
 
 class Kind(NamedTuple):
-    """What an argument must be, in words, and whether a value is."""
+    """The values that an argument accepts: `Annotated[T, Kind(...)]`.
+
+    Args:
+      words: what the argument must be, as an error says it.
+      fits: returns whether a value is accepted.
+      error: the class of the error for other values.
+      hint: a sentence that the error ends with.
+      late: whether `fits` is asked only after the function has failed, because it reads
+        every leaf of a tree.
+    """
 
     words: str
     fits: Callable[[Any], bool]
     error: type[Exception] = TypeError
     hint: str = ""
-    late: bool = False  # asked only after the function failed: it reads every leaf
+    late: bool = False
 
 
-def is_number(value: Any) -> bool:
-    """Whether it is a real number that a float can hold, or an array of them."""
+def is_number(value: object) -> bool:
+    """Return whether `value` is a real number that a float can hold, or an array."""
     if isinstance(value, _ARRAYS):
         kinds = (jnp.integer, jnp.floating)
         return any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
@@ -34,8 +43,8 @@ def is_number(value: Any) -> bool:
     return isinstance(value, float) or hasattr(value, "__jax_array__")
 
 
-def is_array(value: Any) -> bool:
-    """Whether JAX takes it as an array: of numbers, bools or keys."""
+def is_array(value: object) -> bool:
+    """Return whether JAX accepts `value` as an array of numbers, bools or keys."""
     if isinstance(value, (bool, float, complex)):
         return True
     if isinstance(value, int):
@@ -46,52 +55,52 @@ def is_array(value: Any) -> bool:
     return numeric or key or hasattr(value, "__jax_array__")
 
 
-def is_integer(value: Any) -> bool:
-    """Whether it is an integer of 32 bits, signed or not."""
+def _is_int32(value: object) -> bool:
+    """Return whether `value` is an integer of 32 bits, signed or unsigned."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         return False
     return -(2**31) <= int(value) < 2**32
 
 
 def _is_seed(value: Any) -> bool:
-    return is_integer(value) and value >= 0
+    return _is_int32(value) and value >= 0
 
 
 def is_count(value: Any) -> bool:
-    """Whether it is an integer from 1 to 2**31 - 1."""
-    return is_integer(value) and 1 <= value < 2**31
+    """Return whether `value` is an integer from 1 to 2**31 - 1."""
+    return _is_int32(value) and 1 <= value < 2**31
 
 
-def _is_key(value: Any) -> bool:
+def _is_key(value: object) -> bool:
     kinds = (jax.dtypes.prng_key, jnp.integer)
-    array = isinstance(value, _ARRAYS)
-    return is_integer(value) or (
-        array and any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
+    return _is_int32(value) or (
+        isinstance(value, _ARRAYS)
+        and any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
     )
 
 
-def _is_tree(value: Any) -> bool:
+def _is_tree(value: object) -> bool:
     return value is not None and all(map(is_array, jax.tree.leaves(value)))
 
 
-def _is_float_tree(value: Any) -> bool:
+def _is_float_tree(value: object) -> bool:
     leaves = jax.tree.leaves(value) if _is_tree(value) else []
     return bool(leaves) and all(
         jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in leaves
     )
 
 
-def _is_state(value: Any) -> bool:
+def _is_state(value: object) -> bool:
     return not jax.tree_util.all_leaves([value]) and value is not None
 
 
-def is_path(value: Any) -> bool:
-    """Whether it is a path that a file can have."""
+def is_path(value: object) -> bool:
+    """Return whether `value` is a path that the file system can represent."""
     return isinstance(value, (str, os.PathLike)) and "\0" not in os.fspath(value)
 
 
 def is_dtype(value: Any) -> bool:
-    """Whether it is a dtype of real or complex floats, or None."""
+    """Return whether `value` is a dtype of real or complex floats, or None."""
     if value is None:
         return True
     try:
@@ -101,15 +110,17 @@ def is_dtype(value: Any) -> bool:
 
 
 DType: TypeAlias = Annotated[
-    Any, Kind("a dtype of floats or None", is_dtype, hint="Give jnp.bfloat16, say.")
+    Any,
+    Kind("a dtype of floats or None", is_dtype, hint="Give jnp.bfloat16, say."),
 ]
-
 FilePath: TypeAlias = Annotated[
     str | os.PathLike[str], Kind("a path, without a NUL in it", is_path)
 ]
 Seed: TypeAlias = Annotated[int, Kind("an integer from 0 to 2**32 - 1", _is_seed)]
 Count: TypeAlias = Annotated[int, Kind("an integer of at least 1", is_count)]
-Key: TypeAlias = Annotated[Any, Kind("a key of jax.random.key or an integer", _is_key)]
+Key: TypeAlias = Annotated[
+    jax.Array | int, Kind("a key of jax.random.key or an integer", _is_key)
+]
 Arrays: TypeAlias = Annotated[Any, Kind("a tree of arrays", _is_tree, late=True)]
 Params: TypeAlias = Annotated[
     Any, Kind("a tree of arrays of floats", _is_float_tree, late=True)
@@ -118,9 +129,9 @@ State: TypeAlias = Annotated[
     Any, Kind("the state that init returned", _is_state, late=True)
 ]
 
-_KINDS: dict[Any, Kind] = {
+_KINDS: dict[object, Kind] = {
     float: Kind("a number", is_number),
-    int: Kind("an integer", is_integer),
+    int: Kind("an integer", _is_int32),
     bool: Kind("True or False", lambda value: isinstance(value, (bool, np.bool_))),
     str: Kind("a string", lambda value: isinstance(value, str)),
     type(None): Kind("None", lambda value: value is None),
@@ -129,12 +140,12 @@ _ARRAY = Kind("an array", lambda value: isinstance(value, _ARRAYS))
 
 
 def kind_of(annotation: Any) -> Kind | None:
-    """Return what an annotation asks of a value; None if that may be anything."""
+    """Return the kind of an annotation, or None if it accepts any value."""
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         return parts[1]
     if origin in (typing.Union, types.UnionType):
-        # A number may be an array of numbers: not any array.
+        # `float` accepts arrays of numbers; `jax.Array` beside it adds no others.
         single = [p for p in parts if p is not jax.Array or float not in parts]
         kinds = [_ARRAY if p is jax.Array else kind_of(p) for p in single]
         known = [kind for kind in kinds if kind is not None]
@@ -153,7 +164,7 @@ def kind_of(annotation: Any) -> Kind | None:
     if origin is tuple and len(set(parts)) == 1:
         return _tuple_of(kind_of(parts[0]), len(parts))
     cls = origin or annotation
-    # Of another class, of the user's or of JAX, anything alike may come.
+    # Objects that behave like another library's class are accepted in its place.
     ours = getattr(cls, "__module__", "").startswith(("jopt.", "collections.abc"))
     ours = ours or cls is dict
     if not isinstance(cls, type) or not ours or getattr(cls, "_is_protocol", False):
@@ -167,7 +178,7 @@ def kind_of(annotation: Any) -> Kind | None:
 
 def _either(kinds: list[Kind]) -> Kind:
     words = list(dict.fromkeys(kind.words for kind in kinds))
-    # A schedule may be a bare function.
+    # A bare function is one way to give a schedule.
     if "a schedule" in words:
         words = [word for word in words if word != "a function"]
     error = ValueError if any(k.error is ValueError for k in kinds) else TypeError
@@ -179,10 +190,12 @@ def _either(kinds: list[Kind]) -> Kind:
 def _list_of(each: Kind | None) -> Kind:
     name, fits = ("values", None) if each is None else (_several(each), each.fits)
 
-    def all_fit(value: Any) -> bool:
+    def all_fit(value: object) -> bool:
         if isinstance(value, _ARRAYS):
             return value.ndim > 0
-        return isinstance(value, (tuple, list)) and all(map(fits or _any, value))
+        return isinstance(value, (tuple, list)) and (
+            fits is None or all(map(fits, value))
+        )
 
     return Kind(f"a list of {name}", all_fit)
 
@@ -197,9 +210,5 @@ def _several(kind: Kind) -> str:
     return f"{kind.words.removeprefix('a ').removeprefix('an ')}s"
 
 
-def _any(value: Any) -> bool:
-    return True
-
-
-def _same(value: Any, other: Any) -> bool:
+def _same(value: object, other: object) -> bool:
     return type(value) is type(other) and value == other

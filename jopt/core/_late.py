@@ -1,22 +1,26 @@
-"""Names of a module that are looked up when they are first used."""
+"""Module attributes that are found when they are first used."""
 
 import sys
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def late(
-    module: str, names: Collection[str], find: Callable[[str], Any]
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return the `__getattr__` and `__dir__` of a module with names found when used.
+    module: str, names: Collection[str], find: Callable[[str], T]
+) -> tuple[Callable[[str], T], Callable[[], list[str]]]:
+    """Return the `__getattr__` and `__dir__` of a module with lazy attributes.
+
+        __getattr__, __dir__ = late(__name__, NAMES, find)
 
     Args:
       module: the module's `__name__`.
-      names: the names that it does not define.
-      find: the function that returns the object of a name.
+      names: the lazy attributes; the module does not define them.
+      find: returns the object for one of the names.
     """
 
-    def get(name: str) -> Any:
+    def get(name: str) -> T:
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         return find(name)

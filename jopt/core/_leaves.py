@@ -1,4 +1,4 @@
-"""Work on the leaves of trees: a rule for each, a norm of all."""
+"""Arithmetic on the leaves of trees: a rule for each leaf, a sum over all."""
 
 import functools
 from collections.abc import Callable
@@ -7,10 +7,18 @@ from typing import Any, ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr, tree_leaves_with_path
+from jax.typing import ArrayLike, DTypeLike
 
 from jopt.core._arguments import checked
 from jopt.core._kinds import Arrays
-from jopt.core._numbers import abs_sq, dtype_of, root, wide, wide_dtype
+from jopt.core._numbers import (
+    abs_sq,
+    dtype_of,
+    root,
+    standard_promotion,
+    wide,
+    wide_dtype,
+)
 from jopt.core._pytree import PyTree
 
 P = ParamSpec("P")
@@ -18,9 +26,9 @@ T = TypeVar("T")
 
 
 def compiled(function: Callable[P, T]) -> Callable[P, T]:
-    """Return `function` as one compiled program, which pickles by its name.
+    """Return `function` compiled by `jax.jit`, but picklable by its name.
 
-    What `jax.jit` returns does not, and neither would a monitor of it.
+    What `jax.jit` returns cannot be pickled, nor can a `monitor` that holds it.
     """
     program = jax.jit(function)
 
@@ -32,14 +40,23 @@ def compiled(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def full_like(
-    params: PyTree, fill: Any = 0, *, dtype: Any = None, real: bool = False
+    params: PyTree,
+    fill: ArrayLike = 0,
+    *,
+    dtype: DTypeLike | None = None,
+    real: bool = False,
 ) -> PyTree:
-    """Return a state like `params`, filled: in `dtype`, or else at least float32.
+    """Return a state like `params`, filled with one number.
 
-    Complex leaves have their own dtype, and a real state with `real`.
+    Args:
+      params: a tree of arrays or shapes.
+      fill: the number.
+      dtype: dtype of the real leaves; None for the params' own, but at least float32.
+        Complex leaves keep their own dtype.
+      real: whether complex leaves have a real state.
     """
 
-    def leaf(p: Any) -> jax.Array:
+    def leaf(p: jax.Array) -> jax.Array:
         kind = _state_dtype(p, dtype)
         kind = jnp.finfo(kind).dtype if real else kind
         return jnp.full_like(p, fill, dtype=kind)
@@ -47,31 +64,40 @@ def full_like(
     return jax.tree.map(leaf, params)
 
 
-def map_leaves(rule: Callable[..., Any], *trees: PyTree) -> Any:
-    """Apply `rule` to the corresponding leaves of `trees`, computing wide.
+def map_leaves(rule: Callable[..., Any], *trees: PyTree) -> PyTree:
+    """Apply `rule` to the corresponding leaves of `trees`, in at least float32.
 
-    `rule` gets each leaf in at least float32 and returns the successors of its first
-    arguments: one array, or a tuple of k. Each is stored in the dtype of the leaf that
-    it succeeds, in a tree like the first one; the answer is one tree, or k.
+        m, v = map_leaves(lambda m, v, g: (mix(m, g, b1), mix(v, g**2, b2)), m, v, g)
 
-    Leaves of one shape and dtype are traced once. Raises a ValueError that names the
-    first path where a tree differs from the first.
+    Leaves of one shape and dtype are traced once.
+
+    Args:
+      rule: gets a leaf of each tree, in at least float32, and returns new values for
+        its first argument, or a tuple of new values for its first k arguments.
+      *trees: trees of one structure.
+
+    Returns:
+      A tree like the first one, or k such trees. Each new value has the dtype of the
+      leaf that it replaces.
+
+    Raises:
+      ValueError: names the first path where a tree differs from the first tree.
     """
     first, structure = jax.tree.flatten(trees[0])
     columns = [first, *(leaves_like(trees[0], tree) for tree in trees[1:])]
 
     @compiled
-    def successors(*old: Any) -> tuple[jax.Array, ...]:
-        # All is wide by now; what is left to promote is a real number to a complex
-        # leaf, or float32 to float64, and neither loses anything.
-        with jax.numpy_dtype_promotion("standard"):
+    def successors(*old: ArrayLike) -> tuple[jax.Array, ...]:
+        # All arguments are wide by now. The promotions that remain, real to complex and
+        # float32 to float64, lose nothing.
+        with standard_promotion():
             new = rule(*map(wide, old))
         new = new if isinstance(new, tuple) else (new,)
         return tuple(
             jnp.asarray(n, dtype_of(o)) for n, o in zip(new, old, strict=False)
         )
 
-    # A tree without leaves has as many successors as any other.
+    # Known without leaves, too: an empty tree also has k results.
     width = len(jax.eval_shape(successors, *(c[0] if c else 0.0 for c in columns)))
     rows = [successors(*row) for row in zip(*columns, strict=True)]
     grown = [structure.unflatten(row[k] for row in rows) for k in range(width)]
@@ -83,11 +109,17 @@ def leaves_like(
     tree: PyTree,
     title: str = "The gradients",
     names: tuple[str, str] = ("gradients", "params"),
-) -> list[Any]:
+) -> list[PyTree]:
     """Return the leaves of `tree`, which must have the structure of `reference`.
 
-    Raises a ValueError that names the first path where they differ. It begins with the
-    title; names: of what `reference` and `tree` are.
+    Args:
+      reference: a tree.
+      tree: a tree with the same paths; types of nodes may differ.
+      title: the beginning of errors.
+      names: what errors call `reference` and `tree`.
+
+    Raises:
+      ValueError: names the first path where the trees differ.
     """
     structure = jax.tree.structure(reference)
     if structure == jax.tree.structure(tree):
@@ -111,21 +143,25 @@ def leaves_like(
     )
 
 
-def sum_leaves(rule: Callable[..., Any], *trees: PyTree) -> jax.Array:
+def sum_leaves(rule: Callable[..., jax.Array], *trees: PyTree) -> jax.Array:
     """Return the sum of `rule` over all coordinates, in at least float32.
 
-    `rule` gets corresponding leaves of `trees`, each in at least float32, and returns a
-    real array. The result is a scalar, zero for trees without leaves.
+    Args:
+      rule: gets a leaf of each tree, in at least float32, and returns a real array.
+      *trees: trees of one structure.
+
+    Returns:
+      A real scalar, zero for trees without leaves.
     """
     first = jax.tree.leaves(trees[0])
     columns = [first, *(leaves_like(trees[0], tree) for tree in trees[1:])]
     sums = [jnp.sum(rule(*map(wide, row))) for row in zip(*columns, strict=True)]
-    with jax.numpy_dtype_promotion("standard"):  # float32 to float64
+    with standard_promotion():
         return sum(sums, start=jnp.zeros((), jnp.float32))
 
 
 def normal_like(key: jax.Array, tree: PyTree) -> PyTree:
-    """Return a tree of Gaussian noise of variance 1 like `tree`, at least float32."""
+    """Return Gaussian noise of variance 1 like `tree`, in at least float32."""
     leaves, structure = jax.tree.flatten(tree)
     keys = jax.random.split(key, len(leaves))
     return structure.unflatten(
@@ -136,13 +172,11 @@ def normal_like(key: jax.Array, tree: PyTree) -> PyTree:
 
 @compiled
 def all_finite(tree: PyTree) -> jax.Array:
-    """Return whether no number of `tree` is NaN or infinite, a bool scalar.
+    """Return whether all numbers of `tree` are finite, a bool scalar."""
+    # A sum of x - x is 0 for finite numbers only. XLA's CPU backend writes the mask of
+    # `isfinite` to memory, and its maximum overlooks a NaN.
 
-    By a sum of x - x, which is 0 for finite numbers alone. XLA's CPU backend writes the
-    mask that `isfinite` makes of a leaf to memory, and its maximum overlooks a NaN.
-    """
-
-    def finite(x: Any) -> jax.Array:
+    def finite(x: jax.Array) -> jax.Array:
         parts = (x.real, x.imag) if jnp.iscomplexobj(x) else (x,)
         return jnp.stack([jnp.sum(part - part) == 0 for part in parts]).all()
 
@@ -154,29 +188,37 @@ def all_finite(tree: PyTree) -> jax.Array:
 @checked
 @jax.jit
 def global_norm(updates: Arrays) -> jax.Array:
-    """Return the root of the sum of the squares of all leaves.
+    """Return the square root of the sum of the squares of all coordinates.
 
-    Summed in at least float32, whatever the leaves' dtypes; the result is a scalar.
+    Args:
+      updates: a tree of arrays.
+
+    Returns:
+      A real scalar, computed in at least float32. Its gradient at zero is zero.
     """
     return root(sum_leaves(abs_sq, updates))
 
 
 @compiled
 def inner_product(a: PyTree, b: PyTree) -> jax.Array:
-    """Return the sum of the products of corresponding coordinates, a real scalar.
+    """Return the inner product of two trees, a real scalar in at least float32.
 
-    Complex coordinates count as two real ones. Summed in at least float32.
+    A complex coordinate counts as two real ones.
     """
     return sum_leaves(lambda x, y: (x.conj() * y).real, a, b)
 
 
-def copied(params: PyTree, *, dtype: Any = None) -> PyTree:
-    """Return `params` in at least float32, or real ones in `dtype`, in new arrays.
+def copied(params: PyTree, *, dtype: DTypeLike | None = None) -> PyTree:
+    """Return a copy of `params` in new arrays.
 
-    A state that shared the params' own arrays could not be donated along with them.
+    A state that shared arrays with the params could not be donated along with them.
+
+    Args:
+      params: a tree of arrays.
+      dtype: dtype of the real leaves; None for their own, but at least float32.
     """
 
-    def leaf(p: Any) -> jax.Array:
+    def leaf(p: jax.Array) -> jax.Array:
         return jnp.array(p, _state_dtype(p, dtype), copy=True)
 
     return jax.tree.map(leaf, params)
@@ -185,12 +227,21 @@ def copied(params: PyTree, *, dtype: Any = None) -> PyTree:
 @checked
 @jax.jit
 def apply_updates(params: Arrays, updates: Arrays) -> PyTree:
-    """Return `params + updates` in the params' dtypes, added in at least float32.
+    """Return `params + updates`.
 
-    Integers are added as integers: a frozen key or counter stays what it is.
+    Args:
+      params: a tree of arrays.
+      updates: a tree of the same structure.
+
+    Returns:
+      The sums in the dtypes of `params`, computed in at least float32. Integers are
+      added as integers, so that a frozen key or counter keeps its value.
+
+    Raises:
+      ValueError: names the first path where the trees differ.
     """
 
-    def exact(p: Any, u: Any, total: Any) -> Any:
+    def exact(p: ArrayLike, u: ArrayLike, total: jax.Array) -> ArrayLike:
         whole = all(jnp.issubdtype(dtype_of(x), jnp.integer) for x in (p, u))
         return p + jnp.asarray(u, dtype_of(p)) if whole else total
 
@@ -201,12 +252,12 @@ def apply_updates(params: Arrays, updates: Arrays) -> PyTree:
 
 
 def stored(new: PyTree, old: PyTree) -> PyTree:
-    """Return the new arrays in the dtypes of the old ones."""
+    """Return the arrays of `new` in the dtypes of `old`."""
     return jax.tree.map(lambda n, o: jnp.asarray(n, dtype_of(o)), new, old)
 
 
-def _state_dtype(p: Any, dtype: Any) -> Any:
-    # A real dtype is asked for to save memory, not to lose the imaginary part.
+def _state_dtype(p: jax.Array, dtype: DTypeLike | None) -> Any:
+    # A real dtype is meant to save memory, not to drop imaginary parts.
     if dtype is None or jnp.issubdtype(dtype_of(p), jnp.complexfloating):
         return wide_dtype(p)
     return jax.dtypes.canonicalize_dtype(dtype)

@@ -12,15 +12,14 @@ from jopt.core._pytree import Number
 
 
 def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of matrices that `vmap` maps by a loop on a CPU.
+    """Return a function of matrices that `vmap` maps by a loop on CPUs.
 
-    jaxlib before 0.11.2 hands a batch of matrices to the pool of threads that it runs
-    on, and waits: as many such calls at once as the pool has threads wait for ever, of
-    one program or of several. A call of one matrix is its caller's thread's alone.
-    Other devices take the batch at once.
-
-    Its derivatives are none of reverse mode.
+    Other devices get the whole batch at once. The function has no reverse-mode
+    derivatives.
     """
+    # jaxlib before 0.11.2 hands a batch of matrices to the thread pool that it runs on,
+    # and waits. As many such calls at once as the pool has threads, of one program or
+    # of several, wait for ever. A call with one matrix stays on the caller's thread.
     alone = custom_vmap(function)
 
     @alone.def_vmap
@@ -45,8 +44,8 @@ _backward = one_by_one(lambda u, y: jax.scipy.linalg.solve_triangular(u, y))
 _forward = one_by_one(lambda u, y: jax.scipy.linalg.solve_triangular(u, y, trans=1))
 
 
-def solved(factor: jax.Array, rows: jax.Array) -> jax.Array:
-    """Return the x with `factor.T @ x = rows`, for an upper triangular factor."""
+def solve_upper_transposed(factor: jax.Array, rows: jax.Array) -> jax.Array:
+    """Solve `factor.T @ x = rows` for x, with an upper triangular factor."""
     upper = jnp.triu(factor)
     return lax.custom_linear_solve(
         lambda x: upper.T @ x,
@@ -57,18 +56,18 @@ def solved(factor: jax.Array, rows: jax.Array) -> jax.Array:
 
 
 def gram(x: jax.Array, axis: int) -> jax.Array:
-    """Return the inner products of the slices of `x` along `axis`, a square matrix."""
-    rows = unfolded(x, axis)
+    """Return the Gram matrix of the slices of `x` along `axis`."""
+    rows = unfold(x, axis)
     return rows @ rows.T
 
 
-def unfolded(x: jax.Array, axis: int) -> jax.Array:
-    """Return `x` as a matrix, whose rows are its slices along `axis`."""
+def unfold(x: jax.Array, axis: int) -> jax.Array:
+    """Return `x` as a matrix whose rows are its slices along `axis`."""
     rest = x.size // max(1, x.shape[axis])
     return jnp.moveaxis(x, axis, 0).reshape(x.shape[axis], rest)
 
 
-def along(
+def multiply_along(
     x: jax.Array, matrix: jax.Array, axis: int, *, turned: bool = False
 ) -> jax.Array:
     """Multiply `x` along `axis` by `matrix`, or by its transpose if `turned`."""
@@ -76,24 +75,24 @@ def along(
     return jnp.moveaxis(columns, -1, axis)
 
 
-def along_axes(
+def multiply_along_axes(
     x: jax.Array,
     matrices: Iterable[jax.Array],
     axes: Iterable[int],
     *,
     turned: bool = False,
 ) -> jax.Array:
-    """Multiply `x` along each of `axes` by its matrix; see `along`."""
+    """Multiply `x` along each of `axes` by the matrix of that axis."""
     for matrix, axis in zip(matrices, axes, strict=True):
-        x = along(x, matrix, axis, turned=turned)
+        x = multiply_along(x, matrix, axis, turned=turned)
     return x
 
 
 def eigenbasis(matrix: jax.Array) -> jax.Array:
-    """Return the eigenvectors of a symmetric matrix, the greatest eigenvalue's first.
+    """Return the eigenvectors of a symmetric matrix by descending eigenvalue.
 
-    They are constants to differentiation: where eigenvalues are equal they have no
-    derivative.
+    They are constants to differentiation, because eigenvectors of equal eigenvalues
+    have no derivative.
     """
     return _eigh(lax.stop_gradient(matrix))[1][:, ::-1]
 
@@ -101,9 +100,14 @@ def eigenbasis(matrix: jax.Array) -> jax.Array:
 def refined_basis(matrix: jax.Array, basis: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Bring `basis` closer to the eigenbasis by one step of orthogonal iteration.
 
-    Returns the order of the old vectors by their Rayleigh quotients, the greatest
-    first, and the new basis in that order: `qr(matrix @ basis[:, order])`. Both are
-    constants to differentiation.
+    Args:
+      matrix: a symmetric matrix.
+      basis: an orthogonal matrix whose columns approximate its eigenvectors.
+
+    Returns:
+      The order of the old vectors by descending Rayleigh quotient, and the new basis
+      in that order, `qr(matrix @ basis[:, order])`. Both are constants to
+      differentiation.
     """
     matrix, basis = lax.stop_gradient((matrix, basis))
     product = matrix @ basis
@@ -115,9 +119,14 @@ def refined_basis(matrix: jax.Array, basis: jax.Array) -> tuple[jax.Array, jax.A
 def inverse_power(matrix: jax.Array, power: Number, eps: Number) -> jax.Array:
     """Return `(A + eps top I) ** -power`, where top is the greatest eigenvalue of A.
 
-    matrix: A, symmetric, at least 0; eigenvalues that rounding made negative count as
-    0. power, eps: above 0. Where A is 0, the identity. Eigenvalues may be equal: the
-    derivative is by divided differences, not through that of the eigenvectors.
+    If A is 0, the result is the identity. Eigenvalues may be equal: the derivative is
+    computed by divided differences, not through that of the eigenvectors.
+
+    Args:
+      matrix: A, symmetric and positive semidefinite; eigenvalues that rounding made
+        negative count as 0.
+      power: the power, above 0.
+      eps: the ridge relative to the greatest eigenvalue, above 0.
     """
     values, basis, _ = _spectrum(matrix, eps)
     return (basis * (values**-power)[None, :]) @ basis.T
@@ -131,8 +140,8 @@ def _(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     powers = values**-power
     inner = basis.T @ moved @ basis
 
-    # The divided difference of x ** -power at two eigenvalues, by the logarithm of
-    # their quotient: nothing cancels where they are close.
+    # The divided difference of x ** -power at two eigenvalues, computed from the
+    # logarithm of their quotient: nothing cancels if they are close.
     ratio = values[:, None] / values[None, :]
     apart = ratio != 1
     gap = jnp.where(apart, jnp.log(jnp.where(apart, ratio, 2)), 1)
@@ -146,7 +155,7 @@ def _(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
 
 
 def _spectrum(matrix: jax.Array, eps: Number) -> tuple[jax.Array, ...]:
-    """The eigenvalues of A + eps top I, or 1 where they underflow; a basis; top."""
+    """Return the eigenvalues of A + eps top I (1 if they underflow), a basis, top."""
     values, basis = _eigh(matrix)
     top = jnp.maximum(values[-1], 0)
     seen = eps * top > jnp.finfo(matrix.dtype).tiny

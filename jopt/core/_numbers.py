@@ -1,53 +1,69 @@
-"""The arithmetic that transformations share: wide dtypes, means, roots."""
+"""Arithmetic that transformations share: wide dtypes, running means, roots.
+
+*Wide* means at least float32: float64 and complex numbers keep their dtype.
+"""
 
 import numbers
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jopt.core._pytree import Number, PyTree
 
 
-def dtype_of(x: Any) -> Any:
-    """The dtype of an array, a Python number or a `jax.ShapeDtypeStruct`."""
+def dtype_of(x: PyTree) -> Any:
+    """Return the dtype of an array, a Python number or a `jax.ShapeDtypeStruct`."""
     return x.dtype if hasattr(x, "dtype") else jnp.result_type(x)
 
 
 def as_number(x: Any) -> Any:
-    """Return `x`, a Python integer as a float: as a leaf it then has a gradient."""
+    """Return a Python integer as a float, which has a gradient; anything else as is."""
     return float(x) if type(x) is int else x
 
 
-def wide_dtype(x: Any) -> Any:
-    """The dtype to compute in: the array's own, but at least float32."""
+def standard_promotion() -> AbstractContextManager[None]:
+    """Return a context in which dtypes are promoted by JAX's own rules.
+
+    The user may have set `jax_numpy_dtype_promotion="strict"`. Functions of the user
+    and of other libraries count on the standard rules. jopt's own rules count on them
+    where all operands are wide: what is left to promote is float32 to float64, or a
+    real number to a complex array, and neither loses anything.
+    """
+    return jax.numpy_dtype_promotion("standard")
+
+
+def wide_dtype(x: PyTree) -> Any:
+    """Return the dtype to compute in: that of `x`, but at least float32."""
     dtype = dtype_of(x)
     if not jnp.issubdtype(dtype, jnp.inexact):
         return jnp.result_type(float)
     return dtype if dtype.itemsize >= 4 else jnp.dtype(jnp.float32)
 
 
-def wide(x: Any) -> jax.Array:
+def wide(x: ArrayLike) -> jax.Array:
     """Return `x` in at least float32; integers become floats."""
     x = jnp.asarray(x)
     return x if x.dtype == wide_dtype(x) else x.astype(wide_dtype(x))
 
 
 def wide_numbers(tree: PyTree) -> PyTree:
-    """Return `tree` with its numbers, signed integers too, in at least float32.
+    """Return `tree` with its floats and signed integers in at least float32.
 
-    Keys and masks (unsigned, bool) are left as they are.
+    Keys (unsigned integers) and masks (bools) keep their dtype.
     """
     kinds = (jnp.inexact, jnp.signedinteger)
 
-    def leaf(x: Any) -> Any:
+    def leaf(x: PyTree) -> PyTree:
         return wide(x) if any(jnp.issubdtype(dtype_of(x), k) for k in kinds) else x
 
     return jax.tree.map(leaf, tree)
 
 
 def increment(count: jax.Array) -> jax.Array:
-    """Return `count + 1`, staying at the greatest integer rather than wrapping."""
+    """Return `count + 1`, saturating at the greatest integer of its dtype."""
     return jnp.where(count < jnp.iinfo(count.dtype).max, count + 1, count)
 
 
@@ -57,9 +73,14 @@ def mix(old: jax.Array, new: jax.Array, decay: Number) -> jax.Array:
 
 
 def bias(decay: Number, count: jax.Array) -> jax.Array:
-    """Return `1 - decay ** count`, the weight that `count` steps give a running mean.
+    """Return `1 - decay ** count`, the total weight of a running mean from zero.
 
-    Near `decay = 1` the difference cancels, so it is formed by logarithms there.
+    Adam divides by it to correct the bias of its moments. Near `decay = 1` the
+    difference cancels, so it is computed by logarithms there.
+
+    Args:
+      decay: decay of the running mean, in [0, 1).
+      count: the number of steps so far, an integer array.
     """
     decay = wide(decay)
     count = count.astype(decay.dtype)
@@ -75,11 +96,16 @@ def debiased(
     weight: jax.Array,
     ahead: jax.Array | None = None,
 ) -> jax.Array:
-    """Return the running mean over its weight; or one step on, by Nesterov's guess.
+    """Return a running mean without its bias, or Nesterov's estimate of the next one.
 
         mean / weight, or decay mean / ahead + (1 - decay) new / weight
 
-    weight: `bias` of now. ahead: `bias` of the next step, or None for no guess.
+    Args:
+      mean: the running mean.
+      new: the value that was last added to it.
+      decay: the decay of the mean.
+      weight: `bias(decay, count)`.
+      ahead: `bias(decay, count + 1)` for Nesterov's estimate, else None.
     """
     if ahead is None:
         return mean / weight
@@ -88,7 +114,7 @@ def debiased(
 
 @jax.custom_jvp
 def root(x: jax.Array) -> jax.Array:
-    """Return the square root, whose gradient at zero is zero rather than infinite."""
+    """Return the square root, with a gradient of zero at zero rather than infinity."""
     return jnp.sqrt(x)
 
 
@@ -99,50 +125,48 @@ def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> Any:
 
 
 def abs_sq(x: jax.Array) -> jax.Array:
-    """Return the square of the modulus: real, whatever `x` is."""
+    """Return `|x| ** 2`, which is real for complex `x`, too."""
     return jnp.square(x) if jnp.isrealobj(x) else x.real**2 + x.imag**2
 
 
 def norm(x: jax.Array) -> jax.Array:
-    """Return the root of the sum of the squares, whose gradient at zero is zero."""
+    """Return the 2-norm of all elements, with a gradient of zero at zero."""
     return root(jnp.sum(abs_sq(x)))
 
 
 def rms(x: jax.Array) -> jax.Array:
-    """Return the root of the mean of the squares: zero where there is nothing."""
+    """Return the root mean square of all elements, zero for an empty array."""
     return norm(x) / max(x.size, 1) ** 0.5
 
 
 def shrink(norm: jax.Array, limit: Number) -> jax.Array:
-    """Return the factor that brings `norm` to at most `limit`: 1 if it is there.
-
-    Without a choice: XLA's CPU backend would make it anew in the update of each leaf,
-    and compile hundreds of them for minutes.
-    """
+    """Return the factor that brings `norm` to at most `limit`: 1 if it is below."""
+    # A formula without a `where` on the result: XLA's CPU backend would recompute one
+    # in the update of each leaf, and compile hundreds of them for minutes.
     numbers = jnp.finfo(norm.dtype)
-    # Neither 0 / 0 nor inf / inf.
+    # Avoid 0 / 0 and inf / inf.
     norm = jnp.minimum(norm, jnp.where(limit <= numbers.max, jnp.inf, numbers.max))
     limit = jnp.clip(limit, numbers.tiny, numbers.max)
     return limit / jnp.maximum(norm, limit)
 
 
 def over_root(x: jax.Array, squares: jax.Array, eps: Number) -> jax.Array:
-    """Return `x / sqrt(squares + eps)`, and 0 where `squares` is 0."""
+    """Return `x / sqrt(squares + eps)`, or 0 where `squares` is 0."""
     some = squares > 0
     return jnp.where(some, x * jax.lax.rsqrt(jnp.where(some, squares, 1) + eps), 0)
 
 
 def quotient(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Return `x / y`, and 0 where `y` is 0, where its gradient is zero too."""
+    """Return `x / y`, or 0 with a gradient of zero where `y` is 0."""
     none = y == 0
     return jnp.where(none, 0, x / jnp.where(none, 1, y))
 
 
-def is_real(value: Any) -> bool:
+def is_real(value: object) -> bool:
     """Return whether `value` is one real number and not a bool."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def is_integer(value: Any) -> bool:
+def is_integer(value: object) -> bool:
     """Return whether `value` is one integer, Python's or NumPy's, and not a bool."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)

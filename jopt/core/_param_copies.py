@@ -1,6 +1,7 @@
-"""Which arrays of an optimizer's state belong to the params' own numbers.
+"""Which arrays of an optimizer's state are copies of the params, in a wide sense.
 
-A master copy, an average, where training began: no moments of gradients.
+Examples are a master copy, a running average and the initial params. Moments of the
+gradients are not copies.
 """
 
 from collections.abc import Callable
@@ -10,10 +11,16 @@ import jax
 from jopt.core._pytree import PyTree
 
 
-def made_of_numbers(init: Callable[[PyTree], PyTree], params: PyTree) -> PyTree:
-    """Return for each array of the state that `init` makes whether it is such a one.
+def depends_on_values(init: Callable[[PyTree], PyTree], params: PyTree) -> PyTree:
+    """Return for each array of a state whether it is computed from the params' values.
 
-    It is if `init` computes it from the params' values, and not from their shapes.
+    Args:
+      init: returns the state for params.
+      params: a tree of arrays or shapes.
+
+    Returns:
+      A tree of bools like the state. False means that the array depends on the shapes
+      of the params only.
     """
     program, shapes = jax.make_jaxpr(init, return_shape=True)(params)
     depend = set(program.jaxpr.invars)

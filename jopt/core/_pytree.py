@@ -1,4 +1,4 @@
-"""`@pytree`: a frozen dataclass whose fields are leaves unless static."""
+"""`pytree`: frozen dataclasses whose fields are leaves, unless they are static."""
 
 import dataclasses
 import functools
@@ -8,58 +8,128 @@ import reprlib
 import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, TypeVar, cast, dataclass_transform
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar, cast, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jopt.core._arguments import Door, refusal
+from jopt.core._arguments import ArgumentChecks
+from jopt.core._errors import argument_error
 
 PyTree: TypeAlias = Any
 Number: TypeAlias = jax.Array | float
+TreePath: TypeAlias = tuple[str, ...]  # names from the root of a tree to a node
 
 T = TypeVar("T")
 
 
+class TreeDef(Hashable, Protocol):
+    """The structure of a tree, `jax.tree.structure` of it."""
+
+    def unflatten(self, leaves: Iterable[Any], /) -> Any: ...
+
+
+def field(
+    *,
+    converter: Callable[[Any], Any] | None = None,
+    static: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """Declare a field of a `pytree` class.
+
+        mask: Mask | None = jopt.field(converter=as_mask, static=True, default=None)
+
+    Args:
+      converter: function from the user's argument to the value of the field. It runs
+        before `__post_init__`, and not when JAX rebuilds an object.
+      static: whether the field is part of the program rather than data. A static field
+        is no leaf; its value must be hashable and is compared by value. Use it for
+        everything that changes the program: bools, masks, functions, lengths.
+      **kwargs: arguments of `dataclasses.field`, such as `default`.
+
+    Returns:
+      The field, typed as `Any` so that it can be assigned to any annotation.
+    """
+    metadata = {"static": static, "converter": converter}
+    return dataclasses.field(metadata=metadata, **kwargs)
+
+
 def static(**kwargs: Any) -> Any:
-    """Declare a field that changes the program: hashable, compared by value, no leaf.
+    """Declare a field that changes the program: `field(static=True)`.
 
-    Arguments are those of `dataclasses.field`.
+        nesterov: bool = jopt.static(default=False)
+
+    Args:
+      **kwargs: arguments of `field`, such as `default` and `converter`.
     """
-    return dataclasses.field(metadata={"static": True}, **kwargs)
+    return field(static=True, **kwargs)
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(static, dataclasses.field))
+@dataclass_transform(
+    frozen_default=True, field_specifiers=(field, static, dataclasses.field)
+)
 def pytree(cls: type[T]) -> type[T]:
-    """Make `cls` a frozen dataclass and a pytree: fields are leaves, unless static.
+    """Make a class a frozen dataclass and a pytree whose fields are its leaves.
 
-    Python integers in leaf fields become floats, so that `1` and `1.0` are one program
-    and every number has a gradient. What is not of the kind that its field's annotation
-    names is refused with a TypeError. Two objects are equal, and hash alike, when their
-    structure and numbers are; arrays count as equal when they are the same object, so
-    that comparing never waits for a device.
+        @jopt.pytree
+        class Bowl:
+            depth: float = 1.0
+            name: str = jopt.static(default="bowl")
 
-    Checks belong in `__post_init__` (see `check`): JAX rebuilds objects around tracers
-    and placeholders without calling it.
+    Fields declared by `static` are part of the tree's structure.
+
+    Arguments are checked by the annotations of their fields. A Python integer in a
+    leaf field becomes a float, so that `1` and `1.0` give one program and every number
+    has a gradient.
+
+    Two objects are equal, and have equal hashes, if their structures and numbers are
+    equal. Arrays are equal only if they are the same object, so that a comparison never
+    waits for a device.
+
+    Write checks of values in `__post_init__` (see `check`). JAX rebuilds objects around
+    tracers and placeholders without calling it.
+
+    Args:
+      cls: a class with annotated fields.
+
+    Returns:
+      The class. Its constructor raises TypeError for an argument that is missing,
+      unknown or of the wrong type, and ValueError for one that is not among a
+      `Literal`'s values.
     """
+    check_fields = getattr(cls, "__post_init__", None)
+    converters: dict[str, Callable[[Any], Any]] = {}
+
+    def __post_init__(self: Any) -> None:
+        held = self.__dict__  # a frozen object has no other way in
+        for name, convert in converters.items():
+            held[name] = convert(held[name])
+        if check_fields is not None:
+            check_fields(self)
+
+    cast(Any, cls).__post_init__ = __post_init__
     made = cast(Any, dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls))
     fields = dataclasses.fields(made)
+    converters |= {
+        f.name: f.metadata["converter"] for f in fields if f.metadata.get("converter")
+    }
     leaves = tuple(f.name for f in fields if not f.metadata.get("static"))
     fixed = tuple(f.name for f in fields if f.metadata.get("static"))
     keys = tuple(jax.tree_util.GetAttrKey(name) for name in leaves)
     dataclass_init = made.__init__
-    dataclass_init.__qualname__ = cls.__name__  # as Python's own errors call it
+    dataclass_init.__qualname__ = cls.__name__  # Python's own errors show this name
     parameters = list(inspect.signature(dataclass_init).parameters.values())[1:]
-    # Of leaves that are no numbers JAX and users make what they like: shardings, say.
+    # Leaves that are not numbers stay unchecked: JAX and users put other objects in
+    # their places, such as shardings.
     asked = {f.name for f in fields if f.name in fixed or _is_asked(f.type)}
-    door = Door(lambda: _factory_name(made), parameters, asked)
+    checks = ArgumentChecks(lambda: _factory_name(made), parameters, asked)
 
     @functools.wraps(dataclass_init)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        door.check(cls.__name__, args, kwargs)
+        checks.check(cls.__name__, args, kwargs)
         try:
             dataclass_init(self, *args, **kwargs)
             for name in leaves:
@@ -67,9 +137,11 @@ def pytree(cls: type[T]) -> type[T]:
                 if type(value) is int:
                     self.__dict__[name] = float(value)
                 elif isinstance(value, str):
-                    raise refusal(cls.__name__, name, value, "a number", TypeError)
+                    raise argument_error(
+                        cls.__name__, name, value, "a number", TypeError
+                    )
         except Exception as error:
-            door.explain(error, cls.__name__, args, kwargs)
+            checks.explain(error, cls.__name__, args, kwargs)
             raise
 
     def flatten(self: Any):
@@ -80,9 +152,9 @@ def pytree(cls: type[T]) -> type[T]:
         children, aux = flatten(self)
         return list(zip(keys, children, strict=True)), aux
 
-    def unflatten(aux: tuple[Any, ...], children: Any) -> Any:
-        # Not made(...): JAX rebuilds objects around None, 0 and tracers, and those must
-        # not meet the checks that __post_init__ makes of a user's numbers.
+    def unflatten(aux: tuple[object, ...], children: Iterable[Any]) -> T:
+        # Not made(...): JAX rebuilds objects around None, 0 and tracers, which must not
+        # meet the checks that __post_init__ makes of a user's numbers.
         self = object.__new__(made)
         self.__dict__.update(zip(leaves, children, strict=True))
         self.__dict__.update(zip(fixed, aux, strict=True))
@@ -108,13 +180,26 @@ def check(
     below: float | None = None,
     hint: str = "",
 ) -> None:
-    """Raise a ValueError that names class, field, rule and value, if a rule is broken.
+    """Raise ValueError if a number among the fields is outside the given bounds.
 
-    Looks at concrete numbers only: tracers, arrays, schedules and None pass. NaN breaks
-    every rule.
+        def __post_init__(self):
+            jopt.check(self, "b1", "b2", least=0, below=1)
 
-    least, most: bounds that may be reached. above, below: bounds that may not. hint: a
-    sentence that says what to do instead.
+    Only concrete numbers are checked: tracers, arrays, schedules and None pass. NaN is
+    outside any bounds.
+
+    Args:
+      self: the object whose fields are checked.
+      *fields: names of the fields.
+      least: the smallest value allowed.
+      most: the largest value allowed.
+      above: a bound that the value must exceed.
+      below: a bound that the value must stay under.
+      hint: a sentence for the error that says what to do instead.
+
+    Raises:
+      ValueError: names the class, the field, the rule and the value, such as
+        "ScaleByAdam: b1 must be below 1, got 1.0."
     """
     rules = {
         "at least": (least, operator.ge),
@@ -133,10 +218,11 @@ def check(
         ]
         if broken:
             title, rule = type(self).__name__, " and ".join(broken)
-            raise refusal(title, field, value, rule, ValueError, hint)
+            raise argument_error(title, field, value, rule, ValueError, hint)
 
 
-def _is_asked(annotation: Any) -> bool:
+def _is_asked(annotation: object) -> bool:
+    """Return whether values of a leaf field with this annotation are checked."""
     origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (typing.Union, types.UnionType):
         return any(map(_is_asked, parts))
@@ -149,12 +235,13 @@ def _is_asked(annotation: Any) -> bool:
 
 
 def _factory_name(cls: type) -> str:
-    """Return the name of the function that the class is called as, or its own."""
+    """Return the lower-case alias of a class in its module, or the class's name."""
     names = vars(sys.modules[cls.__module__]).items()
     return next((n for n, v in names if v is cls and n.islower()), cls.__name__)
 
 
-def _identity(self: Any) -> tuple[Any, ...]:
+def _identity(self: object) -> tuple[object, ...]:
+    """Return the value by which objects of `pytree` classes compare and hash."""
     leaves, structure = jax.tree.flatten(self)
     arrays = (jax.Array, np.ndarray)
     return structure, tuple(id(x) if isinstance(x, arrays) else x for x in leaves)
@@ -168,8 +255,8 @@ def _represent(self: Any) -> str:
     return f"{type(self).__name__}({shown})"
 
 
-def _short(value: Any) -> str:
-    """Arrays of more than one number by dtype and shape, everything else in full."""
+def _short(value: object) -> str:
+    """Return dtype and shape of arrays of several numbers, and the repr of the rest."""
     if isinstance(value, (jax.Array, np.ndarray)):
         key = jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
         if isinstance(value, Tracer) or key or value.size != 1:

@@ -1,4 +1,4 @@
-"""What a schedule is: a pytree of numbers, called with the step."""
+"""Schedules: pytrees of numbers that are called with the step."""
 
 import functools
 from collections.abc import Callable
@@ -6,45 +6,48 @@ from typing import Any, ClassVar, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from jopt.core._numbers import wide, wide_numbers
+from jopt.core._numbers import standard_promotion, wide, wide_numbers
 from jopt.core._pytree import Number, pytree, static
 
 
 class Schedule:
-    """A number that depends on the step.
+    """A number that depends on the step; subclasses are `pytree` classes.
 
-    Called with the count of updates already made (0 at the first), a number or an array
-    of any shape, it returns the value for the next update: a float32 array of that
-    shape. Every number is a leaf: step counts, boundaries and fractions, too.
+    A schedule s is called with the number of updates made so far, a number or an array
+    of any shape. It returns the value for the next update, a float32 array of that
+    shape. The first update uses s(0): after a warmup from 0 the first update is zero,
+    and step `warmup_steps` is the first at the peak. Every number is a leaf, including
+    step counts, boundaries and fractions.
 
-    One convention: the first update uses s(0), so that a warmup from 0 makes a first
-    update of nothing, and step `warmup_steps` is the first at the peak.
-
-    One rule of names, optax's: values are `init_value`, `peak_value` and `end_value`;
-    `transition_steps` is how long a change takes; `warmup_steps` and `decay_steps` are
-    the steps, from the start, at which the warmup and the whole schedule end.
+    Names are optax's. Values are `init_value`, `peak_value` and `end_value`.
+    `transition_steps` is the length of a change. `warmup_steps` and `decay_steps` are
+    the steps, counted from the start, at which the warmup and the whole schedule end.
 
     Below 2^24 steps, the integers that float32 holds, stairs, boundaries and ends come
-    at their very step, and values are exact to rounding, however the call is compiled.
+    at their exact step, and values are exact up to rounding, however the call is
+    compiled.
     """
 
-    takes_integers: ClassVar[bool] = False  # float32 counts no further than 2^24
+    takes_integers: ClassVar[bool] = (
+        False  # True: no cast to float32, exact beyond 2^24
+    )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         call = cls.__call__
 
         @jax.jit
-        def program(self: Any, count: Any) -> jax.Array:
+        def program(self: Schedule, count: ArrayLike) -> jax.Array:
             at = count if cls.takes_integers else wide(count)
             value = call(wide_numbers(self), at)
-            # To its own dtype: what Python numbers make is else weakly typed.
+            # A result of Python numbers is weakly typed; a cast makes it strong.
             return value.astype(value.dtype)
 
         cls.__call__ = functools.wraps(call)(lambda self, count: program(self, count))
 
-    def __call__(self, count: Any) -> jax.Array:
+    def __call__(self, count: ArrayLike) -> jax.Array:
         raise NotImplementedError
 
 
@@ -53,9 +56,12 @@ ScalarOrSchedule: TypeAlias = Number | Schedule | Callable[[Any], Any]
 
 @pytree
 class FunctionSchedule(Schedule):
-    """A Python function of the int32 step, optax's schedules for one.
+    """A schedule from a Python function of the int32 step, such as optax's schedules.
 
     The function's own numbers stay constants of the program.
+
+    Args:
+      function: returns the value at a step; static.
     """
 
     function: Callable[[Any], Any] = static()
@@ -63,18 +69,17 @@ class FunctionSchedule(Schedule):
     takes_integers = True
 
     def __call__(self, count):
-        # Others count on JAX's own promotion, whatever the user's is.
-        with jax.numpy_dtype_promotion("standard"):
+        with standard_promotion():
             return wide(self.function(jnp.asarray(count, jnp.int32)))
 
 
 def as_schedule(value: Any) -> Any:
-    """Return numbers and schedules as they are, and a bare function as a schedule."""
+    """Return a bare function as a schedule; numbers and schedules as they are."""
     if callable(value) and not isinstance(value, Schedule):
         return FunctionSchedule(value)
     return value
 
 
 def value_at(value: Any, count: Any) -> jax.Array:
-    """Return the number itself, or the schedule's value at `count`."""
+    """Return a schedule's value at `count`, or a number itself, in at least float32."""
     return value(count) if isinstance(value, Schedule) else wide(value)

@@ -1,16 +1,27 @@
-"""A transformation's `key` and `seed`: one of them, and the key that they mean."""
+"""The `key` and `seed` of a transformation that draws random numbers."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 
-def settle_seed(self: Any) -> None:
-    """Let `self.seed` hold a seed that was given as `self.key`.
+class _Seeded(Protocol):
+    """An object with the fields `key` and `seed`, of which a user gives one at most."""
 
-    Raises a ValueError if both are given.
+    @property
+    def key(self) -> jax.Array | int | None: ...
+
+    @property
+    def seed(self) -> int | None: ...
+
+
+def resolve_seed(self: _Seeded) -> None:
+    """Move an integer that was given as `self.key` to `self.seed`.
+
+    Raises:
+      ValueError: if both are given.
     """
     if self.key is not None and self.seed is not None:
         raise ValueError(
@@ -18,30 +29,33 @@ def settle_seed(self: Any) -> None:
             f"{self.key} and {self.seed}; seed={self.seed} means key={self.seed}."
         )
     if isinstance(self.key, (int, np.integer)):
-        # A leaf is a number with a gradient, and a seed is none.
+        # `key` is a leaf, a number with a gradient, and a seed is not.
         self.__dict__["seed"] = int(self.key)
         self.__dict__["key"] = None
 
 
-def first_key(key: Any, seed: int | None) -> jax.Array:
-    """Return the key to begin with: the one given, or that of the seed, or of 0."""
+def initial_key(key: jax.Array | int | None, seed: int | None) -> jax.Array:
+    """Return the given key or else the key of the seed, which is 0 by default."""
     if key is None or isinstance(key, (int, np.integer)):
         return jax.random.key(seed or 0)
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         return key
     if key.ndim == 0:
-        # A seed that became data on the way, in inject_hyperparams for one.
+        # A seed that became an array, as in inject_hyperparams.
         return jax.random.key(key.astype(jnp.int32))
     return jax.random.wrap_key_data(key)
 
 
-def words_of(key: jax.Array) -> jax.Array:
-    """Return what a state holds of a key: numbers, which every format can save."""
-    return jax.random.key_data(key)
+def key_from_data(data: jax.Array, key: Any) -> jax.Array:
+    """Return the key of `jax.random.key_data`, of the implementation of `key`.
 
+    States hold key data, numbers that every file format can save.
 
-def key_of(words: jax.Array, key: Any) -> jax.Array:
-    """Return the key of these words, of the kind of the transformation's `key`."""
+    Args:
+      data: the key data, unsigned integers.
+      key: the transformation's `key`; unless it is a typed key, JAX's default
+        implementation is used.
+    """
     typed = jnp.issubdtype(getattr(key, "dtype", int), jax.dtypes.prng_key)
     impl = jax.random.key_impl(key) if typed else None
-    return jax.random.wrap_key_data(words, impl=impl)
+    return jax.random.wrap_key_data(data, impl=impl)

@@ -1,37 +1,42 @@
-"""jopt's trees as the state dicts that `flax.serialization` saves."""
+"""State dicts of jopt's trees, as `flax.serialization` saves them."""
 
 import sys
-from typing import Any
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
 from jax.tree_util import all_leaves, keystr, tree_flatten_with_path
 
-from jopt.core._pytree import PyTree
+from jopt.core._pytree import PyTree, TreeDef
 
 
-def tell_flax(kind: type) -> None:
-    """Let `flax.serialization` save trees of this class, if it is loaded.
+def register_with_flax(kind: type) -> None:
+    """Register a pytree class with `flax.serialization`, if Flax is loaded.
 
-    It knows classes that were registered, dicts, lists and tuples; `import jopt` loads
-    no Flax, and whoever saves by it has loaded it.
+    Flax saves registered classes, dicts, lists and tuples only. `import jopt` does not
+    load Flax; a program that saves with it has loaded it.
     """
     flax = sys.modules.get("flax.serialization")
     if flax is not None and not flax.is_serializable(kind):
         flax.register_serialization_state(kind, state_dict, restored)
 
 
-def state_dict(tree: PyTree) -> Any:
-    """Return a tree as nested dicts of its arrays; keys become their words."""
+def state_dict(tree: PyTree) -> PyTree:
+    """Return a tree as nested dicts of arrays; keys become their key data."""
     if all_leaves([tree]):
         return jax.random.key_data(tree) if _is_key(tree) else tree
     return {name: state_dict(child) for name, child in _children(tree)[0].items()}
 
 
-def restored(tree: PyTree, saved: Any) -> PyTree:
-    """Return `tree` with what `state_dict` made of one like it.
+def restored(tree: PyTree, saved: PyTree) -> PyTree:
+    """Return a tree like `tree` with the arrays of a state dict.
 
-    Raises a ValueError if the names differ.
+    Args:
+      tree: a tree of the structure that was saved.
+      saved: what `state_dict` returned for it.
+
+    Raises:
+      ValueError: if the names of `saved` are not those of `tree`.
     """
     if all_leaves([tree]):
         if _is_key(tree):
@@ -50,17 +55,17 @@ def restored(tree: PyTree, saved: Any) -> PyTree:
     )
 
 
-def _children(tree: PyTree) -> tuple[dict[str, Any], Any]:
-    """What is one level below, by name, and the structure of that level."""
+def _children(tree: PyTree) -> tuple[dict[str, PyTree], TreeDef]:
+    """Return the children of a node by name, and the structure of that level."""
     below, structure = tree_flatten_with_path(tree, is_leaf=lambda x: x is not tree)
     return {keystr(path, simple=True): child for path, child in below}, structure
 
 
-def _listed(names: Any) -> str:
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(names) or "nothing"
 
 
-def _is_key(leaf: Any) -> bool:
+def _is_key(leaf: object) -> bool:
     return isinstance(leaf, jax.Array) and jnp.issubdtype(
         leaf.dtype, jax.dtypes.prng_key
     )

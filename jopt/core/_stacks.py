@@ -1,4 +1,4 @@
-"""Leaves cut to blocks, and blocks of one shape stacked: one program a shape."""
+"""Stacks: leaves cut into blocks, and blocks of one shape stacked for `vmap`."""
 
 import functools
 import math
@@ -9,42 +9,52 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt.core._explicit_sharding import divided_like, gathered
+from jopt.core._explicit_sharding import replicated, sharded_like
 from jopt.core._leaves import leaves_like, stored
-from jopt.core._numbers import dtype_of, wide, wide_dtype
+from jopt.core._numbers import dtype_of, standard_promotion, wide, wide_dtype
 from jopt.core._pytree import PyTree
 
 
-class Cut(NamedTuple):
-    """How one leaf is laid out and cut, and which axes of a block have a matrix."""
+class Blocking(NamedTuple):
+    """How a leaf is cut into blocks, and which axes of a block have a matrix."""
 
-    laid: tuple[int, ...]  # the leaf's shape, axes merged perhaps
-    block: tuple[int, ...]  # the shape of each of its blocks
-    axes: tuple[int, ...]  # those with a matrix
+    laid: tuple[int, ...]  # the leaf's shape, perhaps with axes merged
+    block: tuple[int, ...]  # the shape of a block
+    axes: tuple[int, ...]  # the axes of a block that have a matrix
 
 
 def map_stacks(
-    rule: Callable[..., tuple[Any, ...]],
-    cut: Callable[[Any], Cut],
+    rule: Callable[..., tuple[PyTree, ...]],
+    cut: Callable[[jax.Array], Blocking],
     trees: Sequence[PyTree],
-    held: Sequence[dict[str, Any]],
-) -> tuple[Any, ...]:
-    """Apply `rule` to each block of the leaves of `trees`, all of one shape at once.
+    held: Sequence[dict[str, PyTree]],
+) -> tuple[PyTree, ...]:
+    """Apply `rule` to each block of the leaves of `trees`.
 
-    `rule(axes, *blocks, *kept)` gets a block of each tree in at least float32 and what
-    each of `held` keeps for it, and returns their successors in order. It is mapped by
-    `vmap` over the blocks of one shape, whatever leaves they are from, so that the
-    program grows with the number of shapes. Matrices are multiplied in full precision.
-    Leaves that an explicit mesh divides are gathered, and their successors divided.
+    The rule is mapped by `vmap` over all blocks of one shape, from whatever leaves, so
+    the size of the program grows with the number of shapes only. Matrices are
+    multiplied in full precision. Leaves that are sharded over an explicit mesh are
+    replicated for it, and their new values sharded again.
 
-    Returns the trees, each leaf in its own dtype, and then what is held. Raises a
-    ValueError if that was made for other shapes.
+    Args:
+      rule: `rule(axes, *blocks, *kept)` gets the axes that have a matrix, a block of
+        each tree in at least float32, and the state of the block from each of `held`.
+        It returns their new values in order.
+      cut: returns the `Blocking` of a leaf.
+      trees: trees of one structure.
+      held: states by shape of block, from `init_stacks`.
+
+    Returns:
+      The new trees, with the dtypes of the old ones, and then the new states.
+
+    Raises:
+      ValueError: if `held` was made for leaves of other shapes.
     """
     first, structure = jax.tree.flatten(trees[0])
     columns = [first, *(leaves_like(trees[0], tree) for tree in trees[1:])]
     cuts = [cut(leaf) for leaf in first]
-    grown: list[list[Any]] = [[None] * len(first) for _ in trees]
-    kept: list[dict[str, Any]] = [{} for _ in held]
+    grown: list[list[PyTree]] = [[None] * len(first) for _ in trees]
+    kept: list[dict[str, PyTree]] = [{} for _ in held]
     groups = _by_key(first, cuts)
     if any(set(part) != set(groups) for part in held):
         raise ValueError(
@@ -54,30 +64,37 @@ def map_stacks(
         )
     for key, rows in groups.items():
         stacks = [
-            jnp.concatenate([_blocks(gathered(wide(column[i])), cuts[i]) for i in rows])
+            jnp.concatenate(
+                [_blocks(replicated(wide(column[i])), cuts[i]) for i in rows]
+            )
             for column in columns
         ]
         whole = jax.vmap(functools.partial(rule, cuts[rows[0]].axes))
-        with (
-            jax.numpy_dtype_promotion("standard"),
-            jax.default_matmul_precision("highest"),
-        ):
+        with standard_promotion(), jax.default_matmul_precision("highest"):
             made = whole(*stacks, *(part[key] for part in held))
         ends = np.cumsum([_count(cuts[i]) for i in rows]).tolist()
         for leaves, column, stack in zip(grown, columns, made, strict=False):
             for i, piece in zip(rows, jnp.split(stack, ends[:-1]), strict=True):
                 joined = _joined(piece, cuts[i]).reshape(np.shape(first[i]))
                 joined = joined.astype(dtype_of(column[i]))
-                leaves[i] = divided_like(joined, column[i])
+                leaves[i] = sharded_like(joined, column[i])
         for part, old, new in zip(kept, held, made[len(trees) :], strict=True):
             part[key] = stored(new, old[key])
     return *(structure.unflatten(leaves) for leaves in grown), *kept
 
 
-def hold(
-    make: Callable[[int, Cut, Any], Any], cut: Callable[[Any], Cut], params: PyTree
+def init_stacks(
+    make: Callable[[int, Blocking, Any], Any],
+    cut: Callable[[Any], Blocking],
+    params: PyTree,
 ) -> dict[str, Any]:
-    """Return what `make(n, cut, dtype)` makes for the n blocks of each shape."""
+    """Return a state for `map_stacks`: a dict by shape of block.
+
+    Args:
+      make: `make(n, cut, dtype)` returns the state of n blocks, stacked on axis 0.
+      cut: returns the `Blocking` of a leaf.
+      params: a tree of arrays or shapes.
+    """
     leaves = jax.tree.leaves(params)
     cuts = [cut(leaf) for leaf in leaves]
     return {
@@ -90,19 +107,19 @@ def hold(
     }
 
 
-def identities(count: int, cut: Cut, dtype: Any) -> tuple[jax.Array, ...]:
-    """Return for each axis with a matrix `count` identities: a `make` for `hold`."""
+def stacked_identities(count: int, cut: Blocking, dtype: Any) -> tuple[jax.Array, ...]:
+    """Return `count` identities for each axis with a matrix; see `init_stacks`."""
     sizes = [cut.block[axis] for axis in cut.axes]
     return tuple(jnp.tile(jnp.eye(d, dtype=dtype), (count, 1, 1)) for d in sizes)
 
 
-def zeros(count: int, cut: Cut, dtype: Any) -> tuple[jax.Array, ...]:
-    """Return for each axis with a matrix `count` zeros: a `make` for `hold`."""
-    return tuple(jnp.zeros_like(one) for one in identities(count, cut, dtype))
+def stacked_zeros(count: int, cut: Blocking, dtype: Any) -> tuple[jax.Array, ...]:
+    """Return `count` zero matrices for each axis with one; see `init_stacks`."""
+    return tuple(jnp.zeros_like(one) for one in stacked_identities(count, cut, dtype))
 
 
-def merged(shape: Sequence[int], limit: int) -> tuple[int, ...]:
-    """Return `shape` with neighbouring axes merged while their product fits `limit`."""
+def merge_axes(shape: Sequence[int], limit: int) -> tuple[int, ...]:
+    """Return `shape` with neighbouring axes merged up to a product of `limit`."""
     sizes = [1]
     for size in shape:
         if sizes[-1] * size <= limit:
@@ -112,8 +129,8 @@ def merged(shape: Sequence[int], limit: int) -> tuple[int, ...]:
     return tuple(size for size in sizes if size > 1) or (1,)
 
 
-def evenly(shape: Sequence[int], limit: int) -> tuple[int, ...]:
-    """Return the shape of the fewest equal blocks within `limit` that cover `shape`."""
+def even_blocks(shape: Sequence[int], limit: int) -> tuple[int, ...]:
+    """Return the shape of the fewest equal blocks, each axis at most `limit`."""
     return tuple(math.ceil(size / max(1, math.ceil(size / limit))) for size in shape)
 
 
@@ -121,7 +138,7 @@ def _listed(keys: Iterable[str]) -> str:
     return ", ".join(sorted(keys)) or "no leaves"
 
 
-def _by_key(leaves: Sequence[Any], cuts: Sequence[Cut]) -> dict[str, list[int]]:
+def _by_key(leaves: Sequence[PyTree], cuts: Sequence[Blocking]) -> dict[str, list[int]]:
     groups: dict[str, list[int]] = {}
     for i, (leaf, (_, block, axes)) in enumerate(zip(leaves, cuts, strict=True)):
         name = f"{wide_dtype(leaf)}{list(block)}"
@@ -130,17 +147,17 @@ def _by_key(leaves: Sequence[Any], cuts: Sequence[Cut]) -> dict[str, list[int]]:
     return groups
 
 
-def _counts(cut: Cut) -> list[int]:
+def _counts(cut: Blocking) -> list[int]:
     sizes = zip(cut.laid, cut.block, strict=True)
     return [math.ceil(size / max(1, part)) or 1 for size, part in sizes]
 
 
-def _count(cut: Cut) -> int:
+def _count(cut: Blocking) -> int:
     return math.prod(_counts(cut))
 
 
-def _blocks(x: jax.Array, cut: Cut) -> jax.Array:
-    """Cut one leaf; what its blocks cover beyond it is zero."""
+def _blocks(x: jax.Array, cut: Blocking) -> jax.Array:
+    """Cut a leaf into blocks, stacked on axis 0; pad the last ones with zeros."""
     if cut.block == cut.laid:
         return x.reshape(1, *cut.laid)
     pairs = list(zip(_counts(cut), cut.block, strict=True))
@@ -152,8 +169,8 @@ def _blocks(x: jax.Array, cut: Cut) -> jax.Array:
     return x.reshape(_count(cut), *cut.block)
 
 
-def _joined(blocks: jax.Array, cut: Cut) -> jax.Array:
-    """Undo `_blocks`, but for the merging of axes."""
+def _joined(blocks: jax.Array, cut: Blocking) -> jax.Array:
+    """Join the blocks of a leaf to its shape, axes merged."""
     if cut.block == cut.laid:
         return blocks.reshape(cut.laid)
     counts = _counts(cut)

@@ -1,7 +1,7 @@
-"""Arithmetic of steps: what happens at a step is decided without a rounded quotient.
+"""Exact arithmetic of step counts.
 
 XLA may multiply by 1 / n where a program divides by n: 41 / 41 is then below 1.
-Differences and remainders are exact.
+Differences and remainders are exact, so what happens at a step is decided by them.
 """
 
 from typing import NamedTuple
@@ -10,38 +10,40 @@ import jax
 import jax.numpy as jnp
 
 
-class Way(NamedTuple):
-    """How much of a way is gone and how much is left, each to its own rounding.
+class Progress(NamedTuple):
+    """The shares of a span that have elapsed and that remain, each rounded by itself.
 
-    Near its end `1 - gone` would keep few digits of what is left.
+    Near the end of the span `1 - elapsed` would keep few digits of what remains.
     """
 
-    gone: jax.Array
-    left: jax.Array
+    elapsed: jax.Array
+    remaining: jax.Array
 
 
-def way(past, length):
-    """Return how much of `length` steps is gone after `past` of them.
+def progress(past, length):
+    """Return the `Progress` of a span of `length` steps after `past` of them.
 
-    It is exactly 0 until 0, exactly 1 from `length` on, and without a length all is
-    gone at 0.
+    `elapsed` is exactly 0 up to step 0, and exactly 1 from step `length` on. A span of
+    length 0 has elapsed at step 0.
     """
     arrived = past >= length
     moving = (past > 0) & ~arrived
     span = jnp.where(moving, length, 1)
-    return Way(
+    return Progress(
         jnp.where(moving, past / span, jnp.where(arrived, 1.0, 0.0)),
         jnp.where(moving, (length - past) / span, jnp.where(arrived, 0.0, 1.0)),
     )
 
 
 @jax.custom_jvp
-def whole_and_rest(past, length):
-    """Return how many whole lengths are in `past`, and the rest: whole length + rest.
+def divmod_steps(past, length):
+    """Return the number of whole lengths in `past`, and the remainder.
 
-    A quotient that is a whole number but for the rounding of `length` is that number:
-    337 / 33.7 is 10, though the float32 next to 33.7 is greater. Integers below 2^24
-    are exact.
+        past = whole length + remainder
+
+    A quotient that differs from an integer only by the rounding of `length` is that
+    integer: 337 / 33.7 is 10, though the float32 next to 33.7 is greater. Integers
+    below 2^24 are exact.
     """
     rest = jax.lax.rem(past, length)
     whole = jnp.round((past - rest) / length)
@@ -49,19 +51,22 @@ def whole_and_rest(past, length):
     return jnp.where(full, whole + 1, whole), jnp.where(full, rest - length, rest)
 
 
-@whole_and_rest.defjvp
+@divmod_steps.defjvp
 def _(primals, tangents):
-    whole, rest = whole_and_rest(*primals)
+    whole, rest = divmod_steps(*primals)
     past, length = tangents
     return (whole, rest), (jnp.zeros_like(whole), past - whole * length)
 
 
-def to_whole(steps):
-    """Return `steps`, and the whole number where it is one but for rounding.
+def round_if_close(steps):
+    """Return `steps`, rounded if it differs from an integer only by rounding errors.
 
-    As 0.29 of 100 steps, which is 28.999999 in float32. `steps` is at least 0.
+    For example, 0.29 of 100 steps is 28.999999 in float32. The gradient is that of
+    `steps`.
+
+    Args:
+      steps: a number of steps, at least 0.
     """
     nearest = jnp.round(steps)
     near = jnp.abs(steps - nearest) <= jnp.finfo(steps.dtype).eps * steps
-    # The gradient stays that of `steps`.
     return steps + jax.lax.stop_gradient(jnp.where(near, nearest - steps, 0))

@@ -1,46 +1,59 @@
-"""What a gradient transformation is, ours or another library's."""
+"""Gradient transformations: the base class, and other libraries' in its place."""
 
 import functools
 import inspect
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import all_leaves, keystr, tree_leaves_with_path
 
-from jopt.core._arguments import is_said_by_jopt, refused, shown
+from jopt.core._errors import error_about, raised_by_jopt, shown
 from jopt.core._kinds import Kind, is_array
 from jopt.core._leaves import leaves_like
-from jopt.core._numbers import dtype_of, wide, wide_dtype, wide_numbers
+from jopt.core._numbers import (
+    dtype_of,
+    standard_promotion,
+    wide,
+    wide_dtype,
+    wide_numbers,
+)
 from jopt.core._pytree import PyTree, pytree, static
+
+T = TypeVar("T")
 
 
 class EmptyState(NamedTuple):
-    """The state of a transformation that remembers nothing."""
+    """The state of a transformation without memory."""
 
 
 class GradientTransformation:
-    """A pure state transition on gradients, whose hyperparameters are its leaves.
+    """Map gradients to updates and a state to the next; hyperparameters are leaves.
 
         state = tx.init(params)
         updates, state = tx.update(updates, state, params)
 
-    Subclasses are final `@pytree` classes: numbers are fields, what changes the program
-    is a `static` field. `update` of every subclass is compiled: called eagerly it is
-    one program whatever the number of leaves, and a new number is not a new program.
+    Subclasses are final `pytree` classes. A hyperparameter is a field; what changes
+    the program is a `static` field. The state is a NamedTuple of arrays.
+
+    The `update` of every subclass is compiled. Called eagerly, it is one program for
+    any number of leaves, and a new hyperparameter does not recompile it.
 
     `init, update = tx` works, so optax's combinators, Flax's `TrainState` and
-    `nnx.Optimizer` take these objects where they take optax's.
+    `nnx.Optimizer` accept these objects in the place of optax's.
     """
 
     any_dtype: ClassVar[bool] = False
-    """Whether `init` takes leaves that have no gradients, integers for one."""
+    """Whether `init` accepts leaves that have no gradients, such as integers."""
 
     shapeless: ClassVar[bool] = False
-    """Whether the update is the same however the coordinates are divided into leaves:
-    a rule for each coordinate, sums over all. Then `groups` lets leaves be joined."""
+    """Whether the update is the same for any division of the coordinates into leaves.
+
+    That is so for a rule for each coordinate and for sums over all coordinates. The
+    default of `groups` then allows leaves to be joined.
+    """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -48,7 +61,17 @@ class GradientTransformation:
         cls.update = _compiled(cls.update)
 
     def init(self, params: PyTree) -> PyTree:
-        """Return the state for `params`: arrays only, made of `params`' shapes."""
+        """Return the initial state.
+
+        Args:
+          params: a tree of arrays or of `jax.ShapeDtypeStruct`, of any type of node.
+
+        Returns:
+          The state: a tree of arrays, none of which shares memory with `params`.
+
+        Raises:
+          TypeError: if a leaf is not an array, or has no gradient (unless `any_dtype`).
+        """
         raise NotImplementedError
 
     def update(
@@ -58,11 +81,25 @@ class GradientTransformation:
         params: PyTree | None = None,
         **extra: Any,
     ) -> tuple[PyTree, PyTree]:
-        """Return the new updates, in the dtypes `updates` came in, and the new state.
+        """Return the new updates and the new state.
 
-        Extra arguments (`value=`, `value_fn=`) are keywords; those that a
-        transformation does not know are passed over. optax's combinators hand them to
-        instances of optax's own class only: inside them, write `jopt.to_optax(tx)`.
+        Args:
+          updates: the gradients, or the updates of the transformation before; a tree
+            like the params.
+          state: what `init` or the last `update` returned.
+          params: the current params. Some transformations need them.
+          **extra: further inputs, such as `value=loss` or `value_fn=`. Those that a
+            transformation does not know are ignored. optax's combinators pass them to
+            instances of optax's own class only: inside them, write
+            `jopt.to_optax(tx)`.
+
+        Returns:
+          The new updates, in the dtypes of `updates`, and the new state.
+
+        Raises:
+          ValueError: if an input that this transformation needs is missing, or
+            `updates` and `params` are different trees.
+          TypeError: if an argument is not a tree of arrays.
         """
         raise NotImplementedError
 
@@ -72,31 +109,33 @@ class GradientTransformation:
     def __getitem__(self, index: int) -> Any:
         return (self.init, self.update)[index]
 
-    def parts(self, state: PyTree) -> Mapping[str, tuple[Any, PyTree]]:
-        """Return the transformations inside this one, each with its part of `state`.
+    def parts(
+        self, state: PyTree
+    ) -> Mapping[str, tuple["GradientTransformation", PyTree]]:
+        """Return the inner transformations by label, each with its part of `state`.
 
-        Their labels are words of the paths that `hyperparameters` and `replace` use.
+        The labels are components of the paths that `hyperparameters` and `replace` use.
         """
         return {}
 
     def groups(self, params: PyTree) -> list[Hashable | None]:
-        """Return for each leaf of `params` with which others it may be joined.
+        """Return a group for each leaf of `params`, in the order of the leaves.
 
-        Leaves of equal groups may lie in one vector; None stays a leaf by itself. A
-        transformation that is not `shapeless` joins none; one that holds others joins
-        what they all join.
+        Leaves of equal groups may be joined in one vector (see `pack`). A leaf of group
+        None must stay by itself. A transformation that is not `shapeless` joins no
+        leaves; one that holds others joins the leaves that all of them join.
         """
         if not self.shapeless:
             return [None] * len(jax.tree.leaves(params))
-        return joint(params, *(tx.groups(params) for tx in _inside(self)))
+        return common_groups(params, *(tx.groups(params) for tx in _inside(self)))
 
     def frozen(self, params: PyTree) -> list[bool]:
-        """Return for each leaf of `params` whether its update ignores its gradient.
+        """Return for each leaf of `params` whether its update ignores its own gradient.
 
-        True where the update is the same whatever the leaf's own gradient is, as that
-        of `set_to_zero` is. By default a transformation that holds others ignores what
-        they all ignore, and one that holds none ignores nothing; one that adds the
-        gradients to what is inside says so itself.
+        The update of `set_to_zero` does, for example. By default a transformation that
+        holds others ignores the gradients that all of them ignore, and one that holds
+        none ignores no gradient. A transformation that adds the gradients to the
+        updates of an inner one must override this method.
         """
         still = [tx.frozen(params) for tx in _inside(self)]
         each = zip(*still, strict=True)
@@ -104,13 +143,18 @@ class GradientTransformation:
 
 
 def _inside(self: GradientTransformation) -> list[GradientTransformation]:
-    """The transformations that are fields of this one, or in its fields."""
+    """Return the transformations in the fields of this one, at any depth."""
     is_part = lambda x: x is not self and isinstance(x, GradientTransformation)  # noqa: E731
     return [x for x in jax.tree.leaves(self, is_leaf=is_part) if is_part(x)]
 
 
-def joint(params: PyTree, *groups: Sequence[Hashable]) -> list[Hashable | None]:
-    """Return the groups of leaves that all these groups let be joined."""
+def common_groups(params: PyTree, *groups: Sequence[Hashable]) -> list[Hashable | None]:
+    """Return a group for each leaf, equal for leaves that all `groups` allow to join.
+
+    Args:
+      params: the params.
+      *groups: lists of groups, as `GradientTransformation.groups` returns them.
+    """
     if not groups:
         return [()] * len(jax.tree.leaves(params))
     return [None if None in row else row for row in zip(*groups, strict=True)]
@@ -132,18 +176,27 @@ def _checked(init: Callable[..., PyTree]) -> Callable[..., PyTree]:
         try:
             return _own(init(self, params), (self, params))
         except Exception:
-            check_arrays(title, "params", params)  # a copy of them needs numbers
+            # Shapes in the place of arrays are a common cause: a state that copies
+            # the params needs their numbers.
+            check_arrays(title, "params", params)
             raise
 
     return checked
 
 
-def _as_array(leaf: Any) -> Any:
+def _as_array(leaf: PyTree) -> PyTree:
     return jnp.asarray(leaf) if isinstance(leaf, (bool, int, float, complex)) else leaf
 
 
 def check_arrays(title: str, name: str, tree: PyTree, *, shapes: bool = False) -> None:
-    """Raise a TypeError for a leaf that is no array, nor, if `shapes`, a shape."""
+    """Raise TypeError if a leaf is not an array (or, with `shapes`, a shape).
+
+    Args:
+      title: the class or function that errors name.
+      name: the argument that errors name.
+      tree: the argument.
+      shapes: whether leaves may be `jax.ShapeDtypeStruct`.
+    """
     for path, leaf in tree_leaves_with_path(tree):
         if isinstance(leaf, jax.ShapeDtypeStruct):
             if shapes:
@@ -160,13 +213,13 @@ def check_arrays(title: str, name: str, tree: PyTree, *, shapes: bool = False) -
 
 
 def _own(state: PyTree, others: PyTree) -> PyTree:
-    """Return `state` with each array its own, so that all can be donated together.
+    """Return `state` without shared arrays, so that all of them can be donated.
 
-    Arrays are copied that stand in it twice, or in `others` too.
+    An array that occurs in `state` twice, or in `others` too, is copied.
     """
     seen = {id(leaf) for leaf in jax.tree.leaves(others)}
 
-    def leaf(x: Any) -> Any:
+    def leaf(x: PyTree) -> PyTree:
         if id(x) in seen and isinstance(x, jax.Array):
             x = jnp.array(x, copy=True)
         seen.add(id(x))
@@ -189,10 +242,11 @@ def _compiled(update: Callable[..., Any]) -> Callable[..., Any]:
         try:
             if all(map(_is_data, jax.tree.leaves(extra))):
                 return program(self, updates, state, params, extra)
-            # Functions and strings: the caller's own jit, if any, compiles this one.
+            # jit does not accept functions and strings. The caller's own jit, if any,
+            # compiles this update.
             return update(wide_numbers(self), updates, state, params, **extra)
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
-            # Only now: an update that goes well pays for no check.
+            # Checked only now, so that a successful update costs no check.
             _check_update(self, updates, state, params, error)
             raise
 
@@ -206,9 +260,9 @@ def _check_update(
     params: PyTree,
     error: Exception,
 ) -> None:
-    """Raise TypeError if an argument of `update` is not a tree that it can take.
+    """Raise TypeError if an argument of `update` is not a tree that it accepts.
 
-    What jopt itself says of the state, if there is one, says more.
+    If the state is a tree and jopt itself raised `error`, that error says more.
     """
     title = f"{type(self).__name__}.update"
     check_arrays(title, "updates", updates)
@@ -216,7 +270,7 @@ def _check_update(
         check_arrays(title, "params", params)
     if state is not None:
         check_arrays(title, "state", state)
-    if is_said_by_jopt(error) and not (state is None or all_leaves([state])):
+    if raised_by_jopt(error) and not (state is None or all_leaves([state])):
         return
     made = jax.eval_shape(self.init, updates)
     if jax.tree.structure(made) != jax.tree.structure(state):
@@ -226,16 +280,20 @@ def _check_update(
         )
 
 
-def _is_data(leaf: Any) -> bool:
+def _is_data(leaf: object) -> bool:
     kinds = (jax.Array, np.ndarray, np.generic, bool, int, float, complex)
     return isinstance(leaf, kinds)
 
 
 @pytree
 class Foreign(GradientTransformation):
-    """Someone else's `(init, update)` pair, optax's for one, given wide arrays.
+    """Wrap another library's `(init, update)` pair, such as optax's.
 
-    Its numbers stay constants of the program; `jopt.lift` makes them leaves.
+    It gets arrays in at least float32. Its numbers stay constants of the program;
+    `jopt.lift` makes them leaves.
+
+    Args:
+      tx: an object with `init` and `update`; static.
     """
 
     tx: Any = static()
@@ -249,14 +307,14 @@ class Foreign(GradientTransformation):
         return update_foreign(self.tx, updates, state, params, extra)
 
 
-def needed(given: Any, self: object, purpose: str, extra: str | None = None) -> Any:
-    """Return an argument of `update`, or raise a ValueError if it was not given.
+def needed(given: T | None, self: object, purpose: str, extra: str | None = None) -> T:
+    """Return an argument that `update` needs, or raise ValueError if it is None.
 
     Args:
       given: the argument.
       self: the transformation that needs it.
-      purpose: what it is, as in "the parameters that decay".
-      extra: how it is passed if it is an extra argument, as in "value=loss".
+      purpose: what the argument is, such as "the parameters that decay".
+      extra: how to pass it if it is an extra argument, such as "value=loss".
     """
     if given is None:
         call = ", ".join(filter(None, ("tx.update(updates, state, params", extra)))
@@ -271,8 +329,14 @@ def needed(given: Any, self: object, purpose: str, extra: str | None = None) -> 
     return given
 
 
-def needed_loss(value: Any, self: object, purpose: str) -> Any:
-    """Return the loss that was given, or raise a ValueError if there is no scalar."""
+def needed_loss(value: jax.Array | None, self: object, purpose: str) -> jax.Array:
+    """Return the loss that `update` needs, or raise ValueError if it is no scalar.
+
+    Args:
+      value: the extra argument `value` of `update`.
+      self: the transformation that needs it.
+      purpose: what the loss is, such as "the loss that decides".
+    """
     value = needed(value, self, purpose, extra="value=loss")
     if jnp.shape(value):
         raise ValueError(
@@ -283,7 +347,7 @@ def needed_loss(value: Any, self: object, purpose: str) -> Any:
 
 
 def is_transformation(tx: Any) -> bool:
-    """Whether it is a gradient transformation, of jopt or of another library."""
+    """Return whether `tx` is a gradient transformation, jopt's or another library's."""
     pair = callable(getattr(tx, "init", None)) and callable(getattr(tx, "update", None))
     return pair and not isinstance(tx, type)  # a class is a factory
 
@@ -294,26 +358,27 @@ _HINT = "; a factory must be called first: jopt.adam(1e-3), not jopt.adam."
 Transformation: TypeAlias = Annotated[
     Any, Kind(_WORDS, is_transformation, TypeError, _HINT)
 ]
-"""An argument that may be jopt's transformation or another library's."""
+"""An argument that is jopt's transformation or another library's."""
 
 
 def as_transformation(tx: Any) -> GradientTransformation:
     """Return `tx` itself, or another library's `(init, update)` pair wrapped.
 
-    Raises a TypeError if `tx` is neither.
+    Raises:
+      TypeError: if `tx` is neither.
     """
     if isinstance(tx, GradientTransformation):
         return tx
     if is_transformation(tx):
         return Foreign(tx)
-    with refused(tx):
+    with error_about(tx):
         raise TypeError(f"Expected {_WORDS}, got {shown(tx)}{_HINT}")
 
 
 def init_foreign(tx: Any, params: PyTree) -> PyTree:
-    """Return another library's state, of params or shapes in at least float32."""
+    """Return another library's state for params, or shapes, in at least float32."""
 
-    def widened(x: Any) -> Any:
+    def widened(x: PyTree) -> PyTree:
         if isinstance(x, jax.ShapeDtypeStruct):
             return jax.ShapeDtypeStruct(x.shape, wide_dtype(x), sharding=x.sharding)
         return wide(x)
@@ -326,14 +391,13 @@ def update_foreign(
 ) -> tuple[PyTree, PyTree]:
     """Call another library's update, with the extra arguments if it takes any.
 
-    It computes in at least float32, and what it returns keeps the dtypes that updates
-    and state came in, so that traced numbers do not promote them.
+    It gets updates and params in at least float32. The results keep the dtypes of
+    `updates` and `state`, so that traced numbers do not promote them.
     """
     parameters = inspect.signature(tx.update).parameters.values()
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     wide_updates, params = jax.tree.map(wide, (updates, params))
-    # Others count on JAX's own promotion, whatever the user's is.
-    with jax.numpy_dtype_promotion("standard"):
+    with standard_promotion():
         made = tx.update(wide_updates, state, params, **(extra if takes_any else {}))
     return jax.tree.map(
         lambda new, old: jnp.asarray(new, dtype_of(old)), made, (updates, state)

@@ -1,30 +1,28 @@
-"""Where jopt meets its neighbours: a file each."""
+"""Other libraries that jopt works with, one a file."""
 
 from typing import TYPE_CHECKING, Any
 
 from jopt.core import late
-from jopt.interop._lbfgs import (
-    lbfgs,
-    scale_by_backtracking_linesearch,
-    scale_by_lbfgs,
-    scale_by_zoom_linesearch,
-)
-from jopt.interop._lift import Lifted, lift, to_optax
-from jopt.interop._lifted import (
+from jopt.interop._optax import (
+    CONTRIB_NAMES as CONTRIB_NAMES,
+    OPTAX_NAMES as OPTAX_NAMES,
+    Lifted,
     acprop,
     differentially_private_aggregate,
     dpsgd,
+    find_in_optax as find_in_optax,
     galore,
     hutchinson_estimator_diag_hessian,
+    lbfgs,
+    lift,
     scale_by_acprop,
+    scale_by_backtracking_linesearch,
     scale_by_galore,
+    scale_by_lbfgs,
+    scale_by_zoom_linesearch,
     sophia,
     split_real_and_imaginary,
-)
-from jopt.interop._optax import (
-    CONTRIB as CONTRIB,
-    NAMES as NAMES,
-    from_optax as from_optax,
+    to_optax,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +49,7 @@ __all__ = [
 
 
 def _find(name: str) -> Any:
-    """Import what knows sweeps when it is first used: `import jopt` loads none."""
+    """Import `write_tensorboard` at its first use: `import jopt` loads no sweeps."""
     from jopt.interop._tensorboard import write_tensorboard
 
     return write_tensorboard

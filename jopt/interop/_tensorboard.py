@@ -1,4 +1,4 @@
-"""A sweep as TensorBoard logs: curves, and the hyperparameters in the HParams tab."""
+"""TensorBoard: a sweep's curves, and its hyperparameters in the HParams tab."""
 
 import functools
 from pathlib import Path
@@ -12,25 +12,34 @@ from jopt.report import Record, thinned
 from jopt.sweep import SweepResult
 
 PLUGIN = "hparams"
-POINTS = 300  # of a trial's training loss at most
-STATUSES = {"complete": 1, "pruned": 1, "diverged": 2}  # the plugin's; others unknown
+POINTS = 300  # the most points of a trial's training loss
+STATUSES = {"complete": 1, "pruned": 1, "diverged": 2}  # the plugin's; 0 is unknown
 
 
 @checked
 def write_tensorboard(sweep: SweepResult | Record, directory: FilePath) -> list[Path]:
-    """Write the logs of a sweep into `directory`; return a folder a trial.
+    """Write TensorBoard logs of a sweep, one run per trial.
 
         jopt.interop.write_tensorboard(result, "runs/digits")
         # then: tensorboard --logdir runs
 
-    sweep: a result, or the record of its files. Each trial is a run of its own, in
-    `trial-0000` and so on: `train/loss`, means over up to 300 stretches of steps, by
-    step; `valid/...`, each metric at the segments' ends; and its hyperparameters, seed,
-    fold and status (complete, pruned, diverged or interrupted) for the HParams tab,
-    where all but numbers of many values can be filtered by value. What is not finite is
-    left out. A trial that diverged has ended with a failure, as the tab says it.
+    Each trial is a run in its own folder, `trial-0000` and so on. A run has
+    `train/loss` by step, averaged over up to 300 intervals of steps; `valid/...`, each
+    metric at the ends of the segments; and, for the HParams tab, the trial's
+    hyperparameters, seed, fold and status (complete, pruned, diverged or interrupted).
+    The tab filters them by value, but numbers of more than 32 values by interval.
+    Values that are not finite are left out. The tab shows a trial that diverged as a
+    failure.
 
-    Raises an ImportError without tensorboardX.
+    Args:
+      sweep: a result, or the record of its files.
+      directory: where to write.
+
+    Returns:
+      The folders of the trials, in the order of the table.
+
+    Raises:
+      ImportError: if tensorboardX is not installed.
     """
     try:
         from tensorboardX import SummaryWriter  # an extra
@@ -72,7 +81,7 @@ def _start(record: Record, row: int) -> Any:
     info = _messages().SessionStartInfo()
     for name in _names(record):
         value = record.table[name][row].item()
-        if value != value:  # NaN: the trial has none of that name
+        if value != value:  # NaN: the trial lacks this hyperparameter
             continue
         if isinstance(value, bool):
             info.hparams[name].bool_value = value
@@ -89,7 +98,7 @@ def _end(record: Record, row: int) -> Any:
 
 
 def _experiment(record: Record) -> Any:
-    """What all trials have in common: the hyperparameters' values, and the metrics."""
+    """Return the experiment: the values of each hyperparameter, and the metrics."""
     make = _messages()
     experiment = make.Experiment(name=str(record.info.get("task", "")))
     for name in _names(record):
@@ -104,7 +113,7 @@ def _experiment(record: Record) -> Any:
 
 
 def _hparam(name: str, column: np.ndarray, most: int = 32) -> Any:
-    """A hyperparameter with its values: the tab makes a box to tick of each."""
+    """Return a hyperparameter with its values, each a checkbox in the tab."""
     make = _messages()
     kind = {"b": "BOOL", "U": "STRING"}.get(column.dtype.kind, "FLOAT64")
     info = make.HParamInfo(name=name, type=make.DataType.Value(f"DATA_TYPE_{kind}"))
@@ -130,7 +139,7 @@ def _add(writer: Any, field: str, message: Any) -> None:
 
 @functools.cache
 def _messages() -> Any:
-    """TensorBoard's messages, by name: of no known type, being made when imported."""
+    """Return TensorBoard's message classes by name, which protobuf makes at import."""
     from tensorboardX.proto import api_pb2, plugin_hparams_pb2, summary_pb2
 
     modules = (api_pb2, plugin_hparams_pb2, summary_pb2)

@@ -29,7 +29,7 @@ from jopt.transforms import scale_by_learning_rate
 
 
 class ScaleByBeliefState(NamedTuple):
-    """The running means of the gradients and of their squared surprises."""
+    """Running means of the gradients and of their squared distances from the mean."""
 
     count: jax.Array  # int32[], updates made
     mu: PyTree  # like params
@@ -49,11 +49,15 @@ class ScaleByBelief(GradientTransformation):
 
         m' = b1 m / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t)
 
-    b1, b2: in [0, 1). eps: at least 0, in units of the gradients, outside the root.
-    eps_root: at least 0, in their units squared, added to s at every step; the paper
-    adds 1e-8 there, and outside the root. nesterov: as above.
-
     Steady gradients make s small and steps long: up to m / sqrt(eps_root / (1 - b2)).
+
+    Args:
+      b1: share of m that a step keeps, in [0, 1).
+      b2: share of s that a step keeps, in [0, 1).
+      eps: added outside the root, at least 0, in units of the gradients.
+      eps_root: added to s at every step, at least 0, in units of the gradients squared.
+        The paper adds 1e-8 there and outside the root.
+      nesterov: whether m' has Nesterov's momentum, as above.
 
     Zhuang et al. 2020, https://arxiv.org/abs/2010.07468, Algorithm 2.
     """
@@ -107,10 +111,11 @@ def adabelief(
 ) -> Chain:
     """Step along the mean gradient, the further the better it predicts the gradients.
 
-        p <- p - learning_rate u,  u of `scale_by_belief`
+        p <- p - learning_rate u,  u of `ScaleByBelief`
 
-    learning_rate: at least 0, in units of params; a number or a schedule. The rest: see
-    `scale_by_belief`.
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
+      b1, b2, eps, eps_root, nesterov: see `ScaleByBelief`.
 
     Zhuang et al. 2020, https://arxiv.org/abs/2010.07468, Algorithm 2.
     """

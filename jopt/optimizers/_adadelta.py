@@ -24,7 +24,7 @@ from jopt.transforms import add_decayed_weights, scale_by_learning_rate
 
 
 class ScaleByAdaDeltaState(NamedTuple):
-    """The mean squares of the gradients and of the updates."""
+    """Mean squares of the gradients and of the updates."""
 
     e_g: PyTree  # like params, real
     e_x: PyTree  # like params, real
@@ -38,9 +38,12 @@ class ScaleByAdadelta(GradientTransformation):
         u = g sqrt(x + eps) / sqrt(v + eps)
         x <- rho x + (1 - rho) |u|^2
 
-    rho: in [0, 1). eps: above 0, in the gradients' units squared in v and in the
-    updates' in x: it sets how far the first steps go, sqrt(eps) at most. The squares
-    are of the modulus; optax squares complex gradients as they are.
+    The squares are of the modulus; optax squares complex gradients as they are.
+
+    Args:
+      rho: share of v and x that a step keeps, in [0, 1).
+      eps: added to both mean squares, above 0, in units of the gradients squared in v
+        and of the updates squared in x. It limits the first steps to sqrt(eps).
 
     Zeiler 2012, https://arxiv.org/abs/1212.5701, Algorithm 1.
     """
@@ -81,13 +84,16 @@ def adadelta(
 ) -> Chain:
     """Step along the gradient in units that the past updates set.
 
-        p <- p - learning_rate u,  u of `scale_by_adadelta` for g + weight_decay p
+        p <- p - learning_rate u,  u of `ScaleByAdadelta` for g + weight_decay p
 
-    learning_rate: at least 0, without unit; a number or a schedule; None is 1, as in
-    the paper and PyTorch (optax then leaves out the minus, and ascends). weight_decay:
-    at least 0; a number or a schedule; it is added before the scaling, as in PyTorch.
-    weight_decay_mask: which parameters decay, see `add_decayed_weights`. The rest: see
-    `scale_by_adadelta`.
+    Args:
+      learning_rate: factor on the step, at least 0, without unit; a number or a
+        schedule. None is 1, as in the paper and PyTorch. (With None optax leaves out
+        the minus, and ascends.)
+      rho, eps: see `ScaleByAdadelta`.
+      weight_decay: at least 0; a number or a schedule. It is added before the scaling,
+        as in PyTorch.
+      weight_decay_mask: which parameters decay, see `add_decayed_weights`.
 
     Zeiler 2012, https://arxiv.org/abs/1212.5701, Algorithm 1.
     """

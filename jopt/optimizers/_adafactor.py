@@ -21,9 +21,10 @@ from jopt.core import (
     map_leaves,
     mix,
     pytree,
+    reduced_zeros,
+    standard_promotion,
     static,
     wide_dtype,
-    zeros_of_reduced,
 )
 from jopt.transforms import (
     add_decayed_weights,
@@ -35,15 +36,15 @@ from jopt.transforms import (
 )
 
 
-def _decay_rate_pow(step: Any, exponent: Any) -> Any:
-    # Before step_offset there is nothing to remember: 0, where the power is undefined.
+def _decay_rate_pow(step: jax.Array, exponent: Number) -> jax.Array:
+    # Before step_offset, where the power is undefined, the means forget everything: 0.
     return 1 - jnp.maximum(step + 1, 1) ** -exponent
 
 
 class FactoredState(NamedTuple):
-    """The mean squares: of rows and columns where factored, else of coordinates.
+    """Mean squares: of rows and columns where factored, else of coordinates.
 
-    What a leaf does not use is a single zero.
+    Arrays that a leaf does not use are a single zero.
     """
 
     count: jax.Array  # int32[], updates made
@@ -65,16 +66,21 @@ class ScaleByFactoredRms(GradientTransformation):
 
         v <- d v + (1 - d) (|g|^2 + epsilon)          u = g / sqrt(v)
 
-    factored: whether any leaf is. decay_rate: above 0, the exponent in the default
-    d = 1 - (t - step_offset + 1)^-decay_rate, which is 0 at the first step and tends to
-    1. step_offset: in steps; a fine-tuning that goes on with a state of that count
-    starts d over with it. min_dim_size_to_factor: an integer; leaves are factored whose
-    two longest axes are that long. epsilon: above 0, in the gradients' units squared.
-    decay_rate_fn: a function of two numbers; one that stays below 1, as in Zhai et al.
-    2021, https://arxiv.org/abs/2106.04560, keeps the means moving in long trainings.
-
     The means are at least float32, whatever the params are. Before step_offset, where
-    optax's d is NaN, it is 0 here; and `params` are not needed.
+    optax's d is NaN, it is 0 here. `update` does not need `params`.
+
+    Args:
+      factored: whether to factor any leaf.
+      decay_rate: exponent in the default d = 1 - (t - step_offset + 1)^-decay_rate,
+        above 0. That d is 0 at the first step and tends to 1.
+      step_offset: in steps. A fine-tuning that starts from a state with this count
+        starts d over.
+      min_dim_size_to_factor: integer, at least 1. Leaves whose two longest axes are at
+        least this long are factored.
+      epsilon: added to the squares, above 0, in units of the gradients squared.
+      decay_rate_fn: function of two numbers that returns d. One that stays below 1, as
+        in Zhai et al. 2021, https://arxiv.org/abs/2106.04560, keeps the means moving in
+        long trainings.
 
     Shazeer & Stern 2018, https://arxiv.org/abs/1804.04235, Algorithm 4, 5.
     """
@@ -84,7 +90,9 @@ class ScaleByFactoredRms(GradientTransformation):
     step_offset: Number = 0.0
     min_dim_size_to_factor: int = static(default=128)
     epsilon: Number = 1e-30
-    decay_rate_fn: Callable[[Any, Any], Any] = static(default=_decay_rate_pow)
+    decay_rate_fn: Callable[[jax.Array, Number], Number] = static(
+        default=_decay_rate_pow
+    )
 
     def __post_init__(self):
         check(self, "decay_rate", above=0)
@@ -93,14 +101,14 @@ class ScaleByFactoredRms(GradientTransformation):
         check(self, "epsilon", above=0, hint=hint)
 
     def init(self, params):
-        def means(p: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+        def means(p: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             kind = jnp.finfo(wide_dtype(p)).dtype
             unused = jnp.zeros((1,), kind)
             if (axes := self._axes(jnp.shape(p))) is None:
-                return unused, unused, zeros_of_reduced(p, (), kind)
+                return unused, unused, reduced_zeros(p, (), kind)
             second, longest = axes
-            row = zeros_of_reduced(p, (longest,), kind)
-            return row, zeros_of_reduced(p, (second,), kind), unused
+            row = reduced_zeros(p, (longest,), kind)
+            return row, reduced_zeros(p, (second,), kind), unused
 
         leaves, structure = jax.tree.flatten(params)
         made = [means(p) for p in leaves]
@@ -108,8 +116,7 @@ class ScaleByFactoredRms(GradientTransformation):
         return FactoredState(jnp.zeros((), jnp.int32), v_row=row, v_col=col, v=v)
 
     def update(self, updates, state, params=None, **extra):
-        # The user's function counts on JAX's own promotion.
-        with jax.numpy_dtype_promotion("standard"):
+        with standard_promotion():
             step = state.count - self.step_offset
             decay = jnp.asarray(self.decay_rate_fn(step, self.decay_rate))
 
@@ -123,7 +130,7 @@ class ScaleByFactoredRms(GradientTransformation):
             row = mix(row, jnp.mean(square, long), decay)
             col = mix(col, jnp.mean(square, short), decay)
             rows, cols = jnp.expand_dims(row, long), jnp.expand_dims(col, short)
-            # By a constant first: the slope of a quotient by 1e-30 is above the range.
+            # Divide by a constant first: the slope of a quotient by 1e-30 overflows.
             rows = rows / lax.stop_gradient(jnp.mean(rows, short, keepdims=True))
             ratio = rows / jnp.mean(rows, short, keepdims=True)
             return g * (_inverse_root(ratio) * _inverse_root(cols)), row, col, v
@@ -134,7 +141,7 @@ class ScaleByFactoredRms(GradientTransformation):
         return updates, FactoredState(count=count, v_row=row, v_col=col, v=v)
 
     def _axes(self, shape: tuple[int, ...]) -> tuple[int, int] | None:
-        """The second longest axis and the longest of a factored leaf, else None."""
+        """Return the second longest and the longest axis if factored, else None."""
         if not self.factored or len(shape) < 2 or 0 in shape:
             return None
         *_, second, longest = sorted(range(len(shape)), key=lambda axis: shape[axis])
@@ -144,7 +151,7 @@ class ScaleByFactoredRms(GradientTransformation):
 
 
 def _inverse_root(x: jax.Array) -> jax.Array:
-    # The slope, x^-1.5, is above float32's range where x is all epsilon: there it is 0.
+    # Where x is only epsilon its slope, x^-1.5, overflows float32: take 0 there.
     tiny = x < 1e-24
     constant = jax.lax.stop_gradient(jax.lax.rsqrt(x))
     return jnp.where(tiny, constant, jax.lax.rsqrt(jnp.where(tiny, 1, x)))
@@ -170,23 +177,34 @@ def adafactor(
 ) -> Chain:
     """Descend by a factored Adam without momentum, at steps relative to the parameters.
 
-        u of `scale_by_factored_rms`
+        u of `ScaleByFactoredRms`
         u <- u min(1, clipping_threshold / rms(u))
         u <- learning_rate max(rms(p), 1e-3) u
         m <- momentum m + (1 - momentum) u,  u <- m
         p <- p - u - weight_decay_rate p
 
-    learning_rate: at least 0; a number or a schedule; a fraction of the parameters'
-    root mean square, 0.01 or so, or in units of params without
-    multiply_by_parameter_scale; None is 1. clipping_threshold: at least 0, of each
-    leaf's root mean square; None is no clipping. momentum: in [0, 1); None keeps none,
-    and no memory for it. dtype_momentum: of m. weight_decay_rate: at least 0; a number
-    or a schedule; it is not multiplied by the learning rate; None is no decay.
-    weight_decay_mask: which parameters decay, see `add_decayed_weights`. The rest, of
-    which decay_offset is step_offset and eps epsilon: see `scale_by_factored_rms`.
+    PyTorch's Adafactor multiplies the weight decay by the learning rate, takes
+    min(0.01, 1 / sqrt(t)) as the learning rate, factors matrices of any size, and
+    always factors their last two axes.
 
-    PyTorch multiplies its weight decay by the learning rate, takes as that min(0.01,
-    1 / sqrt(t)), factors matrices of any size, and always their last two axes.
+    Args:
+      learning_rate: at least 0; a number or a schedule. It is a fraction of the
+        parameters' root mean square, 0.01 or so; without multiply_by_parameter_scale it
+        is in units of params. None is 1.
+      min_dim_size_to_factor: see `ScaleByFactoredRms`.
+      decay_rate: see `ScaleByFactoredRms`.
+      decay_offset: step_offset of `ScaleByFactoredRms`.
+      multiply_by_parameter_scale: whether a step is relative to rms(p).
+      clipping_threshold: limit of each leaf's root mean square, at least 0. None is no
+        clipping.
+      momentum: share of m that a step keeps, in [0, 1). None keeps no m, and no memory
+        for it.
+      dtype_momentum: dtype of m.
+      weight_decay_rate: at least 0; a number or a schedule. The learning rate does not
+        multiply it. None is no decay.
+      eps: epsilon of `ScaleByFactoredRms`.
+      factored: see `ScaleByFactoredRms`.
+      weight_decay_mask: which parameters decay, see `add_decayed_weights`.
 
     Shazeer & Stern 2018, https://arxiv.org/abs/1804.04235, Algorithm 4, 5.
     """
@@ -205,5 +223,5 @@ def adafactor(
         parts.append(ema(momentum, debias=False, accumulator_dtype=dtype_momentum))
     if weight_decay_rate is not None:
         parts.append(add_decayed_weights(weight_decay_rate, weight_decay_mask))
-    # The sign last, as in optax: so the means in their states are of the same sign.
+    # The sign comes last, as in optax, so that means in both states have the same sign.
     return chain(*parts, scale(-1.0))

@@ -21,7 +21,7 @@ from jopt.transforms import scale_by_learning_rate
 
 
 class ScaleByRssState(NamedTuple):
-    """The squares so far."""
+    """Sums of the squares so far."""
 
     sum_of_squares: PyTree  # like params, real
 
@@ -32,10 +32,12 @@ class ScaleByRss(GradientTransformation):
 
         s <- s + |g|^2        u = g / sqrt(s + eps), and 0 while s is 0
 
-    initial_accumulator_value: of s, at least 0, in the gradients' units squared.
-    eps: at least 0, in the same units, inside the root.
-
     PyTorch starts s at 0 and adds its eps of 1e-10 outside the root.
+
+    Args:
+      initial_accumulator_value: start of s, at least 0, in units of the gradients
+        squared.
+      eps: added inside the root, at least 0, in units of the gradients squared.
 
     Duchi et al. 2011, https://jmlr.org/papers/v12/duchi11a.html, Figure 1.
     """
@@ -72,10 +74,11 @@ def adagrad(
 ) -> Chain:
     """Step along the gradient, divided by the root of the sum of all squares.
 
-        p <- p - learning_rate u,  u of `scale_by_rss`
+        p <- p - learning_rate u,  u of `ScaleByRss`
 
-    learning_rate: at least 0, in units of params; a number or a schedule. The rest: see
-    `scale_by_rss`.
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
+      initial_accumulator_value, eps: see `ScaleByRss`.
 
     Duchi et al. 2011, https://jmlr.org/papers/v12/duchi11a.html, Figure 1.
     """

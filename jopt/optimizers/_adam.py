@@ -1,4 +1,4 @@
-"""Adam and what differs from it by weight decay or Nesterov's momentum."""
+"""Adam and its variants with weight decay or Nesterov's momentum."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -27,12 +27,12 @@ from jopt.core import (
     root,
     static,
 )
-from jopt.optimizers._descent import Decay, descent
+from jopt.optimizers._decoupled_decay import Decay, rate_and_decay
 from jopt.transforms import scale_by_learning_rate
 
 
 class ScaleByAdamState(NamedTuple):
-    """The running means of the gradients and of their squares."""
+    """Running means of the gradients and of their squares."""
 
     count: jax.Array  # int32[], updates made
     mu: PyTree  # like params
@@ -51,14 +51,18 @@ class ScaleByAdam(GradientTransformation):
 
         m' = b1 m / (1 - b1^(t+1)) + (1 - b1) g / (1 - b1^t)
 
-    b1, b2: in [0, 1). eps: in units of the gradients, at least 0, outside the root.
-    eps_root: in their units squared, inside it. mu_dtype, nu_dtype: of m and v; by
-    default the params', but at least float32. nesterov: as above.
+    A coordinate without gradients so far has the update 0/eps. float16 updates are
+    safe: the division is made in float32.
 
-    In bfloat16 v rises but does not fall: a thousandth less rounds to what was there.
-
-    Without gradients so far an update is 0/eps: float16 updates are safe, the division
-    is made in float32.
+    Args:
+      b1: share of m that a step keeps, in [0, 1).
+      b2: share of v that a step keeps, in [0, 1).
+      eps: added outside the root, at least 0, in units of the gradients.
+      eps_root: added inside the root, at least 0, in units of the gradients squared.
+      mu_dtype: dtype of m. None is the params' dtype, but at least float32.
+      nesterov: whether m' has Nesterov's momentum, as above.
+      nu_dtype: dtype of v. None is the params' dtype, but at least float32. In bfloat16
+        v rises but does not fall: a decrease by a thousandth is rounded away.
 
     Kingma & Ba 2014, https://arxiv.org/abs/1412.6980, Algorithm 1; Dozat 2016,
     https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ, without its momentum schedule.
@@ -87,7 +91,7 @@ class ScaleByAdam(GradientTransformation):
 
     def update(self, updates, state, params=None, **extra):
         count = increment(state.count)
-        # Times a scalar's inverse: a division takes a coordinate as long as a root.
+        # Multiply by the inverse of a scalar: a division by it takes as long as a root.
         weight1, growth2 = bias(self.b1, count), 1 / bias(self.b2, count)
         ahead = bias(self.b1, increment(count)) if self.nesterov else None
 
@@ -117,12 +121,15 @@ def adam(
 ) -> Chain:
     """Step along the mean gradient, divided by the root of the mean square.
 
-        p <- p - learning_rate u,  u of `scale_by_adam`
+        p <- p - learning_rate u,  u of `ScaleByAdam`
 
-    learning_rate: at least 0, in units of params; a number or a schedule. The rest: see
-    `scale_by_adam`. PyTorch's defaults are the same.
+    PyTorch's defaults are the same.
 
         tx = jopt.adam(1e-3)
+
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
+      b1, b2, eps, eps_root, mu_dtype, nesterov, nu_dtype: see `ScaleByAdam`.
 
     Kingma & Ba 2014, https://arxiv.org/abs/1412.6980, Algorithm 1.
     """
@@ -146,31 +153,35 @@ def adamw(
     decay: Decay = "rate",
     nu_dtype: DType = None,
 ) -> Chain:
-    """Adam, and a decay of the parameters that Adam's scaling does not touch.
+    """Step as Adam does, and decay the parameters apart from Adam's scaling.
 
-        p <- p - learning_rate (u + weight_decay p),  u of `scale_by_adam`
+        p <- p - learning_rate (u + weight_decay p),  u of `ScaleByAdam`
 
     and with decay="independent"
 
         p <- p - learning_rate u - weight_decay p
 
-    learning_rate: at least 0, in units of params; a number or a schedule.
-    weight_decay: at least 0; a number or a schedule. mask: which parameters decay, see
-    `add_decayed_weights`. decay: whether weight_decay is multiplied by the learning
-    rate ("rate"), as in optax and PyTorch (whose default is 1e-2), or not
-    ("independent"): then it is the fraction of p that a step takes away, 1e-5 rather
-    than 1e-2, and a schedule of the learning rate leaves it alone. In the paper one
-    schedule multiplies both: give each its own. The rest: see `scale_by_adam`.
-
         tx = jopt.adamw(3e-4, weight_decay=0.1)
 
-    Raises a ValueError if `decay` is neither word.
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
+      b1, b2, eps, eps_root, mu_dtype, nesterov, nu_dtype: see `ScaleByAdam`.
+      weight_decay: at least 0; a number or a schedule. PyTorch's default is 1e-2.
+      mask: which parameters decay, see `add_decayed_weights`.
+      decay: "rate" multiplies weight_decay by the learning rate, as optax and PyTorch
+        do. "independent" does not: weight_decay is then the fraction of p that a step
+        takes away, 1e-5 rather than 1e-2, and a schedule of the learning rate does not
+        change it. In the paper one schedule multiplies both: to have that, give each
+        its own.
+
+    Raises:
+      ValueError: `decay` is neither word.
 
     Loshchilov & Hutter 2017, https://arxiv.org/abs/1711.05101, Algorithm 2.
     """
     moments = (b1, b2, eps, eps_root, mu_dtype)
     direction = scale_by_adam(*moments, nesterov=nesterov, nu_dtype=nu_dtype)
-    return chain(direction, *descent(learning_rate, weight_decay, mask, decay))
+    return chain(direction, *rate_and_decay(learning_rate, weight_decay, mask, decay))
 
 
 @checked
@@ -185,10 +196,15 @@ def nadam(
     nesterov: bool = True,
     nu_dtype: DType = None,
 ) -> Chain:
-    """Adam with Nesterov's momentum.
+    """Step as Adam with Nesterov's momentum does.
 
-    Arguments are those of `adam`. The paper's schedule of the momentum, which PyTorch
-    has, is left out, as in optax.
+        p <- p - learning_rate u,  u of `ScaleByAdam` with nesterov
+
+    The paper's schedule of the momentum, which PyTorch has, is left out, as in optax.
+
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
+      b1, b2, eps, eps_root, mu_dtype, nesterov, nu_dtype: see `ScaleByAdam`.
 
     Dozat 2016, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ, Algorithm 8.
     """
@@ -211,9 +227,16 @@ def nadamw(
     decay: Decay = "rate",
     nu_dtype: DType = None,
 ) -> Chain:
-    """AdamW with Nesterov's momentum.
+    """Step as AdamW with Nesterov's momentum does.
 
-    Arguments are those of `adamw`; see `nadam` for the momentum.
+    The paper's schedule of the momentum is left out, see `nadam`.
+
+    Args:
+      learning_rate, weight_decay, mask, decay: see `adamw`.
+      b1, b2, eps, eps_root, mu_dtype, nesterov, nu_dtype: see `ScaleByAdam`.
+
+    Raises:
+      ValueError: `decay` is neither word.
 
     Dozat 2016, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ, Algorithm 8.
     """

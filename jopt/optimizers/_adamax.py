@@ -21,7 +21,7 @@ from jopt.core import (
     pytree,
 )
 from jopt.optimizers._adam import ScaleByAdamState
-from jopt.optimizers._descent import Decay, descent
+from jopt.optimizers._decoupled_decay import Decay, rate_and_decay
 from jopt.transforms import scale_by_learning_rate
 
 
@@ -32,9 +32,13 @@ class ScaleByAdamax(GradientTransformation):
         m <- b1 m + (1 - b1) g            v <- max(b2 v, |g| + eps)
         u = m' / v,  m' = m / (1 - b1^t)
 
-    b1, b2: in [0, 1). eps: in units of the gradients, at least 0; with 0 a coordinate
-    without gradients is 0/0. v is the state's `nu`, in the gradients' units, not their
-    square.
+    v is the state's `nu`, in units of the gradients, not of their squares.
+
+    Args:
+      b1: share of m that a step keeps, in [0, 1).
+      b2: decay of the maximum at each step, in [0, 1).
+      eps: added to |g|, at least 0, in units of the gradients. With 0 a
+        coordinate without gradients is 0/0.
 
     Kingma & Ba 2014, https://arxiv.org/abs/1412.6980, Algorithm 2.
     """
@@ -81,10 +85,12 @@ def adamax(
 ) -> Chain:
     """Step along the mean gradient, divided by a decaying maximum.
 
-        p <- p - learning_rate u,  u of `scale_by_adamax`
+        p <- p - learning_rate u,  u of `ScaleByAdamax`
 
-    learning_rate: at least 0, in units of params; a number or a schedule; PyTorch's
-    default is 2e-3. The rest: see `scale_by_adamax`.
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
+        PyTorch's default is 2e-3.
+      b1, b2, eps: see `ScaleByAdamax`.
 
     Kingma & Ba 2014, https://arxiv.org/abs/1412.6980, Algorithm 2.
     """
@@ -102,18 +108,23 @@ def adamaxw(
     *,
     decay: Decay = "rate",
 ) -> Chain:
-    """Adamax, and a decay of the parameters that its scaling does not touch.
+    """Step as Adamax does, and decay the parameters apart from its scaling.
 
-        p <- p - learning_rate (u + weight_decay p),  u of `scale_by_adamax`
+        p <- p - learning_rate (u + weight_decay p),  u of `ScaleByAdamax`
 
-    weight_decay: at least 0; a number or a schedule. (PyTorch's Adamax adds its weight
-    decay to the gradients.) mask: which parameters decay, see `add_decayed_weights`.
-    decay: "rate" as above; "independent" takes weight_decay p alone, not multiplied by
-    the learning rate, see `adamw`. The rest: see `adamax`.
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
+      b1, b2, eps: see `ScaleByAdamax`.
+      weight_decay: at least 0; a number or a schedule. (PyTorch's Adamax adds its
+        weight decay to the gradients.)
+      mask: which parameters decay, see `add_decayed_weights`.
+      decay: "rate" as above; "independent" subtracts weight_decay p without the
+        learning rate, see `adamw`.
 
-    Raises a ValueError if `decay` is neither word.
+    Raises:
+      ValueError: `decay` is neither word.
 
     Loshchilov & Hutter 2017, https://arxiv.org/abs/1711.05101, for the decay.
     """
     direction = scale_by_adamax(b1, b2, eps)
-    return chain(direction, *descent(learning_rate, weight_decay, mask, decay))
+    return chain(direction, *rate_and_decay(learning_rate, weight_decay, mask, decay))

@@ -24,11 +24,11 @@ from jopt.core import (
     pytree,
     root,
 )
-from jopt.optimizers._descent import Decay, descent
+from jopt.optimizers._decoupled_decay import Decay, rate_and_decay
 
 
 class ScaleByAdanState(NamedTuple):
-    """The means of gradients, of their changes, of squares, and the last gradients."""
+    """Running means of gradients, their changes and squares, and the last gradients."""
 
     m: PyTree  # like params
     v: PyTree  # like params
@@ -47,12 +47,16 @@ class ScaleByAdan(GradientTransformation):
         u = (m' + b2 v') / (sqrt(n' + eps_root) + eps)
         m', v', n' = m, v, n over 1 - b1^t, 1 - b2^t, 1 - b3^t
 
-    b1, b2, b3: in [0, 1); the paper's are 1 minus these. eps: at least 0, in units of
-    the gradients, outside the root. eps_root: at least 0, in their units squared.
-
     The factor of d and of v' is b2, as in the paper and in its authors' code. optax
     0.2.8 has 1 - b2 there, 0.08 where the paper has 0.92
     (https://github.com/google-deepmind/optax/pull/1715); `lift(optax.adan)` gives that.
+
+    Args:
+      b1: share of m that a step keeps, in [0, 1). The paper's betas are 1 minus these.
+      b2: share of v that a step keeps, in [0, 1).
+      b3: share of n that a step keeps, in [0, 1).
+      eps: added outside the root, at least 0, in units of the gradients.
+      eps_root: added inside the root, at least 0, in units of the gradients squared.
 
     Xie et al. 2022, https://arxiv.org/abs/2208.06677, Algorithm 1.
     """
@@ -114,19 +118,25 @@ def adan(
 ) -> Chain:
     """Step along the mean gradient and the mean of its changes, divided by a root.
 
-        p <- p - learning_rate (u + weight_decay p),  u of `scale_by_adan`
+        p <- p - learning_rate (u + weight_decay p),  u of `ScaleByAdan`
 
-    learning_rate: at least 0, in units of params; a number or a schedule; 5 to 10 times
-    AdamW's, says the paper. weight_decay: at least 0; a number or a schedule. (The
-    paper divides by 1 + learning_rate weight_decay, the same to first order.) mask:
-    which parameters decay, see `add_decayed_weights`. decay: "rate" as above;
-    "independent" takes weight_decay p alone, not multiplied by the learning rate, see
-    `adamw`. The rest: see `scale_by_adan`, which has no eps_root by default, nor has
-    the paper; and mind how optax differs.
+    The paper divides by 1 + learning_rate weight_decay, which is the same to first
+    order.
 
-    Raises a ValueError if `decay` is neither word.
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
+        The paper recommends 5 to 10 times AdamW's.
+      b1, b2, b3, eps: see `ScaleByAdan`, also for where optax differs.
+      eps_root: see `ScaleByAdan`, where the default is 0, as in the paper.
+      weight_decay: at least 0; a number or a schedule.
+      mask: which parameters decay, see `add_decayed_weights`.
+      decay: "rate" as above; "independent" subtracts weight_decay p without the
+        learning rate, see `adamw`.
+
+    Raises:
+      ValueError: `decay` is neither word.
 
     Xie et al. 2022, https://arxiv.org/abs/2208.06677, Algorithm 1.
     """
     direction = scale_by_adan(b1, b2, b3, eps, eps_root)
-    return chain(direction, *descent(learning_rate, weight_decay, mask, decay))
+    return chain(direction, *rate_and_decay(learning_rate, weight_decay, mask, decay))

@@ -19,6 +19,7 @@ from jopt.core import (
     chain,
     check,
     checked,
+    field,
     full_like,
     increment,
     map_leaves,
@@ -32,7 +33,7 @@ from jopt.transforms import add_decayed_weights, scale_by_learning_rate
 
 
 class ScaleByAdemamixState(NamedTuple):
-    """The fast and the slow mean of the gradients, and the mean of their squares."""
+    """Fast and slow mean of the gradients, and mean of their squares."""
 
     count: jax.Array  # int32[], updates made
     count_m2: jax.Array  # int32[], the same, for the schedules of b3 and alpha
@@ -43,27 +44,34 @@ class ScaleByAdemamixState(NamedTuple):
 
 @pytree
 class ScaleByAdemamix(GradientTransformation):
-    """Adam, and a multiple of a second mean with a much longer memory.
+    """Add to Adam's mean a multiple of a second mean with a much longer memory.
 
         m1 <- b1 m1 + (1 - b1) g        v <- b2 v + (1 - b2) |g|^2
         m2 <- b3 m2 + (1 - b3) g
         u = (m1 / (1 - b1^t) + alpha m2) / (sqrt(v / (1 - b2^t) + eps_root) + eps)
 
-    b1, b2: in [0, 1). b3: in [0, 1), a number or a schedule of updates made; 0.9999
-    remembers 10,000 updates. alpha: at least 0, a number or a schedule; 4 to 10; 0 is
-    Adam. eps, eps_root: as in `scale_by_adam`. mu_dtype: of m1 and m2; by default the
-    params', but at least float32, as v always is.
+    The bias of m2 is not corrected, so that m2 fills slowly. From a cold start the
+    paper warms b3 and alpha up over the whole training; without that it may diverge.
 
-    The bias of m2 is not corrected: it is to fill slowly. From a cold start the paper
-    warms b3 and alpha up over the whole training, or it may diverge.
+    Args:
+      b1: share of m1 that a step keeps, in [0, 1).
+      b2: share of v that a step keeps, in [0, 1).
+      b3: share of m2 that a step keeps, in [0, 1); a number or a schedule of updates
+        made. 0.9999 remembers 10,000 updates.
+      alpha: factor on m2, at least 0, usually 4 to 10; a number or a schedule of
+        updates made. 0 is Adam.
+      eps: added outside the root, at least 0, in units of the gradients.
+      eps_root: added inside the root, at least 0, in units of the gradients squared.
+      mu_dtype: dtype of m1 and m2. None is the params' dtype, but at least float32,
+        which v always has.
 
     Pagliardini et al. 2024, https://arxiv.org/abs/2409.03137, Algorithm 1.
     """
 
     b1: Number = 0.9
     b2: Number = 0.999
-    b3: ScalarOrSchedule = 0.9999
-    alpha: ScalarOrSchedule = 6.0
+    b3: ScalarOrSchedule = field(converter=as_schedule, default=0.9999)
+    alpha: ScalarOrSchedule = field(converter=as_schedule, default=6.0)
     eps: Number = 1e-8
     eps_root: Number = 0.0
     mu_dtype: DType = static(default=None)
@@ -71,8 +79,6 @@ class ScaleByAdemamix(GradientTransformation):
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["b3"] = as_schedule(self.b3)
-        self.__dict__["alpha"] = as_schedule(self.alpha)
         check(self, "b1", "b2", "b3", least=0, below=1)
         check(self, "alpha", "eps", "eps_root", least=0)
 
@@ -119,15 +125,17 @@ def ademamix(
     weight_decay: ScalarOrSchedule = 0.0,
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,
 ) -> Chain:
-    """AdamW with a fast and a slow mean of the gradients.
+    """Step as AdamW does, with a fast and a slow mean of the gradients.
 
-        p <- p - learning_rate (u + weight_decay p),  u of `scale_by_ademamix`
-
-    learning_rate: at least 0, in units of params; a number or a schedule. alpha: 5 here
-    and 6 in `scale_by_ademamix`, as in optax. weight_decay, mask: as in `adamw`. The
-    rest: see `scale_by_ademamix`.
+        p <- p - learning_rate (u + weight_decay p),  u of `ScaleByAdemamix`
 
         tx = jopt.ademamix(1e-3, alpha=jopt.linear_schedule(0.0, 8.0, 10_000))
+
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
+      b1, b2, b3, eps, eps_root, mu_dtype: see `ScaleByAdemamix`.
+      alpha: see `ScaleByAdemamix`. The default is 5 here and 6 there, as in optax.
+      weight_decay, mask: see `adamw`.
 
     Pagliardini et al. 2024, https://arxiv.org/abs/2409.03137, Algorithm 1.
     """

@@ -1,7 +1,6 @@
 """ADOPT."""
 
-from dataclasses import field
-
+import jax
 import jax.numpy as jnp
 
 from jopt.core import (
@@ -15,6 +14,7 @@ from jopt.core import (
     chain,
     check,
     checked,
+    field,
     full_like,
     increment,
     map_leaves,
@@ -29,7 +29,7 @@ from jopt.optimizers._adam import ScaleByAdamState
 from jopt.transforms import scale_by_learning_rate
 
 
-def _fourth_root(count):
+def _fourth_root(count: jax.Array) -> jax.Array:
     return count**0.25
 
 
@@ -43,11 +43,17 @@ class ScaleByAdopt(GradientTransformation):
     and with Nesterov's momentum u = b1 m + (1 - b1) clip(...) with the new m. The first
     update is 0: it only sets v = |g|^2.
 
-    b1, b2: in [0, 1); any b2 converges, which is the point. eps: above 0, in units
-    of the gradients. mu_dtype: of m; by default the params', but at least float32.
-    nesterov: as above. use_clipping: False leaves out the clip; of a complex leaf it is
-    the modulus that is clipped. clip_value_fn: a number, a schedule or a function of t,
-    the count of updates made before this one; by default t ** 0.25.
+    Unlike Adam, it converges with any b2.
+
+    Args:
+      b1: share of m that a step keeps, in [0, 1).
+      b2: share of v that a step keeps, in [0, 1).
+      eps: least divisor, above 0, in units of the gradients.
+      mu_dtype: dtype of m. None is the params' dtype, but at least float32.
+      nesterov: whether u has Nesterov's momentum, as above.
+      use_clipping: whether to clip. For a complex leaf the modulus is clipped.
+      clip_value_fn: at least 0; a number, a schedule or a function of t, the count of
+        updates made before this one. The default is t ** 0.25.
 
     Taniguchi et al. 2024, https://arxiv.org/abs/2411.02853, Algorithm 2.
     """
@@ -58,12 +64,13 @@ class ScaleByAdopt(GradientTransformation):
     mu_dtype: DType = static(default=None)
     nesterov: bool = static(default=False, kw_only=True)
     use_clipping: bool = static(default=True, kw_only=True)
-    clip_value_fn: ScalarOrSchedule = field(default=_fourth_root, kw_only=True)
+    clip_value_fn: ScalarOrSchedule = field(
+        converter=as_schedule, default=_fourth_root, kw_only=True
+    )
 
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["clip_value_fn"] = as_schedule(self.clip_value_fn)
         check(self, "b1", "b2", least=0, below=1)
         check(self, "eps", above=0)
         check(self, "clip_value_fn", least=0)
@@ -91,8 +98,8 @@ class ScaleByAdopt(GradientTransformation):
         return updates, ScaleByAdamState(count=increment(state.count), mu=mu, nu=nu)
 
 
-def _limited(x, limit):
-    """Limit the modulus: of a real number, as `clip` does."""
+def _limited(x: jax.Array, limit: Number) -> jax.Array:
+    """Limit the modulus; for real numbers this is `clip`."""
     if jnp.isrealobj(x):
         return jnp.clip(x, -limit, limit)
     return x * shrink(root(abs_sq(x)), limit)
@@ -113,18 +120,21 @@ def adopt(
     use_clipping: bool = True,
     clip_value_fn: ScalarOrSchedule = _fourth_root,
 ) -> Chain:
-    """Adam that converges with any b2.
+    """Step as an Adam that converges with any b2.
 
-        p <- p - learning_rate u,  u of `scale_by_adopt`
+        p <- p - learning_rate u,  u of `ScaleByAdopt`
 
-    learning_rate: at least 0, in units of params; a number or a schedule. The rest: see
-    `scale_by_adopt`. The first update is 0 whatever the gradients.
+    The first update is 0 whatever the gradients.
 
-    The authors' package has the same defaults. There weight decay is L2 unless
-    `decouple=True`, and that has no decay in the first step; here chain
+    The authors' package has the same defaults. Its weight decay is L2 unless
+    `decouple=True`, which has no decay in the first step. To decay here, chain
     `add_decayed_weights` before the learning rate.
 
         tx = jopt.adopt(1e-3)
+
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
+      b1, b2, eps, mu_dtype, nesterov, use_clipping, clip_value_fn: see `ScaleByAdopt`.
 
     Taniguchi et al. 2024, https://arxiv.org/abs/2411.02853, Algorithm 2.
     """

@@ -39,17 +39,19 @@ class ScaleByAmsgradState(NamedTuple):
 
 @pytree
 class ScaleByAmsgrad(GradientTransformation):
-    """Adam, divided by the root of the greatest mean square so far.
+    """Divide Adam's mean gradient by the root of the greatest mean square so far.
 
         m <- b1 m + (1 - b1) g            v <- b2 v + (1 - b2) |g|^2
         w <- max(w, v / (1 - b2^t))       u = m' / (sqrt(w + eps_root) + eps)
         m' = m / (1 - b1^t)
 
-    b1, b2: in [0, 1). eps, eps_root, mu_dtype: as in `scale_by_adam`.
-    bias_correction_mu, bias_correction_nu: False leaves out the division of m, of v.
-
-    The greatest is taken after the bias correction, as in optax; PyTorch takes it
+    The maximum is taken after the bias correction, as in optax; PyTorch takes it
     before.
+
+    Args:
+      b1, b2, eps, eps_root, mu_dtype: see `ScaleByAdam`.
+      bias_correction_mu: whether m is divided by 1 - b1^t.
+      bias_correction_nu: whether v is divided by 1 - b2^t.
 
     Reddi et al. 2018, https://openreview.net/forum?id=ryQu7f-RZ, Algorithm 2.
     """
@@ -104,12 +106,14 @@ def amsgrad(
     bias_correction_mu: bool = True,
     bias_correction_nu: bool = True,
 ) -> Chain:
-    """Adam whose step sizes never grow.
+    """Step as an Adam whose step sizes never grow.
 
-        p <- p - learning_rate u,  u of `scale_by_amsgrad`
+        p <- p - learning_rate u,  u of `ScaleByAmsgrad`
 
-    learning_rate: at least 0, in units of params; a number or a schedule. The rest: see
-    `scale_by_amsgrad`.
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
+      b1, b2, eps, eps_root, mu_dtype: see `ScaleByAdam`.
+      bias_correction_mu, bias_correction_nu: see `ScaleByAmsgrad`.
 
     Reddi et al. 2018, https://openreview.net/forum?id=ryQu7f-RZ, Algorithm 2.
     """

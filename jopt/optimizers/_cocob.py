@@ -25,7 +25,7 @@ from jopt.transforms import add_decayed_weights, scale_by_learning_rate
 
 
 class COCOBState(NamedTuple):
-    """What each coordinate has won and seen of its gradients."""
+    """Start, gradients and reward of each coordinate."""
 
     init_particles: PyTree  # like params, where they started
     cumulative_gradients: PyTree  # like params, minus the sum of the gradients
@@ -36,7 +36,7 @@ class COCOBState(NamedTuple):
 
 @pytree
 class ScaleByCocob(GradientTransformation):
-    """Bet on each coordinate with what was won on it so far.
+    """Bet on each coordinate with what the earlier bets on it have won.
 
         L <- max(L, |g|)        G <- G + |g|        C <- C - g
         R <- max(R - g (p - p0), 0)
@@ -44,12 +44,16 @@ class ScaleByCocob(GradientTransformation):
 
     p0 are the parameters that `init` was given; L starts at eps, the rest at 0.
 
-    alpha: at least 0, no unit; greater is smaller first steps. eps: above 0, in units
-    of the gradients.
+    The updates are whole steps, with their sign: no learning rate may follow.
+    Parameters must be real. The state holds a copy of the parameters, so `init` needs
+    their values.
 
-    The updates are whole steps, with their sign: no learning rate may follow. Real
-    parameters only. `update` needs `params`, and raises a ValueError without. The state
-    holds a copy of the parameters; `init` needs their values.
+    Args:
+      alpha: at least 0, without unit. A greater alpha makes smaller first steps.
+      eps: start of L, above 0, in units of the gradients.
+
+    Raises:
+      ValueError: `update` is called without `params`.
 
     Orabona & Tommasi 2017, https://arxiv.org/abs/1705.07795, Algorithm 2.
     """
@@ -78,7 +82,7 @@ class ScaleByCocob(GradientTransformation):
             greatest = jnp.maximum(greatest, jnp.abs(g))
             sizes, total = sizes + jnp.abs(g), total - g
             reward = jnp.maximum(reward - g * (p - start), 0)
-            # Ratios to the greatest gradient: its square may underflow.
+            # Divide by the greatest gradient first: its square may underflow.
             unit = jnp.where(greatest == 0, 1, greatest)
             odds = total / unit / jnp.maximum(sizes / unit + 1, self.alpha)
             return (
@@ -120,15 +124,18 @@ def cocob(
 ) -> Chain:
     """Descend by betting, without a learning rate.
 
-        p <- p + u,  u of `scale_by_cocob`
-
-    learning_rate: at least 0, multiplies the gradients, which the bets do not depend
-    on: a number does nothing but for eps, a schedule weighs the steps. alpha, eps: see
-    `scale_by_cocob`. weight_decay: at least 0, added to the gradients as L2
-    regularization; a number or a schedule. mask: which parameters decay, see
-    `add_decayed_weights`.
+        p <- p + u,  u of `ScaleByCocob`
 
         tx = jopt.cocob()
+
+    Args:
+      learning_rate: factor on the gradients, at least 0; a number or a schedule. The
+        bets do not depend on the scale of the gradients: a number has no effect but for
+        eps, a schedule weighs the steps.
+      alpha, eps: see `ScaleByCocob`.
+      weight_decay: at least 0, added to the gradients as L2 regularization; a number or
+        a schedule.
+      mask: which parameters decay, see `add_decayed_weights`.
 
     Orabona & Tommasi 2017, https://arxiv.org/abs/1705.07795, Algorithm 2.
     """

@@ -15,6 +15,7 @@ from jopt.core import (
     bias,
     check,
     checked,
+    field,
     full_like,
     increment,
     inner_product,
@@ -22,15 +23,15 @@ from jopt.core import (
     mix,
     needed,
     pytree,
+    quotient,
     root,
     sum_leaves,
     value_at,
 )
-from jopt.optimizers._distance import farther
 
 
 class DAdaptAdamWState(NamedTuple):
-    """The means of Adam, the estimate of the distance and what it is made of."""
+    """Adam's means, the estimate of the distance and the sums behind it."""
 
     exp_avg: PyTree  # like params, m
     exp_avg_sq: PyTree  # like params, real, v
@@ -51,12 +52,18 @@ class DAdaptAdamW(GradientTransformation):
         u = -m / (sqrt(v) + eps) - weight_decay rate p
         rate = learning_rate(t) d sqrt(1 - beta2^t') / (1 - beta1^t'),  with the old d
 
-    Make it by `dadapt_adamw`, which says what the numbers are.
+    Args:
+      learning_rate, eps, estim_lr0, weight_decay: see `dadapt_adamw`.
+      beta1: share of m that a step keeps, in [0, 1).
+      beta2: share of v that a step keeps, in [0, 1).
+
+    Raises:
+      ValueError: `update` is called without `params`.
 
     Defazio & Mishchenko 2023, https://arxiv.org/abs/2301.07733, Algorithm 5.
     """
 
-    learning_rate: ScalarOrSchedule = 1.0
+    learning_rate: ScalarOrSchedule = field(converter=as_schedule, default=1.0)
     beta1: Number = 0.9
     beta2: Number = 0.999
     eps: Number = 1e-8
@@ -66,7 +73,6 @@ class DAdaptAdamW(GradientTransformation):
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         check(self, "learning_rate", least=0)
         check(self, "beta1", "beta2", least=0, below=1)
         check(self, "eps", "estim_lr0", above=0)
@@ -107,7 +113,9 @@ class DAdaptAdamW(GradientTransformation):
         updates, *means = map_leaves(rule, updates, *means, params)
 
         r = slow * state.numerator_weighted + rest * product
-        grown = farther(d, r, rest * sum_leaves(jnp.abs, means[-1]))
+        # Before the first nonzero gradient the quotient is 0, so d stays.
+        estimate = quotient(r, rest * sum_leaves(jnp.abs, means[-1]))
+        grown = jnp.maximum(d, estimate)
         return updates, DAdaptAdamWState(
             *means,
             estim_lr=grown.astype(state.estim_lr.dtype),
@@ -128,17 +136,20 @@ def dadapt_adamw(
 
         p <- p - m / sqrt(v) - weight_decay rate p,  see `DAdaptAdamW`
 
-    learning_rate: at least 0, without a unit: a factor on the estimate d, or a schedule
-    of factors; decay it from 1 as any other. betas: of Adam, each in [0, 1). eps: above
-    0, in units of the gradients. estim_lr0: above 0, in units of params; less than the
-    distance to a solution, so that d can grow: it never shrinks. weight_decay: at least
-    0, multiplied by the whole rate.
-
-    `prodigy` is the same authors' later method, whose estimate grows faster. Where no
-    gradient has come yet d stays, where optax makes NaN of it. The authors' package
+    `prodigy` is the same authors' later method, whose estimate grows faster. Before the
+    first nonzero gradient d stays, where optax makes it NaN. The authors' package
     (`DAdaptAdam`) corrects no bias and decays by L2 by default.
 
         tx = jopt.dadapt_adamw(jopt.cosine_decay_schedule(1.0, 10_000))
+
+    Args:
+      learning_rate: factor on the estimate d, at least 0, without unit; a number or a
+        schedule. Decay it from 1 as any other learning rate.
+      betas: Adam's beta1 and beta2, each in [0, 1).
+      eps: above 0, in units of the gradients.
+      estim_lr0: start of d, above 0, in units of params. It must be less than the
+        distance to a solution, so that d can grow: d never shrinks.
+      weight_decay: at least 0. The whole rate multiplies it.
 
     Defazio & Mishchenko 2023, https://arxiv.org/abs/2301.07733, Algorithm 5.
     """

@@ -27,12 +27,11 @@ from jopt.core import (
     static,
     wide,
 )
-from jopt.optimizers._start import STEP, from_start
 from jopt.transforms import add_decayed_weights, identity, scale_by_learning_rate
 
 
 class DoGState(NamedTuple):
-    """How far the parameters have been, and what gradients took them there."""
+    """Distance covered by the parameters, and the gradients that they had."""
 
     is_init_step: jax.Array  # bool[], no update made yet
     init_params: PyTree  # like params
@@ -41,11 +40,19 @@ class DoGState(NamedTuple):
 
 
 class ScaleByDistanceOverGradientsState(NamedTuple):
-    """What `DoGState` holds, for each leaf."""
+    """Fields of `DoGState`, for each leaf."""
 
     max_dist: PyTree  # a float32[] for each leaf
     grad_sum_of_squares: PyTree  # a float32[] for each leaf
     init_params: PyTree  # like params
+
+
+NEEDS_DISTANCE = "the parameters, whose distance from their start is the step"
+
+
+def distance_from_start(params: PyTree, start: PyTree) -> jax.Array:
+    """Return the norm of `params - start` over all leaves."""
+    return global_norm(map_leaves(lambda s, p: p - s, start, params))
 
 
 _KINDS = ("distance", "learning_rate", "heuristic")
@@ -60,14 +67,17 @@ class ScaleByDog(GradientTransformation):
 
     with norms over all leaves, and p0 the parameters that `init` was given.
 
-    init_step: at least 0, what makes up for the distance of 0 at the start, as `kind`
-    says. "heuristic": r is at least init_step (1 + |p0|). "distance": r is at least
-    init_step, in units of params. "learning_rate": the first update is init_step g.
-    Take it small enough for the first step to do no harm: r grows by itself. eps: at
-    least 0, in units of the gradients squared.
+    The state holds a copy of the parameters, so `init` needs their values.
 
-    `update` needs `params`, and raises a ValueError without. The state holds a copy of
-    the parameters; `init` needs their values.
+    Args:
+      init_step: at least 0, replaces the distance of 0 at the start, as `kind` says.
+        Take it small enough for the first step to do no harm: r grows by itself.
+      eps: added to the sum of squares, at least 0, in units of the gradients squared.
+      kind: "heuristic": r is at least init_step (1 + |p0|). "distance": r is at least
+        init_step, in units of params. "learning_rate": the first update is init_step g.
+
+    Raises:
+      ValueError: `update` is called without `params`.
 
     Ivgi et al. 2023, https://arxiv.org/abs/2302.12022, its step size (DoG).
     """
@@ -95,8 +105,10 @@ class ScaleByDog(GradientTransformation):
         )
 
     def update(self, updates, state, params=None, **extra):
-        params = needed(params, self, STEP)
-        distance = jnp.maximum(state.max_dist, from_start(params, state.init_params))
+        params = needed(params, self, NEEDS_DISTANCE)
+        distance = jnp.maximum(
+            state.max_dist, distance_from_start(params, state.init_params)
+        )
         squares = state.sum_sq_norm_grads + inner_product(updates, updates)
         rate = over_root(distance, squares, self.eps)
         if self.kind == "learning_rate":
@@ -111,17 +123,23 @@ class ScaleByDog(GradientTransformation):
 
 @pytree
 class ScaleByDistanceOverGradients(GradientTransformation):
-    """Step as `scale_by_dog` does, but each leaf by its own distance and gradients.
+    """Step as `ScaleByDog` does, but each leaf by its own distance and gradients.
 
         u = global_scale r g / sqrt(G + eps)
         r = greatest |p - p0| so far, or reps_rel (1 + |p0|)        G <- G + |g|^2
 
-    reps_rel: at least 0; 1e-4 for models with batch normalization. eps: at least 0, in
-    units of the gradients squared. param_dtype: of the copy of the parameters in the
-    state; complex leaves stay complex. global_scale: any number, negative to descend.
+    The state holds a copy of the parameters, so `init` needs their values. optax gives
+    the updates of scalar parameters an axis of length 1; here they stay scalars.
 
-    `update` needs `params`, and raises a ValueError without; `init` needs their values.
-    optax gives the updates of scalar parameters an axis of length 1, this does not.
+    Args:
+      reps_rel: least distance relative to 1 + |p0|, at least 0; 1e-4 for models with
+        batch normalization.
+      eps: added to the sum of squares, at least 0, in units of the gradients squared.
+      param_dtype: dtype of the copy of the parameters. Complex leaves stay complex.
+      global_scale: factor on the updates, any number; negative to descend.
+
+    Raises:
+      ValueError: `update` is called without `params`.
 
     Ivgi et al. 2023, https://arxiv.org/abs/2302.12022, its step size (LDoG).
     """
@@ -148,7 +166,7 @@ class ScaleByDistanceOverGradients(GradientTransformation):
         )
 
     def update(self, updates, state, params=None, **extra):
-        params = needed(params, self, STEP)
+        params = needed(params, self, NEEDS_DISTANCE)
 
         def rule(g, r, squares, start, p):
             r = jnp.maximum(r, norm(p - start))
@@ -185,17 +203,24 @@ def dog(
 ) -> Chain:
     """Descend without a learning rate, by the distance from the start.
 
-        p <- p - learning_rate u,  u of `scale_by_dog`
+        p <- p - learning_rate u,  u of `ScaleByDog`
 
-    learning_rate: at least 0, no unit; 1 is the paper's; a number or a schedule.
-    init_step: a pair of `kind` and `init_step` of `scale_by_dog`; 1e-4 in place of 1e-6
-    for models with batch normalization.
-    weight_decay: at least 0, added to the gradients as L2 regularization; None is off.
-    mask: which parameters decay, see `add_decayed_weights`.
+    The paper evaluates an average of the iterates, not the last of them.
 
         tx = jopt.dog()
 
-    The paper evaluates an average of the iterates, not the last of them.
+    Args:
+      learning_rate: factor on the step, at least 0, without unit; a number or a
+        schedule. 1 is the paper's.
+      init_step: pair of `kind` and `init_step` of `ScaleByDog`. For models with batch
+        normalization take 1e-4 in place of 1e-6.
+      eps: see `ScaleByDog`.
+      weight_decay: at least 0, added to the gradients as L2 regularization; a number or
+        a schedule. None is off.
+      mask: which parameters decay, see `add_decayed_weights`.
+
+    Raises:
+      ValueError: `init_step` is not a pair.
 
     Ivgi et al. 2023, https://arxiv.org/abs/2302.12022, its step size (DoG).
     """

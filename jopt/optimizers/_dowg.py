@@ -24,12 +24,12 @@ from jopt.core import (
     quotient,
     root,
 )
-from jopt.optimizers._start import STEP, from_start
+from jopt.optimizers._dog import NEEDS_DISTANCE, distance_from_start
 from jopt.transforms import add_decayed_weights, identity, scale_by_learning_rate
 
 
 class DoWGState(NamedTuple):
-    """How far the parameters have been, and the gradients weighted by that."""
+    """Squared distance covered by the parameters, and the gradients weighted by it."""
 
     init_params: PyTree  # like params
     weighted_sq_norm_grads: jax.Array  # float32[] at least
@@ -45,11 +45,15 @@ class ScaleByDowg(GradientTransformation):
 
     with norms over all leaves, and p0 the parameters that `init` was given.
 
-    init_estim_sq_dist: at least 0, in units of params squared, where r^2 starts; by
-    default eps. eps: at least 0.
+    The state holds a copy of the parameters, so `init` needs their values.
 
-    `update` needs `params`, and raises a ValueError without. The state holds a copy of
-    the parameters; `init` needs their values.
+    Args:
+      init_estim_sq_dist: start of r^2, at least 0, in units of params squared. None is
+        eps.
+      eps: added to the root, at least 0.
+
+    Raises:
+      ValueError: `update` is called without `params`.
 
     Khaled et al. 2023, https://arxiv.org/abs/2305.16284, Algorithm 1.
     """
@@ -72,8 +76,8 @@ class ScaleByDowg(GradientTransformation):
         )
 
     def update(self, updates, state, params=None, **extra):
-        params = needed(params, self, STEP)
-        now = jnp.square(from_start(params, state.init_params))
+        params = needed(params, self, NEEDS_DISTANCE)
+        now = jnp.square(distance_from_start(params, state.init_params))
         distance = jnp.maximum(state.estim_sq_dist, now)
         squares = inner_product(updates, updates)
         weighted = distance * squares + state.weighted_sq_norm_grads
@@ -98,10 +102,13 @@ def dowg(
 ) -> Chain:
     """Descend without a learning rate, by the distance and gradients weighted by it.
 
-        p <- p - learning_rate u,  u of `scale_by_dowg`
+        p <- p - learning_rate u,  u of `ScaleByDowg`
 
-    learning_rate: at least 0, no unit; 1 is the paper's; a number or a schedule.
-    init_estim_sq_dist, eps: see `scale_by_dowg`. weight_decay, mask: see `dog`.
+    Args:
+      learning_rate: factor on the step, at least 0, without unit; a number or a
+        schedule. 1 is the paper's.
+      init_estim_sq_dist, eps: see `ScaleByDowg`.
+      weight_decay, mask: see `dog`.
 
     Khaled et al. 2023, https://arxiv.org/abs/2305.16284, Algorithm 1.
     """

@@ -11,6 +11,7 @@ from jopt.core import (
     chain,
     check,
     checked,
+    field,
     increment,
     map_leaves,
     needed,
@@ -26,17 +27,19 @@ class StepAndShrink(GradientTransformation):
 
         p + u = (p - r g) / sqrt(1 + r^2),  r = learning_rate(t)
 
-    learning_rate: at least 0, without unit where |g| = |p|; a number or a schedule, of
-    the updates made before this one. `update` needs `params`: it raises a ValueError
-    without.
+    Args:
+      learning_rate: at least 0, without unit where |g| = |p|; a number or a schedule of
+        the updates made before this one.
+
+    Raises:
+      ValueError: `update` is called without `params`.
 
     Bernstein et al. 2020, https://arxiv.org/abs/2002.03432, Algorithm 1.
     """
 
-    learning_rate: ScalarOrSchedule
+    learning_rate: ScalarOrSchedule = field(converter=as_schedule)
 
     def __post_init__(self):
-        self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         check(self, "learning_rate", least=0)
 
     def init(self, params):
@@ -46,7 +49,7 @@ class StepAndShrink(GradientTransformation):
         params = needed(params, self, "the parameters that shrink")
         rate = value_at(self.learning_rate, state.count)
         length = jnp.sqrt(1 + rate**2)
-        # 1/length - 1, which would cancel as it stands: learning rates are small.
+        # This is 1/length - 1, which cancels as it stands: learning rates are small.
         shrinkage = -(rate**2) / (length * (1 + length))
         made = map_leaves(
             lambda g, p: shrinkage * p - rate / length * g, updates, params
@@ -61,9 +64,11 @@ def fromage(learning_rate: ScalarOrSchedule, min_norm: Number = 1e-6) -> Chain:
         p <- (p - learning_rate |p|' g / |g|') / sqrt(1 + learning_rate^2)
         |x|' = max(|x|, min_norm)
 
-    learning_rate: at least 0, the tangent of the angle by which a leaf turns; a number
-    or a schedule; 0.01 is the paper's. min_norm: at least 0, see
-    `scale_by_trust_ratio`; a leaf that starts at zero moves because of it.
+    Args:
+      learning_rate: tangent of the angle by which a leaf turns, at least 0; a number or
+        a schedule. 0.01 is the paper's.
+      min_norm: least norm, at least 0, see `scale_by_trust_ratio`. It lets a leaf that
+        starts at zero move.
 
     Bernstein et al. 2020, https://arxiv.org/abs/2002.03432, Algorithm 1.
     """

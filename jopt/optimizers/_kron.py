@@ -1,8 +1,8 @@
-"""Kron: preconditioned gradient descent whose factors are fitted as they go."""
+"""Kron: preconditioned gradient descent whose factors are fitted during training."""
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,8 @@ import numpy as np
 from jax import lax
 
 from jopt.core import (
+    Blocking,
     Chain,
-    Cut,
     DType,
     GradientTransformation,
     Number,
@@ -23,20 +23,20 @@ from jopt.core import (
     check,
     checked,
     full_like,
-    hold,
     increment,
+    init_stacks,
     map_stacks,
     mix,
     pytree,
     rms,
+    round_if_close,
     shrink,
     static,
     stored,
-    to_whole,
     value_at,
     wide,
 )
-from jopt.optimizers._whitening import (
+from jopt.optimizers._kron_factors import (
     SAVINGS,
     Saving,
     as_square,
@@ -51,10 +51,11 @@ _ANNEALED = exponential_decay(1.0, 1000, math.exp(-1), 500, end_value=0.03)
 
 
 class ScaleByKronState(NamedTuple):
-    """The running mean of the gradients, and for each shape the factors.
+    """Running mean of the gradients, and factors for each shape.
 
     A factor of an axis of d coordinates is float32[n, d, d], upper triangular, or
-    float32[n, d], a diagonal, for the n leaves of that shape, under the shape's name.
+    float32[n, d], a diagonal. n counts the leaves of that shape; the dict's key is the
+    shape's name.
     """
 
     count: jax.Array  # int32[], updates made
@@ -79,38 +80,56 @@ class ScaleByKron(GradientTransformation):
         R <- R - precond_lr triu(A^T A - B^T B) R / |A^T A + B^T B|
         s = damping mean|m'| + 1e-12
 
-    where |.| is a lower bound of the spectral norm. That stands still where A has the
-    moments of B, which is where u is white. Other ranks have a factor for each axis.
+    where |.| is a lower bound of the spectral norm. The fit is stationary where A has
+    the moments of B, which is where u is white. Arrays of other ranks have a factor for
+    each axis.
 
-    b1: in [0, 1). preconditioner_update_probability: the part of the steps with a fit,
-    a number or a schedule or a function of the int32 step; the fit is made when 1 over
-    it steps have passed since the last one. None is all of 500 steps and from then on
-    fewer, down to 0.03 at 4000. It decides on a branch, so it is structure: no leaf.
-    max_size_triangular: a longer axis has a diagonal factor. min_ndim_triangular:
-    leaves of fewer axes have diagonal ones only, complex leaves too.
-    memory_save_mode: "one_diag" makes the longest axis diagonal, "smart_one_diag" only
-    if no other is as long, "all_diag" all. momentum_into_precond_update: fit to m'
-    (else to g). precond_lr: in (0, 1). precond_init_scale: of the product of the
-    factors at first, above 0. damping: at least 0; bounds the factors where gradients
-    vanish. max_rms: above 0; infinity is off. merge_dims: reshape leaves of more than
-    two axes to the matrix closest to square. mu_dtype: of m; by default the params',
-    but at least float32. seed: of V.
+    V is drawn from the seed and the step: leaves of one shape share it, and so do
+    trials. Each fit first scales the factors to the same greatest coordinate; their
+    product, and so the updates, stay the same.
 
-    V is drawn from the seed and the step: leaves of one shape, and trials, share it.
-    At each fit the factors are brought to one greatest coordinate; their product, and
-    so the updates, stay as they are.
+    Memory: for m by n, m n + m^2 + n^2 numbers. Work: a step of a square matrix takes 4
+    products of matrices; a fit takes 2 more, 2 triangular solves, and 3 products for
+    each axis. Gradients with respect to the numbers pass through the fits.
 
-    Memory: for m by n, m n + m^2 + n^2 numbers. Work a step: 4 products of matrices for
-    a square one, and at a fit 2 more, 2 triangular solves, and 3 products for each
-    axis. Gradients of numbers pass through the fits.
+    Defaults are those of kron-torch 0.3, which puts the damping into u as well; PSGD's
+    own code does not merge axes.
+
+    Args:
+      b1: share of m that a step keeps, in [0, 1).
+      preconditioner_update_probability: fraction of the steps with a fit, in [0, 1]; a
+        number, a schedule or a function of the int32 step. A fit is made when 1 over it
+        steps have passed since the last one. None is every one of the first 500 steps
+        and then fewer, down to 0.03 at step 4000. It decides on a branch, so it is
+        structure and no leaf.
+      max_size_triangular: longest axis that has a triangular factor; a longer one has a
+        diagonal factor.
+      min_ndim_triangular: least number of axes for triangular factors. Leaves of fewer
+        axes have diagonal ones only; so have complex leaves.
+      memory_save_mode: "one_diag" makes the factor of the longest axis diagonal,
+        "smart_one_diag" does so only if no other axis is as long, "all_diag" makes all
+        factors diagonal.
+      momentum_into_precond_update: whether the factors are fitted to m', else to g.
+      precond_lr: step size of the fit, in (0, 1).
+      precond_init_scale: product of the factors at first, above 0.
+      damping: at least 0. It bounds the factors where gradients vanish.
+      max_rms: limit of the root mean square of u, above 0. Infinity is off.
+      merge_dims: whether leaves of more than two axes are reshaped to the matrix that
+        is closest to square.
+      mu_dtype: dtype of m. None is the params' dtype, but at least float32.
+      seed: seed of V.
+
+    Raises:
+      ValueError: `memory_save_mode` is unknown.
 
     Li 2015, https://arxiv.org/abs/1512.04202; Pooladzandi & Li 2024,
-    https://arxiv.org/abs/2402.04553. Defaults are those of kron-torch 0.3, which puts
-    the damping into u as well; PSGD's own has no merging.
+    https://arxiv.org/abs/2402.04553.
     """
 
     b1: Number = 0.9
-    preconditioner_update_probability: ScalarOrSchedule | None = static(default=None)
+    preconditioner_update_probability: ScalarOrSchedule | None = static(
+        converter=as_schedule, default=None
+    )
     max_size_triangular: int = static(default=8192)
     min_ndim_triangular: int = static(default=2)
     memory_save_mode: Saving | None = static(default=None)
@@ -124,8 +143,6 @@ class ScaleByKron(GradientTransformation):
     seed: int = static(default=0)
 
     def __post_init__(self):
-        chance = as_schedule(self.preconditioner_update_probability)
-        self.__dict__["preconditioner_update_probability"] = chance
         check(self, "b1", least=0, below=1)
         check(self, "preconditioner_update_probability", least=0, most=1)
         check(self, "precond_lr", above=0, below=1)
@@ -155,7 +172,7 @@ class ScaleByKron(GradientTransformation):
             count=jnp.zeros((), jnp.int32),
             since=jnp.zeros((), jnp.int32),
             mu=full_like(params, dtype=self.mu_dtype),
-            factors=hold(factors, self._cut, params),
+            factors=init_stacks(factors, self._cut, params),
         )
 
     def update(self, updates, state, params=None, **extra):
@@ -163,8 +180,8 @@ class ScaleByKron(GradientTransformation):
         weight = bias(self.b1, count)
         given = self.preconditioner_update_probability
         chance = value_at(_ANNEALED if given is None else given, state.count)
-        # 1 / (1 / 61) is above 61.
-        due = wide(since) >= to_whole(1 / chance)
+        # In float32 1 / (1 / 61) is above 61; `round_if_close` returns 61.
+        due = wide(since) >= round_if_close(1 / chance)
         key = jax.random.fold_in(jax.random.key(self.seed), state.count)
 
         def rule(axes, g, m, factors):
@@ -190,7 +207,7 @@ class ScaleByKron(GradientTransformation):
         since = jnp.where(due, 0, since)
         return updates, ScaleByKronState(count, since, mu, factors)
 
-    def _cut(self, leaf: Any) -> Cut:
+    def _cut(self, leaf: jax.Array) -> Blocking:
         shape = np.shape(leaf) or (1,)
         if self.merge_dims and len(shape) > 2:
             shape = as_square(shape)
@@ -198,7 +215,7 @@ class ScaleByKron(GradientTransformation):
         saved = SAVINGS[self.memory_save_mode](shape)
         fits = (1 < d <= self.max_size_triangular and not diagonal for d in shape)
         axes = (i for i, fit in enumerate(fits) if fit and i not in saved)
-        return Cut(shape, shape, tuple(axes))
+        return Blocking(shape, shape, tuple(axes))
 
 
 scale_by_kron = ScaleByKron
@@ -226,17 +243,25 @@ def kron(
 ) -> Chain:
     """Step along the mean gradient, whitened by triangular factors for each axis.
 
-        p <- p - learning_rate (u + weight_decay p),  u of `scale_by_kron`
-
-    learning_rate: at least 0, in units of params; a number or a schedule; about a third
-    of Adam's. weight_decay: at least 0; a number or a schedule; multiplied by the
-    learning rate. mask: which parameters decay, see `add_decayed_weights`; kron-torch
-    decays those of two axes or more. The rest: see `scale_by_kron`.
+        p <- p - learning_rate (u + weight_decay p),  u of `ScaleByKron`
 
         tx = jopt.kron(3e-4)
 
     On a CPU set OPENBLAS_NUM_THREADS=1, as the command `jopt` does: OpenBLAS's threads
     beside XLA's make triangular systems many times slower.
+
+    Args:
+      learning_rate: step size, at least 0, in units of params, about a third of Adam's;
+        a number or a schedule.
+      b1: see `ScaleByKron`.
+      weight_decay: at least 0, multiplied by the learning rate; a number or a schedule.
+      mask: which parameters decay, see `add_decayed_weights`. kron-torch decays those
+        of two axes or more.
+      preconditioner_update_probability, precond_lr, precond_init_scale, damping: see
+        `ScaleByKron`.
+      max_size_triangular, min_ndim_triangular, memory_save_mode, merge_dims: see
+        `ScaleByKron`.
+      momentum_into_precond_update, max_rms, mu_dtype, seed: see `ScaleByKron`.
 
     Li 2015, https://arxiv.org/abs/1512.04202; Pooladzandi & Li 2024,
     https://arxiv.org/abs/2402.04553.

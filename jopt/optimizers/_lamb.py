@@ -24,14 +24,17 @@ def lamb(
     """Give AdamW's step of each leaf the length of its parameters.
 
         p <- p - learning_rate |p| d / |d|
-        d = u + weight_decay p,  u of `scale_by_adam`
+        d = u + weight_decay p,  u of `ScaleByAdam`
 
-    learning_rate: at least 0, a fraction of the parameters' norms; a number or a
-    schedule. weight_decay: at least 0; a number or a schedule. mask: which parameters
-    decay, see `add_decayed_weights`. The rest: see `scale_by_adam`. A leaf that is 0
-    moves by d itself, see `scale_by_trust_ratio`.
+    It is meant for large batches. A leaf that is 0 moves by d itself, see
+    `scale_by_trust_ratio`. The paper limits |p|, which is left out, as in optax.
 
-    For large batches. The paper limits |p|, which is left out, as in optax.
+    Args:
+      learning_rate: fraction of the parameters' norms, at least 0; a number or a
+        schedule.
+      b1, b2, eps, eps_root: see `ScaleByAdam`.
+      weight_decay: at least 0; a number or a schedule.
+      mask: which parameters decay, see `add_decayed_weights`.
 
     You et al. 2019, https://arxiv.org/abs/1904.00962, Algorithm 2.
     """

@@ -28,15 +28,19 @@ def lars(
         t <- momentum t - learning_rate trust_coefficient |p| d / (|d| + eps)
         p <- p + t
 
-    learning_rate: at least 0; a number or a schedule. weight_decay: at least 0; a
-    number or a schedule. weight_decay_mask: which parameters decay, see
-    `add_decayed_weights`. trust_ratio_mask: which are scaled, see
-    `scale_by_trust_ratio`; the others step by -learning_rate d. Biases and the numbers
-    of normalization layers are usually left out of both. momentum, nesterov: see
-    `trace`.
+    It is meant for large batches. The paper divides by |g| + weight_decay |p|; here, as
+    in optax, |g + weight_decay p| is the divisor. Biases and the parameters of
+    normalization layers are usually left out of both masks.
 
-    For large batches. The paper divides by |g| + weight_decay |p|; here, as in optax,
-    |g + weight_decay p| is the divisor.
+    Args:
+      learning_rate: at least 0; a number or a schedule.
+      weight_decay: at least 0; a number or a schedule.
+      weight_decay_mask: which parameters decay, see `add_decayed_weights`.
+      trust_coefficient, eps: see `scale_by_trust_ratio`.
+      trust_ratio_mask: which parameters are scaled, see `scale_by_trust_ratio`. The
+        others step by -learning_rate d.
+      momentum: share of t that a step keeps, see `trace`.
+      nesterov: see `trace`.
 
     You et al. 2017, https://arxiv.org/abs/1708.03888, Algorithm 1.
     """

@@ -24,11 +24,11 @@ from jopt.core import (
     pytree,
     static,
 )
-from jopt.optimizers._descent import Decay, descent
+from jopt.optimizers._decoupled_decay import Decay, rate_and_decay
 
 
 class ScaleByLionState(NamedTuple):
-    """The running mean of the gradients."""
+    """Running mean of the gradients."""
 
     count: jax.Array  # int32[], updates made
     mu: PyTree  # like params
@@ -40,16 +40,20 @@ class ScaleByLion(GradientTransformation):
 
         u = sign(c),  c = b1 m + (1 - b1) g        m <- b2 m + (1 - b2) g
 
-    The new m gives the same c = (b1 / b2) m + (1 - b1 / b2) g and is read for it: for
-    the old one XLA's CPU backend would copy m at every step.
-
-    b1: in [0, 1). b2: in [1e-4, 1), optax's may be 0. mu_dtype: of m; by default the
-    params', but at least float32. mode: "hard" is the sign; "smooth" is
-    tanh(smooth_beta c); "refined" is c where |c| is below 1 and its sign elsewhere.
-    smooth_beta: above 0, per unit of the gradients.
-
     Hard updates are -1, 0 or 1 in each coordinate, so the learning rate is in units of
     params: use 3 to 10 times less than Adam's, and as much more weight decay.
+
+    c is computed from the new m, which gives the same number: c = (b1 / b2) m + (1 - b1
+    / b2) g. To read the old one XLA's CPU backend would copy m at every step.
+
+    Args:
+      b1: share of the momentum in the step, in [0, 1).
+      b2: share of the momentum that is kept, in [1e-4, 1), for it divides b1; optax's
+        may be 0.
+      mu_dtype: dtype of m. None is the params' dtype, but at least float32.
+      mode: "hard" is the sign; "smooth" is tanh(smooth_beta c); "refined" is c where
+        |c| is below 1 and its sign elsewhere.
+      smooth_beta: above 0, per unit of the gradients.
 
     Chen et al. 2023, https://arxiv.org/abs/2302.06675, Algorithm 2.
     """
@@ -104,17 +108,21 @@ def lion(
 ) -> Chain:
     """Step by the sign of an interpolation between momentum and gradient.
 
-        p <- p - learning_rate (u + weight_decay p),  u of `scale_by_lion`
+        p <- p - learning_rate (u + weight_decay p),  u of `ScaleByLion`
 
-    learning_rate: at least 0, in units of params; a number or a schedule; 3 to 10 times
-    less than AdamW's. weight_decay: at least 0; a number or a schedule; 3 to 10 times
-    more than AdamW's. mask: which parameters decay, see `add_decayed_weights`. decay:
-    "rate" as above; "independent" takes weight_decay p alone, not multiplied by the
-    learning rate, see `adamw`. The rest: see `scale_by_lion`.
+    Args:
+      learning_rate: step size, at least 0, in units of params, 3 to 10 times less than
+        AdamW's; a number or a schedule.
+      b1, b2, mu_dtype: see `ScaleByLion`.
+      weight_decay: at least 0, 3 to 10 times more than AdamW's; a number or a schedule.
+      mask: which parameters decay, see `add_decayed_weights`.
+      decay: "rate" as above; "independent" subtracts weight_decay p without the
+        learning rate, see `adamw`.
 
-    Raises a ValueError if `decay` is neither word.
+    Raises:
+      ValueError: `decay` is neither word.
 
     Chen et al. 2023, https://arxiv.org/abs/2302.06675, Algorithm 2.
     """
     direction = scale_by_lion(b1, b2, mu_dtype)
-    return chain(direction, *descent(learning_rate, weight_decay, mask, decay))
+    return chain(direction, *rate_and_decay(learning_rate, weight_decay, mask, decay))

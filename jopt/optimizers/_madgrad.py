@@ -17,6 +17,7 @@ from jopt.core import (
     check,
     checked,
     copied,
+    field,
     full_like,
     increment,
     map_leaves,
@@ -29,7 +30,7 @@ from jopt.transforms import add_decayed_weights
 
 
 class MadgradState(NamedTuple):
-    """The weighted sums of the gradients and of their squares, and the start."""
+    """Weighted sums of the gradients and of their squares, and the start."""
 
     count: jax.Array  # int32[], updates made
     grad_sum_sq: PyTree  # like params, real
@@ -47,25 +48,28 @@ class ScaleByMadgrad(GradientTransformation):
 
     p0 are the parameters that `init` was given.
 
-    learning_rate: at least 0; a number or a schedule. momentum: in [0, 1), how much of
-    p stays. eps: above 0, of no single unit: it also is the least learning rate.
+    The updates are whole steps, with their sign: no learning rate may follow. The state
+    holds a copy of the parameters, so `init` needs their values.
 
-    The updates are whole steps, with their sign: no learning rate may follow. `update`
-    needs `params`, and raises a ValueError without. The state holds a copy of the
-    parameters; `init` needs their values.
+    Args:
+      learning_rate: at least 0; a number or a schedule.
+      momentum: share of p that a step keeps, in [0, 1).
+      eps: above 0. It has no single unit, for it is also the least learning rate.
 
-    Defazio & Jelassi 2021, https://arxiv.org/abs/2101.11075, Algorithm 1, and its eps
-    as in the authors' code.
+    Raises:
+      ValueError: `update` is called without `params`.
+
+    Defazio & Jelassi 2021, https://arxiv.org/abs/2101.11075, Algorithm 1, with eps as
+    in the authors' code.
     """
 
-    learning_rate: ScalarOrSchedule
+    learning_rate: ScalarOrSchedule = field(converter=as_schedule)
     momentum: Number = 0.9
     eps: Number = 1e-6
 
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         check(self, "learning_rate", least=0)
         check(self, "momentum", least=0, below=1)
         check(self, "eps", least=0)
@@ -87,7 +91,7 @@ class ScaleByMadgrad(GradientTransformation):
             squares = squares + weight * abs_sq(g)
             total = total + weight * g
             none = squares == 0
-            # Neither a cube root's slope at zero nor 0 / 0 is a number.
+            # The slope of a cube root at zero and 0 / 0 are NaN or infinite.
             scale = jnp.cbrt(jnp.where(none, 1, squares)) + self.eps
             away = (start - p) - jnp.where(none, 0, total / scale)
             return (1 - self.momentum) * away, squares, total
@@ -111,13 +115,16 @@ def madgrad(
 ) -> Chain:
     """Descend by dual averaging, with adaptive scales and momentum.
 
-        p <- p + u,  u of `scale_by_madgrad`
-
-    learning_rate: at least 0; a number or a schedule; found anew, as Adam's or SGD's
-    says nothing about it. momentum, eps: see `scale_by_madgrad`. weight_decay: at least
-    0, added to the gradients as L2 regularization; less than SGD's, often 0.
+        p <- p + u,  u of `ScaleByMadgrad`
 
         tx = jopt.madgrad(1e-3)
+
+    Args:
+      learning_rate: at least 0; a number or a schedule. It must be tuned anew: Adam's
+        or SGD's says nothing about it.
+      momentum, eps: see `ScaleByMadgrad`.
+      weight_decay: at least 0, added to the gradients as L2 regularization; a number or
+        a schedule. Less than SGD's, often 0.
 
     Defazio & Jelassi 2021, https://arxiv.org/abs/2101.11075, Algorithm 1.
     """

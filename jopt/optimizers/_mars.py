@@ -24,11 +24,11 @@ from jopt.core import (
     shrink,
 )
 from jopt.optimizers._adam import scale_by_adam
-from jopt.optimizers._descent import Decay, descent
+from jopt.optimizers._decoupled_decay import Decay, rate_and_decay
 
 
 class ScaleByMarsState(NamedTuple):
-    """The gradient of the step before."""
+    """Gradient of the step before."""
 
     count: jax.Array  # int32[], updates made
     last_grad: PyTree  # like params
@@ -41,13 +41,18 @@ class ScaleByMars(GradientTransformation):
         c = g + gamma b1 / (1 - b1) (g - h),  h the gradient of the step before
         u = c / max(1, |c|),  the norm of each leaf
 
-    At the first step h is g. b1: in [0, 1), that of the mean which follows. gamma: at
-    least 0, no unit; 0 leaves but the clipping. Followed by `scale_by_adam` or
-    `scale_by_lion`, this is the paper's MARS-AdamW or MARS-Lion.
+    At the first step h is g. Followed by `ScaleByAdam` or `ScaleByLion`, this is the
+    paper's MARS-AdamW or MARS-Lion.
 
     This is the approximate variant, which costs no second gradient: h is of the last
-    step's batch, where the exact variant takes it of this step's at the last params.
-    Leaves whose gradients have a norm above 1 forget their size.
+    step's batch. The exact variant takes it of this step's batch at the last params.
+    Where the gradient of a leaf has a norm above 1, the update does not depend on that
+    norm.
+
+    Args:
+      b1: share of the running mean that follows, in [0, 1).
+      gamma: strength of the correction, at least 0, without unit. 0 leaves only the
+        clipping.
 
     Yuan et al. 2024, https://arxiv.org/abs/2411.10438, Algorithm 1.
     """
@@ -91,24 +96,32 @@ def mars(
     gamma: Number = 0.025,
     decay: Decay = "rate",
 ) -> Chain:
-    """AdamW on corrected gradients: MARS-AdamW, the approximate variant.
+    """Step as AdamW does on corrected gradients: MARS-AdamW, the approximate variant.
 
         p <- p - learning_rate (u + weight_decay p)
-        u of `scale_by_adam`, made of what `scale_by_mars` makes of the gradients
 
-    learning_rate: at least 0, in units of params; a number or a schedule. b1, gamma:
-    see `scale_by_mars`. The rest: see `adamw`.
+    where u is `ScaleByAdam`'s update for the corrected gradients of `ScaleByMars`.
 
         tx = jopt.mars(3e-3, weight_decay=0.01)
 
     The authors' code takes plain AdamW, with rates of its own, for parameters of fewer
-    than two axes: see `partition`. It counts the gradient before the first as zero,
-    where the paper, and this, has no correction at the first step.
+    than two axes: see `partition`. It counts the gradient before the first as zero; the
+    paper, and this function, have no correction at the first step.
+
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
+      b1: of both, see `ScaleByMars` and `ScaleByAdam`.
+      b2, eps, eps_root, mu_dtype: see `ScaleByAdam`.
+      weight_decay, mask, decay: see `adamw`.
+      gamma: see `ScaleByMars`.
+
+    Raises:
+      ValueError: `decay` is neither word.
 
     Yuan et al. 2024, https://arxiv.org/abs/2411.10438, Algorithm 2.
     """
     return chain(
         scale_by_mars(b1, gamma),
         scale_by_adam(b1, b2, eps, eps_root, mu_dtype),
-        *descent(learning_rate, weight_decay, mask, decay),
+        *rate_and_decay(learning_rate, weight_decay, mask, decay),
     )

@@ -1,6 +1,7 @@
 """MoMo and MoMo-Adam: step sizes from the loss and a lower bound of it."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jopt.core import (
     as_schedule,
     bias,
     check,
+    field,
     full_like,
     global_norm,
     increment,
@@ -35,7 +37,7 @@ _TINY = 2.0**-52  # a squared norm below which there is no direction, as in opta
 
 
 class MomoState(NamedTuple):
-    """The running means that make up the model of the loss."""
+    """Running means that make up the model of the loss."""
 
     exp_avg: PyTree  # like params, of the gradients
     barf: jax.Array  # float32[] at least, of the loss
@@ -45,7 +47,7 @@ class MomoState(NamedTuple):
 
 
 class MomoAdamState(NamedTuple):
-    """The running means that make up the model of the loss, and Adam's scale."""
+    """Running means that make up the model of the loss, and Adam's scale."""
 
     exp_avg: PyTree  # like params, of the gradients
     exp_avg_sq: PyTree  # like params, real, of their squares
@@ -65,22 +67,30 @@ class Momo(GradientTransformation):
 
         updates, state = tx.update(grads, state, params, value=loss)
 
-    learning_rate: at least 0, the greatest step: take it large; a number or a schedule.
-    beta: in [0, 1), of the means. lower_bound: of the loss, in its units; 0 for most
-    losses. weight_decay (wd): at least 0. adapt_lower_bound: estimate a greater bound
-    from the losses seen, for where lower_bound is far below what can be reached.
-    proximal: divide the step along m by 1 + a wd as well, as the paper and its authors'
-    package do, and optax does not: without it the model overshoots its bound.
-
     The updates are whole steps, with their sign: no learning rate may follow. Without a
-    gradient (|m|^2 at most 2^-52) no step is made. `update` needs `params` and the loss
-    as `value`, and raises a ValueError without; optax's combinators drop it: inside
-    them, write `jopt.to_optax(tx)`. Norms are over all leaves.
+    gradient (|m|^2 at most 2^-52) no step is made. Norms are over all leaves.
+
+    `update` needs `params` and the loss as `value`. optax's combinators drop `value`:
+    inside them, write `jopt.to_optax(tx)`.
+
+    Args:
+      learning_rate: greatest step, at least 0; take it large; a number or a schedule.
+      beta: share of the means that a step keeps, in [0, 1).
+      lower_bound: lower bound of the loss, in its units; 0 for most losses.
+      weight_decay: wd, at least 0.
+      adapt_lower_bound: whether to estimate a greater bound from the losses seen, for
+        where lower_bound is far below what can be reached.
+      proximal: whether to divide the step along m by 1 + a wd as well, as the paper and
+        its authors' package do, and optax does not. Without it the model overshoots its
+        bound.
+
+    Raises:
+      ValueError: `update` is called without `params` or `value`.
 
     Schaipp et al. 2023, https://arxiv.org/abs/2305.07583, Algorithm 1.
     """
 
-    learning_rate: ScalarOrSchedule = 1.0
+    learning_rate: ScalarOrSchedule = field(converter=as_schedule, default=1.0)
     beta: Number = 0.9
     lower_bound: Number = 0.0
     weight_decay: Number = 0.0
@@ -90,7 +100,6 @@ class Momo(GradientTransformation):
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         check(self, "learning_rate", least=0)
         check(self, "beta", least=0, below=1)
         check(self, "weight_decay", least=0)
@@ -120,7 +129,7 @@ class Momo(GradientTransformation):
 
 @pytree
 class MomoAdam(GradientTransformation):
-    """Adam, as far as a model of the loss stays above its lower bound.
+    """Step as Adam does, as far as a model of the loss stays above its lower bound.
 
         m, v, f, c <- running means of g, |g|^2, the loss, <g, p>
         d = m / (sqrt(v / (1 - b2^t)) + eps)        w = 1 - b1^t
@@ -129,14 +138,22 @@ class MomoAdam(GradientTransformation):
 
         updates, state = tx.update(grads, state, params, value=loss)
 
-    learning_rate: at least 0, the greatest step: take it large; a number or a schedule.
-    b1, b2: in [0, 1). eps: at least 0, in units of the gradients. The rest, and what
-    `update` needs: see `momo`.
+    `Momo` says what `update` needs.
+
+    Args:
+      learning_rate: greatest step, at least 0; take it large; a number or a schedule.
+      b1: share of m, f and c that a step keeps, in [0, 1).
+      b2: share of v that a step keeps, in [0, 1).
+      eps: added outside the root, at least 0, in units of the gradients.
+      lower_bound, weight_decay, adapt_lower_bound, proximal: see `Momo`.
+
+    Raises:
+      ValueError: `update` is called without `params` or `value`.
 
     Schaipp et al. 2023, https://arxiv.org/abs/2305.07583, Algorithm 2.
     """
 
-    learning_rate: ScalarOrSchedule = 1e-2
+    learning_rate: ScalarOrSchedule = field(converter=as_schedule, default=1e-2)
     b1: Number = 0.9
     b2: Number = 0.999
     eps: Number = 1e-8
@@ -148,7 +165,6 @@ class MomoAdam(GradientTransformation):
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         check(self, "learning_rate", least=0)
         check(self, "b1", "b2", least=0, below=1)
         check(self, "eps", "weight_decay", least=0)
@@ -185,8 +201,14 @@ class MomoAdam(GradientTransformation):
         return updates, MomoAdamState(mean, squares, f, c, bound, count)
 
 
-def _model(state, decay, loss, grads, params) -> tuple[jax.Array, jax.Array]:
-    """The running means of the loss and of <gradient, params>."""
+def _model(
+    state: MomoState | MomoAdamState,
+    decay: Number,
+    loss: jax.Array,
+    grads: PyTree,
+    params: PyTree,
+) -> tuple[jax.Array, jax.Array]:
+    """Return the running means of the loss and of <gradient, params>."""
     old = state.barf, state.gamma
     loss = jnp.asarray(loss, state.barf.dtype)
     along = inner_product(grads, params)
@@ -194,18 +216,26 @@ def _model(state, decay, loss, grads, params) -> tuple[jax.Array, jax.Array]:
 
 
 def _step_size(
-    self: Any,
-    state: Any,
+    self: Momo | MomoAdam,
+    state: MomoState | MomoAdamState,
     f: jax.Array,
     c: jax.Array,
     along: jax.Array,
     square: jax.Array,
     weight: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Where the model meets the bound, at most the learning rate; and the next bound.
+    """Return the step size, at most the learning rate, and the next lower bound.
 
-    along: <m, params>. square: of the direction's norm. weight: what the running means
-    sum to.
+    The step is the one with which the model of the loss meets the bound.
+
+    Args:
+      self: the transformation.
+      state: its state before this update.
+      f: running mean of the loss.
+      c: running mean of <gradient, params>.
+      along: <m, params>.
+      square: squared norm of the direction.
+      weight: sum of the weights in the running means.
     """
     rate = value_at(self.learning_rate, state.count)
     decay = 1 + rate * self.weight_decay
@@ -224,8 +254,10 @@ def _step_size(
     return step, jnp.asarray(bound, state.lb.dtype)
 
 
-def _step(self: Any, state: Any, size: jax.Array) -> Any:
-    """The rule of one leaf, given its direction and parameters."""
+def _step(
+    self: Momo | MomoAdam, state: MomoState | MomoAdamState, size: jax.Array
+) -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
+    """Return the update rule of one leaf, of its gradient, direction and params."""
     decay = value_at(self.learning_rate, state.count) * self.weight_decay
     size = size / (1 + decay) if self.proximal else size
     return lambda g, d, p: -decay / (1 + decay) * p - size * d

@@ -1,6 +1,7 @@
-"""Muon, with AdamW for what is no matrix."""
+"""Muon, with AdamW for the leaves that are not matrices."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from jopt.core import (
     PyTree,
     ScalarOrSchedule,
     bias,
+    chain,
     check,
     checked,
     debiased,
@@ -26,21 +28,24 @@ from jopt.core import (
     static,
     wide,
 )
-from jopt.optimizers._matrix_partition import matrices_and_rest
+from jopt.optimizers._adam import adamw
 from jopt.transforms import (
     QUINTIC,
+    Dimensions,
     Preconditioning,
+    add_decayed_weights,
     as_coefficients,
     as_dimensions,
     matrices_of,
     orthogonalize,
+    scale_by_learning_rate,
     scale_by_shape,
 )
-from jopt.wrappers import Partition
+from jopt.wrappers import Partition, partition
 
 
 class MuonState(NamedTuple):
-    """The running mean of the gradients."""
+    """Running mean of the gradients."""
 
     count: jax.Array  # int32[], updates made
     mu: PyTree  # like params
@@ -57,15 +62,20 @@ class ScaleByMuon(GradientTransformation):
 
         m' = beta m / (1 - beta^(t+1)) + (1 - beta) g / (1 - beta^t)
 
-    ns_coeffs, ns_steps, eps, preconditioning, weight_dimension_numbers, ns_dtype: see
-    `orthogonalize`. beta: in [0, 1). mu_dtype: of m; by default the params', but at
-    least float32. nesterov: as above. adaptive: multiply the update of a leaf by the
-    sum of m' u, about the sum of the singular values of m', its dual norm.
-
     Unlike optax's, the state has no `ns_coeffs`: they are numbers of the
     transformation, so new ones take effect at once.
 
-    Raises a ValueError for a leaf that is no matrix: see `muon`.
+    Args:
+      ns_coeffs, ns_steps, eps, preconditioning: see `orthogonalize`.
+      weight_dimension_numbers, ns_dtype: see `orthogonalize`.
+      beta: share of m that a step keeps, in [0, 1).
+      mu_dtype: dtype of m. None is the params' dtype, but at least float32.
+      nesterov: whether m' has Nesterov's momentum, as above.
+      adaptive: whether to multiply the update of a leaf by the sum of m' u. That is
+        about the sum of the singular values of m', its dual norm.
+
+    Raises:
+      ValueError: a leaf is not a matrix, see `muon`.
 
     Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; for `adaptive`
     Bernstein & Newhouse 2024, https://arxiv.org/abs/2409.20325.
@@ -91,7 +101,7 @@ class ScaleByMuon(GradientTransformation):
         held = self.__dict__
         held["ns_coeffs"] = as_coefficients(self.ns_coeffs, self.ns_steps, self)
         held["weight_dimension_numbers"] = as_dimensions(self.weight_dimension_numbers)
-        self._orthogonalize()  # which checks the rest
+        self._orthogonalize()  # checks the other arguments
 
     def init(self, params):
         matrices_of(self, params)
@@ -107,7 +117,7 @@ class ScaleByMuon(GradientTransformation):
             m = mix(m, g, self.beta)
             return debiased(m, g, self.beta, weight, ahead), m
 
-        # One rounding, of the result: not also of what is orthogonalized.
+        # Only the result is rounded to the updates' dtype, not its input as well.
         mean, mu = map_leaves(rule, jax.tree.map(wide, updates), state.mu)
         made, _ = self._orthogonalize().update(mean, EmptyState())
         if self.adaptive:
@@ -127,11 +137,54 @@ class ScaleByMuon(GradientTransformation):
 
 
 def _by_dual_norm(u: jax.Array, mean: jax.Array) -> jax.Array:
-    # It is real: u and the mean have the same singular vectors.
+    # The sum is real: u and the mean have the same singular vectors.
     return jnp.sum((mean.conj() * u).real) * u
 
 
 scale_by_muon = ScaleByMuon
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Labels of the leaves of params, "muon" or "adam"; hashable, so a static field."""
+
+    dimensions: Dimensions
+
+    def __call__(self, params: PyTree) -> PyTree:
+        return self.dimensions.groups(params)
+
+
+def matrices_and_rest(
+    *direction: GradientTransformation,
+    learning_rate: ScalarOrSchedule,
+    weight_decay: ScalarOrSchedule,
+    weight_decay_mask: PyTree | Callable[..., PyTree] | None,
+    adam_learning_rate: ScalarOrSchedule | None,
+    adam: tuple[Any, ...],
+    nesterov: bool,
+    weight_dimension_numbers: PyTree | Callable[..., PyTree] | None,
+) -> Partition:
+    """Step along `direction` in the matrices, and by AdamW in the other leaves.
+
+    Args:
+      *direction: transformations of the matrices, before decay and learning rate.
+      learning_rate: of the matrices.
+      weight_decay: of the matrices.
+      weight_decay_mask: which matrices decay.
+      adam_learning_rate: AdamW's; None is `learning_rate`.
+      adam: b1, b2, eps, eps_root, mu_dtype and weight_decay of `adamw`.
+      nesterov: of `adamw`.
+      weight_dimension_numbers: which leaves are matrices, see `orthogonalize`.
+    """
+    matrices = chain(
+        *direction,
+        add_decayed_weights(weight_decay, weight_decay_mask),
+        scale_by_learning_rate(learning_rate),
+    )
+    rate = learning_rate if adam_learning_rate is None else adam_learning_rate
+    rest = adamw(rate, *adam, nesterov=nesterov)
+    groups = _Groups(Dimensions(weight_dimension_numbers))
+    return partition({"muon": matrices, "adam": rest}, groups)
 
 
 @checked
@@ -161,23 +214,28 @@ def muon(
 
         p <- p - learning_rate (s u + weight_decay p)
 
-    where u is of `scale_by_muon` and s of `scale_by_shape`.
-
-    learning_rate: at least 0; a number or a schedule; about 0.02 by shape, AdamW's own
-    with consistent_rms. weight_decay: at least 0, multiplied by the learning rate.
-    weight_decay_mask: which matrices decay, see `add_decayed_weights`.
-    muon_weight_dimension_numbers: which leaves are matrices, and how, see
-    `orthogonalize`; None is all of two axes, a leaf whose numbers are None goes to
-    AdamW. consistent_rms: see `scale_by_shape`; 0.2 is Moonlight's. adam_learning_rate:
-    None is `learning_rate`. adam_b1, adam_b2, adam_eps_root, adam_weight_decay: see
-    `adamw`; eps, mu_dtype and nesterov are of both. The rest: see `orthogonalize` and
-    `scale_by_muon`.
+    where u is of `ScaleByMuon` and s of `scale_by_shape`.
 
         tx = jopt.muon(3e-4, weight_decay=0.1, consistent_rms=0.2)
 
-    Embeddings and the last layer are matrices by their shape, and are better off with
-    AdamW: give their dimension numbers as None. PyTorch's Muon is without bias
-    correction, decays by 0.1 and leaves other leaves out; its weights are transposed.
+    Embeddings and the last layer are matrices by their shape, but AdamW suits them
+    better: give their dimension numbers as None. PyTorch's Muon has no bias correction,
+    decays by 0.1 and leaves other leaves out; its weights are transposed.
+
+    Args:
+      learning_rate: at least 0; a number or a schedule. About 0.02 when scaled by
+        shape; AdamW's own with consistent_rms.
+      ns_coeffs, ns_steps, preconditioning, ns_dtype: see `orthogonalize`.
+      beta, adaptive: see `ScaleByMuon`.
+      eps, mu_dtype, nesterov: of both, see `ScaleByMuon` and `adamw`.
+      weight_decay: at least 0, multiplied by the learning rate; a number or a schedule.
+      weight_decay_mask: which matrices decay, see `add_decayed_weights`.
+      adam_b1, adam_b2, adam_eps_root, adam_weight_decay: see `adamw`.
+      adam_learning_rate: AdamW's; None is `learning_rate`.
+      muon_weight_dimension_numbers: which leaves are matrices, and how, see
+        `orthogonalize`. None is all leaves of two axes; a leaf whose numbers are None
+        is trained by AdamW.
+      consistent_rms: see `scale_by_shape`. Moonlight's is 0.2.
 
     Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; Liu et al. 2025,
     https://arxiv.org/abs/2502.16982.

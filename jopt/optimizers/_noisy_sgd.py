@@ -13,12 +13,14 @@ def noisy_sgd(
     *,
     seed: int | None = None,
 ) -> Chain:
-    """Step along the negative gradient, with noise that falls.
+    """Step along the negative gradient, with noise that decreases.
 
         p <- p - learning_rate (g + sqrt(eta / t^gamma) n),  n of variance 1
 
-    learning_rate: at least 0, in units of params squared per unit of loss; a number or
-    a schedule. The rest: see `add_noise`.
+    Args:
+      learning_rate: step size, at least 0, in units of params squared per unit of loss;
+        a number or a schedule.
+      eta, gamma, key, seed: see `add_noise`.
 
     Neelakantan et al. 2015, https://arxiv.org/abs/1511.06807.
     """

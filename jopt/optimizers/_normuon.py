@@ -19,19 +19,24 @@ from jopt.core import (
     map_leaves,
     mix,
     pytree,
+    reduced_zeros,
     root,
     static,
     wide_dtype,
-    zeros_of_reduced,
 )
-from jopt.optimizers._matrix_partition import matrices_and_rest
-from jopt.optimizers._muon import scale_by_muon
-from jopt.transforms import QUINTIC, Preconditioning, as_dimensions, matrices_of
+from jopt.optimizers._muon import matrices_and_rest, scale_by_muon
+from jopt.transforms import (
+    QUINTIC,
+    MuonDimensionNumbers,
+    Preconditioning,
+    as_dimensions,
+    matrices_of,
+)
 from jopt.wrappers import Partition
 
 
 class NormalizeNeuronsState(NamedTuple):
-    """The running mean of the squares of what each neuron gets."""
+    """Running mean of the squares of each neuron's updates."""
 
     nu: PyTree  # like params, real, with 1 for the inputs' axes
 
@@ -45,14 +50,18 @@ class NormalizeNeurons(GradientTransformation):
         u = consistent_rms n / rms(n),  rms over the matrix
         u = sqrt(max(1, outputs / inputs)) n |g| / |n|    if consistent_rms is None
 
-    b2: in [0, 1). eps: at least 0, in units of g. consistent_rms: at least 0, the root
-    mean square of each matrix of the updates; None keeps the norm of g, but for the
-    scale of `scale_by_shape`. weight_dimension_numbers: see `orthogonalize`; batches of
-    matrices are normalized one by one.
-
     v has no bias correction: a factor of all of v cancels. A matrix of zeros stays so.
 
-    Raises a ValueError for a leaf that is no matrix.
+    Args:
+      b2: share of v that a step keeps, in [0, 1).
+      eps: added outside the root, at least 0, in units of g.
+      consistent_rms: root mean square of each matrix of the updates, at least 0. None
+        keeps the norm of g, but for the scale of `scale_by_shape`.
+      weight_dimension_numbers: see `orthogonalize`. Batches of matrices are normalized
+        one by one.
+
+    Raises:
+      ValueError: a leaf is not a matrix.
 
     Li et al. 2025, https://arxiv.org/abs/2510.05491, Algorithm 1, lines 6 to 9; None is
     of its authors' code.
@@ -62,14 +71,12 @@ class NormalizeNeurons(GradientTransformation):
     eps: Number = 1e-8
     consistent_rms: Number | None = 0.2
     weight_dimension_numbers: PyTree | Callable[..., PyTree] | None = static(
-        default=None, kw_only=True
+        converter=as_dimensions, default=None, kw_only=True
     )
 
     def __post_init__(self):
         check(self, "b2", least=0, below=1)
         check(self, "eps", "consistent_rms", least=0)
-        numbers = as_dimensions(self.weight_dimension_numbers)
-        self.__dict__["weight_dimension_numbers"] = numbers
 
     def init(self, params):
         leaves, structure = jax.tree.flatten(params)
@@ -77,7 +84,7 @@ class NormalizeNeurons(GradientTransformation):
         for leaf, numbers in zip(leaves, matrices_of(self, params), strict=True):
             _, inputs, _ = numbers.axes(leaf.shape)
             kind = jnp.finfo(wide_dtype(leaf)).dtype
-            nu.append(zeros_of_reduced(leaf, inputs, kind, keepdims=True))
+            nu.append(reduced_zeros(leaf, inputs, kind, keepdims=True))
         return NormalizeNeuronsState(structure.unflatten(nu))
 
     def update(self, updates, state, params=None, **extra):
@@ -94,7 +101,9 @@ class NormalizeNeurons(GradientTransformation):
             NormalizeNeuronsState(structure.unflatten(v for _, v in made)),
         )
 
-    def _rule(self, leaf: Any, numbers: Any) -> Callable[..., Any]:
+    def _rule(
+        self, leaf: jax.Array, numbers: MuonDimensionNumbers
+    ) -> Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]:
         _, inputs, outputs = numbers.axes(leaf.shape)
         fans = numbers.fans(leaf.shape)
 
@@ -143,21 +152,28 @@ def normuon(
     consistent_rms: Number | None = 0.2,
     ns_dtype: DType = None,
 ) -> Partition:
-    """Muon, whose step is normalized for each neuron; AdamW for the rest.
+    """Step as Muon does, normalized for each neuron; AdamW for the rest.
 
         p <- p - learning_rate (n + weight_decay p)
 
-    where n is `normalize_neurons` of `scale_by_muon`. Muon's steps have neurons of very
+    where n is `NormalizeNeurons` of `ScaleByMuon`. Muon's steps have neurons of very
     different norms; this evens them out.
-
-    learning_rate: at least 0; a number or a schedule; AdamW's own, with consistent_rms.
-    b2, consistent_rms: see `normalize_neurons`. The rest: see `muon`. The paper decays
-    by 0.1, without Nesterov's momentum; its authors' code has that, as here.
 
         tx = jopt.normuon(3e-4, weight_decay=0.1)
 
     Neurons are the outputs: columns of a JAX weight, whose rows are the inputs; see
-    `MuonDimensionNumbers`.
+    `MuonDimensionNumbers`. The paper decays by 0.1, without Nesterov's momentum; its
+    authors' code has that momentum, as here.
+
+    Args:
+      learning_rate: at least 0; a number or a schedule. AdamW's own, with
+        consistent_rms.
+      b2, consistent_rms: see `NormalizeNeurons`.
+      ns_coeffs, ns_steps, beta, eps, preconditioning, ns_dtype: see `muon`.
+      weight_decay, weight_decay_mask, mu_dtype, nesterov: see `muon`.
+      adam_b1, adam_b2, adam_eps_root, adam_weight_decay, adam_learning_rate: see
+        `muon`.
+      muon_weight_dimension_numbers: see `muon`.
 
     Li et al. 2025, https://arxiv.org/abs/2510.05491, Algorithm 1.
     """

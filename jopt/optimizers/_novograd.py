@@ -18,6 +18,7 @@ from jopt.core import (
     check,
     checked,
     dtype_of,
+    field,
     full_like,
     increment,
     map_leaves,
@@ -32,7 +33,7 @@ from jopt.transforms import scale_by_learning_rate
 
 
 class ScaleByNovogradState(NamedTuple):
-    """The running sum of the normalized gradients, the mean square of each norm."""
+    """Running sum of the normalized gradients, and mean square of each norm."""
 
     count: jax.Array  # int32[], updates made
     mu: PyTree  # like params
@@ -47,14 +48,19 @@ class ScaleByNovograd(GradientTransformation):
         m <- b1 m + g / (sqrt(v + eps_root) + eps) + weight_decay p
         u = m
 
-    b1, b2: in [0, 1). eps: at least 0, in units of the gradients, outside the root.
-    eps_root: at least 0, in their units squared, inside it. weight_decay: at least 0,
-    per unit of params; a number or a schedule. mu_dtype: of m; by default the params',
-    but at least float32.
+    The second moment is one number a leaf, so the state is half of Adam's. Under a
+    steady gradient the sum is 1 / (1 - b1) times as long as one direction.
 
-    The second moment is one number a leaf, so the state is half of Adam's. A steady
-    sum is 1 / (1 - b1) times as long as one direction. `update` needs `params`: it
-    raises a ValueError without.
+    Args:
+      b1: share of m that a step keeps, in [0, 1).
+      b2: share of v that a step keeps, in [0, 1).
+      eps: added outside the root, at least 0, in units of the gradients.
+      eps_root: added inside the root, at least 0, in units of the gradients squared.
+      weight_decay: at least 0, per unit of params; a number or a schedule.
+      mu_dtype: dtype of m. None is the params' dtype, but at least float32.
+
+    Raises:
+      ValueError: `update` is called without `params`.
 
     Ginsburg et al. 2019, https://arxiv.org/abs/1905.11286, Algorithm 1.
     """
@@ -63,11 +69,10 @@ class ScaleByNovograd(GradientTransformation):
     b2: Number = 0.25
     eps: Number = 1e-8
     eps_root: Number = 0.0
-    weight_decay: ScalarOrSchedule = 0.0
+    weight_decay: ScalarOrSchedule = field(converter=as_schedule, default=0.0)
     mu_dtype: DType = static(default=None)
 
     def __post_init__(self):
-        self.__dict__["weight_decay"] = as_schedule(self.weight_decay)
         check(self, "b1", "b2", least=0, below=1)
         check(self, "eps", "eps_root", "weight_decay", least=0)
 
@@ -109,12 +114,16 @@ def novograd(
 ) -> Chain:
     """Step along a running sum of gradients, normalized leaf by leaf.
 
-        p <- p - learning_rate u,  u of `scale_by_novograd`
+        p <- p - learning_rate u,  u of `ScaleByNovograd`
 
-    learning_rate: at least 0, in units of params' norms; a number or a schedule.
-    weight_decay: at least 0; a number or a schedule; it is summed up like the
-    gradients and multiplied by the learning rate. The rest: see `scale_by_novograd`.
-    The paper's betas are 0.95 and 0.98; these are of its training of Jasper.
+    The paper's betas are 0.95 and 0.98; the defaults are those of its training of
+    Jasper.
+
+    Args:
+      learning_rate: at least 0, in units of params' norms; a number or a schedule.
+      b1, b2, eps, eps_root: see `ScaleByNovograd`.
+      weight_decay: at least 0; a number or a schedule. It is summed up like the
+        gradients and multiplied by the learning rate.
 
     Ginsburg et al. 2019, https://arxiv.org/abs/1905.11286, Algorithm 1.
     """

@@ -1,4 +1,4 @@
-"""Optimistic gradient descent, plain and of Adam's direction."""
+"""Optimistic gradient descent, with the gradient and with Adam's direction."""
 
 import warnings
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from jopt.transforms import scale, scale_by_learning_rate
 
 
 class ScaleByOptimisticGradientState(NamedTuple):
-    """The gradient before this one."""
+    """Gradient of the step before."""
 
     is_initial_step: jax.Array  # bool[], there is none
     previous_gradient: PyTree  # like params
@@ -32,14 +32,16 @@ class ScaleByOptimisticGradientState(NamedTuple):
 
 @pytree
 class ScaleByOptimisticGradient(GradientTransformation):
-    """Add what the gradient has changed, as if it would change so again.
+    """Add the change of the gradient, as if it would change so again.
 
         u = alpha g + beta (g - g'),  g' = the gradient before, at first g itself
 
-    alpha: of the gradient. beta: of its change.
-
     Without it, descent of one player and ascent of the other circle around the saddle
     of a game such as min max x y, and move away from it.
+
+    Args:
+      alpha: factor on the gradient.
+      beta: factor on its change.
 
     Mokhtari et al. 2019, https://arxiv.org/abs/1901.08511.
     """
@@ -74,10 +76,12 @@ def optimistic_gradient_descent(
 ) -> Chain:
     """Step along the negative gradient, and along its change.
 
-        p <- p - learning_rate u,  u of `scale_by_optimistic_gradient`
+        p <- p - learning_rate u,  u of `ScaleByOptimisticGradient`
 
-    learning_rate: at least 0, in units of params squared per unit of loss; a number or
-    a schedule. alpha, beta: see `scale_by_optimistic_gradient`.
+    Args:
+      learning_rate: step size, at least 0, in units of params squared per unit of loss;
+        a number or a schedule.
+      alpha, beta: see `ScaleByOptimisticGradient`.
 
     Mokhtari et al. 2019, https://arxiv.org/abs/1901.08511.
     """
@@ -100,11 +104,16 @@ def optimistic_adam_v2(
 ) -> Chain:
     """Step along Adam's direction, and along its change.
 
-        p <- p - learning_rate (alpha u + beta (u - u')),  u of `scale_by_adam`
+        p <- p - learning_rate (alpha u + beta (u - u')),  u of `ScaleByAdam`
 
-    learning_rate: at least 0, in units of params; a number or a schedule. alpha, beta:
-    of the direction, and of its change; u' is the direction before. The rest: see
-    `scale_by_adam`; the paper has no nesterov.
+    where u' is the direction before.
+
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
+      alpha: factor on the direction.
+      beta: factor on its change.
+      b1, b2, eps, eps_root, mu_dtype: see `ScaleByAdam`.
+      nesterov: see `ScaleByAdam`. The paper has none.
 
     Daskalakis et al. 2017, https://arxiv.org/abs/1711.00141, Algorithm 1.
     """
@@ -127,14 +136,20 @@ def optimistic_adam(
     *,
     nesterov: bool = True,
 ) -> Chain:
-    """Use `optimistic_adam_v2`: this one takes no schedule, and is to go in optax too.
+    """Step along Adam's direction and its change; deprecated, use `optimistic_adam_v2`.
 
-        p <- p - learning_rate u - optimism (u - u'),  u of `scale_by_adam`
+        p <- p - learning_rate u - optimism (u - u'),  u of `ScaleByAdam`
 
-    learning_rate: a number. optimism: a number; None is the learning rate. The rest:
-    see `optimistic_adam_v2`.
+    It takes no schedule, and optax is to remove it too. A call warns that it is
+    deprecated.
 
-    Warns that it is deprecated. Raises a ValueError if the learning rate is a schedule.
+    Args:
+      learning_rate: a number, not a schedule.
+      optimism: factor on the change of the direction; None is the learning rate.
+      b1, b2, eps, eps_root, mu_dtype, nesterov: see `optimistic_adam_v2`.
+
+    Raises:
+      ValueError: the learning rate is a schedule.
 
     Daskalakis et al. 2017, https://arxiv.org/abs/1711.00141, Algorithm 1.
     """

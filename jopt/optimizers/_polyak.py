@@ -25,22 +25,27 @@ from jopt.transforms import scale_by_learning_rate
 
 @pytree
 class ScaleByPolyak(GradientTransformation):
-    """Multiply by the step that would reach the least loss, were the loss linear.
+    """Multiply by the step that would reach the least loss if the loss were linear.
 
         u = g min((value - f_min) / (|g|^2 + eps), max_learning_rate)
 
-    f_min: least value of the loss, in its units. max_learning_rate: at least 0, in
-    units of params squared per unit of loss. eps: at least 0, in the gradients' units
-    squared. variant: "sps+" takes a loss below f_min as f_min; with "sps" the step is
-    then uphill.
+    `update` needs `value=`, the loss at the params. optax's combinators drop it: inside
+    them, write `jopt.to_optax(tx)`. Where |g|^2 + eps is below 2e-16 the step is 0. The
+    step size needs a lower bound of the loss; models that can fit their data have 0.
 
-    `update` needs `value=`, the loss at the params: it raises a ValueError without.
-    optax's combinators drop it: inside them, write `jopt.to_optax(tx)`.
-    Where |g|^2 + eps is below 2e-16 the step is 0. Without a bound of the loss there is
-    no step size: models that can fit their data have 0.
+    Args:
+      f_min: least value of the loss, in its units.
+      max_learning_rate: greatest step size, at least 0, in units of params squared per
+        unit of loss.
+      eps: added to the squared norm, at least 0, in units of the gradients squared.
+      variant: "sps+" takes a loss below f_min as f_min; with "sps" the step is then
+        uphill.
 
-    Loizou et al. 2020, https://arxiv.org/abs/2002.10542; "sps+": Garrigos
-    et al. 2023, https://arxiv.org/abs/2307.14528.
+    Raises:
+      ValueError: `update` is called without `value`.
+
+    Loizou et al. 2020, https://arxiv.org/abs/2002.10542; "sps+": Garrigos et al. 2023,
+    https://arxiv.org/abs/2307.14528.
     """
 
     f_min: Number = 0.0
@@ -83,13 +88,15 @@ def polyak_sgd(
 
         p <- p - scaling g min((value - f_min) / (|g|^2 + eps), max_learning_rate)
 
-    scaling: at least 0; a number or a schedule. The rest: see `scale_by_polyak`, also
-    for `value=`, which `update` needs.
-
         updates, state = tx.update(grads, state, params, value=loss)
 
-    optax puts the scaling before the step size, whose norm it changes: there 0.5 gives
-    steps that are twice as long, rather than half.
+    `update` needs `value=`, see `ScaleByPolyak`. optax puts the scaling before the step
+    size, whose norm it changes: there 0.5 gives steps that are twice as long, rather
+    than half.
+
+    Args:
+      max_learning_rate, f_min, eps, variant: see `ScaleByPolyak`.
+      scaling: factor on the step, at least 0; a number or a schedule.
 
     Loizou et al. 2020, https://arxiv.org/abs/2002.10542.
     """

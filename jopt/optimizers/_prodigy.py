@@ -16,6 +16,7 @@ from jopt.core import (
     check,
     checked,
     copied,
+    field,
     full_like,
     increment,
     inner_product,
@@ -23,16 +24,16 @@ from jopt.core import (
     mix,
     needed,
     pytree,
+    quotient,
     root,
     static,
     sum_leaves,
     value_at,
 )
-from jopt.optimizers._distance import farther
 
 
 class ProdigyState(NamedTuple):
-    """The means of Adam, the estimate of the distance and what it is made of."""
+    """Adam's means, the estimate of the distance and the sums behind it."""
 
     exp_avg: PyTree  # like params, m
     exp_avg_sq: PyTree  # like params, real, v
@@ -54,12 +55,19 @@ class Prodigy(GradientTransformation):
         rate = learning_rate(t) d sqrt(1 - beta2^t') / (1 - beta1^t')
         w = d rate / estim_lr0                  w' = w, or d^2 / estim_lr0 safeguarded
 
-    Make it by `prodigy`, which says what the numbers are.
+    Args:
+      learning_rate, beta3, eps, estim_lr0, estim_lr_coef: see `prodigy`.
+      beta1: share of m that a step keeps, in [0, 1).
+      beta2: share of v that a step keeps, in [0, 1).
+      weight_decay, safeguard_warmup: see `prodigy`.
+
+    Raises:
+      ValueError: `update` is called without `params`.
 
     Mishchenko & Defazio 2023, https://arxiv.org/abs/2306.06101, Algorithm 4.
     """
 
-    learning_rate: ScalarOrSchedule = 1.0
+    learning_rate: ScalarOrSchedule = field(converter=as_schedule, default=1.0)
     beta1: Number = 0.9
     beta2: Number = 0.999
     beta3: Number | None = None
@@ -72,7 +80,6 @@ class Prodigy(GradientTransformation):
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         check(self, "learning_rate", least=0)
         check(self, "beta1", "beta2", "beta3", least=0, below=1)
         check(self, "eps", least=0)
@@ -109,7 +116,9 @@ class Prodigy(GradientTransformation):
 
         gone = map_leaves(lambda p0, p: p0 - p, state.params0, params)
         r = beta3 * state.numerator_weighted + weight * inner_product(updates, gone)
-        grown = farther(d, self.estim_lr_coef * r, sum_leaves(jnp.abs, total))
+        # Before the first nonzero gradient the quotient is 0, so d stays.
+        estimate = quotient(self.estim_lr_coef * r, sum_leaves(jnp.abs, total))
+        grown = jnp.maximum(d, estimate)
 
         def step(g, m, v, p):
             return -rate * (m / (root(v) + grown * self.eps) + self.weight_decay * p)
@@ -140,19 +149,25 @@ def prodigy(
 
         p <- p - learning_rate d (m / sqrt(v) + weight_decay p),  see `Prodigy`
 
-    learning_rate: at least 0, without a unit: a factor on the estimate d, or a schedule
-    of factors; decay it from 1 as any other. betas: of Adam, each in [0, 1). beta3: of
-    the estimate, in [0, 1); None is the root of betas[1]. eps: at least 0, in units of
-    the gradients. estim_lr0: above 0, in units of params; less than the distance to a
-    solution, so that d can grow: it never shrinks. estim_lr_coef: above 0, on each
-    estimate. weight_decay: at least 0, multiplied by the whole rate. safeguard_warmup:
-    leave the learning rate out of the estimate's denominator, for a long warmup.
-
     The estimate is one for all leaves: gradients of another loss scale, or a mask, give
-    another d. Where no gradient has come yet d stays, where optax makes NaN of it. The
+    another d. Before the first nonzero gradient d stays, where optax makes it NaN. The
     authors' package corrects no bias by default (`use_bias_correction`).
 
         tx = jopt.prodigy(jopt.cosine_decay_schedule(1.0, 10_000))
+
+    Args:
+      learning_rate: factor on the estimate d, at least 0, without unit; a number or a
+        schedule. Decay it from 1 as any other learning rate.
+      betas: Adam's beta1 and beta2, each in [0, 1).
+      beta3: share of the estimate's sums that a step keeps, in [0, 1). None is the root
+        of betas[1].
+      eps: at least 0, in units of the gradients.
+      estim_lr0: start of d, above 0, in units of params. It must be less than the
+        distance to a solution, so that d can grow: d never shrinks.
+      estim_lr_coef: factor on each estimate, above 0.
+      weight_decay: at least 0. The whole rate multiplies it.
+      safeguard_warmup: whether to leave the learning rate out of the estimate's
+        denominator, for a long warmup.
 
     Mishchenko & Defazio 2023, https://arxiv.org/abs/2306.06101, Algorithm 4.
     """

@@ -29,19 +29,21 @@ from jopt.transforms import scale_by_learning_rate
 
 @pytree
 class ScaleByRadam(GradientTransformation):
-    """Adam, held back while the mean square is of few gradients.
+    """Step as Adam does, but shorter while the mean square is of few gradients.
 
         u = r m' / (sqrt(v' + eps_root) + eps) if s >= threshold, else m'
         r = sqrt((s - 4) (s - 2) z / ((z - 4) (z - 2) s))
         s = z - 2 t b2^t / (1 - b2^t)     z = 2 / (1 - b2) - 1
 
-    with m' and v' of `scale_by_adam`; s grows from 1 at the first step to z.
+    with m' and v' of `ScaleByAdam`; s grows from 1 at the first step to z.
 
-    b1, b2, eps, eps_root, nesterov: as in `scale_by_adam`. threshold: at least 4, where
-    r is 0. With b2 below 2/3 the threshold of 5 is never reached.
+    PyTorch does not divide eps by the bias of the mean square, as it should, so its eps
+    is a little greater at first.
 
-    PyTorch's eps is not divided by the bias of the mean square as it should be, so
-    there it is a little greater at first.
+    Args:
+      b1, b2, eps, eps_root, nesterov: see `ScaleByAdam`.
+      threshold: least s with an adaptive step, at least 4, where r is 0. With b2 below
+        2/3 the default of 5 is never reached.
 
     Liu et al. 2019, https://arxiv.org/abs/1908.03265, Algorithm 2.
     """
@@ -72,7 +74,7 @@ class ScaleByRadam(GradientTransformation):
         weight1, weight2 = bias(self.b1, count), bias(self.b2, count)
         ahead = bias(self.b1, increment(count)) if self.nesterov else None
         samples, most = _samples(self.b2, count), (1 + self.b2) / (1 - self.b2)
-        # Not above 4 there is no root; what stands in is not looked at.
+        # The root exists only above 4. Below, 5 stands in: `where` drops the result.
         tame = (samples >= self.threshold) & (samples > 4)
         s, z = jnp.where(tame, samples, 5), jnp.where(tame, most, 5)
         held = jnp.sqrt((s - 4) * (s - 2) * z / ((z - 4) * (z - 2) * s))
@@ -90,8 +92,8 @@ class ScaleByRadam(GradientTransformation):
 def _samples(decay: Number, count: jax.Array) -> jax.Array:
     """Return how many equally weighted samples the mean of `count` is worth.
 
-    The paper's difference, of thousands to units, would keep three digits. With
-    x = -log(decay) / 2 and f(y) = 1 - (coth(y) - 1 / y) it is t f(t x) + 1 - f(x).
+    The paper's formula subtracts thousands to get units, which would keep three digits.
+    With x = -log(decay) / 2 and f(y) = 1 - (coth(y) - 1 / y) it is t f(t x) + 1 - f(x).
     """
     decay = wide(decay)
     decay = jnp.maximum(decay, jnp.finfo(decay.dtype).tiny)
@@ -123,13 +125,17 @@ def radam(
     *,
     nesterov: bool = False,
 ) -> Chain:
-    """Adam, held back while the mean square is of few gradients: a warmup.
+    """Step as Adam does, but shorter while the mean square is of few gradients.
 
-        p <- p - learning_rate u,  u of `scale_by_radam`
+        p <- p - learning_rate u,  u of `ScaleByRadam`
 
-    learning_rate: at least 0, in units of params; a number or a schedule. The first
-    steps, 5 with the default b2, are along the mean gradient itself. The rest: see
-    `scale_by_radam`.
+    This is a warmup. The first steps, 5 with the default b2, are along the mean
+    gradient itself.
+
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
+      b1, b2, eps, eps_root, nesterov: see `ScaleByAdam`.
+      threshold: see `ScaleByRadam`.
 
     Liu et al. 2019, https://arxiv.org/abs/1908.03265, Algorithm 2.
     """

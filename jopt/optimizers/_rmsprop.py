@@ -28,27 +28,27 @@ from jopt.transforms import identity, scale_by_learning_rate, trace
 
 
 class ScaleByRmsState(NamedTuple):
-    """The mean square."""
+    """Mean square of the gradients."""
 
     nu: PyTree  # like params, real
 
 
 class ScaleByRmsWithCountState(NamedTuple):
-    """The mean square, and how many steps it is of."""
+    """Mean square of the gradients, and the number of updates."""
 
     count: jax.Array  # int32[], updates made
     nu: PyTree  # like params, real
 
 
 class ScaleByRStdDevState(NamedTuple):
-    """The mean and the mean square."""
+    """Mean and mean square of the gradients."""
 
     mu: PyTree  # like params
     nu: PyTree  # like params, real
 
 
 class ScaleByRStdDevWithCountState(NamedTuple):
-    """The mean and the mean square, and how many steps they are of."""
+    """Mean and mean square of the gradients, and the number of updates."""
 
     count: jax.Array  # int32[], updates made
     mu: PyTree  # like params
@@ -62,11 +62,16 @@ class ScaleByRms(GradientTransformation):
         v <- decay v + (1 - decay) |g|^2        u = g / sqrt(v' + eps)
         v' = v, or v / (1 - decay^t) with bias correction
 
-    decay: in [0, 1). eps: at least 0, in the gradients' units squared inside the root
-    (in their units outside it). initial_scale: of v, at least 0. eps_in_sqrt: False is
-    u = g / (sqrt(v') + eps), as in PyTorch, whose decay is 0.99 by default.
-
     The state holds a count only with bias correction.
+
+    Args:
+      decay: share of v that a step keeps, in [0, 1). PyTorch's default is 0.99.
+      eps: at least 0; in units of the gradients squared inside the root, in units of
+        the gradients outside it.
+      initial_scale: start of v, at least 0.
+      eps_in_sqrt: whether eps is inside the root. False is u = g / (sqrt(v') + eps), as
+        in PyTorch.
+      bias_correction: whether v is divided by 1 - decay^t.
 
     Tieleman & Hinton 2012, Lecture 6.5 of Neural Networks for Machine Learning,
     https://www.cs.toronto.edu/~hinton/coursera/lecture6/lec6.pdf.
@@ -108,8 +113,10 @@ class ScaleByStddev(GradientTransformation):
         u = g / sqrt(v' - |m'|^2 + eps)
         m', v' = m, v, or both over 1 - decay^t with bias correction
 
-    Arguments as in `scale_by_rms`. The variance is held at 0 or above, where rounding
-    would take it below.
+    The variance is at least 0, where rounding would take it below.
+
+    Args:
+      decay, eps, initial_scale, eps_in_sqrt, bias_correction: see `ScaleByRms`.
 
     Graves 2013, https://arxiv.org/abs/1308.0850, equations 38 to 41.
     """
@@ -144,19 +151,22 @@ class ScaleByStddev(GradientTransformation):
         return updates, state._replace(mu=mu, nu=nu, **count)
 
 
-def _check(self):
+def _check(self: ScaleByRms | ScaleByStddev) -> None:
     check(self, "decay", least=0, below=1)
     check(self, "eps", "initial_scale", least=0)
 
 
-def _counted(self, state):
+def _counted(
+    self: ScaleByRms | ScaleByStddev, state: PyTree
+) -> tuple[dict[str, jax.Array], Number]:
+    """Return the next count, if the state has one, and the weight of the means."""
     if not self.bias_correction:
         return {}, 1
     count = increment(state.count)
     return {"count": count}, bias(self.decay, count)
 
 
-def _inverse_root(x, eps, eps_in_sqrt):
+def _inverse_root(x: jax.Array, eps: Number, eps_in_sqrt: bool) -> jax.Array:
     return jax.lax.rsqrt(x + eps) if eps_in_sqrt else 1 / (root(x) + eps)
 
 
@@ -178,15 +188,18 @@ def rmsprop(
 ) -> Chain:
     """Step along the gradient, divided by the root of the mean square.
 
-        p <- p - learning_rate u,  u of `scale_by_rms`
-
-    learning_rate: at least 0, in units of params; a number or a schedule. centered:
-    divide by the root of the variance, u of `scale_by_stddev`. momentum: in [0, 1), a
-    decaying sum of the steps; None keeps none. nesterov: see `trace`. The rest: see
-    `scale_by_rms`.
+        p <- p - learning_rate u,  u of `ScaleByRms`
 
     The momentum is of steps that the learning rate has scaled, as in TensorFlow; in
     PyTorch it is of the directions.
+
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
+      decay, eps, initial_scale, eps_in_sqrt, bias_correction: see `ScaleByRms`.
+      centered: whether to divide by the root of the variance, u of `ScaleByStddev`.
+      momentum: share of a decaying sum of the steps that a step keeps, in [0, 1). None
+        keeps no sum.
+      nesterov: see `trace`.
 
     Tieleman & Hinton 2012; Graves 2013, https://arxiv.org/abs/1308.0850.
     """

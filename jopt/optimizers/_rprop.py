@@ -21,7 +21,7 @@ from jopt.transforms import scale
 
 
 class ScaleByRpropState(NamedTuple):
-    """Each coordinate's step size, and its last update."""
+    """Step size and last update of each coordinate."""
 
     step_sizes: PyTree  # like params
     prev_updates: PyTree  # like params
@@ -35,16 +35,20 @@ class ScaleByRprop(GradientTransformation):
         s <- clip(s eta_minus, min_step_size, max_step_size) if g u' < 0
         u = 0 if g u' < 0, else s sign(g)
 
-    where u' is the last update.
+    where u' is the last update. Real and imaginary part of a complex coordinate have a
+    step size each.
 
-    learning_rate: of the first step, above 0, in units of params; it is used by `init`
-    alone. eta_minus: in (0, 1). eta_plus: at least 1. min_step_size, max_step_size:
-    above 0, in units of params.
+    It is meant for gradients without noise, those of the whole data. optax returns u'
+    in place of u: each of its steps is late by one, and the first one 0. PyTorch's are
+    as here.
 
-    Real and imaginary part of a complex coordinate have a step size each.
-
-    For gradients without noise, those of the whole data. optax returns u' in place of
-    u: each of its steps is late by one, and the first one 0. PyTorch's are as here.
+    Args:
+      learning_rate: size of the first step, above 0, in units of params. Only `init`
+        uses it.
+      eta_minus: factor where the sign changes, in (0, 1).
+      eta_plus: factor where the sign stays, at least 1.
+      min_step_size: least step size, above 0, in units of params.
+      max_step_size: greatest step size, above 0, in units of params.
 
     Riedmiller & Braun 1993, https://ieeexplore.ieee.org/document/298623; without
     backtracking as in Igel & Huesken 2003,
@@ -78,7 +82,7 @@ class ScaleByRprop(GradientTransformation):
                 real = rule(g.real, size.real, before.real)
                 imaginary = rule(g.imag, size.imag, before.imag)
                 return tuple(map(jax.lax.complex, real, imaginary))
-            # Of signs: the product of the numbers themselves can underflow.
+            # Multiply the signs: the product of the numbers themselves can underflow.
             agree = jnp.sign(g) * jnp.sign(before)
             factor = jnp.where(agree > 0, self.eta_plus, self.eta_minus)
             changed = jnp.clip(factor * size, self.min_step_size, self.max_step_size)
@@ -105,10 +109,13 @@ def rprop(
 ) -> Chain:
     """Step by the gradient's sign, each coordinate with a step size of its own.
 
-        p <- p - u,  u of `scale_by_rprop`
+        p <- p - u,  u of `ScaleByRprop`
 
-    learning_rate: of the first step, above 0, in units of params. The rest: see
-    `scale_by_rprop`, also for where optax differs. PyTorch's defaults are the same.
+    PyTorch's defaults are the same. `ScaleByRprop` says where optax differs.
+
+    Args:
+      learning_rate: size of the first step, above 0, in units of params.
+      eta_minus, eta_plus, min_step_size, max_step_size: see `ScaleByRprop`.
 
     Riedmiller & Braun 1993, https://ieeexplore.ieee.org/document/298623.
     """

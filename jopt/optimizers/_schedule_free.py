@@ -1,8 +1,8 @@
 """Schedule-Free SGD and AdamW."""
 
-from typing import Any, Literal
+from typing import Literal
 
-from jopt.core import DType, Number, ScalarOrSchedule, chain, checked, refused
+from jopt.core import DType, Number, ScalarOrSchedule, chain, checked, error_about
 from jopt.optimizers._rmsprop import scale_by_rms
 from jopt.schedules import warmup_constant_schedule
 from jopt.transforms import add_decayed_weights, identity
@@ -25,15 +25,22 @@ def schedule_free_sgd(
         z <- z - rate (g + weight_decay y),  y and x of `schedule_free`
         rate = learning_rate min(1, (t - lag) / warmup_steps),  t = 1 for the first
 
-    learning_rate: at least 0, in units of params squared per unit of loss; a number, or
-    a schedule without a warmup of its own. warmup_steps: in steps, above 0; None is
-    none. weight_decay: at least 0, multiplied by the learning rate; None is off. lag:
-    1 as in optax, whose first step of a warmup has rate 0; 0 as in the paper and its
-    authors' package, see `schedule_free`. The rest: see there.
-
     Evaluate at `schedule_free_eval_params(state, params)`, not at the params.
 
         tx = jopt.schedule_free_sgd(1.0, warmup_steps=500)
+
+    Args:
+      learning_rate: step size, at least 0, in units of params squared per unit of loss;
+        a number, or a schedule without a warmup of its own.
+      warmup_steps: length of a linear warmup in steps, above 0. None is no warmup.
+      b1, weight_lr_power, state_dtype: see `schedule_free`.
+      weight_decay: at least 0, multiplied by the learning rate; a number or a schedule.
+        None is off.
+      lag: 1 as in optax, whose first step of a warmup has rate 0; 0 as in the paper and
+        its authors' package, see `schedule_free`.
+
+    Raises:
+      ValueError: `warmup_steps` is given with a schedule, or is not above 0.
 
     Defazio et al. 2024, https://arxiv.org/abs/2405.15682, Algorithm 1.
     """
@@ -55,20 +62,26 @@ def schedule_free_adamw(
     *,
     lag: Literal[0, 1] = 1,
 ) -> ScheduleFree:
-    """AdamW without a schedule: an average of the iterates in place of its momentum.
+    """Step as AdamW does, with an average of the iterates for momentum and schedule.
 
         z <- z - rate (u + weight_decay y),  y and x of `schedule_free`
         u = g / (sqrt(v / (1 - b2^t)) + eps)        v <- b2 v + (1 - b2) |g|^2
 
-    learning_rate: at least 0, in units of params; a number, or a schedule without a
-    warmup of its own; 1 to 10 times AdamW's. b2: in [0, 1). eps: at least 0, in units
-    of the gradients. weight_decay: at least 0, multiplied by the learning rate; a
-    number or a schedule. warmup_steps, lag: see `schedule_free_sgd`. The rest: see
-    `schedule_free`.
-
     Evaluate at `schedule_free_eval_params(state, params)`, not at the params.
 
         tx = jopt.schedule_free_adamw(2.5e-3, warmup_steps=500)
+
+    Args:
+      learning_rate: step size, at least 0, in units of params, 1 to 10 times AdamW's; a
+        number, or a schedule without a warmup of its own.
+      warmup_steps, lag: see `schedule_free_sgd`.
+      b1, weight_lr_power, state_dtype: see `schedule_free`.
+      b2: share of v that a step keeps, in [0, 1).
+      eps: added outside the root, at least 0, in units of the gradients.
+      weight_decay: at least 0, multiplied by the learning rate; a number or a schedule.
+
+    Raises:
+      ValueError: `warmup_steps` is given with a schedule, or is not above 0.
 
     Defazio et al. 2024, https://arxiv.org/abs/2405.15682, Algorithm 1; the bias of v is
     corrected in u, as in the authors' package, not in the learning rate.
@@ -81,7 +94,10 @@ def schedule_free_adamw(
     return schedule_free(direction, rate, b1, weight_lr_power, state_dtype, lag=lag)
 
 
-def _warmed(learning_rate: Any, warmup_steps: Number | None) -> Any:
+def _warmed(
+    learning_rate: ScalarOrSchedule, warmup_steps: Number | None
+) -> ScalarOrSchedule:
+    """Return the learning rate with a linear warmup, if there is one."""
     if warmup_steps is None:
         return learning_rate
     if callable(learning_rate):
@@ -90,7 +106,7 @@ def _warmed(learning_rate: Any, warmup_steps: Number | None) -> Any:
             f"{learning_rate!r}; put the warmup into the schedule."
         )
     if isinstance(warmup_steps, (int, float)) and not warmup_steps > 0:
-        with refused(warmup_steps):
+        with error_about(warmup_steps):
             raise ValueError(
                 f"schedule_free: warmup_steps must be above 0, got {warmup_steps}; "
                 "None is no warmup."

@@ -16,11 +16,13 @@ def sgd(
         t <- g + momentum t        p <- p - learning_rate t
                                    p <- p - learning_rate (g + momentum t), Nesterov
 
-    learning_rate: at least 0, in units of params squared per unit of loss; a number or
-    a schedule. momentum: in [0, 1); None keeps no state. nesterov, accumulator_dtype:
-    see `trace`.
-
         tx = jopt.sgd(0.1, momentum=0.9)
+
+    Args:
+      learning_rate: step size, at least 0, in units of params squared per unit of loss;
+        a number or a schedule.
+      momentum: share of t that a step keeps, in [0, 1). None keeps no state.
+      nesterov, accumulator_dtype: see `trace`.
 
     Robbins & Monro 1951; Polyak 1964; Sutskever et al. 2013,
     http://proceedings.mlr.press/v28/sutskever13.html.

@@ -1,7 +1,7 @@
-"""Shampoo, in blocks and with the size of another method's update."""
+"""Shampoo, in blocks and with the norm of another method's update."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,34 +9,34 @@ import numpy as np
 from jax import lax
 
 from jopt.core import (
+    Blocking,
     Chain,
-    Cut,
     GradientTransformation,
     Number,
     PyTree,
     ScalarOrSchedule,
     abs_sq,
-    along_axes,
     bias,
     chain,
     check,
     checked,
-    evenly,
+    even_blocks,
     full_like,
     gram,
-    hold,
-    identities,
     increment,
+    init_stacks,
     inverse_power,
     map_stacks,
-    merged,
+    merge_axes,
     mix,
+    multiply_along_axes,
     norm,
     pytree,
     root,
+    stacked_identities,
+    stacked_zeros,
     static,
     stored,
-    zeros,
 )
 from jopt.transforms import add_decayed_weights, scale_by_learning_rate
 
@@ -44,10 +44,10 @@ Graft = Literal["adam", "rmsprop", "sgd", "none"]
 
 
 class ScaleByShampooState(NamedTuple):
-    """The running means, and for each shape of a block the factors and their roots.
+    """Running means, and for each shape of a block the factors and their roots.
 
-    A factor or root of an axis of d coordinates is float32[n, d, d] for the n blocks of
-    that shape, whatever leaves they are from, under the shape's name.
+    A factor or root of an axis of d coordinates is float32[n, d, d]. n counts the
+    blocks of that shape, of all leaves; the dict's key is the shape's name.
     """
 
     count: jax.Array  # int32[], updates made
@@ -69,31 +69,38 @@ class ScaleByShampoo(GradientTransformation):
         u = s |d| / |s|,  d = m' / (sqrt(v') + eps)
 
     where ' divides by 1 - b^t, and l is `matrix_eps` times the greatest eigenvalue of
-    L', r the same of R'. Other ranks have a factor for each axis. The roots are made
-    anew every `precondition_frequency` steps; before the first time u = d.
+    L', r the same of R'. Arrays of other ranks have a factor for each axis. The roots
+    are computed every `precondition_frequency` steps; before the first time u = d.
 
-    b1: in [0, 1). b2: in [0, 1]; 1 is the sum in place of the mean, for factors and v,
-    as in the first paper. eps: in units of the gradients, at least 0. matrix_eps:
-    above 0, relative as said. exponent: e, above 0; None is 1 / (2 k) for k axes.
-    precondition_frequency: in steps, a whole number. block_size: a leaf with a longer
-    axis is cut to the fewest equal blocks that are not longer, and each block is a leaf
-    of its own, for |s| and |d| too. merge_dims: merge neighbouring axes first, while
-    their product is at most `block_size`. graft: whose size u has, d above is "adam";
-    "rmsprop": m' / (sqrt(v) + eps); "sgd": m'; "none": u = s, with d of "adam".
+    Axes of length one have no factor. Leaves with fewer than two other axes, and
+    complex leaves, take u = d. b1=0, b2=1, graft="none", precondition_frequency=1 is
+    Shampoo as first published, but for the relative `matrix_eps`.
 
-    Axes of length one have no factor. Leaves with fewer than two others, and complex
-    ones, take u = d. b1=0, b2=1, graft="none", precondition_frequency=1
-    is Shampoo as first published, but for the relative `matrix_eps`.
+    Memory: for m by n in one block, 2 m n + 2 m^2 + 2 n^2 numbers. Work: a step of a
+    square matrix takes 4 products of matrices; a refresh takes an eigendecomposition
+    for each axis. Gradients with respect to the numbers pass through the roots, also
+    where eigenvalues are equal. Frequency and sizes are structure: the refresh is a
+    branch on the step, and under `vmap` over numbers still a branch.
 
-    Memory: for m by n in one block, 2 m n + 2 m^2 + 2 n^2 numbers. Work a step: 4
-    products of matrices for a square one, and at a refresh an eigendecomposition for
-    each axis. Gradients of numbers pass through the roots, also where eigenvalues are
-    equal. Frequency and sizes are structure: the refresh is a branch on the step, and
-    under `vmap` over numbers still a branch.
+    Args:
+      b1: share of m that a step keeps, in [0, 1).
+      b2: share of v, L and R that a step keeps, in [0, 1]. 1 is the sum in place of the
+        mean, as in the first paper.
+      eps: added outside the root, at least 0, in units of the gradients.
+      matrix_eps: above 0, relative to the greatest eigenvalue.
+      exponent: e, above 0. None is 1 / (2 k) for k axes.
+      precondition_frequency: steps between two refreshes of the roots, an integer, at
+        least 1.
+      block_size: longest axis of a block. A leaf with a longer axis is cut to the
+        fewest equal blocks that are not longer. Each block is a leaf of its own, for
+        |s| and |d| too.
+      merge_dims: whether neighbouring axes are merged first, while their product is at
+        most `block_size`.
+      graft: whose norm u has. "adam": that of d above; "rmsprop": m' / (sqrt(v) + eps);
+        "sgd": m'; "none": u = s, and d is that of "adam".
 
     Gupta et al. 2018, https://arxiv.org/abs/1802.09568, Algorithm 2; Anil et al. 2020,
-    https://arxiv.org/abs/2002.09018; Shi et al. 2023,
-    https://arxiv.org/abs/2309.06497.
+    https://arxiv.org/abs/2002.09018; Shi et al. 2023, https://arxiv.org/abs/2309.06497.
     """
 
     b1: Number = 0.9
@@ -118,8 +125,8 @@ class ScaleByShampoo(GradientTransformation):
             count=jnp.zeros((), jnp.int32),
             mu=full_like(params),
             nu=full_like(params, real=True),
-            factors=hold(zeros, self._cut, params),
-            roots=hold(identities, self._cut, params),
+            factors=init_stacks(stacked_zeros, self._cut, params),
+            roots=init_stacks(stacked_identities, self._cut, params),
         )
 
     def update(self, updates, state, params=None, **extra):
@@ -148,7 +155,7 @@ class ScaleByShampoo(GradientTransformation):
             model = _GRAFTS[self.graft](mean, v, v / weight2, self.eps)
             if not axes:
                 return model, m, v, factors, roots
-            shaped = along_axes(mean, roots, axes)
+            shaped = multiply_along_axes(mean, roots, axes)
             if self.graft != "none":
                 size = norm(shaped)
                 shaped = shaped * (norm(model) / jnp.where(size > 0, size, 1))
@@ -162,14 +169,16 @@ class ScaleByShampoo(GradientTransformation):
         )
         return updates, ScaleByShampooState(count, mu, nu, factors, roots)
 
-    def _cut(self, leaf: Any) -> Cut:
+    def _cut(self, leaf: jax.Array) -> Blocking:
         shape = np.shape(leaf)
         laid = tuple(d for d in shape if d != 1)
         if jnp.iscomplexobj(leaf) or 0 in shape or len(laid) < 2:
-            return Cut(shape, shape, ())
+            return Blocking(shape, shape, ())
         if self.merge_dims:
-            laid = merged(laid, self.block_size)
-        return Cut(laid, evenly(laid, self.block_size), tuple(range(len(laid))))
+            laid = merge_axes(laid, self.block_size)
+        return Blocking(
+            laid, even_blocks(laid, self.block_size), tuple(range(len(laid)))
+        )
 
 
 _GRAFTS = {
@@ -199,17 +208,20 @@ def shampoo(
 ) -> Chain:
     """Step along the mean gradient divided by roots of its second moments.
 
-        p <- p - learning_rate (u + weight_decay p),  u of `scale_by_shampoo`
-
-    learning_rate: at least 0, in units of params; a number or a schedule: that of the
-    grafted method, Adam's by default. weight_decay: at least 0; a number or a schedule;
-    multiplied by the learning rate. mask: which parameters decay, see
-    `add_decayed_weights`. The rest: see `scale_by_shampoo`.
+        p <- p - learning_rate (u + weight_decay p),  u of `ScaleByShampoo`
 
         tx = jopt.shampoo(1e-3)
 
     On a CPU set OPENBLAS_NUM_THREADS=1, as the command `jopt` does: OpenBLAS's threads
     beside XLA's make decompositions many times slower.
+
+    Args:
+      learning_rate: step size of the grafted method, Adam's by default, at least 0, in
+        units of params; a number or a schedule.
+      b1, b2, eps, matrix_eps, exponent: see `ScaleByShampoo`.
+      weight_decay: at least 0, multiplied by the learning rate; a number or a schedule.
+      mask: which parameters decay, see `add_decayed_weights`.
+      precondition_frequency, block_size, merge_dims, graft: see `ScaleByShampoo`.
 
     Anil et al. 2020, https://arxiv.org/abs/2002.09018; Shi et al. 2023,
     https://arxiv.org/abs/2309.06497.

@@ -1,4 +1,4 @@
-"""Steps by sign: of the gradient, of its running mean."""
+"""Steps by the sign of the gradient or of its running mean."""
 
 import jax.numpy as jnp
 
@@ -44,7 +44,8 @@ def sign_sgd(learning_rate: ScalarOrSchedule) -> Chain:
 
         p <- p - learning_rate sign(g)
 
-    learning_rate: at least 0, in units of params; a number or a schedule.
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
 
     Bernstein et al. 2018, https://arxiv.org/abs/1802.04434, Algorithm 1.
     """
@@ -59,8 +60,10 @@ def signum(
 
         m <- beta m + (1 - beta) g        p <- p - learning_rate sign(m)
 
-    learning_rate: at least 0, in units of params; a number or a schedule. beta: in
-    [0, 1). accumulator_dtype: of m; by default the params', but at least float32.
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
+      beta: share of m that a step keeps, in [0, 1).
+      accumulator_dtype: dtype of m. None is the params' dtype, but at least float32.
 
     Bernstein et al. 2018, https://arxiv.org/abs/1802.04434, Algorithm 2.
     """

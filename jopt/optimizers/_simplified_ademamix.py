@@ -18,6 +18,7 @@ from jopt.core import (
     chain,
     check,
     checked,
+    field,
     full_like,
     increment,
     map_leaves,
@@ -30,7 +31,7 @@ from jopt.transforms import add_decayed_weights, scale_by_learning_rate
 
 
 class ScaleBySimplifiedAdEMAMixState(NamedTuple):
-    """The decaying sum of the gradients and the mean of their squares."""
+    """Decaying sum of the gradients and mean of their squares."""
 
     t: jax.Array  # int32[], updates made
     m: PyTree  # like params
@@ -39,30 +40,34 @@ class ScaleBySimplifiedAdEMAMixState(NamedTuple):
 
 @pytree
 class ScaleBySimplifiedAdemamix(GradientTransformation):
-    """Adam with a decaying sum for a mean, and a multiple of the newest gradient.
+    """Replace Adam's mean by a decaying sum and a multiple of the new gradient.
 
         m <- b1 m + g        v <- b2 v + (1 - b2) |g|^2
         u = (m + alpha g) / (sqrt(v / (1 - b2^t) + eps_root) + eps)
 
-    b1, b2: in [0, 1). alpha: at least 0, a number or a schedule of updates made.
-    eps, eps_root: as in `scale_by_adam`.
-
     m is a sum: in the long run it is 1 / (1 - b1) times Adam's mean, so the learning
     rate is 1 - b1 times Adam's.
+
+    Args:
+      b1: share of m that a step keeps, in [0, 1).
+      b2: share of v that a step keeps, in [0, 1).
+      alpha: factor on the new gradient, at least 0; a number or a schedule of updates
+        made.
+      eps: added outside the root, at least 0, in units of the gradients.
+      eps_root: added inside the root, at least 0, in units of the gradients squared.
 
     Morwani et al. 2025, https://arxiv.org/abs/2502.02431.
     """
 
     b1: Number = 0.99
     b2: Number = 0.95
-    alpha: ScalarOrSchedule = 0.0
+    alpha: ScalarOrSchedule = field(converter=as_schedule, default=0.0)
     eps: Number = 1e-8
     eps_root: Number = 0.0
 
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["alpha"] = as_schedule(self.alpha)
         check(self, "b1", "b2", least=0, below=1)
         check(self, "alpha", "eps", "eps_root", least=0)
 
@@ -99,13 +104,15 @@ def simplified_ademamix(
     weight_decay: ScalarOrSchedule = 0.0,
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,
 ) -> Chain:
-    """AdEMAMix with one buffer: a decaying sum, and a multiple of the newest gradient.
+    """Step as AdEMAMix does, with one buffer for the gradients.
 
-        p <- p - learning_rate (u + weight_decay p)
+        p <- p - learning_rate (u + weight_decay p),  u of `ScaleBySimplifiedAdemamix`
 
-    u of `scale_by_simplified_ademamix`. learning_rate: at least 0, in units of params;
-    a number or a schedule; 1 - b1 times AdamW's. weight_decay, mask: as in `adamw`. The
-    rest: see `scale_by_simplified_ademamix`.
+    Args:
+      learning_rate: step size, at least 0, in units of params, 1 - b1 times AdamW's; a
+        number or a schedule.
+      b1, b2, alpha, eps, eps_root: see `ScaleBySimplifiedAdemamix`.
+      weight_decay, mask: see `adamw`.
 
     Morwani et al. 2025, https://arxiv.org/abs/2502.02431.
     """

@@ -1,7 +1,7 @@
 """SM3."""
 
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,14 +22,14 @@ from jopt.core import (
     mix,
     over_root,
     pytree,
+    reduced_zeros,
     wide_dtype,
-    zeros_of_reduced,
 )
 from jopt.transforms import scale_by_learning_rate
 
 
 class ScaleBySM3State(NamedTuple):
-    """The greatest squares along each axis, and the running mean of the updates."""
+    """Greatest squares along each axis, and running mean of the updates."""
 
     mu: PyTree  # for each leaf a list: an array for each axis, of its length; real
     nu: PyTree  # like params
@@ -43,13 +43,16 @@ class ScaleBySm3(GradientTransformation):
         u = g / sqrt(s + eps), and 0 where s is 0
         m <- b1 m + (1 - b1) u, which is what comes out
 
-    b1: in [0, 1). b2: in (0, 1]; below 1 it is s = b2 min(a) + (1 - b2) |g|^2, a mean
-    rather than a sum. eps: at least 0, in the gradients' units squared.
-
     The a_i of a leaf are as many numbers as it has rows and columns; for a vector this
     is Adagrad. The mean m is as big as the leaf, whatever b1 is.
 
     optax's b2 is a constant of the program, and its scalar parameters are an error.
+
+    Args:
+      b1: share of m that a step keeps, in [0, 1).
+      b2: in (0, 1]. Below 1 it is s = b2 min(a) + (1 - b2) |g|^2, a mean rather than a
+        sum.
+      eps: added inside the root, at least 0, in units of the gradients squared.
 
     Anil et al. 2019, https://arxiv.org/abs/1901.11150, Algorithm SM3-II.
     """
@@ -66,7 +69,7 @@ class ScaleBySm3(GradientTransformation):
     def init(self, params):
         def greatest(p):
             kind = jnp.finfo(wide_dtype(p)).dtype
-            return [zeros_of_reduced(p, others, kind) for others in _other_axes(p.ndim)]
+            return [reduced_zeros(p, others, kind) for others in _other_axes(p.ndim)]
 
         mu = jax.tree.map(greatest, params)
         return ScaleBySM3State(mu=mu, nu=full_like(params))
@@ -83,8 +86,8 @@ class ScaleBySm3(GradientTransformation):
 
         leaves, structure = jax.tree.flatten(updates)
         means = leaves_like(updates, state.nu)
-        greatest: list[Any] = structure.flatten_up_to(state.mu)
-        # By rank, which is the number of a leaf's arrays: each is one call's trees.
+        greatest: list[list[jax.Array]] = structure.flatten_up_to(state.mu)
+        # Leaves of one rank have the same number of arrays and share one call.
         for rank in {len(arrays) for arrays in greatest}:
             at = [i for i, arrays in enumerate(greatest) if len(arrays) == rank]
             columns = zip(*(greatest[i] for i in at), strict=True)
@@ -101,7 +104,7 @@ class ScaleBySm3(GradientTransformation):
 
 
 def _other_axes(ndim: int) -> list[tuple[int, ...]]:
-    """For each axis the others; a scalar counts as one axis that is not there."""
+    """Return for each axis the others; a scalar counts as having one empty axis."""
     return [tuple(j for j in range(ndim) if j != i) for i in range(max(ndim, 1))]
 
 
@@ -112,10 +115,12 @@ scale_by_sm3 = ScaleBySm3
 def sm3(learning_rate: ScalarOrSchedule, momentum: Number = 0.9) -> Chain:
     """Step along the gradient, divided by a root of sums of squares by row and column.
 
-        p <- p - learning_rate u,  u of `scale_by_sm3` with b1 = momentum
+        p <- p - learning_rate u,  u of `ScaleBySm3` with b1 = momentum
 
-    learning_rate: at least 0, in units of params; a number or a schedule (in optax a
-    number). momentum: in [0, 1).
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
+        (In optax it is a number.)
+      momentum: b1 of `ScaleBySm3`, in [0, 1).
 
     Anil et al. 2019, https://arxiv.org/abs/1901.11150, Algorithm SM3-II.
     """

@@ -1,7 +1,7 @@
 """SOAP: Adam in the eigenbases of Shampoo's factors."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +9,13 @@ import numpy as np
 from jax import lax
 
 from jopt.core import (
+    Blocking,
     Chain,
-    Cut,
     GradientTransformation,
     Number,
     PyTree,
     ScalarOrSchedule,
     abs_sq,
-    along_axes,
     bias,
     chain,
     check,
@@ -24,29 +23,30 @@ from jopt.core import (
     eigenbasis,
     full_like,
     gram,
-    hold,
-    identities,
     increment,
+    init_stacks,
     map_stacks,
-    merged,
+    merge_axes,
     mix,
+    multiply_along_axes,
     pytree,
     refined_basis,
     rms,
     root,
+    stacked_identities,
+    stacked_zeros,
     static,
     stored,
-    zeros,
 )
 from jopt.transforms import add_decayed_weights, scale_by_learning_rate
 
 
 class ScaleBySoapState(NamedTuple):
-    """The running means, and for each shape the factors and their eigenbases.
+    """Running means, and for each shape the factors and their eigenbases.
 
-    A factor or basis of an axis of d coordinates is float32[n, d, d] for the n leaves
-    of that shape, under the shape's name: `bases["float32[64, 32] axes 0, 1"]` is a
-    pair of [n, 64, 64] and [n, 32, 32].
+    A factor or basis of an axis of d coordinates is float32[n, d, d]. n counts the
+    leaves of that shape; the dict's key is the shape's name: `bases["float32[64, 32]
+    axes 0, 1"]` is a pair of [n, 64, 64] and [n, 32, 32].
     """
 
     count: jax.Array  # int32[], updates made
@@ -72,24 +72,32 @@ class ScaleBySoap(GradientTransformation):
 
         P <- qr(L P),  Q <- qr(R Q)
 
-    The first update is zero, as the authors have it: it only makes L and R of the first
-    gradient and P and Q of their eigenvectors, so that no gradient is seen in a basis
-    made of itself. Other ranks have a factor for each axis.
+    The first update is zero, as in the authors' code: it only computes L and R of the
+    first gradient, and P and Q as their eigenvectors, so that no gradient is seen in a
+    basis made of itself. Arrays of other ranks have a factor for each axis.
 
-    b1, b2: in [0, 1). shampoo_beta: c, in [0, 1); None is b2. eps: in units of the
-    gradients, at least 0. precondition_frequency: in steps, a whole number.
-    max_precond_dim: a longer axis has no factor and keeps its coordinates. merge_dims:
-    merge neighbouring axes while their product is at most `max_precond_dim` (lower it
-    then: the default makes one vector of a small matrix). precondition_1d: give vectors
-    a factor too; else they take Adam's update, as scalars and complex leaves do.
-    normalize_grads: divide each leaf's update by its root mean square.
-
-    Memory: for m by n, 2 m n + 2 m^2 + 2 n^2 numbers. Work a step: 8 products of
-    matrices for a square one, and at a refresh a product and a QR for each axis.
-    The bases are constants to differentiation (where eigenvalues are equal they have no
+    Memory: for m by n, 2 m n + 2 m^2 + 2 n^2 numbers. Work: a step of a square matrix
+    takes 8 products of matrices; a refresh takes a product and a QR for each axis. The
+    bases are constants to differentiation (where eigenvalues are equal they have no
     derivative), so the gradient of `shampoo_beta` is zero. Frequency and sizes are
     structure: the refresh is a branch on the step, and under `vmap` over numbers still
     a branch.
+
+    Args:
+      b1: share of m that a step keeps, in [0, 1).
+      b2: share of v that a step keeps, in [0, 1).
+      shampoo_beta: c, share of L and R that a step keeps, in [0, 1). None is b2.
+      eps: added outside the root, at least 0, in units of the gradients.
+      precondition_frequency: steps between two refreshes of the bases, an integer, at
+        least 1.
+      max_precond_dim: longest axis with a factor. A longer axis has none and keeps its
+        coordinates.
+      merge_dims: whether neighbouring axes are merged while their product is at most
+        `max_precond_dim`. Lower that then: the default makes one vector of a small
+        matrix.
+      precondition_1d: whether vectors have a factor too. Otherwise they take Adam's
+        update, as scalars and complex leaves do.
+      normalize_grads: whether to divide each leaf's update by its root mean square.
 
     Vyas et al. 2024, https://arxiv.org/abs/2409.11321, Algorithm 3.
     """
@@ -114,12 +122,12 @@ class ScaleBySoap(GradientTransformation):
             count=jnp.zeros((), jnp.int32),
             mu=full_like(params),
             nu=full_like(params, real=True),
-            factors=hold(zeros, self._cut, params),
-            bases=hold(identities, self._cut, params),
+            factors=init_stacks(stacked_zeros, self._cut, params),
+            bases=init_stacks(stacked_identities, self._cut, params),
         )
 
     def update(self, updates, state, params=None, **extra):
-        made = state.count  # by Adam: one less than in all
+        made = state.count  # Adam's updates: all but the first
         weight1, weight2 = (bias(b, jnp.maximum(made, 1)) for b in (self.b1, self.b2))
         decay = self.b2 if self.shampoo_beta is None else self.shampoo_beta
         due = made % self.precondition_frequency == 0
@@ -143,11 +151,11 @@ class ScaleBySoap(GradientTransformation):
 
             def later():
                 mean = mix(m, g, self.b1)
-                turned = along_axes(g, bases, axes, turned=True)
+                turned = multiply_along_axes(g, bases, axes, turned=True)
                 square = mix(v, abs_sq(turned), self.b2)
-                turned = along_axes(mean / weight1, bases, axes, turned=True)
+                turned = multiply_along_axes(mean / weight1, bases, axes, turned=True)
                 scaled = turned / (root(square / weight2) + self.eps)
-                u = along_axes(scaled, bases, axes)
+                u = multiply_along_axes(scaled, bases, axes)
                 kept = square, bases
                 kept = lax.cond(
                     due,
@@ -171,15 +179,15 @@ class ScaleBySoap(GradientTransformation):
         count = increment(state.count)
         return updates, ScaleBySoapState(count, mu, nu, factors, bases)
 
-    def _cut(self, leaf: Any) -> Cut:
+    def _cut(self, leaf: jax.Array) -> Blocking:
         shape = np.shape(leaf)
         plain = jnp.iscomplexobj(leaf) or 0 in shape
         if plain or len(shape) < (1 if self.precondition_1d else 2):
-            return Cut(shape, shape, ())
+            return Blocking(shape, shape, ())
         if self.merge_dims:
-            shape = merged(shape, self.max_precond_dim)
+            shape = merge_axes(shape, self.max_precond_dim)
         axes = (i for i, d in enumerate(shape) if 1 < d <= self.max_precond_dim)
-        return Cut(shape, shape, tuple(axes))
+        return Blocking(shape, shape, tuple(axes))
 
 
 scale_by_soap = ScaleBySoap
@@ -202,17 +210,23 @@ def soap(
 ) -> Chain:
     """Step by Adam in the eigenbases of Shampoo's factors, with decoupled decay.
 
-        p <- p - learning_rate (u + weight_decay p),  u of `scale_by_soap`
+        p <- p - learning_rate (u + weight_decay p),  u of `ScaleBySoap`
 
-    learning_rate: at least 0, in units of params; a number or a schedule; 3e-3 is the
-    authors'. weight_decay: at least 0; a number or a schedule; multiplied by the
-    learning rate. mask: which parameters decay, see `add_decayed_weights`. The rest:
-    see `scale_by_soap`. The first step is the decay alone.
+    The first step is the decay alone.
 
         tx = jopt.soap(3e-3)
 
     On a CPU set OPENBLAS_NUM_THREADS=1, as the command `jopt` does: OpenBLAS's threads
     beside XLA's make decompositions many times slower.
+
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
+        3e-3 is the authors'.
+      b1, b2, shampoo_beta, eps: see `ScaleBySoap`.
+      weight_decay: at least 0, multiplied by the learning rate; a number or a schedule.
+      mask: which parameters decay, see `add_decayed_weights`.
+      precondition_frequency, max_precond_dim, merge_dims: see `ScaleBySoap`.
+      precondition_1d, normalize_grads: see `ScaleBySoap`.
 
     Vyas et al. 2024, https://arxiv.org/abs/2409.11321, Algorithm 3.
     """

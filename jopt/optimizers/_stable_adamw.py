@@ -19,6 +19,7 @@ from jopt.core import (
     chain,
     check,
     checked,
+    field,
     map_leaves,
     needed,
     pytree,
@@ -36,16 +37,23 @@ from jopt.transforms import add_decayed_weights, scale_by_learning_rate
 class ScaleByStableAdamw(GradientTransformation):
     """Shrink AdamW's step where the mean square has fallen behind the gradient.
 
-        d = m' / (sqrt(v') + eps) + weight_decay(t) p,  m', v' of `scale_by_adam`
+        d = m' / (sqrt(v') + eps) + weight_decay(t) p,  m', v' of `ScaleByAdam`
         r = rms(g / sqrt(max(v', eps^2))),  the root of the mean over the leaf
         u = d / max(1, r)
 
-    b1, b2: in [0, 1). eps: at least 0, in units of the gradients. weight_decay: at
-    least 0; a number or a schedule. mask: which parameters decay, see
-    `add_decayed_weights`. mu_dtype: of m, see `scale_by_adam`.
+    The decay is part of this transformation, since it shrinks too. The state is
+    `ScaleByAdam`'s.
 
-    The decay is inside, since it shrinks too. The state is `scale_by_adam`'s. `update`
-    needs `params`, and raises a ValueError without.
+    Args:
+      b1: share of m that a step keeps, in [0, 1).
+      b2: share of v that a step keeps, in [0, 1).
+      eps: added outside the root, at least 0, in units of the gradients.
+      weight_decay: at least 0; a number or a schedule.
+      mask: which parameters decay, see `add_decayed_weights`.
+      mu_dtype: dtype of m, see `ScaleByAdam`.
+
+    Raises:
+      ValueError: `update` is called without `params`.
 
     Wortsman et al. 2023, https://arxiv.org/abs/2304.13013, Algorithm 2, whose decay
     rates corrected for bias are the same as means corrected for it.
@@ -54,12 +62,11 @@ class ScaleByStableAdamw(GradientTransformation):
     b1: Number = 0.9
     b2: Number = 0.99
     eps: Number = 1e-8
-    weight_decay: ScalarOrSchedule = 1e-2
+    weight_decay: ScalarOrSchedule = field(converter=as_schedule, default=1e-2)
     mask: PyTree | Callable[[PyTree], PyTree] | None = static(default=None)
     mu_dtype: DType = static(default=None)
 
     def __post_init__(self):
-        self.__dict__["weight_decay"] = as_schedule(self.weight_decay)
         check(self, "b1", "b2", least=0, below=1)
         check(self, "eps", "weight_decay", least=0)
 
@@ -78,7 +85,7 @@ class ScaleByStableAdamw(GradientTransformation):
         def rule(g, d, v):
             least = jnp.maximum(v / weight, jnp.square(self.eps))
             ratio = quotient(abs_sq(g), least)
-            # Not jnp.mean, which is NaN where there is nothing to average.
+            # jnp.mean is NaN for a leaf of size zero.
             behind = root(jnp.sum(ratio) / max(ratio.size, 1))
             return d / jnp.maximum(1, behind)
 
@@ -104,12 +111,13 @@ def stable_adamw(
 ) -> Chain:
     """Take AdamW's step, shrunk by Adafactor's clipping, in place of clipped gradients.
 
-        p <- p - learning_rate u,  u of `scale_by_stable_adamw`
-
-    learning_rate: at least 0, in units of params; a number or a schedule. The rest: see
-    `scale_by_stable_adamw`.
+        p <- p - learning_rate u,  u of `ScaleByStableAdamw`
 
         tx = jopt.stable_adamw(1e-3, weight_decay=0.1)
+
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
+      b1, b2, eps, weight_decay, mask, mu_dtype: see `ScaleByStableAdamw`.
 
     Wortsman et al. 2023, https://arxiv.org/abs/2304.13013, Algorithm 2.
     """

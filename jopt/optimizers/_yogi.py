@@ -25,19 +25,22 @@ from jopt.transforms import scale_by_learning_rate
 
 @pytree
 class ScaleByYogi(GradientTransformation):
-    """Adam, whose second moment moves by no more than the new square.
+    """Run Adam with a second moment that moves by no more than the new square.
 
         m <- b1 m + (1 - b1) g
         v <- v - (1 - b2) sign(v - |g|^2) |g|^2
         u = m' / (sqrt(v' + eps_root) + eps)
         m' = m / (1 - b1^t)               v' = v / (1 - b2^t)
 
-    b1, b2: in [0, 1). eps: at least 0, in units of the gradients, outside the root.
-    eps_root: at least 0, in their units squared, inside it. initial_accumulator_value:
-    above 0, of m and of v at the start.
-
     The start of v counts as much as 1 / (1 - b2) squares, and that of m gives a
     coordinate without gradients a first small step.
+
+    Args:
+      b1: share of m that a step keeps, in [0, 1).
+      b2: v moves by 1 - b2 of the new square, in [0, 1).
+      eps: added outside the root, at least 0, in units of the gradients.
+      eps_root: added inside the root, at least 0, in units of the gradients squared.
+      initial_accumulator_value: start of m and of v, above 0.
 
     Zaheer et al. 2018, https://proceedings.neurips.cc/paper/2018/hash/
     90365351ccc7437a1309dc64e4db32a3-Abstract.html, Algorithm 2.
@@ -90,10 +93,11 @@ def yogi(
 ) -> Chain:
     """Step along the mean gradient, divided by the root of a slow mean square.
 
-        p <- p - learning_rate u,  u of `scale_by_yogi`
+        p <- p - learning_rate u,  u of `ScaleByYogi`
 
-    learning_rate: at least 0, in units of params; a number or a schedule. The rest: see
-    `scale_by_yogi`.
+    Args:
+      learning_rate: step size, at least 0, in units of params; a number or a schedule.
+      b1, b2, eps: see `ScaleByYogi`.
 
     Zaheer et al. 2018, https://proceedings.neurips.cc/paper/2018/hash/
     90365351ccc7437a1309dc64e4db32a3-Abstract.html, Algorithm 2.

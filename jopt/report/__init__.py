@@ -1,10 +1,8 @@
 """A sweep for people: pictures, tables, and one self-contained page."""
 
-from jopt.report._files import save as save
-from jopt.report._live import LivePlot
-from jopt.report._page import page, write
+from jopt.report._page import page, thinned as thinned, write
 from jopt.report._plots import overview as overview
 from jopt.report._record import Record
-from jopt.report._thinning import thinned as thinned
+from jopt.report._save import save as save
 
-__all__ = ["LivePlot", "Record", "page", "write"]
+__all__ = ["Record", "page", "write"]

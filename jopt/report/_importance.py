@@ -10,7 +10,7 @@ from jopt.report._record import Record
 
 ENOUGH = 10  # settings, below which a ranking is noise
 TOP = 5  # settings that PED-ANOVA's best quantile needs
-MOST = 128  # settings that fANOVA is given: its forest's time grows with the square
+MOST = 128  # settings given to fANOVA, whose time grows with their square
 
 
 def importance(record: Record) -> dict[str, Any]:
@@ -19,9 +19,10 @@ def importance(record: Record) -> dict[str, Any]:
     A setting's value is the mean over its trials of the last validation loss, its log
     if all are positive; a setting that diverged has the worst value of the others.
 
-    Returns {"names", "top", "ped_anova", "fanova"}: shares that sum to 1, `fanova` None
-    without scikit-learn, and `top` the share of settings that PED-ANOVA calls the best;
-    or {"sentence"} that says why there is none.
+    Returns:
+      {"names", "top", "ped_anova", "fanova"}: shares that sum to 1, `fanova` None
+      without scikit-learn, and `top` the share of settings that PED-ANOVA calls the
+      best; or {"sentence"}, which says why there is no importance.
 
     PED-ANOVA: Watanabe et al. 2023, https://arxiv.org/abs/2304.10255. fANOVA: Hutter et
     al. 2014, https://proceedings.mlr.press/v32/hutter14.html.
@@ -50,12 +51,12 @@ def importance(record: Record) -> dict[str, Any]:
 
 
 def _values(record: Record) -> tuple[np.ndarray, np.ndarray]:
-    """The first row of each setting, and its value; none if every setting diverged."""
+    """Return each setting's first row and value; nothing if every setting diverged."""
     losses = record.table.get("valid_loss", record.table["train_loss"])
     rows = record.settings()
     means = np.asarray([losses[found].astype(float).mean() for found in rows])
     finite = np.isfinite(means)
-    # What never began has no loss, and no divergence either.
+    # A setting that never began has no loss, and has not diverged.
     began = np.asarray([record.table["steps"][found].min() > 0 for found in rows])
     began |= np.asarray(["diverged" in record.table["status"][found] for found in rows])
     if not finite.any():
@@ -78,15 +79,10 @@ def _evaluated(
     forest: bool,
 ) -> list[float] | None:
     import optuna  # an extra, and slow to load
-    from optuna.importance import (
-        FanovaImportanceEvaluator,
-        PedAnovaImportanceEvaluator,
-        get_param_importances,
-    )
+    from optuna import importance as evaluators
 
     spread = {name: _spread(record.table[name]) for name in names}
     distributions = {name: _distribution(column) for name, column in spread.items()}
-    columns = {name: column.tolist() for name, column in spread.items()}
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # no line for the study
     try:
@@ -95,28 +91,27 @@ def _evaluated(
             study = optuna.create_study()
             study.add_trials(
                 optuna.create_trial(
-                    params={name: columns[name][row] for name in names},
+                    params={name: spread[name][row].item() for name in names},
                     distributions=distributions,
                     value=float(value),
                 )
                 for row, value in zip(rows.tolist(), values, strict=True)
             )
-            top = _top(len(rows))
-            evaluator = (
-                FanovaImportanceEvaluator(seed=0)
-                if forest
-                else PedAnovaImportanceEvaluator(target_quantile=top)
-            )
-            found = get_param_importances(study, evaluator=evaluator)
+            if forest:
+                evaluator = evaluators.FanovaImportanceEvaluator(seed=0)
+            else:
+                top = _top(len(rows))
+                evaluator = evaluators.PedAnovaImportanceEvaluator(target_quantile=top)
+            found = evaluators.get_param_importances(study, evaluator=evaluator)
     finally:
         optuna.logging.set_verbosity(verbosity)
     return [float(found.get(name, 0)) for name in names]
 
 
 def _spread(column: np.ndarray) -> np.ndarray:
-    """A column on the axis that its values are spread on: log where they span decades.
+    """Return a column, on a log axis if its values span decades.
 
-    Zero, if there is one, lies a decade below the least positive value.
+    Zero then lies a decade below the least positive value.
     """
     if column.dtype.kind == "f" and not np.isfinite(column).all():
         return column.astype(str)  # categories: NaN is where a trial has none
@@ -127,15 +122,12 @@ def _spread(column: np.ndarray) -> np.ndarray:
 
 
 def _distribution(column: np.ndarray) -> Any:
-    """Optuna's distribution that the values of a hyperparameter could be from."""
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
+    """Return a distribution of Optuna's that has all values of a hyperparameter."""
+    from optuna import distributions as known
 
     values = sorted(set(column.tolist()))
     if column.dtype.kind not in "iuf":
-        return CategoricalDistribution(values)
-    kind = FloatDistribution if column.dtype.kind == "f" else IntDistribution
+        return known.CategoricalDistribution(values)
+    floats = column.dtype.kind == "f"
+    kind = known.FloatDistribution if floats else known.IntDistribution
     return kind(values[0], values[-1])

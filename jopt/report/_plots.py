@@ -1,38 +1,35 @@
 """Pictures of a sweep, by matplotlib."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm, Normalize
-from matplotlib.figure import Figure
+
+from jopt.sweep import SweepResult
 
 if TYPE_CHECKING:
-    from jopt.sweep import SweepResult
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 BAD, WINNER, PALE = "#cc3311", "#ffaa00", "#bbbbbb"
 LINES = 8  # settings of the other hyperparameters that a picture can show apart
 
 
-def save(result: "SweepResult", directory: Path) -> list[Path]:
+def save(result: SweepResult, directory: Path) -> list[Path]:
     """Write `<hyperparameter>.png` for the main one and `curves.png`."""
     name = main_hyperparameter(result)
-    response = Figure(figsize=(8, 5), layout="constrained")
-    curves = Figure(figsize=(8, 5), layout="constrained")
-    draw_curves(curves.subplots(), result, name)
-    pictures = {"curves.png": curves}
+    pictures: dict[str, Callable[..., None]] = {"curves.png": draw_curves}
     if name is not None:
-        draw_response(response.subplots(), result, name)
-        pictures = {f"{name}.png": response, **pictures}
-    for file, figure in pictures.items():
+        pictures = {f"{name}.png": draw_response, **pictures}
+    for file, draw in pictures.items():
+        figure = _figure(8)
+        draw(figure.subplots(), result, name)
         figure.savefig(directory / file, dpi=120)
     return [directory / file for file in pictures]
 
 
-def overview(result: "SweepResult", hyperparameter: str | None = None) -> Figure:
+def overview(result: SweepResult, hyperparameter: str | None = None) -> "Figure":
     """Return both pictures side by side."""
     columns = {name: _numbers(result.table[name]) for name in result.info["space"]}
     names = [name for name, values in columns.items() if not np.isnan(values).all()]
@@ -42,7 +39,7 @@ def overview(result: "SweepResult", hyperparameter: str | None = None) -> Figure
             f"({', '.join(names)}), got {hyperparameter!r}."
         )
     name = main_hyperparameter(result) if hyperparameter is None else hyperparameter
-    figure = Figure(figsize=(14, 5), layout="constrained")
+    figure = _figure(14)
     left, right = figure.subplots(1, 2)
     if name is not None:
         draw_response(left, result, name)
@@ -50,8 +47,8 @@ def overview(result: "SweepResult", hyperparameter: str | None = None) -> Figure
     return figure
 
 
-def main_hyperparameter(result: "SweepResult") -> str | None:
-    """The learning rate, or else the first number that has several values."""
+def main_hyperparameter(result: SweepResult) -> str | None:
+    """Return the learning rate, or else the first number that has several values."""
     names = result.info["space"]
     for name in sorted(names, key=lambda name: name != "learning_rate"):
         values = _numbers(result.table[name])
@@ -60,15 +57,17 @@ def main_hyperparameter(result: "SweepResult") -> str | None:
     return None
 
 
-def draw_response(axes: Axes, result: "SweepResult", name: str) -> None:
+def draw_response(axes: "Axes", result: SweepResult, name: str) -> None:
     """Draw the final validation loss against a hyperparameter.
 
-    A line is a setting of the other hyperparameters, the mean over the seeds; its band
-    reaches from the least to the greatest. Of more than a few settings, and of members
-    of a population, which went on from each other, there are points alone. Pruned ones
-    are pale, where they ended. Diverged ones are crosses at the top; the dashed line is
-    the least value at which any diverged.
+    Each line is a setting of the other hyperparameters: the mean over the seeds, with a
+    band from the least to the greatest. More than `LINES` settings, and the members of
+    a population, which continue each other's runs, are drawn as points alone. Pruned
+    trials are pale points where they ended. Diverged trials are crosses at the top; the
+    dashed line is the least value at which any diverged.
     """
+    from matplotlib import colormaps  # an extra, and slow to load
+
     settings = result.settings()
     x, y = _numbers(settings[name]), settings["valid_loss"]
     diverged = (settings["status"] == "diverged") & ~np.isnan(x)
@@ -110,12 +109,16 @@ def draw_response(axes: Axes, result: "SweepResult", name: str) -> None:
     axes.legend(fontsize="small")
 
 
-def draw_curves(axes: Axes, result: "SweepResult", name: str | None) -> None:
+def draw_curves(axes: "Axes", result: SweepResult, name: str | None) -> None:
     """Draw the training loss of every trial, coloured by a hyperparameter.
 
     Losses are means over a hundredth of the steps. A trial that diverged ends in a
     cross.
     """
+    from matplotlib import colormaps  # an extra, and slow to load
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LogNorm, Normalize
+
     values = (
         _numbers(result.table[name]) if name else result.table["trial"].astype(float)
     )
@@ -139,37 +142,37 @@ def draw_curves(axes: Axes, result: "SweepResult", name: str | None) -> None:
 
 
 def _lines(
-    result: "SweepResult", name: str, settings: dict[str, np.ndarray]
+    result: SweepResult, name: str, settings: dict[str, np.ndarray]
 ) -> list[tuple[str, np.ndarray]]:
-    """The rows of `settings` by what the other hyperparameters are, and what to say."""
+    """Return labels and rows of `settings`, by values of the other hyperparameters."""
     space = result.info["space"]
     others = [n for n, values in space.items() if n != name and len(values) > 1]
     lines: dict[str, list[int]] = {}
     for row in np.flatnonzero(~np.isnan(_numbers(settings[name]))).tolist():
-        # In full: rounded, different values could be one line.
+        # Not rounded, or different values could be one line.
         lines.setdefault(repr([settings[n][row] for n in others]), []).append(row)
+    found = []
+    for rows in lines.values():
+        label = ", ".join(f"{n}={settings[n][rows[0]]!s:.8}" for n in others)
+        found.append((label or "validation loss", np.asarray(rows)))
+    return found
 
-    def said(row: int) -> str:
-        return ", ".join(f"{n}={settings[n][row]!s:.8}" for n in others)
 
-    return [
-        (said(rows[0]) or "validation loss", np.asarray(rows))
-        for rows in lines.values()
-    ]
+def _figure(width: float) -> "Figure":
+    from matplotlib.figure import Figure  # an extra, and slow to load
+
+    return Figure(figsize=(width, 5), layout="constrained")
 
 
 def _smoothed(losses: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    ends = np.unique(np.append(np.arange(width, len(losses), width), len(losses)))
-    starts = np.concatenate([[0], ends[:-1]])[: len(ends)]
+    ends = np.append(np.arange(width, len(losses), width), len(losses))
     if not len(losses):
-        return starts[:0], losses
-    return ends, np.asarray(
-        [losses[a:b].mean() for a, b in zip(starts, ends, strict=True)]
-    )
+        return ends[:0], losses
+    return ends, np.asarray([part.mean() for part in np.split(losses, ends[:-1])])
 
 
 def _numbers(column: np.ndarray) -> np.ndarray:
-    """A column as floats; NaN where a value is no number."""
+    """Return a column as floats, all NaN if it is not of numbers."""
     if np.issubdtype(column.dtype, np.number):
         return column.astype(float)
     return np.full(len(column), np.nan)
@@ -180,5 +183,5 @@ def _spans_decades(values: np.ndarray) -> bool:
     return len(finite) > 1 and finite.min() > 0 and finite.max() > 30 * finite.min()
 
 
-def _title(result: "SweepResult") -> str:
+def _title(result: SweepResult) -> str:
     return f"{result.info['task']}: {len(result.trials)} trials"

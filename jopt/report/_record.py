@@ -1,4 +1,4 @@
-"""What a sweep left behind: its result without the models, or its files."""
+"""A sweep's result without the models, also as read from the files it was saved to."""
 
 import csv
 import dataclasses
@@ -7,25 +7,29 @@ import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from jopt.report import _strict_json as strict_json
+from jopt.sweep import SweepResult
+from jopt.sweep.store import plain
 
-if TYPE_CHECKING:
-    from jopt.sweep import SweepResult
-
+NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON has no word for, as strings
 FIRST = ("trial", "status", "steps", "train_loss")  # columns that every table has
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What a sweep left behind; the same of a result as of the files it was saved to.
+    """A sweep's results; the same made of a result as of the files it was saved to.
 
-    table, curves, valid, valid_steps: as in `SweepResult`; hyperparameters that are
-    neither numbers nor bools are text. info: what sweep.json holds. best: what
-    best.json holds, or None if there is no winner.
+    Args:
+      table: as in `SweepResult`; hyperparameters that are neither numbers nor bools are
+        text.
+      curves: as in `SweepResult`.
+      valid: as in `SweepResult`.
+      valid_steps: as in `SweepResult`.
+      info: the content of sweep.json.
+      best: the content of best.json, or None if there is no winner.
     """
 
     table: dict[str, np.ndarray]
@@ -36,24 +40,25 @@ class Record:
     best: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, result: "SweepResult") -> "Record":
+    def of(cls, result: SweepResult) -> "Record":
         """Return the record of a result."""
         return cls(
             table={name: _text(column) for name, column in result.table.items()},
             curves=np.asarray(result.curves, np.float32),
             valid={k: np.asarray(v, np.float32) for k, v in result.valid.items()},
             valid_steps=np.asarray(result.valid_steps),
-            info=_through_json(result.info),
-            best=_through_json(result.best_as_dict()),
+            info=json.loads(to_json(result.info)),
+            best=json.loads(to_json(result.best_as_dict())),
         )
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str]) -> "Record":
         """Return the record of the sweep that was saved to `directory`.
 
-        Without best.json there is no winner. Raises a FileNotFoundError for any other
-        file that is missing, and a ValueError for one that is damaged or of another
-        sweep, in a sentence that names it.
+        Raises:
+          FileNotFoundError: if a file is missing; best.json may be, if there is no
+            winner.
+          ValueError: if a file is damaged or of another sweep.
         """
         directory = Path(directory)
         best = directory / "best.json"
@@ -89,8 +94,8 @@ class Record:
     def settings(self) -> list[np.ndarray]:
         """Return the rows of each setting, whose trials differ by seed or fold.
 
-        Two factories may take the same numbers: `info` says whose setting a trial has;
-        an older one does not, and there the hyperparameters do.
+        `info` numbers the setting of each trial, because two factories may take the
+        same numbers; in older records without it the hyperparameters tell them apart.
         """
         columns = [self.table[name].tolist() for name in self.hyperparameters]
         known = self.info.get("setting") or list(map(repr, zip(*columns, strict=True)))
@@ -101,14 +106,15 @@ class Record:
 
 
 def _text(column: np.ndarray) -> np.ndarray:
-    """A column as it comes back from a file: what is no number or bool is text."""
+    """Return a column as it is read from a file: text, unless numbers or bools."""
     if column.dtype.kind in "biuf":
         return column
     return np.asarray(["" if value is None else str(value) for value in column])
 
 
-def _through_json(value: Any) -> Any:
-    return json.loads(strict_json.dumps(value))
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Return a value as strict JSON for people and any parser, as `plain` makes it."""
+    return json.dumps(plain(value, exact=False), indent=indent, allow_nan=False)
 
 
 def _there(path: Path) -> Path:
@@ -152,13 +158,13 @@ def _read_table(path: Path, info: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _are_words(values: Sequence[Any]) -> bool:
-    """Whether a hyperparameter's values, as sweep.json holds them, are text."""
+    """Return whether a hyperparameter's values, as in sweep.json, are text."""
     text = all(isinstance(value, str) for value in values)
-    return text and not set(values) <= set(strict_json.NOT_FINITE)
+    return text and not set(values) <= set(NOT_FINITE)
 
 
 def _parsed(column: Sequence[str], kinds: Sequence[type]) -> np.ndarray:
-    """Text as bools or as the first kind of number that all of it is, or as it is."""
+    """Return text as bools, as the first of the number types that fits, or as text."""
     if kinds and set(column) <= {"True", "False"}:
         return np.asarray([value == "True" for value in column])
     for kind in kinds:

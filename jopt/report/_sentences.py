@@ -1,4 +1,4 @@
-"""What a report says in words: who won, what came of the trials, what ran on what."""
+"""The sentences of a page: the winner, the ends of the trials, the facts of the run."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -42,7 +42,7 @@ def headline(record: Record) -> str:
 
 
 def outcome(record: Record) -> str:
-    """Return what came of the trials, and what it took."""
+    """Return the sentences on how the trials ended, and on time and compilations."""
     info, status = record.info, record.table["status"]
     counts = {name: int((status == name).sum()) for name in STATUSES}
     parts = [f"{count:,} {name}" for name, count in counts.items() if count]
@@ -69,7 +69,7 @@ def outcome(record: Record) -> str:
 
 
 def facts(record: Record) -> list[tuple[str, str]]:
-    """Return what ran on what, as terms and what they are."""
+    """Return the facts of the run as pairs of term and text."""
     info = record.info
     device = info.get("device") or {}
     fixed = [name for name in record.hyperparameters if name not in record.varying]
@@ -99,7 +99,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
 
 
 def number(value: Any) -> str:
-    """Return a value as a person reads it: four digits, `true` and `false`, words."""
+    """Return a value as text: four digits, `true` and `false`, or words."""
     if isinstance(value, (bool, np.bool_)):
         return str(value).lower()
     if not isinstance(value, (float, np.floating)):
@@ -136,7 +136,7 @@ def _times(info: dict[str, Any]) -> str | None:
 
 
 def _groups(info: dict[str, Any]) -> str | None:
-    """How many programs there were, and what made them differ."""
+    """Return the number of programs, and what makes them differ."""
     if "groups" not in info:
         return None
     groups = info.get("grouped_by") or [{}]
@@ -147,7 +147,7 @@ def _groups(info: dict[str, Any]) -> str | None:
 def _rate(info: dict[str, Any]) -> str | None:
     if not {"trial_steps", "train_seconds", "trial_steps_per_second"} <= set(info):
         return None
-    # After a resume the seconds are those of the last run alone.
+    # After a resume, the seconds are of the last run alone.
     made = info.get("trial_steps_this_run", info["trial_steps"])
     return (
         f"{made:,} trial-steps in {_seconds(info['train_seconds'])}, "

@@ -15,12 +15,6 @@ from jopt.schedules._decay import (
     linear_schedule,
     polynomial_schedule,
 )
-from jopt.schedules._endless import (
-    InverseSqrtSchedule,
-    WarmupExponentialDecaySchedule,
-    inverse_sqrt_schedule,
-    warmup_exponential_decay_schedule,
-)
 from jopt.schedules._joined import (
     JoinedSchedules,
     SgdrSchedule,
@@ -39,16 +33,18 @@ from jopt.schedules._piecewise import (
     piecewise_constant_schedule,
     piecewise_interpolate_schedule,
 )
-from jopt.schedules._stable import (
-    WarmupStableDecaySchedule,
-    warmup_stable_decay_schedule,
-)
 from jopt.schedules._warmup import (
+    InverseSqrtSchedule,
     WarmupCosineDecaySchedule,
+    WarmupExponentialDecaySchedule,
     WarmupLinearDecaySchedule,
+    WarmupStableDecaySchedule,
+    inverse_sqrt_schedule,
     warmup_constant_schedule,
     warmup_cosine_decay_schedule,
+    warmup_exponential_decay_schedule,
     warmup_linear_decay_schedule,
+    warmup_stable_decay_schedule,
 )
 
 __all__ = [

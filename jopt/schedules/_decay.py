@@ -1,10 +1,10 @@
-"""Schedules that go from one value to another: constant, linear, polynomial, decays."""
+"""Schedules from one value to another: constant, linear, polynomial, decays."""
 
 import jax
 import jax.numpy as jnp
 
-from jopt.core import Number, Schedule, check, pytree, static, way, whole_and_rest
-from jopt.schedules._shapes import blend, half_cosine, power
+from jopt.core import Number, Schedule, check, divmod_steps, progress, pytree, static
+from jopt.schedules._curves import blend, half_cosine, power
 
 
 @pytree
@@ -13,7 +13,8 @@ class ConstantSchedule(Schedule):
 
         s(t) = value
 
-    value: any number.
+    Args:
+      value: any number.
     """
 
     value: Number
@@ -29,9 +30,13 @@ class LinearSchedule(Schedule):
         s(t) = init_value + (end_value - init_value) f
         f = clip((t - transition_begin) / transition_steps, 0, 1)
 
-    init_value, end_value: any numbers. transition_steps: in steps; where it is not
-    above 0, the value stays `init_value`, as in optax. transition_begin: in steps,
-    negative counts as 0.
+    Args:
+      init_value: value until `transition_begin`, any number.
+      end_value: value from `transition_begin + transition_steps` on, any number.
+      transition_steps: length of the transition, in steps. If it is not above 0, the
+        value stays `init_value`, as in optax.
+      transition_begin: first step of the transition, in steps; a negative number counts
+        as 0.
     """
 
     init_value: Number
@@ -46,13 +51,17 @@ class LinearSchedule(Schedule):
 
 @pytree
 class PolynomialSchedule(Schedule):
-    """Go from one value to another on a power of the remaining way.
+    """Go from one value to another on a power of the remaining share of the transition.
 
         s(t) = end_value + (init_value - end_value) (1 - f) ** power
         f = clip((t - transition_begin) / transition_steps, 0, 1)
 
-    init_value, end_value: any numbers. power: above 0; 1 is a line. transition_steps,
-    transition_begin: in steps, as in `linear_schedule`.
+    Args:
+      init_value: value until `transition_begin`, any number.
+      end_value: value from `transition_begin + transition_steps` on, any number.
+      power: exponent, above 0; 1 gives a straight line.
+      transition_steps: length of the transition, in steps, as in `linear_schedule`.
+      transition_begin: first step of the transition, as in `linear_schedule`.
     """
 
     init_value: Number
@@ -77,13 +86,18 @@ class ExponentialDecay(Schedule):
         s(t) = init_value decay_rate ** p
         p = (t - transition_begin) / transition_steps
 
-    and `init_value` until `transition_begin`.
+    The value is `init_value` until `transition_begin`.
 
-    init_value: any number. transition_steps: in steps; where it is not above 0, the
-    value stays `init_value`. decay_rate: at least 0; 0 keeps `init_value`, as in optax.
-    transition_begin: in steps, negative counts as 0. staircase: round p down.
-    end_value: where the value stops: a lower bound for a rate below 1, an upper bound
-    above.
+    Args:
+      init_value: value until `transition_begin`, any number.
+      transition_steps: steps after which the value is multiplied once. If it is not
+        above 0, the value stays `init_value`.
+      decay_rate: factor, at least 0; 0 keeps `init_value`, as in optax.
+      transition_begin: first step of the decay, in steps; a negative number counts as
+        0.
+      staircase: whether p is rounded down.
+      end_value: bound of the value: a lower bound for a rate below 1, an upper bound
+        for a rate above 1. None is no bound.
     """
 
     init_value: Number
@@ -103,12 +117,13 @@ class ExponentialDecay(Schedule):
         past = jnp.maximum(count - jnp.maximum(self.transition_begin, 0), 0)
 
         def growth(past):
-            whole, rest = whole_and_rest(past, steps)
-            # Two powers: the rounding of a long exponent would be that of the value.
+            whole, rest = divmod_steps(past, steps)
+            # Two powers: the relative error of a power grows with its exponent.
             part = 1 if self.staircase else rate ** (rest / steps)
             return rate**whole * part
 
-        # Out of range the gradient is infinite or NaN, though `end_value` may bound it.
+        # Where the power overflows its gradient is infinite or NaN, even if `end_value`
+        # bounds the value.
         far = growth(past) > jnp.finfo(past.dtype).max ** 0.5
         value = self.init_value * growth(jnp.where(far, 0, past))
         above = jax.lax.stop_gradient(self.init_value * growth(past))
@@ -130,8 +145,11 @@ class CosineDecaySchedule(Schedule):
         s(t) = init_value ((1 - alpha) c ** exponent + alpha)
         c = (1 + cos(pi min(t / decay_steps, 1))) / 2
 
-    init_value: any number. decay_steps: in steps, above 0. alpha: the end value as a
-    fraction of `init_value`. exponent: above 0; 1 is the cosine itself.
+    Args:
+      init_value: value at step 0, any number.
+      decay_steps: length of the decay, in steps, above 0.
+      alpha: final value as a fraction of `init_value`.
+      exponent: exponent of the cosine, above 0; 1 is the cosine itself.
 
     Loshchilov & Hutter 2016, https://arxiv.org/abs/1608.03983, equation 5.
     """
@@ -145,12 +163,14 @@ class CosineDecaySchedule(Schedule):
         check(self, "decay_steps", "exponent", above=0)
 
     def __call__(self, count):
-        curve = power(half_cosine(way(count, self.decay_steps)), self.exponent)
+        curve = power(half_cosine(progress(count, self.decay_steps)), self.exponent)
         return blend(self.init_value, self.init_value * self.alpha, curve)
 
 
 def _transition(self, count):
-    return way(count - jnp.maximum(self.transition_begin, 0), self.transition_steps)
+    return progress(
+        count - jnp.maximum(self.transition_begin, 0), self.transition_steps
+    )
 
 
 constant_schedule = ConstantSchedule

@@ -1,25 +1,31 @@
-"""One cycle: a rise to the peak and a fall far below the start."""
+"""One cycle: a rise to the peak and a fall far below the initial value."""
 
 import jax.numpy as jnp
 
-from jopt.core import Number, Schedule, check, pytree, to_whole
-from jopt.schedules._shapes import interpolate
+from jopt.core import Number, Schedule, check, pytree, round_if_close
+from jopt.schedules._curves import interpolate
 
 
 @pytree
 class LinearOnecycleSchedule(Schedule):
-    """Rise on a line, fall back on a line, and fall further on a third.
+    """Rise on a line, fall back on a line, and fall further on a third line.
 
+        step                            value
         0                               peak_value / div_factor
         pct_start transition_steps      peak_value
         pct_final transition_steps      peak_value / div_factor
         transition_steps                peak_value / div_factor / final_div_factor
 
-    with the middle steps rounded down.
+    The two steps in the middle are rounded down.
 
-    transition_steps: in steps, above 0. peak_value: any number. pct_start, pct_final:
-    fractions of `transition_steps`, ascending in [0, 1]. div_factor, final_div_factor:
-    above 0.
+    Args:
+      transition_steps: length of the cycle, in steps, above 0.
+      peak_value: greatest value, any number.
+      pct_start: share of `transition_steps` at which the peak is, in [0, 1].
+      pct_final: share of `transition_steps` at which the value is back at its start, in
+        [0, 1], at least `pct_start`.
+      div_factor: peak value over initial value, above 0.
+      final_div_factor: initial value over final value, above 0.
 
     Smith & Topin 2017, https://arxiv.org/abs/1708.07120, section 3.
     """
@@ -46,14 +52,19 @@ class LinearOnecycleSchedule(Schedule):
 class CosineOnecycleSchedule(Schedule):
     """Rise on half a cosine, and fall on half a cosine.
 
+        step                            value
         0                               peak_value / div_factor
         pct_start transition_steps      peak_value
         transition_steps                peak_value / div_factor / final_div_factor
 
-    with the middle step rounded down.
+    The step in the middle is rounded down.
 
-    transition_steps: in steps, above 0. peak_value: any number. pct_start: a fraction
-    of `transition_steps`, in [0, 1]. div_factor, final_div_factor: above 0.
+    Args:
+      transition_steps: length of the cycle, in steps, above 0.
+      peak_value: greatest value, any number.
+      pct_start: share of `transition_steps` at which the peak is, in [0, 1].
+      div_factor: peak value over initial value, above 0.
+      final_div_factor: initial value over final value, above 0.
 
     Smith & Topin 2017, https://arxiv.org/abs/1708.07120, section 3.
     """
@@ -81,7 +92,7 @@ def _check_cycle(self):
 
 
 def _step_at(share, steps):
-    return jnp.floor(to_whole(share * steps))
+    return jnp.floor(round_if_close(share * steps))
 
 
 linear_onecycle_schedule = LinearOnecycleSchedule

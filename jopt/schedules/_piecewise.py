@@ -1,18 +1,18 @@
-"""Schedules given by boundaries and scales: in steps, or between the steps."""
+"""Schedules given by boundaries and scales: constant or interpolated between them."""
 
 import itertools
 from collections.abc import Mapping, Sequence
 from operator import mul
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
 
-from jopt.core import Kind, Number, Schedule, checked, pytree, static
-from jopt.schedules._shapes import CURVES, floats, interpolate
+from jopt.core import Kind, Number, Schedule, checked, field, pytree, static
+from jopt.schedules._curves import CURVES, floats, interpolate
 
 
-def _are_pieces(given: Any) -> bool:
+def _are_pieces(given: object) -> bool:
     if given is None or isinstance(given, Mapping):
         return True
     pairs = given if isinstance(given, (list, tuple)) else [None]
@@ -20,7 +20,7 @@ def _are_pieces(given: Any) -> bool:
 
 
 _Pieces: TypeAlias = Annotated[
-    Mapping[int, Number] | Sequence[tuple[Any, Any]] | None,
+    Mapping[int, Number] | Sequence[tuple[Number, Number]] | None,
     Kind("a dict of a scale by boundary, pairs of the two or None", _are_pieces),
 ]
 
@@ -31,14 +31,18 @@ class PiecewiseConstantSchedule(Schedule):
 
         s(t) = init_value * product of scales[i] over all i with t >= boundaries[i]
 
-    init_value: any number. boundaries: in steps. scales: at least 0, one a boundary.
+    Args:
+      init_value: value before the first boundary, any number.
+      boundaries: steps from which the scales apply.
+      scales: factors, at least 0, one for each boundary.
 
-    Raises a ValueError if a scale is negative or NaN, or the lengths differ.
+    Raises:
+      ValueError: if a scale is negative or NaN, or the lengths differ.
     """
 
     init_value: Number
-    boundaries: tuple[Number, ...] = ()
-    scales: tuple[Number, ...] = ()
+    boundaries: tuple[Number, ...] = field(converter=floats, default=())
+    scales: tuple[Number, ...] = field(converter=floats, default=())
 
     def __post_init__(self):
         _check_pieces(self)
@@ -58,19 +62,23 @@ class PiecewiseInterpolateSchedule(Schedule):
         f = (t - b_i) / (b_(i+1) - b_i)       w(f) = f, or (1 - cos(pi f)) / 2
         v_i = init_value * product of the first i scales,  b_0 = 0
 
-    and the last v from the last boundary on.
+    From the last boundary on the value is the last v.
 
-    interpolate_type: "linear" or "cosine". init_value: any number. boundaries: in
-    steps, ascending. scales: at least 0, one a boundary.
+    Args:
+      interpolate_type: "linear" or "cosine".
+      init_value: value at step 0, any number.
+      boundaries: steps at which the interpolation reaches the next v, ascending.
+      scales: factors, at least 0, one for each boundary.
 
-    Raises a ValueError if a scale is negative or NaN, the lengths differ or the
-    boundaries descend.
+    Raises:
+      ValueError: if a scale is negative or NaN, the lengths differ or the boundaries
+        descend.
     """
 
     interpolate_type: Literal["linear", "cosine"] = static()
     init_value: Number
-    boundaries: tuple[Number, ...] = ()
-    scales: tuple[Number, ...] = ()
+    boundaries: tuple[Number, ...] = field(converter=floats, default=())
+    scales: tuple[Number, ...] = field(converter=floats, default=())
 
     def __post_init__(self):
         if self.interpolate_type not in CURVES:
@@ -92,8 +100,6 @@ class PiecewiseInterpolateSchedule(Schedule):
 
 
 def _check_pieces(self):
-    self.__dict__["boundaries"] = floats(self.boundaries)
-    self.__dict__["scales"] = floats(self.scales)
     name = type(self).__name__
     if len(self.boundaries) != len(self.scales):
         raise ValueError(
@@ -105,7 +111,9 @@ def _check_pieces(self):
             raise ValueError(f"{name}: scales must be at least 0, got {scale:g}.")
 
 
-def _pairs(pieces: _Pieces) -> tuple[Any, Any]:
+def _pairs(
+    pieces: _Pieces,
+) -> tuple[Sequence[Number], Sequence[Number]]:
     given = pieces or ()
     pairs = sorted(given.items()) if isinstance(given, Mapping) else given
     boundaries, scales = zip(*pairs, strict=True) if pairs else ((), ())
@@ -120,10 +128,13 @@ def piecewise_constant_schedule(
 
         s(t) = init_value * product of all scales whose boundary is at most t
 
-    init_value: any number. boundaries_and_scales: scale by boundary in steps, as in
-    optax, or pairs of the two, which may be tracers: a dict's keys cannot.
+    Args:
+      init_value: value before the first boundary, any number.
+      boundaries_and_scales: a dict of scales by boundary, in steps, as in optax, or
+        pairs of the two. Boundaries in pairs may be tracers; the keys of a dict cannot.
 
-    Raises a ValueError if a scale is negative or NaN.
+    Raises:
+      ValueError: if a scale is negative or NaN.
     """
     return PiecewiseConstantSchedule(init_value, *_pairs(boundaries_and_scales))
 
@@ -140,11 +151,14 @@ def piecewise_interpolate_schedule(
 
     starts at 1, is 0.1 at step 4 and 0.001 from step 8 on: scales multiply.
 
-    interpolate_type: "linear" or "cosine". init_value: any number.
-    boundaries_and_scales: scale by boundary in steps, or ascending pairs of the two,
-    which may be tracers.
+    Args:
+      interpolate_type: "linear" or "cosine".
+      init_value: value at step 0, any number.
+      boundaries_and_scales: a dict of scales by boundary, in steps, or ascending pairs
+        of the two. Boundaries in pairs may be tracers.
 
-    Raises a ValueError if a scale is negative or NaN, or the pairs descend.
+    Raises:
+      ValueError: if a scale is negative or NaN, or the pairs descend.
     """
     pairs = _pairs(boundaries_and_scales)
     return PiecewiseInterpolateSchedule(interpolate_type, init_value, *pairs)

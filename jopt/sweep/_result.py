@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt.core import FilePath, PyTree, checked, is_integer, refusal
+from jopt.core import FilePath, PyTree, argument_error, checked, is_integer
 from jopt.sweep._history import History, means, reduced
 from jopt.sweep._shown_values import shown_settings
 from jopt.sweep._trial import Trial
@@ -129,7 +129,7 @@ class SweepResult:
         """
         if not is_integer(k) or k < 0:
             rule = "an integer of at least 0"
-            raise refusal("SweepResult.top", "k", k, rule, ValueError)
+            raise argument_error("SweepResult.top", "k", k, rule, ValueError)
         losses, status = self.table["valid_loss"], self.table["status"]
         losses = np.where(status == "complete", _worst_last(losses), np.inf)
         ranked = sorted(

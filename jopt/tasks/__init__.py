@@ -1,12 +1,12 @@
 """The built-in tasks: real data and a Flax model each.
 
-The data comes inside packages (`pip install 'jopt[tasks]'`), or with Python itself
-(`text`); nothing is downloaded. A task's package is imported when the task is first
-used:
-
     from jopt.tasks import digits
 
-Sizes of the model are arguments (`digits(width=128)`), and equal calls give the same
+The data comes inside packages (`pip install 'jopt[tasks]'`), or with Python itself
+(`text`). Nothing is downloaded. The package of a task is imported when the task is
+first used.
+
+The sizes of the model are arguments (`digits(width=128)`). Equal calls return the same
 object, so that a sweep over sizes groups the trials that share a program.
 """
 

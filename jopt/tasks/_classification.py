@@ -1,4 +1,4 @@
-"""Tasks of telling classes apart: a model's logits, cross entropy, accuracy."""
+"""Classification tasks: logits, cross entropy and accuracy."""
 
 import math
 from collections.abc import Callable
@@ -31,10 +31,13 @@ _Module: TypeAlias = Annotated[
 def nnx_classifier(
     name: str, make: Callable[[nnx.Rngs], Any], *, train: _Examples, **data: Any
 ) -> Task:
-    """Return the task of an nnx module that maps inputs to logits.
+    """Return a classification task with an nnx module.
 
-    make: rngs -> module. data: `train`, `valid`, `test` as (inputs, labels), and other
-    fields of `Task`.
+    Args:
+      name: the task's name.
+      make: rngs -> module. The module maps inputs to logits (batch, classes).
+      train: the training examples, arrays (inputs, labels); labels are integers.
+      **data: `valid` and `test`, like `train`, and other fields of `Task`.
     """
 
     def loss(model: Any, batch: Any, key: Any) -> jax.Array:
@@ -48,7 +51,11 @@ def nnx_classifier(
     def predict(model: Any, batch: Any) -> jax.Array:
         return jax.nn.softmax(model(batch[0]))
 
-    ours = {"diverged_above": _blown_up(train), "score": _of_means, "train": train}
+    ours = {
+        "diverged_above": _divergence_bound(train),
+        "score": _scores_of_probabilities,
+        "train": train,
+    }
     return Task.from_model(
         name,
         lambda key: make(nnx.Rngs(key)),
@@ -63,9 +70,13 @@ def nnx_classifier(
 def linen_classifier(
     name: str, module: _Module, *, train: _Examples, **data: Any
 ) -> Task:
-    """Return the task of a linen module that maps inputs to logits.
+    """Return a classification task with a linen module.
 
-    Arguments as in `nnx_classifier`. The module has no collection but `params`.
+    Args:
+      name: the task's name.
+      module: maps inputs to logits (batch, classes); it has no collection but `params`.
+      train: the training examples, arrays (inputs, labels); labels are integers.
+      **data: `valid` and `test`, like `train`, and other fields of `Task`.
     """
     first = train[0][:1]
 
@@ -81,7 +92,11 @@ def linen_classifier(
         logits: Any = module.apply(variables, batch[0])
         return jax.nn.softmax(logits)
 
-    ours = {"diverged_above": _blown_up(train), "score": _of_means, "train": train}
+    ours = {
+        "diverged_above": _divergence_bound(train),
+        "score": _scores_of_probabilities,
+        "train": train,
+    }
     return Task.from_model(
         name,
         lambda key: module.init(key, first),
@@ -92,8 +107,8 @@ def linen_classifier(
     )
 
 
-def _blown_up(train: Any) -> float:
-    """Ten times the loss of guessing all classes alike: no way back from there."""
+def _divergence_bound(train: Any) -> float:
+    """Return ten times the loss of a uniform guess, from which no training recovers."""
     return 10 * math.log(len(np.unique(train[1])))
 
 
@@ -106,6 +121,8 @@ def _scores(logits: Any, labels: jax.Array) -> dict[str, jax.Array]:
     return {"loss": _cross_entropy(logits, labels), "accuracy": correct}
 
 
-def _of_means(probabilities: jax.Array, batch: Any) -> dict[str, jax.Array]:
-    """The scores of classes' probabilities, the mean of several models'."""
+def _scores_of_probabilities(
+    probabilities: jax.Array, batch: Any
+) -> dict[str, jax.Array]:
+    """Return the scores of probabilities, such as the mean of several models'."""
     return _scores(jnp.log(probabilities), batch[1])

@@ -9,16 +9,27 @@ import jax.numpy as jnp
 def convolve(
     inputs: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any
 ) -> jax.Array:
-    """Convolve by nine shifted slices and one matrix product.
+    """Convolve by shifted slices and one matrix product.
 
-    inputs: (batch, height, width, channels). kernel: (rows, columns, channels, out).
-    Strides of 1, "SAME" padding; what else Flax's layers pass as `options` is at its
-    default. Returns (batch, height, width, out). Give it to a Flax layer as
-    `conv_general_dilated=convolve`.
+        nnx.Conv(1, 32, (3, 3), conv_general_dilated=convolve, rngs=rngs)
 
-    Inside a loop XLA's CPU backend runs convolutions 10 to 30 times slower than outside
-    (https://github.com/jax-ml/jax/issues/12868), and under vmap they become grouped
-    convolutions, which are slow everywhere; slices and a product are neither.
+    XLA's CPU backend runs a convolution in a loop 10 to 30 times slower than outside
+    (https://github.com/jax-ml/jax/issues/12868). Under vmap a convolution becomes a
+    grouped one, which is slow on every backend. Slices and a product have neither
+    problem.
+
+    Args:
+      inputs: (batch, height, width, channels).
+      kernel: (rows, columns, channels, out).
+      strides: all 1.
+      padding: "SAME".
+      **options: the other arguments of Flax's layers, which must be at their defaults.
+
+    Returns:
+      (batch, height, width, out).
+
+    Raises:
+      ValueError: if a stride is not 1, or `padding` is not "SAME".
     """
     if any(stride != 1 for stride in strides) or padding != "SAME":
         raise ValueError(
@@ -38,11 +49,15 @@ def convolve(
 
 
 def max_pool(inputs: jax.Array) -> jax.Array:
-    """Return the greatest of each 2 by 2 window.
+    """Return the maximum of each 2 by 2 window.
 
-    inputs: (batch, height, width, channels). Returns (batch, height / 2, width / 2,
-    channels). A reshape in place of a window reduction, whose gradient is slow on a
-    CPU.
+    This is a reshape in place of a window reduction, whose gradient is slow on a CPU.
+
+    Args:
+      inputs: (batch, height, width, channels).
+
+    Returns:
+      (batch, height / 2, width / 2, channels).
     """
     batch, height, width, channels = inputs.shape
     windows = inputs.reshape(batch, height // 2, 2, width // 2, 2, channels)

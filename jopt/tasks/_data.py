@@ -1,4 +1,4 @@
-"""Fixed splits and scales of the built-in data."""
+"""The split and the scaling of the built-in data."""
 
 import numpy as np
 
@@ -8,12 +8,20 @@ Examples = tuple[np.ndarray, np.ndarray]  # inputs, labels: int32
 def split(
     inputs: np.ndarray, labels: np.ndarray, parts: tuple[float, float] = (0.6, 0.2)
 ) -> dict[str, Examples]:
-    """Return `train`, `valid` and `test`: always the same, every class in proportion.
+    """Split examples into `train`, `valid` and `test`, and scale the inputs.
 
-    parts: the fractions of the first two. Inputs become float32, less the training
-    split's mean and over its standard deviation, two scalars.
+    The split is always the same, and stratified by class. The inputs are standardized
+    by the mean and the standard deviation of the training split, two scalars.
+
+    Args:
+      inputs: one an example, on axis 0.
+      labels: the classes, integers (examples,).
+      parts: the fractions of `train` and `valid`.
+
+    Returns:
+      (inputs, labels) of each split, float32 and int32.
     """
-    random = np.random.RandomState(0)  # its stream is frozen across versions of NumPy
+    random = np.random.RandomState(0)  # the same stream in every version of NumPy
     rows: dict[str, list[np.ndarray]] = {"train": [], "valid": [], "test": []}
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(labels == label))

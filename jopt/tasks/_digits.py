@@ -1,4 +1,4 @@
-"""`digits`: 1,797 real images of handwritten digits, 8 by 8, and a small MLP."""
+"""`digits`: 1,797 images of handwritten digits, 8 by 8 pixels, and a small MLP."""
 
 import functools
 
@@ -7,7 +7,7 @@ import numpy as np
 from flax import nnx
 from sklearn.datasets import load_digits
 
-from jopt.core import check_kind
+from jopt.core import check_argument
 from jopt.sweep import Task
 from jopt.tasks._classification import nnx_classifier
 from jopt.tasks._data import split
@@ -16,7 +16,7 @@ WIDTH = 64  # the default
 
 
 class MLP(nnx.Module):
-    """Two hidden layers of one width."""
+    """An MLP with two hidden layers of the same width."""
 
     def __init__(self, width: int, rngs: nnx.Rngs):
         self.first = nnx.Linear(64, width, rngs=rngs)
@@ -29,12 +29,18 @@ class MLP(nnx.Module):
 
 
 def digits(width: int = WIDTH) -> Task:
-    """Return the task: scikit-learn's digits, 60 % to train on, 20 % to test.
+    """Return the task of classifying scikit-learn's digits with an MLP.
 
-    width: of the two hidden layers. Equal calls give the same object. Raises a
-    ValueError for a width below 1.
+    60 % of the images are for training, 20 % for validation and 20 % for the test.
+    Equal calls return the same object.
+
+    Args:
+      width: units of each of the two hidden layers, at least 1.
+
+    Raises:
+      ValueError: if `width` is below 1.
     """
-    check_kind("digits", "width", width, int)
+    check_argument("digits", "width", width, int)
     if width < 1:
         raise ValueError(f"digits: width must be at least 1, got {width}.")
     return _task(width)

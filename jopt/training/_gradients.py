@@ -1,46 +1,49 @@
 """The gradients of a batch, all at once or by microbatches."""
 
+import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr, tree_leaves_with_path
+from jax.typing import ArrayLike
 
 from jopt.core import (
     GradientTransformation,
     PyTree,
     abs_sq,
+    dtype_of,
     full_like,
+    function_name,
     global_norm,
     is_array,
     map_leaves,
-    name_of,
     noted,
     shown,
+    stored,
     wide,
 )
-from jopt.training._choice import chosen, model_state_after
-from jopt.training._division import Division, Undivided
-from jopt.training._forms import Loss
+from jopt.training._devices import Placement
+from jopt.training._forms import PureLoss
 from jopt.training._state import TrainState
 
-Weight = Callable[[PyTree], Any]
+Weight: TypeAlias = Callable[[PyTree], ArrayLike]
 
 
 class Gradients(NamedTuple):
     """What the loss function says of a batch."""
 
     grads: PyTree  # like the params
-    factor: tuple[jax.Array, ...]  # scalars they are still to be multiplied by
-    loss: jax.Array  # the mean
+    factor: tuple[jax.Array, ...]  # scalars, still to be multiplied into `grads`
+    loss: jax.Array  # scalar, the mean
     model_state: PyTree
     nonfinite: jax.Array  # int32[], microbatches that were left out
     counted: jax.Array  # int32[], microbatches that are more than padding
 
 
-class Total(NamedTuple):
+class _Sums(NamedTuple):
     """The sums over the microbatches so far."""
 
     grads: PyTree  # like the params, at least float32
@@ -51,8 +54,8 @@ class Total(NamedTuple):
     counted: jax.Array
 
 
-def key_of(state: TrainState, microbatch: Any = 0) -> jax.Array:
-    """Return the key of a microbatch of the step that comes next.
+def key_of(state: TrainState, microbatch: ArrayLike = 0) -> jax.Array:
+    """Return the key of a microbatch of the next step.
 
         k_0 = key, k_n = fold_in(key, 2^32 - n)        fold_in(k_n, step)
 
@@ -64,20 +67,21 @@ def key_of(state: TrainState, microbatch: Any = 0) -> jax.Array:
     return jax.random.fold_in(base, state.step)
 
 
-def whole(
-    loss: Loss,
+def batch_gradients(
+    loss: PureLoss,
     tx: GradientTransformation,
     params: PyTree,
     model_state: PyTree,
     batch: PyTree,
-    key: Any,
+    key: jax.Array,
 ) -> Gradients:
     """Return the gradients of one batch, for `tx`.
 
     A gradient that is not finite counts as zero where `tx` freezes its leaf: it would
     spoil what is read of all gradients, a norm, and nothing else is read of it.
 
-    Raises a ValueError if the model state that the loss function returns is another.
+    Raises:
+      ValueError: if the loss function returns a model state of another structure.
     """
     differentiate = jax.value_and_grad(loss, has_aux=True)
     (value, changed), grads = differentiate(params, model_state, batch, key)
@@ -85,67 +89,80 @@ def whole(
     grads = jax.tree.map(lambda g: g.conj() if jnp.iscomplexobj(g) else g, grads)
     leaves, structure = jax.tree.flatten(grads)
     frozen = zip(leaves, tx.frozen(params), strict=True)
-    grads = structure.unflatten(_harmless(g) if still else g for g, still in frozen)
+    grads = structure.unflatten(
+        _finite_or_zero(g) if still else g for g, still in frozen
+    )
     changed = _like(model_state, changed)
     none, one = jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32)
     return Gradients(grads, (), value, changed, none, one)
 
 
-def _harmless(grad: jax.Array) -> jax.Array:
-    """Return a gradient without the numbers whose squares are not finite."""
+def _finite_or_zero(grad: jax.Array) -> jax.Array:
+    """Return a gradient with zeros for the numbers whose squares are not finite."""
     return jnp.where(jnp.isfinite(abs_sq(wide(grad))), grad, 0)
 
 
-def accumulated(
-    loss: Loss,
+def accumulated_gradients(
+    loss: PureLoss,
     state: TrainState,
     params: PyTree,
     parts: list[PyTree],
     weight: Weight | None,
-    division: Division | Undivided,
+    placement: Placement | None,
 ) -> Gradients:
     """Return the mean gradients of microbatches, at the price of one addition each.
 
         G <- G + w g,  W <- W + w for each that is finite;  the mean is G / W
 
-    parts: stacks of microbatches, each with a leading axis, of equal sizes within one.
-    weight: w of a microbatch, a scalar; by default how many examples it has. The model
-    state goes from one to the next.
-
     A microbatch whose loss, gradients or weight are not finite adds nothing, and leaves
     the model's state as `model_state_after` says. One of weight 0 is padding: it adds
     nothing, leaves all of the model's state as it was, and uses no key of another
     microbatch. It never counts as not finite, though its mean may be 0 / 0.
-    """
-    microbatches = sum(map(examples, parts))
 
-    def add(total: Total, at: tuple[Any, PyTree]) -> tuple[Total, None]:
+    Args:
+      loss: the pure loss function.
+      state: the state before the step; the model's state is handed from one microbatch
+        to the next.
+      params: the params of the state, as the loss function takes them.
+      parts: stacks of microbatches, each with a leading axis, of equal sizes within one
+        stack.
+      weight: function of a microbatch that returns w, a scalar; None for its number of
+        examples.
+      placement: where the arrays of the step lie; None on one device.
+
+    Returns:
+      The sums G, with 1 / W as the factor that they are still to be multiplied by.
+    """
+    number = sum(map(_examples, parts))
+
+    def add(total: _Sums, at: tuple[jax.Array, PyTree]) -> tuple[_Sums, None]:
         position, batch = at
-        batch = division.batch(batch)
+        batch = batch if placement is None else placement.batch(batch)
         w = _weight_of(batch, weight)
         counts = w != 0
         # The keys of padding are behind those that microbatches can have.
-        number = jnp.where(counts, total.counted, microbatches + position)
-        key = key_of(state, number)
-        found = whole(loss, state.tx, params, total.model_state, batch, key)
-        grads = division.by_leaf(state.packed, found.grads)
-        sound = jnp.isfinite(global_norm(grads)) & jnp.isfinite(found.loss)
-        sound &= jnp.isfinite(w)
-        changed = model_state_after(sound, found.model_state, total.model_state)
+        key = key_of(state, jnp.where(counts, total.counted, number + position))
+        found = batch_gradients(loss, state.tx, params, total.model_state, batch, key)
+        grads = found.grads
+        if placement is not None:
+            grads = placement.leaf_gradients(state.packed, grads)
+        finite = jnp.isfinite(global_norm(grads)) & jnp.isfinite(found.loss)
+        finite &= jnp.isfinite(w)
+        changed = model_state_after(finite, found.model_state, total.model_state)
 
         def sums(old: jax.Array, new: jax.Array) -> jax.Array:
-            return jnp.where(sound & counts, old + w * new, old)
+            return jnp.where(finite & counts, old + w * new, old)
 
-        return Total(
+        return _Sums(
             grads=map_leaves(sums, total.grads, grads),
             loss=map_leaves(sums, total.loss, found.loss),
             weight=sums(total.weight, jnp.ones_like(w)),
-            model_state=chosen(counts, changed, total.model_state),
-            nonfinite=total.nonfinite + (~sound & counts).astype(jnp.int32),
+            model_state=where(counts, changed, total.model_state),
+            nonfinite=total.nonfinite + (~finite & counts).astype(jnp.int32),
             counted=total.counted + counts.astype(jnp.int32),
         ), None
 
-    total = Total(
+    total = _Sums(
         grads=full_like(params),
         loss=jnp.zeros((), float),
         weight=jnp.zeros((), float),
@@ -155,10 +172,10 @@ def accumulated(
     )
     done = 0
     for part in parts:
-        positions = jnp.arange(done, done + examples(part), dtype=jnp.int32)
+        positions = jnp.arange(done, done + _examples(part), dtype=jnp.int32)
         total, _ = jax.lax.scan(add, total, (positions, part))
         done += len(positions)
-    # Without a finite one the mean is NaN, and the step is none.
+    # Without a finite microbatch the mean is NaN, and the step is skipped.
     return Gradients(
         total.grads,
         (1 / total.weight,),
@@ -171,8 +188,8 @@ def accumulated(
 
 def _weight_of(batch: PyTree, weight: Weight | None) -> jax.Array:
     if weight is None:
-        return jnp.asarray(examples(batch), float)
-    with noted(f"train_step: raised by weight, {name_of(weight)}."):
+        return jnp.asarray(_examples(batch), float)
+    with noted(f"train_step: raised by weight, {function_name(weight)}."):
         w = weight(batch)
     if not is_array(w):
         raise TypeError(
@@ -185,6 +202,46 @@ def _weight_of(batch: PyTree, weight: Weight | None) -> jax.Array:
             f"array of shape {list(np.shape(w))}; sum it."
         )
     return jnp.asarray(w, float).reshape(())
+
+
+def where(flag: jax.Array, new: PyTree, old: PyTree) -> PyTree:
+    """Return `new` where the flag is true, else `old`, in the dtypes of `old`."""
+    new = stored(new, old)
+    return jax.tree.map(lambda n, o: jnp.where(flag, n, o), new, old)
+
+
+def model_state_after(flag: jax.Array, new: PyTree, old: PyTree) -> PyTree:
+    """Return the model's state after a step, or after one that is skipped.
+
+        new,                                  where the flag is true
+        old, and the random numbers of new,   where it is false
+
+    The random numbers are Flax's `RngKey` and `RngCount`, and every typed key. If a
+    skipped step gave them back, the next step would draw the same dropout masks, and
+    what was not finite once would never be finite again.
+    """
+
+    def leaf(random: bool, n: jax.Array, o: jax.Array) -> jax.Array:
+        return n if random else jnp.where(flag, n, o)
+
+    return jax.tree.map(leaf, _is_random(old), stored(new, old), old)
+
+
+def _is_random(model_state: PyTree) -> PyTree:
+    """Return for each array whether random numbers are drawn from it."""
+    # Flax need not be loaded to tell: whoever has a Variable has loaded it.
+    of_flax = getattr(sys.modules.get("flax.nnx"), "RngState", ())
+
+    def node(node: PyTree) -> PyTree:
+        return jax.tree.map(
+            lambda x: (
+                isinstance(node, of_flax)
+                or jnp.issubdtype(dtype_of(x), jax.dtypes.prng_key)
+            ),
+            node,
+        )
+
+    return jax.tree.map(node, model_state, is_leaf=lambda x: isinstance(x, of_flax))
 
 
 def _like(old: PyTree, new: PyTree) -> PyTree:
@@ -212,18 +269,24 @@ def _like(old: PyTree, new: PyTree) -> PyTree:
     return jax.tree.structure(old).unflatten(leaves[path] for path in ours)
 
 
-def split(
+def microbatches(
     batch: PyTree, accumulate: int, microbatch: int | None, dealt: bool
 ) -> list[PyTree]:
     """Return the microbatches of a batch, stacked: one stack, or one more for the rest.
 
-    dealt: whether the stacked examples are dealt out to them in turn, instead of in
-    their order: then a batch that is divided among devices need not be sent about.
+    Args:
+      batch: tree of arrays that share their leading axis, the examples.
+      accumulate: number of microbatches, where `microbatch` is None.
+      microbatch: number of examples in a microbatch.
+      dealt: deal the examples of the first stack out to its microbatches in turn,
+        rather than in their order. A batch that is divided among devices then need not
+        be sent between them.
 
-    Raises a ValueError if the arrays of the batch differ in their leading axis, if that
-    is 0, or if `accumulate` does not divide it.
+    Raises:
+      ValueError: if the arrays differ in their leading axis, if that is 0, or if
+        `accumulate` does not divide it.
     """
-    total = examples(batch)
+    total = _examples(batch)
     if not total:
         raise ValueError("train_step: a batch must have at least one example, got 0.")
     if microbatch is None and total % accumulate:
@@ -250,18 +313,19 @@ def _dealt(x: jax.Array, start: int, number: int, size: int) -> jax.Array:
     return _rows(x, start, size, number).swapaxes(0, 1)
 
 
-def examples(batch: PyTree) -> int:
-    """Return the length of the leading axis of a batch's arrays."""
-    return leading(
+def _examples(batch: PyTree) -> int:
+    """Return the number of examples: the length of the arrays' leading axis."""
+    return common_length(
         batch,
         "to accumulate, the arrays of a batch must have one leading axis, its examples",
     )
 
 
-def leading(tree: PyTree, rule: str) -> int:
+def common_length(tree: PyTree, rule: str) -> int:
     """Return the length of the leading axis that all arrays share.
 
-    Raises a ValueError that says the rule if they do not.
+    Raises:
+      ValueError: with the rule, if they do not share one.
     """
     lengths = {jnp.shape(x)[:1] for x in jax.tree.leaves(tree)}
     if len(lengths) != 1 or () in lengths:

@@ -1,7 +1,6 @@
-"""`LossScale`: a factor on the loss that keeps float16 gradients from vanishing."""
+"""`LossScale`: a factor on the loss that keeps float16 gradients from underflow."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,37 +8,51 @@ import numpy as np
 
 from jopt.core import Number, check, pytree, wide
 
-KNOWN = (int, float, np.number)  # what can be looked at: no tracer, no array
+KNOWN = (int, float, np.number)  # values that Python can compare: no tracer, no array
 
 
 @pytree
 class LossScale:
-    """Multiply the loss by a number, as great as the gradients' dtype can bear.
+    """Multiply the loss by a scale, as large as the gradients' dtype allows.
 
         after a step with finite gradients:   n <- n + 1
             if n = interval then:             scale <- scale growth,  n <- 0
-        after one without:                    scale <- scale backoff, n <- 0
+        after a step with others:             scale <- scale backoff, n <- 0
         at all times:                         least <= scale <= most
 
-    float16 has no number below 6e-8, and many gradients are smaller. Those of the
-    scaled loss are as many times greater; multiplied by `unscale`, in float32, they are
-    the gradients of the loss. A step whose gradients are not finite, because the scale
-    was too great for once, must be left out. `train_step` does all of it; by hand:
+    float16 has no number below 6e-8, and many gradients are smaller. The gradients of
+    the scaled loss are larger by the scale; multiplied by `unscale`, in float32, they
+    are the gradients of the loss. A step whose gradients overflow, because the scale
+    was too large, must be skipped. `train_step` does all of it:
+
+        half = jopt.Precision(compute="float16")
+        jopt.TrainState.create(model, tx, precision=half, loss_scale=jopt.LossScale())
+
+    By hand:
 
         grads = jax.grad(lambda params: scale.scaled(loss(params)))(params)
         grads = jax.tree.map(lambda g: scale.unscale * g.astype(jnp.float32), grads)
-        scale = scale.after(finite)  # if not, params and state stay as they were
+        scale = scale.after(finite)  # unless finite, keep the old params and state
 
-    scale: the first one, between least and most; a power of 2 rounds nothing. 2^15 is
-    the greatest that a loss in float16 can pass on; one computed in float32 bears more.
-    growth: at least 1; backoff: above 0, at most 1; both 1 for a scale that stays.
-    interval: after how many finite steps in a row it grows, at least 1. least: above 0.
-    most: at most 2^126. good_steps: n, of a run that goes on.
+    All numbers are scalars, and leaves: `interval` and `good_steps` are int32, the
+    others float32. Under vmap each trial has its own.
 
-    All are scalars, and leaves: float32, but interval and good_steps int32. Under vmap
-    each trial has its own.
+    Args:
+      scale: the initial scale, between `least` and `most`. A power of 2 adds no
+        rounding. 2^15 is the largest whose gradient a loss in float16 can pass on; a
+        loss computed in float32 allows more.
+      growth: factor of a growing scale, at least 1.
+      backoff: factor after a step that is not finite, above 0, at most 1. With `growth`
+        and `backoff` both 1 the scale is constant.
+      interval: number of finite steps in a row after which the scale grows, at least 1.
+      least: lower bound of the scale, above 0.
+      most: upper bound of the scale, at most 2^126.
+      good_steps: n, the number of finite steps since the last change, at least 0; for a
+        run that continues another.
 
-    Raises a ValueError if a number is outside of its range.
+    Raises:
+      ValueError: if a number is outside of its range, or `interval` or `good_steps` is
+        no whole number.
 
     Micikevicius et al. 2017, https://arxiv.org/abs/1710.03740, section 3.2. PyTorch's
     `GradScaler` has this rule without least and most, Flax's `DynamicScale` too, but
@@ -68,8 +81,8 @@ class LossScale:
         for field in dataclasses.fields(self):
             self.__dict__[field.name] = self._settled(field.name)
 
-    def _settled(self, name: str) -> Any:
-        """The number in one dtype from the start: another would be another program."""
+    def _settled(self, name: str) -> np.number | jax.Array:
+        """Return the number in its dtype; another dtype would compile another step."""
         value, whole = getattr(self, name), name in ("interval", "good_steps")
         if whole and isinstance(value, float) and not value.is_integer():
             raise ValueError(f"LossScale: {name} must be a whole number, got {value}.")
@@ -89,7 +102,8 @@ class LossScale:
     def after(self, finite: jax.Array) -> "LossScale":
         """Return the scale of the next step.
 
-        finite: a bool scalar, whether all gradients of this step were.
+        Args:
+          finite: bool[], whether all gradients of this step are finite.
         """
         good = jnp.where(finite, self.good_steps + 1, 0)
         grown = good >= self.interval

@@ -1,22 +1,26 @@
-"""`memory`: what a training state takes, by part, by dtype and by leaf."""
+"""`memory`: the bytes of a training state, by part, by dtype and by leaf."""
 
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import keystr, tree_leaves_with_path
+from jax.tree_util import KeyPath, keystr, tree_leaves_with_path
+from jax.typing import ArrayLike
 
 from jopt.core import PyTree, dtype_of, unpack
 
+if TYPE_CHECKING:
+    import pandas
+
 SHOWN = 20
-"""The leaves that are printed one by one; `Memory.table` has them all."""
+"""Number of leaves that are printed one by one; `Memory.table` has them all."""
 
 
 class LeafMemory(NamedTuple):
-    """One leaf: where it stands in the tree, what it is, and its bytes."""
+    """One leaf: its path in the tree, its dtype and shape, and its bytes."""
 
     path: str
     dtype: str
@@ -26,9 +30,11 @@ class LeafMemory(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """The leaves of a tree, the largest first; it prints as a table.
+    """The bytes of the leaves of a tree, the largest first; it prints as a table.
 
-    parameters: how many numbers the model learns, or None where that is not known.
+    Attributes:
+      rows: one `LeafMemory` a leaf.
+      parameters: number of parameters of the model, or None where it is unknown.
     """
 
     rows: tuple[LeafMemory, ...]
@@ -36,26 +42,29 @@ class Memory:
 
     @property
     def bytes(self) -> int:
-        """All bytes together."""
+        """The sum of all bytes."""
         return sum(row.bytes for row in self.rows)
 
     @property
     def bytes_per_parameter(self) -> float | None:
-        """Them divided by the parameters, or None where these are not known."""
+        """Bytes divided by the number of parameters, or None where that is unknown."""
         return self.bytes / self.parameters if self.parameters else None
 
     @property
     def parts(self) -> dict[str, int]:
-        """Bytes by the first word of the path: by field of a `TrainState`."""
+        """Bytes by the first word of the path, the largest first.
+
+        Of a `TrainState` that is by field.
+        """
         return self._summed(lambda row: row.path.partition("/")[0])
 
     @property
     def dtypes(self) -> dict[str, int]:
-        """Bytes by dtype."""
+        """Bytes by dtype, the largest first."""
         return self._summed(lambda row: row.dtype)
 
-    def table(self) -> Any:
-        """Return a pandas DataFrame of path, dtype, shape and bytes, a row a leaf."""
+    def table(self) -> "pandas.DataFrame":
+        """Return a DataFrame of path, dtype, shape and bytes, one row a leaf."""
         import pandas  # heavy, and an extra
 
         return pandas.DataFrame(list(self.rows), columns=list(LeafMemory._fields))
@@ -108,14 +117,22 @@ def memory(tree: PyTree, params: PyTree | None = None) -> Memory:
         print(jopt.memory(state))
         jopt.memory(jax.eval_shape(tx.init, params), params).bytes_per_parameter
 
-    tree: a `TrainState`, an optimizer's state, parameters: any tree of arrays, or of
-    their shapes (`jax.eval_shape`), before anything is allocated. What lies in one
-    vector (see `pack`) is shown leaf by leaf. params: the tree whose numbers are the
-    parameters that bytes are divided by; by default `tree.params` or `tree["params"]`,
-    if there is one.
+    Shapes (`jax.eval_shape`) are counted like arrays, so memory is known before it is
+    allocated. Leaves that share a vector (see `pack`) are shown one by one; the unused
+    ends of vectors have a row of their own. An array that is divided among devices
+    counts once, as a whole, and so does an array of which each device has a copy.
 
-    An array that is divided among devices counts once, as a whole, and so does one of
-    which each device has a copy. Raises a TypeError that names a leaf that is no array.
+    Args:
+      tree: a `TrainState`, an optimizer's state, parameters: any tree of arrays or of
+        their shapes.
+      params: the tree whose elements are the parameters that bytes are divided by. By
+        default it is `tree.params` or `tree["params"]`, if there is one.
+
+    Returns:
+      A `Memory`, which prints as a table.
+
+    Raises:
+      TypeError: names a leaf that is not an array.
     """
     shapes = jax.tree_util.tree_map_with_path(_shape, tree)
     if params is None:
@@ -134,7 +151,7 @@ def memory(tree: PyTree, params: PyTree | None = None) -> Memory:
     )
 
 
-def _shape(path: Any, leaf: Any) -> jax.ShapeDtypeStruct:
+def _shape(path: KeyPath, leaf: ArrayLike) -> jax.ShapeDtypeStruct:
     try:
         return jax.ShapeDtypeStruct(jnp.shape(leaf), dtype_of(leaf))
     except TypeError:
@@ -144,7 +161,7 @@ def _shape(path: Any, leaf: Any) -> jax.ShapeDtypeStruct:
         ) from None
 
 
-def _name(path: Any) -> str:
+def _name(path: KeyPath) -> str:
     return keystr(path, simple=True, separator="/")
 
 
@@ -163,7 +180,7 @@ def _short(size: int) -> str:
 
 
 def _aligned(rows: Iterable[tuple[str, ...]]) -> str:
-    """Columns as wide as they need be, the first to the left."""
+    """Return lines with aligned columns, the first to the left, others to the right."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [

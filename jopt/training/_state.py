@@ -1,71 +1,107 @@
-"""`TrainState`: all that changes in a training run."""
+"""`TrainState`: everything that changes in a training run."""
 
 import dataclasses
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.tree_util import keystr, tree_leaves_with_path
+from jax.typing import ArrayLike
 
 from jopt.core import (
-    MOST,
+    LARGEST_JOINED,
     GradientTransformation,
+    Key,
     PyTree,
+    Transformation,
     as_transformation,
-    check_like,
+    check_argument,
+    depends_on_values,
     dtype_of,
-    laid_out,
-    made_of_numbers,
+    field,
+    matching_leaves,
     pack,
+    pack_leaves,
     pytree,
+    register_with_flax,
+    shown,
     static,
-    tell_flax,
     unpack,
 )
-from jopt.training._forms import Form, Plain, form_of
-from jopt.training._given import check_options, check_params
+from jopt.training._forms import Form, Model, Plain, form_of
 from jopt.training._loss_scale import LossScale
 from jopt.training._precision import Precision
 
-Constant: TypeAlias = tuple[Any, Any]
+Constant: TypeAlias = tuple[GradientTransformation | None, jax.Array | None]
+"""What no step changes: `tx` and the key."""
+
+
+def _with_own_arrays(tree: PyTree) -> PyTree:
+    """Return `tree` with arrays for its numbers, copied and without weak dtypes.
+
+    Numbers and arrays are two entries of jit's cache, and a restored checkpoint has
+    arrays without weak dtypes. They are copies, since a step donates those of the loss
+    scale.
+    """
+
+    def leaf(number: ArrayLike) -> jax.Array:
+        if isinstance(number, Tracer):
+            return number
+        return jnp.array(number, dtype_of(number))
+
+    return jax.tree.map(leaf, tree)
 
 
 @pytree
 class TrainState:
-    """All that changes in a training run, as data: jit, vmap and checkpoint it whole.
+    """Everything that changes in a training run: a pytree to jit, vmap and checkpoint.
 
-    Make it by `TrainState.create`. To change a hyperparameter on the way, put another
-    transformation of the same structure in its place:
+        state = jopt.TrainState.create(model, jopt.adamw(1e-3))
+        state, metrics = jopt.train_step(loss_fn)(state, batch)
+        state.params, state.model
+
+    Make it by `TrainState.create`. To change a hyperparameter during training, replace
+    the transformation by another one of the same structure:
 
         dataclasses.replace(state, tx=jopt.replace(state.tx, learning_rate=1e-4))
+
+    Attributes:
+      step: int32[], number of steps taken.
+      packed: the params, small leaves joined to vectors (see `pack`).
+      model_state: what else the model holds: batch statistics, counters.
+      opt_state: the optimizer's state, made of `packed`.
+      key: the key of the run; step t uses `fold_in(key, t)`, see `train_step`.
+      skipped: int32[], number of (micro)batches so far that were not finite.
+      loss_scale: the `LossScale`, or None.
+      tx: the gradient transformation; its numbers are leaves.
+      form: how the model is split and joined; static.
+      precision: the dtypes of the run, a `Precision`; static.
     """
 
-    step: jax.Array  # int32[], steps made
-    packed: PyTree  # the params; small leaves in buckets
-    model_state: PyTree  # what else the model holds: batch statistics, counters
-    opt_state: PyTree  # of `packed`
-    key: jax.Array  # the run's; step t uses fold_in(key, t), see train_step
-    skipped: jax.Array  # int32[], (micro)batches so far that were not finite
-    loss_scale: LossScale | None
-    tx: GradientTransformation
+    step: jax.Array
+    packed: PyTree
+    model_state: PyTree
+    opt_state: PyTree
+    key: jax.Array
+    skipped: jax.Array
+    loss_scale: LossScale | None = field(converter=_with_own_arrays)
+    tx: GradientTransformation = field(
+        converter=lambda tx: _with_own_arrays(as_transformation(tx))
+    )
     form: Form = static(default=Plain())
     precision: Precision = static(default=Precision())
 
     def __post_init__(self):
-        # Numbers and arrays are two entries of jit's cache: arrays from the start, and
-        # its own, for a step donates those of the loss scale.
-        self.__dict__["tx"] = as_transformation(self.tx)
-        for name in ("tx", "loss_scale"):
-            self.__dict__[name] = jax.tree.map(_own, self.__dict__[name])
-        tell_flax(TrainState)
+        register_with_flax(TrainState)
 
     @classmethod
     def create(
         cls,
-        model: Any,
-        tx: Any,
-        key: Any = 0,
+        model: Model,
+        tx: Transformation,
+        key: Key = 0,
         *,
         buckets: bool | int = True,
         precision: Precision | None = None,
@@ -74,34 +110,37 @@ class TrainState:
     ) -> "TrainState":
         """Return the state before the first step.
 
-        model: an nnx module, linen's variables (`module.init(...)`), or any pytree of
-        parameters. Arrays are copied: steps donate the state's own. tx: a gradient
-        transformation, jopt's or optax's. key: a seed or a key, for the loss function's
-        randomness.
+        Args:
+          model: an nnx module, linen's variables (`module.init(...)`), or any pytree of
+            parameters. Its arrays are copied, since steps donate the state's own.
+          tx: a gradient transformation, jopt's or optax's.
+          key: a seed or a key, for the randomness of the loss function.
+          buckets: whether small leaves of the parameters and of the optimizer's state
+            are joined to vectors (see `pack`), as far as `tx` treats coordinates alike.
+            An integer is the number of elements of the largest leaf that is joined, at
+            least 0. The results of a step are the same, up to the rounding of sums over
+            all coordinates.
+          precision: the dtypes of the run, see `Precision`; None for its defaults.
+          loss_scale: the scale of the loss for float16, see `LossScale`.
+          shards: the length of a vector is a multiple of it, at least 1, so that as
+            many devices can divide it.
 
-        buckets: whether small leaves of the parameters and of the optimizer's state are
-        joined to vectors (see `pack`), as far as `tx` treats coordinates alike; a
-        number is the elements of the largest leaf that is. What a step computes is the
-        same, but for the rounding of sums over all. shards: a vector's length is a
-        multiple of it, so that it can be divided among so many devices.
-
-        precision: the dtypes, see `Precision`. loss_scale: for float16, see
-        `LossScale`.
-
-        Raises a ValueError if there are no parameters, if `buckets` is below 0 or
-        `shards` below 1, and a TypeError if a parameter is neither float nor complex,
-        or `precision` or `loss_scale` something else.
+        Raises:
+          ValueError: if the model has no parameters, if `buckets` is below 0 or
+            `shards` below 1, or if the device cannot compute in a dtype of `precision`.
+          TypeError: if a parameter is neither float nor complex, or an argument is of
+            another type.
         """
-        check_options(tx, key, buckets, shards, precision, loss_scale)
+        _check_options(tx, key, buckets, shards, precision, loss_scale)
         form = form_of(model)
         params, model_state = form.split(model)
-        check_params(params, model)
+        _check_params(params, model)
         precision = precision or Precision()
         tx = precision.rounded(as_transformation(tx))
         params, model_state = jax.tree.map(
             _copied, (precision.held(params), model_state)
         )
-        most = MOST if isinstance(buckets, (bool, np.bool_)) else int(buckets)
+        most = LARGEST_JOINED if isinstance(buckets, (bool, np.bool_)) else int(buckets)
         packed = pack(params, tx, most, shards) if buckets else params
         seeded = isinstance(key, (int, np.integer))
         return cls(
@@ -119,39 +158,43 @@ class TrainState:
 
     @property
     def params(self) -> PyTree:
-        """The parameters as they stand: the user's tree."""
+        """The current parameters, in the user's own tree."""
         return unpack(self.packed)
 
     @property
-    def model(self) -> Any:
-        """The model as it stands: an nnx module, linen's variables or the params."""
+    def model(self) -> Model:
+        """The current model: an nnx module, linen's variables or the params."""
         return self.form.join(self.params, self.model_state)
 
     def with_params(self, params: PyTree) -> "TrainState":
         """Return this state with other parameters of the same tree, shapes and dtypes.
 
-        Arrays are copied. What the optimizer keeps of the parameters' own numbers, a
-        master copy, an average, where training began, it makes anew; moments stay.
+        Arrays are copied. What the optimizer derives from the values of the parameters
+        is made anew: a master copy, an average, the point where training began. Moments
+        stay.
 
-        Raises a ValueError that names the first leaf that differs.
+        Raises:
+          ValueError: names the first leaf that differs.
         """
         where = "TrainState.with_params: params"
-        leaves = check_like(self.packed, params, dtypes=True, where=where)
-        packed = jax.tree.map(_placed_like, laid_out(self.packed, leaves), self.packed)
+        leaves = matching_leaves(self.packed, params, dtypes=True, where=where)
+        packed = jax.tree.map(
+            _placed_like, pack_leaves(self.packed, leaves), self.packed
+        )
         opt_state = jax.tree.map(
             lambda kept, new, anew: _placed_like(new, kept) if anew else kept,
             self.opt_state,
             self.precision.stored(self.tx.init(packed)),
-            made_of_numbers(self.tx.init, packed),
+            depends_on_values(self.tx.init, packed),
         )
         return dataclasses.replace(self, packed=packed, opt_state=opt_state)
 
     def apart(self) -> tuple["TrainState", Constant]:
-        """Return the state without what no step changes, and that."""
+        """Return the state without `tx` and key, which no step changes, and the two."""
         return self.with_constant((None, None)), (self.tx, self.key)
 
     def with_constant(self, constant: Constant) -> "TrainState":
-        """Return the state with these for `tx` and key, as they are."""
+        """Return the state with this `tx` and this key, as they are."""
         # Not dataclasses.replace: a step does it twice, and copies no number.
         state = object.__new__(TrainState)
         state.__dict__.update(self.__dict__)
@@ -159,44 +202,101 @@ class TrainState:
         return state
 
     def by_leaf(self) -> "TrainState":
-        """Return this state with every bucket taken apart: what a checkpoint holds.
+        """Return this state without buckets, every leaf by itself, for a checkpoint.
 
-        It is as `create(..., buckets=False)` makes it, whatever the buckets were.
+        Its structure is that of `create(..., buckets=False)`, whatever the buckets are.
         """
-        tell_flax(TrainState)
+        register_with_flax(TrainState)
         return unpack(self)
 
     def filled(self, by_leaf: "TrainState") -> "TrainState":
-        """Return what `by_leaf` holds, copied and laid out as this state is.
+        """Return a state with the values of `by_leaf` and the layout of this one.
 
-        So a checkpoint is restored, whatever the buckets were when it was made:
+        This restores a checkpoint, whatever the buckets were when it was saved:
 
             checkpointer.save(path, state.by_leaf())
             state = state.filled(checkpointer.restore(path, state.by_leaf()))
 
-        `flax.serialization` does it as well, and so does pickle, if the functions in
-        `tx` have names that can be imported:
+        `flax.serialization` works too, and so does pickle if the functions in `tx` have
+        names that can be imported:
 
             data = flax.serialization.to_bytes(state.by_leaf())
             state = state.filled(flax.serialization.from_bytes(state.by_leaf(), data))
 
-        Raises a ValueError that names the first leaf where the models differ.
+        Args:
+          by_leaf: the result of `by_leaf` of a state of the same model and `tx`. Its
+            arrays are copied.
+
+        Raises:
+          ValueError: names the first leaf where the models differ.
         """
         where = "TrainState.filled: by_leaf"
-        leaves = check_like(self, by_leaf, dtypes=True, where=where)
-        return jax.tree.map(_placed_like, laid_out(self, leaves), self)
+        leaves = matching_leaves(self, by_leaf, dtypes=True, where=where)
+        return jax.tree.map(_placed_like, pack_leaves(self, leaves), self)
 
 
-def _copied(x: Any) -> jax.Array:
+def _check_options(
+    tx: object,
+    key: object,
+    buckets: object,
+    shards: object,
+    precision: object,
+    loss_scale: object,
+) -> None:
+    """Raise a ValueError or a TypeError that names the argument and the rule."""
+    for name, value, kind in (("tx", tx, Transformation), ("key", key, Key)):
+        check_argument("TrainState", name, value, kind)
+    numbers = (bool, int, np.bool_, np.integer)
+    for name, value, least in (("buckets", buckets, 0), ("shards", shards, 1)):
+        if not isinstance(value, numbers) or not least <= value < 2**31:
+            raise ValueError(
+                f"TrainState: {name} must be a whole number of at least {least}, got "
+                f"{shown(value)}."
+            )
+    kinds = ("precision", precision, Precision), ("loss_scale", loss_scale, LossScale)
+    for name, value, kind in kinds:
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(
+                f"TrainState: {name} must be a jopt.{kind.__name__}, got {value!r}."
+            )
+
+
+def _check_params(params: PyTree, model: Model) -> None:
+    """Raise ValueError if there are no params, TypeError if one has no gradient."""
+    found = tree_leaves_with_path(params)
+    if not found:
+        raise ValueError(
+            f"TrainState: the model has no parameters, got {type(model).__name__} "
+            "without a leaf; give an nnx module with nnx.Param, linen's variables with "
+            "'params', or a tree of arrays."
+        )
+    for path, x in found:
+        if isinstance(x, jax.ShapeDtypeStruct):
+            raise TypeError(
+                f"TrainState: params{keystr(path)} is a shape, {x}, and no array; for "
+                "the state's shapes: jax.eval_shape(lambda: TrainState.create(...))."
+            )
+        known = isinstance(x, (float, complex)) or hasattr(x, "dtype")
+        kind = dtype_of(x) if known else type(x).__name__
+        if not known or not jnp.issubdtype(kind, jnp.inexact):
+            raise TypeError(
+                f"TrainState: params{keystr(path)} is {kind}, and only float and "
+                "complex parameters have gradients; keep it out of the parameters: in "
+                "the loss function, in another collection of linen's variables, or as "
+                "an nnx.Variable that is no nnx.Param."
+            )
+
+
+def _copied(x: ArrayLike) -> jax.Array:
     x = jnp.copy(x)
-    # A Python number's dtype is weak, and that of what a step returns is not.
+    # A Python number has a weak dtype, and what a step returns has not.
     return x.astype(x.dtype) if getattr(x, "weak_type", False) else x
 
 
-def _placed_like(x: Any, old: Any) -> Any:
+def _placed_like(x: ArrayLike, old: jax.Array) -> ArrayLike:
     """Return a copy of `x` that lies where `old` does.
 
-    Bound to a device only if `old` is: a step takes the two for two programs.
+    It is committed to a device only if `old` is: a step compiles a program for each.
     """
     if isinstance(x, Tracer) or isinstance(old, Tracer):
         return x
@@ -209,8 +309,3 @@ def _placed_like(x: Any, old: Any) -> Any:
         data = np.asarray(jax.random.key_data(x))
         return jax.random.wrap_key_data(jnp.array(data), impl=jax.random.key_impl(x))
     return jnp.array(np.asarray(x))
-
-
-def _own(number: Any) -> jax.Array:
-    # Of a dtype that does not depend on what meets it, as what a checkpoint gives back.
-    return number if isinstance(number, Tracer) else jnp.array(number, dtype_of(number))

@@ -36,12 +36,12 @@ from jopt.transforms._decay import (
     WeightDecaySchedule,
     add_decayed_weights,
 )
-from jopt.transforms._dimension_trees import (
+from jopt.transforms._matrix_dimensions import (
     Dimensions as Dimensions,
+    MuonDimensionNumbers,
     as_dimensions as as_dimensions,
     matrices_of as matrices_of,
 )
-from jopt.transforms._dimensions import MuonDimensionNumbers
 from jopt.transforms._momentum import Ema, EmaState, Trace, TraceState, ema, trace
 from jopt.transforms._newton_schulz import (
     QUINTIC as QUINTIC,
@@ -92,12 +92,15 @@ from jopt.transforms._rate import (
 )
 from jopt.transforms._shape import ScaleByShape, scale_by_shape
 from jopt.transforms._stateless import (
+    Identity,
+    SetToZero,
     Stateless,
     StatelessWithTreeMap,
+    identity,
+    set_to_zero,
     stateless,
     stateless_with_tree_map,
 )
-from jopt.transforms._trivial import Identity, SetToZero, identity, set_to_zero
 
 __all__ = [
     "AdaptiveGradClip",

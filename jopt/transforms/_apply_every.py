@@ -1,4 +1,4 @@
-"""Sums of updates, let through every so often."""
+"""Sums of updates, applied every k steps."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from jopt.core import (
 
 
 class ApplyEveryState(NamedTuple):
-    """The sum since the last update that was let through."""
+    """The sum of the updates since it was last applied."""
 
     count: jax.Array  # int32[], updates made
     grad_acc: PyTree  # like params
@@ -26,19 +26,23 @@ class ApplyEveryState(NamedTuple):
 
 @pytree
 class ApplyEvery(GradientTransformation):
-    """Sum k updates and let the sum through, zeros before.
+    """Sum k updates, return the sum at the last of them and zeros before.
 
-        a <- g if it is the first of k, else a + g
-        u = a if it is the last of k, else 0
+        a <- g at the first of k updates, else a + g
+        u = a at the last of k updates, else 0
 
-    k: a whole number, at least 1.
+    The result is a sum, not a mean, of the updates at this place of the chain: the
+    transformations before this one take k steps, and those after it see zeros. To use k
+    small batches as one large batch, use `accumulate` instead.
 
-    It is a sum, not a mean, of what the chain has made until here: parts before this
-    one take k steps, and parts after it see zeros. To use k small batches as one large
-    batch accumulate the gradients instead.
+    optax calls the state ApplyEvery and resets its count with each sum. Here the count
+    is not reset, so that trials with different k share it.
 
-    optax calls the state ApplyEvery, and its count starts again with each sum; here it
-    goes on, so that trials with their own k share it.
+    Args:
+      k: number of updates in a sum, a whole number, at least 1.
+
+    Raises:
+      ValueError: if k is not a whole number.
     """
 
     k: Number = 1.0

@@ -1,4 +1,4 @@
-"""Copies of parameters that follow: a running average, a copy now and then."""
+"""Copies of parameters that follow them: a running average, a periodic copy."""
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +24,14 @@ def incremental_update(
 
         step_size new + (1 - step_size) old
 
-    step_size: in [0, 1]. The result has the old ones' dtypes: an average in float32 of
-    bfloat16 parameters stays in float32.
+    Args:
+      new_tensors: tree of arrays to move towards.
+      old_tensors: tree of arrays like `new_tensors`.
+      step_size: fraction of the way, in [0, 1].
+
+    Returns:
+      A tree in the dtypes of `old_tensors`: an average in float32 of bfloat16
+      parameters stays in float32.
 
     Polyak & Juditsky 1992, https://doi.org/10.1137/0330046.
     """
@@ -43,11 +49,18 @@ def periodic_update(
     steps: Number,
     update_period: Number,
 ) -> PyTree:
-    """Return the new parameters if it is time, else the old ones.
+    """Return the new parameters every `update_period` steps, else the old ones.
 
         new if steps is a multiple of update_period, else old
 
-    steps: whole number, updates made. update_period: whole number, at least 1.
+    Args:
+      new_tensors: tree of arrays.
+      old_tensors: tree of arrays like `new_tensors`.
+      steps: updates made, a whole number.
+      update_period: whole number, at least 1.
+
+    Returns:
+      A tree like `new_tensors`.
 
     Mnih et al. 2015, https://doi.org/10.1038/nature14236, Algorithm 1.
     """

@@ -1,4 +1,4 @@
-"""Clipping by block or unit: clip_by_block_rms, adaptive_grad_clip."""
+"""Clipping by leaf or by unit: clip_by_block_rms, adaptive_grad_clip."""
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,9 @@ class ClipByBlockRms(GradientTransformation):
 
         u = g min(1, threshold / rms(g)),  rms(g) = root of the mean of the squares
 
-    threshold: at least 0, in units of the updates. Each leaf of the tree is a block.
+    Args:
+      threshold: greatest root mean square of a leaf, at least 0, in units of the
+        updates. Each leaf of the tree is a block.
 
     Shazeer & Stern 2018, https://arxiv.org/abs/1804.04235, section 6.
     """
@@ -47,16 +49,23 @@ class ClipByBlockRms(GradientTransformation):
 
 @checked
 def unitwise_norm(x: Arrays, axis: int | tuple[int, ...] | None = None) -> jax.Array:
-    """Return the norm of each unit, at each of the unit's coordinates.
+    """Return the norm of each unit, repeated at each coordinate of the unit.
 
-    A unit is what feeds one output: a column of a matrix, a filter of a convolution.
+    A unit is the set of weights that feed one output: a column of a matrix, a filter of
+    a convolution.
 
-    axis: the axes within a unit. By default all of a scalar, a vector, or what is one
-    but for axes of length 1; the first of two or three; all but the last of four or
-    five, which is the output's in kernels of the form HWIO and DHWIO. The result has
-    the shape of `x`, is real and at least float32.
+    Args:
+      x: array, real or complex.
+      axis: axes within a unit. By default all axes of a scalar, of a vector and of an
+        array with at most one axis longer than 1; the first axis of other arrays with
+        two or three axes; all axes but the last of arrays with four or five axes, where
+        the last is the output's in kernels of the form HWIO and DHWIO.
 
-    Raises a ValueError if `x` has more than five axes and `axis` is not given.
+    Returns:
+      A real array of the shape of `x`, in at least float32.
+
+    Raises:
+      ValueError: if `x` has more than five axes and `axis` is not given.
     """
     x = wide(x)
     squares = jnp.sum(abs_sq(x), axis=_unit(x) if axis is None else axis, keepdims=True)
@@ -71,10 +80,17 @@ def unitwise_clip(
 
         u = g, or g max_norm / max(g_norm, div_eps)
 
-    g_norm, max_norm: of the shape of `grad`, as `unitwise_norm` makes them. div_eps:
-    above 0, in units of the gradients.
+    Args:
+      g_norm: norm at each coordinate, of the shape of `grad`, as from `unitwise_norm`.
+      max_norm: greatest norm at each coordinate, of the shape of `grad`.
+      grad: gradient.
+      div_eps: least divisor, above 0, in units of the gradients.
 
-    Raises a ValueError if the shapes differ.
+    Returns:
+      An array of the shape of `grad`.
+
+    Raises:
+      ValueError: if the shapes differ.
     """
     shapes = {"g_norm": jnp.shape(g_norm), "max_norm": jnp.shape(max_norm)}
     for name, shape in shapes.items():
@@ -89,18 +105,22 @@ def unitwise_clip(
 
 @pytree
 class AdaptiveGradClip(GradientTransformation):
-    """Shrink the gradient of each unit until it is small beside the unit's parameters.
+    """Shrink each unit's gradient to a fraction of the norm of its parameters.
 
         u = g min(1, clipping max(|p|, eps) / |g|),  |x| = norm of the unit
 
-    clipping: at least 0, greatest ratio of the norms. eps: at least 0, in units of
-    params; parameters that start at zero move because of it. axis: the axes within a
-    unit, an integer or a tuple; see `unitwise_norm` for the default.
+    `update` needs `params`. A kernel with three axes counts as a stack of linear maps,
+    with axis 0 within a unit; for a convolution along one dimension give axis=(0, 1).
 
-    A kernel with three axes counts as that of several linear maps, unit by axis 0; for
-    a convolution along one dimension give axis=(0, 1).
+    Args:
+      clipping: greatest ratio of the two norms, at least 0.
+      eps: least norm of the parameters, at least 0, in units of params; parameters that
+        start at zero can move because of it.
+      axis: axes within a unit, an integer or a tuple; see `unitwise_norm` for the
+        default.
 
-    `update` needs `params`: it raises a ValueError without.
+    Raises:
+      ValueError: if `update` is given no `params`.
 
     Brock et al. 2021, https://arxiv.org/abs/2102.06171, equation 3.
     """

@@ -20,7 +20,8 @@ class Clip(GradientTransformation):
 
         u = clip(g, -max_delta, max_delta)
 
-    max_delta: at least 0, in units of the updates.
+    Args:
+      max_delta: greatest modulus, at least 0, in units of the updates.
     """
 
     max_delta: Number
@@ -44,8 +45,11 @@ class ClipByGlobalNorm(GradientTransformation):
 
         u = g min(1, max_norm / |g|),  |g| = root of the sum of all squares
 
-    max_norm: at least 0, in units of the updates; infinity is off. The norm is summed
-    in at least float32 over all leaves, whatever their dtypes.
+    The norm is summed in at least float32 over all leaves, whatever their dtypes.
+
+    Args:
+      max_norm: greatest norm, at least 0, in units of the updates; infinity turns the
+        clipping off.
 
     Pascanu et al. 2012, https://arxiv.org/abs/1211.5063, Algorithm 1.
     """

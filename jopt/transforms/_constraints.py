@@ -1,4 +1,4 @@
-"""Limits on what the parameters, or the updates, may be."""
+"""Constraints: nonnegative parameters, updates without NaN."""
 
 from typing import NamedTuple
 
@@ -18,21 +18,22 @@ NonNegativeParamsState = EmptyState
 
 
 class ZeroNansState(NamedTuple):
-    """Where the last updates had a NaN."""
+    """Which leaves of the last updates had a NaN."""
 
     found_nan: PyTree  # like params, bool[] for each leaf
 
 
 @pytree
 class KeepParamsNonnegative(GradientTransformation):
-    """Make the parameters after the update zero where they would be below.
+    """Set to zero the parameters that an update would make negative.
 
         u = max(g, -p)
 
-    Must be the last in a chain: p + u is at least zero, exactly, when u is what is
-    added. Parameters that are below zero move to it.
+    Must be the last in a chain: p + u is then at least zero, exactly. Parameters that
+    are negative already move to zero. `update` needs `params`.
 
-    `update` needs `params`: it raises a ValueError without.
+    Raises:
+      ValueError: if `update` is given no `params`.
     """
 
     shapeless = True
@@ -48,11 +49,11 @@ class KeepParamsNonnegative(GradientTransformation):
 
 @pytree
 class ZeroNans(GradientTransformation):
-    """Replace NaN by zero, and remember which leaves had one.
+    """Replace NaN by zero, and record which leaves had one.
 
         u = 0 where g is NaN, else g
 
-    The state has a bool for each leaf, of the last updates. Infinity stays.
+    The state has a bool for each leaf of the last updates. Infinities stay.
     """
 
     def init(self, params):

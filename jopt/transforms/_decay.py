@@ -13,8 +13,10 @@ from jopt.core import (
     PyTree,
     ScalarOrSchedule,
     Schedule,
+    as_mask,
     as_schedule,
     check,
+    field,
     increment,
     map_leaves,
     needed,
@@ -25,7 +27,7 @@ from jopt.core import (
 
 
 class WeightDecaySchedule(NamedTuple):
-    """How far the schedule of the decay is."""
+    """The step of the weight decay's schedule."""
 
     count: jax.Array  # int32[], updates made
 
@@ -36,28 +38,33 @@ class AddDecayedWeights(GradientTransformation):
 
         u = g + weight_decay(t) p,  t = updates made before this one
 
-    weight_decay: at least 0; a number or a schedule. Before an adaptive scaling this is
-    L2 regularization, after it decoupled decay; before `scale_by_learning_rate` it is
-    multiplied by the learning rate too. mask: which leaves decay: a tree of bools like
-    the params (or a prefix), a function that makes one of them, or a function of each
-    path and leaf, see `masked`; None is all.
-    flip_sign: subtract, for after `scale_by_learning_rate`.
+    Before an adaptive scaling this is L2 regularization, after it decoupled weight
+    decay; before `scale_by_learning_rate` it is multiplied by the learning rate too.
 
     With a number the state is empty, with a schedule it holds the count. `update` needs
-    `params`: it raises a ValueError without.
+    `params`.
+
+    Args:
+      weight_decay: at least 0, a number or a schedule.
+      mask: which leaves decay: a tree of bools like the params (or a prefix of it), a
+        function that makes one, or a function of each path and leaf, see `masked`; None
+        is all leaves.
+      flip_sign: subtract instead of add, for a place after `scale_by_learning_rate`.
+
+    Raises:
+      ValueError: if `update` is given no `params`.
 
     Loshchilov & Hutter 2017, https://arxiv.org/abs/1711.05101, Algorithm 2, line 12.
     """
 
-    weight_decay: ScalarOrSchedule = 0.0
-    mask: PyTree | Callable[[PyTree], PyTree] | None = static(default=None)
+    weight_decay: ScalarOrSchedule = field(converter=as_schedule, default=0.0)
+    mask: PyTree | Callable[[PyTree], PyTree] | None = static(
+        converter=as_mask, default=None
+    )
     flip_sign: bool = static(default=False, kw_only=True)
 
     def __post_init__(self):
-        self.__dict__["weight_decay"] = as_schedule(self.weight_decay)
         check(self, "weight_decay", least=0)
-        if self.mask is not None and not isinstance(self.mask, Mask):
-            self.__dict__["mask"] = Mask(self.mask)
 
     def groups(self, params):
         mask = self.mask if isinstance(self.mask, Mask) else Mask(True)

@@ -22,13 +22,13 @@ from jopt.core import (
 
 
 class TraceState(NamedTuple):
-    """The running sum."""
+    """The decaying sum of the updates."""
 
     trace: PyTree  # like params
 
 
 class EmaState(NamedTuple):
-    """The running mean."""
+    """The exponential moving average of the updates, before debiasing."""
 
     count: jax.Array  # int32[], updates made
     ema: PyTree  # like params
@@ -40,10 +40,13 @@ class Trace(GradientTransformation):
 
         t <- g + decay t        u = t, or g + decay t with Nesterov
 
-    decay: in [0, 1]; 1 sums all. nesterov: look ahead by one decay.
-    accumulator_dtype: of the sum; by default the params', but at least float32.
+    Args:
+      decay: share of the sum that is kept, in [0, 1]; 1 sums all updates.
+      nesterov: look ahead by one decay.
+      accumulator_dtype: dtype of the sum; by default the params', but at least float32.
 
-    Polyak 1964; Sutskever et al. 2013, http://proceedings.mlr.press/v28/sutskever13.html.
+    Polyak 1964; Sutskever et al. 2013,
+    http://proceedings.mlr.press/v28/sutskever13.html.
     """
 
     decay: Number
@@ -73,8 +76,11 @@ class Ema(GradientTransformation):
 
         m <- decay m + (1 - decay) g        u = m / (1 - decay ** t), or m
 
-    decay: in [0, 1). debias: divide by what t steps weigh. accumulator_dtype: of the
-    mean; by default the params', but at least float32.
+    Args:
+      decay: share of the mean that is kept, in [0, 1).
+      debias: divide by the total weight of the t updates, 1 - decay ** t.
+      accumulator_dtype: dtype of the mean; by default the params', but at least
+        float32.
 
     The debiasing is Kingma & Ba 2014, https://arxiv.org/abs/1412.6980, section 3.
     """

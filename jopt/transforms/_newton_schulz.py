@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -10,16 +10,17 @@ import jax.numpy as jnp
 from jopt.core import (
     DType,
     Number,
+    PyTree,
     abs_sq,
+    argument_error,
     as_number,
-    refusal,
-    refused,
+    error_about,
     root,
     wide_dtype,
 )
 
 Preconditioning: TypeAlias = Literal["frobenius", "spectral", "aol", "schatten"]
-Row: TypeAlias = tuple[Any, Any, Any]
+Row: TypeAlias = tuple[Number, Number, Number]
 Dot: TypeAlias = Callable[[jax.Array, jax.Array], jax.Array]
 
 QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -40,7 +41,8 @@ _OPTIMAL = (
     (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
     (1.875, -1.25, 0.375),
 )
-_SAFETY = 1.01  # for all but the last: rounding must not leave the interval
+# Of all rows but the last: keeps rounded values in the interval of convergence.
+_SAFETY = 1.01
 POLAR_EXPRESS = (
     *((a / _SAFETY, b / _SAFETY**3, c / _SAFETY**5) for a, b, c in _OPTIMAL[:-1]),
     _OPTIMAL[-1],
@@ -59,24 +61,25 @@ _PRESETS = {
 _GRAM_STEPS = 3
 
 
-def as_coefficients(given: Any, steps: int, owner: object) -> Any:
-    """Return a preset's numbers for `steps`, or the given ones, lists as tuples.
+def as_coefficients(given: str | PyTree, steps: int, owner: object) -> PyTree:
+    """Return a preset's numbers for `steps`, or the given ones, with lists as tuples.
 
-    Raises a ValueError if there is no such preset, or the shape is wrong.
+    Raises:
+      ValueError: if there is no such preset, or the shape is wrong.
     """
     name = type(owner).__name__
     if isinstance(given, str):
         if given not in _PRESETS:
             rule = f"one of {', '.join(_PRESETS)}, or numbers"
-            raise refusal(name, "ns_coeffs", given, rule, ValueError)
+            raise argument_error(name, "ns_coeffs", given, rule, ValueError)
         given = _PRESETS[given]
-        if given is POLAR_EXPRESS:  # its last row converges, and repeats
+        if given is POLAR_EXPRESS:  # its last row converges: repeat it
             given = (*given[:steps], *[given[-1]] * (steps - len(given)))
-        elif given is TUNED5:  # its first rows are for what preconditioning may do
+        elif given is TUNED5:  # its first rows may be replaced by preconditioning
             given = given[-steps:]
     shape = _shape(given)
     if shape != (3,) and (len(shape) != 2 or shape[1] != 3 or not shape[0]):
-        with refused(given):
+        with error_about(given):
             raise ValueError(
                 f"{name}: ns_coeffs must have shape (3,), or (n, 3), a row for each "
                 f"step, got {shape}."
@@ -84,8 +87,8 @@ def as_coefficients(given: Any, steps: int, owner: object) -> Any:
     return _tuples(given)
 
 
-def rows_of(coefficients: Any, steps: int) -> list[Row]:
-    """Return the row of each step: the only one `steps` times, or all there are."""
+def rows_of(coefficients: PyTree, steps: int) -> list[Row]:
+    """Return the row of each step: the only one `steps` times, or all of them."""
     shape = _shape(coefficients)
     rows = [coefficients[i] for i in range(shape[0])]
     return [(a, b, c) for a, b, c in ([rows] * steps if len(shape) == 1 else rows)]
@@ -98,12 +101,20 @@ def newton_schulz(
     preconditioning: Preconditioning,
     dtype: DType,
 ) -> jax.Array:
-    """Move the singular values of each matrix towards 1 and leave its singular vectors.
+    """Move the singular values of each matrix towards 1; keep its singular vectors.
 
         x <- a x + b (x x') x + c (x x')^2 x,   for (a, b, c) in rows
 
-    x: [stack, m, n], m <= n, in at least float32, as the result is. dtype: what
-    products round their factors to, or None; sums are in at least float32.
+    Args:
+      x: [stack, m, n] with m <= n, in at least float32.
+      rows: (a, b, c) for each step.
+      eps: see `Orthogonalize`.
+      preconditioning: see `Orthogonalize`.
+      dtype: dtype that the factors of products are rounded to, or None; sums are in at
+        least float32.
+
+    Returns:
+      An array of the shape and dtype of `x`.
     """
 
     def dot(left: jax.Array, right: jax.Array) -> jax.Array:
@@ -112,7 +123,7 @@ def newton_schulz(
         left, right = left.astype(dtype), right.astype(dtype)
         return jnp.matmul(left, right, preferred_element_type=wide_dtype(x))
 
-    # The squares of greater ones would be infinite.
+    # Greater numbers would have infinite squares.
     most = jnp.max(jnp.abs(x), (-2, -1), keepdims=True, initial=0)
     x = x * jnp.where(most > 2.0**50, 1 / jnp.maximum(most, 1), 1)
 
@@ -122,7 +133,7 @@ def newton_schulz(
     def on_a_cpu(x: jax.Array) -> jax.Array:
         _, m, n = x.shape
         most = _GRAM_STEPS if 2 * n > 3 * m else 1
-        # A small product leaves cores idle, and XLA runs independent ones at once.
+        # A small product leaves cores idle; XLA runs independent products in parallel.
         parts = jnp.array_split(x, min(2, len(x)))
         return jnp.concatenate(
             [_by_gram(part, rows, eps, preconditioning, dot, most) for part in parts]
@@ -130,7 +141,8 @@ def newton_schulz(
 
     if dtype is not None and jnp.finfo(dtype).bits < 32:
         return directly(x)
-    # Elsewhere float32 factors are rounded (TF32, bfloat16): too much for the squares.
+    # Elsewhere float32 factors are rounded (TF32, bfloat16): too coarse for a Gram
+    # matrix.
     return jax.lax.platform_dependent(x, cpu=on_a_cpu, default=directly)
 
 
@@ -154,18 +166,19 @@ def _by_gram(
     dot: Dot,
     most: int,
 ) -> jax.Array:
-    """Iterate on the m by m Gram matrix alone, and multiply x once in `most` steps.
+    """Iterate on the m by m Gram matrix, and multiply x once every `most` steps.
 
         p <- q p,   g <- q g q,   q = a + b g + c g^2,   g = x x'
 
-    All these commute. Where n > 1.5 m and `most` is above 1 it is less work. A singular
-    value below the root of the rounding drowns in g, and what it drowns in is
-    multiplied by a^2 a step; so g is made anew of x, after the first few steps first.
+    All these matrices commute. If n > 1.5 m and `most` is above 1 this is less work
+    than the direct iteration. A singular value below the square root of the rounding
+    error is lost in g, and that error is multiplied by a^2 in each step. So g is
+    computed anew from x after every few steps, fewer of them in the first group.
 
-    With `most` 1 it is the direct iteration, but for `a x`, which is within `q x`. As a
-    sum apart XLA may compute x twice, rounded differently, for the product and for
-    `a x`; the difference is then multiplied by a in every step, where an error of x
-    alone is corrected.
+    With `most` 1 this is the direct iteration, except that `a x` is part of `q x`. If
+    `a x` is added on its own, XLA may compute x twice, rounded differently, for the
+    product and for `a x`. That difference is multiplied by a in every step, while an
+    error of x itself is corrected.
     """
     parts = -(-len(rows) // most)
     starts = [len(rows) * part // parts for part in range(parts + 1)]
@@ -190,7 +203,7 @@ def _polynomial(gram: jax.Array, rows: Sequence[Row], dot: Dot) -> jax.Array:
 
 
 def _scale(gram: jax.Array, eps: Number, kind: Preconditioning) -> jax.Array:
-    """Return what to multiply the rows by, [stack, m, 1], 0 for a matrix of zeros."""
+    """Return the factors of the rows, [stack, m or 1, 1]; 0 for a matrix of zeros."""
     if kind == "frobenius":
         size = root(jnp.trace(gram, axis1=-2, axis2=-1).real) + eps
     elif kind == "spectral":
@@ -208,14 +221,14 @@ def _adjoint(x: jax.Array) -> jax.Array:
     return jnp.swapaxes(x, -2, -1).conj()
 
 
-def _shape(coefficients: Any) -> tuple[int, ...]:
+def _shape(coefficients: PyTree) -> tuple[int, ...]:
     if not isinstance(coefficients, (tuple, list)):
         return tuple(getattr(coefficients, "shape", ()))
     inner = {_shape(part) for part in coefficients}
     return (len(coefficients), *inner.pop()) if len(inner) == 1 else ()
 
 
-def _tuples(given: Any) -> Any:
+def _tuples(given: PyTree) -> PyTree:
     if isinstance(given, (tuple, list)):
         return tuple(map(_tuples, given))
     return as_number(given)

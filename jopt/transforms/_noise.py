@@ -10,21 +10,20 @@ from jopt.core import (
     Key,
     Number,
     check,
-    first_key,
     increment,
-    key_of,
+    initial_key,
+    key_from_data,
     map_leaves,
     normal_like,
     pytree,
+    resolve_seed,
     root,
-    settle_seed,
     static,
-    words_of,
 )
 
 
 class AddNoiseState(NamedTuple):
-    """How many updates were made, and the key of the next noise."""
+    """The number of updates made, and the key of the next noise."""
 
     count: jax.Array  # int32[], updates made
     rng_key: jax.Array  # uint32[...], the words of the key
@@ -32,20 +31,23 @@ class AddNoiseState(NamedTuple):
 
 @pytree
 class AddNoise(GradientTransformation):
-    """Add Gaussian noise, less and less of it.
+    """Add Gaussian noise whose variance decays.
 
         u = g + sqrt(eta / t^gamma) n,  n of variance 1,  t = 1 at the first update
 
-    eta: variance of the first noise, at least 0, in the updates' units squared. gamma:
-    how fast it falls, at least 0; 0 is never. key: of the noise, a key of
-    `jax.random.key` or a seed; by default the seed 0. seed: the same as key, a whole
-    number.
+    `init` puts the key into the state, and all noise is drawn from there: trials with
+    one seed have the same noise. A key is a leaf and can be swept; a seed is a constant
+    of the program. In complex leaves the variance is that of real and imaginary part
+    together.
 
-    `init` puts the key into the state, which is where the noise comes from: trials of
-    one seed have the same noise. A key is data, and can be swept; a seed is a constant.
-    On complex leaves the variance is that of real and imaginary part together.
+    Args:
+      eta: variance of the first noise, at least 0, in the updates' units squared.
+      gamma: exponent of the decay, at least 0; with 0 the variance is constant.
+      key: a key of `jax.random.key` or a seed; by default the seed 0.
+      seed: a whole number, in place of `key`.
 
-    Raises a ValueError if key and seed are both given.
+    Raises:
+      ValueError: if key and seed are both given.
 
     Neelakantan et al. 2015, https://arxiv.org/abs/1511.06807.
     """
@@ -57,19 +59,21 @@ class AddNoise(GradientTransformation):
 
     def __post_init__(self):
         check(self, "eta", "gamma", least=0)
-        settle_seed(self)
+        resolve_seed(self)
 
     def init(self, params):
-        key = first_key(self.key, self.seed)
-        return AddNoiseState(count=jnp.zeros((), jnp.int32), rng_key=words_of(key))
+        key = initial_key(self.key, self.seed)
+        return AddNoiseState(
+            count=jnp.zeros((), jnp.int32), rng_key=jax.random.key_data(key)
+        )
 
     def update(self, updates, state, params=None, **extra):
         count = increment(state.count)
-        rng_key, key = jax.random.split(key_of(state.rng_key, self.key))
+        rng_key, key = jax.random.split(key_from_data(state.rng_key, self.key))
         deviation = root(self.eta / count.astype(float) ** self.gamma)
         noise = normal_like(key, updates)
         updates = map_leaves(lambda g, n: g + deviation * n, updates, noise)
-        return updates, AddNoiseState(count=count, rng_key=words_of(rng_key))
+        return updates, AddNoiseState(count=count, rng_key=jax.random.key_data(rng_key))
 
 
 add_noise = AddNoise

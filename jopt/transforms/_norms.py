@@ -1,6 +1,6 @@
 """Scaling by norms: of the parameters, of the updates, and their ratio."""
 
-from typing import Any
+from collections.abc import Callable
 
 import jax.numpy as jnp
 
@@ -9,6 +9,7 @@ from jopt.core import (
     GradientTransformation,
     Mask,
     Number,
+    PyTree,
     check,
     global_norm,
     map_leaves,
@@ -20,6 +21,10 @@ from jopt.core import (
 )
 
 
+def _or_all(mask: PyTree | Callable[..., PyTree] | None) -> Mask:
+    return Mask(True if mask is None else mask)
+
+
 @pytree
 class ScaleByTrustRatio(GradientTransformation):
     """Scale each leaf so that its norm is a fraction of its parameters' norm.
@@ -27,13 +32,18 @@ class ScaleByTrustRatio(GradientTransformation):
         u = trust_coefficient |p|' / (|g|' + eps) g,  |x|' = max(|x|, min_norm)
         u = g where |p|' or |g|' is 0
 
-    min_norm: at least 0, in units of params and of the updates alike; with 0, a leaf
-    that starts at zero moves by its plain update. trust_coefficient: at least 0, in
-    params' units. eps: at least 0, in units of the updates. mask: which leaves are
-    scaled, see `add_decayed_weights`; None is all. (optax wraps `masked` around it.)
+    Norms are summed in at least float32. `update` needs `params`. (optax has no `mask`
+    here: it wraps `masked` around the transformation.)
 
-    Norms are summed in at least float32. `update` needs `params`: it raises a
-    ValueError without.
+    Args:
+      min_norm: least norm, at least 0, in units of params and of the updates alike;
+        with 0, a leaf that starts at zero moves by its plain update.
+      trust_coefficient: fraction of the parameters' norm, at least 0.
+      eps: added to the updates' norm, at least 0, in units of the updates.
+      mask: which leaves are scaled, see `add_decayed_weights`; None is all leaves.
+
+    Raises:
+      ValueError: if `update` is given no `params`.
 
     You et al. 2017, https://arxiv.org/abs/1708.03888, Algorithm 1.
     """
@@ -41,11 +51,10 @@ class ScaleByTrustRatio(GradientTransformation):
     min_norm: Number = 0.0
     trust_coefficient: Number = 1.0
     eps: Number = 0.0
-    mask: Any = static(default=None, kw_only=True)
+    mask: PyTree = static(converter=_or_all, default=None, kw_only=True)
 
     def __post_init__(self):
         check(self, "min_norm", "trust_coefficient", "eps", least=0)
-        self.__dict__["mask"] = Mask(True if self.mask is None else self.mask)
 
     def groups(self, params):
         return [None if scaled else () for scaled in self.mask.leaves(params)]
@@ -73,8 +82,14 @@ class ScaleByParamBlockNorm(GradientTransformation):
 
         u = max(|p|, min_scale) g
 
-    min_scale: at least 0, in units of params; with 0, a leaf that starts at zero stays
-    there. `update` needs `params`: it raises a ValueError without.
+    `update` needs `params`.
+
+    Args:
+      min_scale: least factor, at least 0, in units of params; with 0, a leaf that
+        starts at zero stays there.
+
+    Raises:
+      ValueError: if `update` is given no `params`.
     """
 
     min_scale: Number = 1e-3
@@ -95,8 +110,14 @@ class ScaleByParamBlockRms(GradientTransformation):
 
         u = max(rms(p), min_scale) g,  rms(p) = root of the mean of the squares
 
-    min_scale: at least 0, in units of params; with 0, a leaf that starts at zero stays
-    there. `update` needs `params`: it raises a ValueError without.
+    `update` needs `params`.
+
+    Args:
+      min_scale: least factor, at least 0, in units of params; with 0, a leaf that
+        starts at zero stays there.
+
+    Raises:
+      ValueError: if `update` is given no `params`.
 
     Shazeer & Stern 2018, https://arxiv.org/abs/1804.04235, section 8.
     """
@@ -119,10 +140,12 @@ class NormalizeByUpdateNorm(GradientTransformation):
 
         u = scale_factor g / (|g| + eps),  |g| = root of the sum of all squares
 
-    scale_factor: any number, the norm of what comes back; negative to descend. eps:
-    at least 0, in units of the updates. Without gradients the updates are 0.
+    The norm is summed in at least float32 over all leaves. If all gradients are 0 the
+    updates are 0.
 
-    The norm is summed in at least float32 over all leaves.
+    Args:
+      scale_factor: norm of the new updates, any number; negative to descend.
+      eps: added to the norm, at least 0, in units of the updates.
     """
 
     scale_factor: Number = 1.0
@@ -144,13 +167,13 @@ class NormalizeByUpdateNorm(GradientTransformation):
 
 @pytree
 class Centralize(GradientTransformation):
-    """Take from each slice along axis 0 its mean.
+    """Subtract from each slice along axis 0 its mean.
 
         u = g - mean of g over all axes but the first
 
-    Scalars and vectors are left as they are. The paper takes the mean of what feeds one
-    output: that is a slice along axis 0 in PyTorch, but in Flax, whose kernels have
-    their outputs last, a slice along the last axis.
+    Scalars and vectors are left as they are. The paper subtracts the mean of the
+    weights that feed one output. That is a slice along axis 0 in PyTorch, but a slice
+    along the last axis in Flax, whose kernels have their outputs last.
 
     Yong et al. 2020, https://arxiv.org/abs/2004.01461, equation 1.
     """

@@ -1,8 +1,7 @@
-"""Orthogonal matrices in place of the updates', all of one shape at once."""
+"""Orthogonalization of matrix-shaped updates, all matrices of one shape at once."""
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +13,19 @@ from jopt.core import (
     Number,
     PyTree,
     check,
-    divided_like,
     dtype_of,
-    gathered,
     pytree,
+    replicated,
+    sharded_like,
+    standard_promotion,
     static,
     wide,
 )
-from jopt.transforms._dimension_trees import as_dimensions, matrices_of
-from jopt.transforms._dimensions import MuonDimensionNumbers
+from jopt.transforms._matrix_dimensions import (
+    MuonDimensionNumbers,
+    as_dimensions,
+    matrices_of,
+)
 from jopt.transforms._newton_schulz import (
     QUINTIC,
     Preconditioning,
@@ -34,45 +37,55 @@ from jopt.transforms._newton_schulz import (
 
 @pytree
 class Orthogonalize(GradientTransformation):
-    """Bring the singular values of each matrix close to 1, by Newton and Schulz.
+    """Bring the singular values of each matrix close to 1 by Newton-Schulz iteration.
 
         x = g / (|g| + eps),   |g| = root of the sum of all squares
         x <- a x + b (x x') x + c (x x')^2 x,   ns_steps times
         u = x
 
-    ns_coeffs: (a, b, c), or rows of them, one for each step; numbers, or a name:
+    The presets of `ns_coeffs`:
 
         "quintic"        (3.4445, -4.7750, 2.0315), Muon's own; optax's "standard". Fast
                          and rough: singular values end between 0.7 and 1.2
         "tuned5"         five rows, each for its step, or the last `ns_steps` of them;
                          optax's "dion"
-        "polar_express"  the best row for each step by the paper, with its safety; the
-                         eighth converges to 1 and stands for all later ones
+        "polar_express"  the paper's best row for each step, with its safety factor; the
+                         eighth converges to 1 and serves for all later steps
 
-    ns_steps: static, at least 1; as many as there are rows, if rows are given. eps: at
-    least 0, in units of the updates.
+    The choices of `preconditioning`, the first divisor of x:
 
-    preconditioning: what x is divided by at first: "frobenius", as above; "spectral",
-    the greatest singular value, exact and slow; "schatten", the root of |g g'|; "aol",
-    each row of a wide matrix (column of a tall one) by the root of the sum of |g g'|
-    over its row, which turns g a little. eps is the least value of the sums in the last
-    two.
+        "frobenius"      the norm above
+        "spectral"       the greatest singular value, exact and slow
+        "schatten"       the root of |g g'|
+        "aol"            for each row of a wide matrix (column of a tall one), the
+                         root of the sum of |g g'| over its row; it turns g a little
 
-    weight_dimension_numbers: static; `MuonDimensionNumbers` for each leaf, as a tree
-    like the updates (or a prefix) or a function of them that makes one, see `masked`;
-    None is leaves of two axes. ns_dtype: what the factors of products are rounded to;
-    by default none is, and they are in at least float32 on a CPU and as
-    `jax_default_matmul_precision` says elsewhere. bfloat16, as in PyTorch's Muon, is
-    for hardware that multiplies it faster: its rounding is below the roughness of the
-    quintic. Complex products are not rounded.
+    Matrices of one shape, tall ones transposed, are stacked and iterated together.
+    Those that an explicit mesh divides are gathered, and their updates are divided
+    again. On a CPU, matrices with a side more than 1.5 times the other go through the
+    Gram matrix, which is the same mathematics in fewer products.
 
-    Matrices of one shape, tall ones turned over, are stacked and iterated together;
-    those that an explicit mesh divides are gathered, and their updates divided. On
-    a CPU those half as wide again as high go through the Gram matrix, which is the same
-    mathematics in fewer products.
+    The sign of the result is that of the updates; a matrix of zeros stays zero.
 
-    Raises a ValueError for a leaf that is no matrix. The sign of what comes back is
-    that of the updates; a matrix of zeros stays so.
+    Args:
+      ns_coeffs: (a, b, c), or a row of the three for each step, or the name of a
+        preset. Numbers are leaves and can be swept.
+      ns_steps: number of steps, static, at least 1; the number of rows, if rows are
+        given.
+      eps: at least 0, in units of the updates. It is added to the divisor, or is the
+        least value of the sums of "schatten" and "aol".
+      preconditioning: the first divisor of x, static.
+      weight_dimension_numbers: static; `MuonDimensionNumbers` for each leaf, as a tree
+        like the updates (or a prefix of it) or a function of them that makes one, see
+        `masked`; None is all leaves, each of two axes.
+      ns_dtype: dtype that the factors of products are rounded to. By default they are
+        not rounded: products are in at least float32 on a CPU and as
+        `jax_default_matmul_precision` says elsewhere. bfloat16, as in PyTorch's Muon,
+        is for hardware that multiplies it faster: its rounding is below the roughness
+        of the quintic. Complex products are not rounded.
+
+    Raises:
+      ValueError: if a leaf is not a matrix.
 
     Jordan et al. 2024, https://kellerjordan.github.io/posts/muon; Ahn et al. 2025,
     https://arxiv.org/abs/2504.05295; Amsel et al. 2025,
@@ -81,7 +94,7 @@ class Orthogonalize(GradientTransformation):
     https://arxiv.org/abs/2506.10935.
     """
 
-    ns_coeffs: Any = QUINTIC
+    ns_coeffs: PyTree = QUINTIC
     ns_steps: int = static(default=5)
     eps: Number = 1e-8
     preconditioning: Preconditioning = static(default="frobenius", kw_only=True)
@@ -105,10 +118,10 @@ class Orthogonalize(GradientTransformation):
     def update(self, updates, state, params=None, **extra):
         leaves, structure = jax.tree.flatten(updates)
         numbers = matrices_of(self, updates)
-        stacks: dict[Any, list[int]] = {}
+        stacks: dict[tuple[tuple[int, ...], jnp.dtype], list[int]] = {}
         matrices = []
         for i, (leaf, axes) in enumerate(zip(leaves, numbers, strict=True)):
-            matrices.append(_flat(gathered(wide(leaf)), axes))
+            matrices.append(_flat(replicated(wide(leaf)), axes))
             stacks.setdefault((matrices[i].shape[1:], matrices[i].dtype), []).append(i)
 
         made = list(leaves)
@@ -116,14 +129,14 @@ class Orthogonalize(GradientTransformation):
             if 0 in shape or not sum(len(matrices[i]) for i in members):
                 continue
             stack = jnp.concatenate([matrices[i] for i in members])
-            # All is of one width by now; the numbers may be narrower than a leaf.
-            with jax.numpy_dtype_promotion("standard"):
+            # All arrays are wide here, but swept coefficients may be narrower than x.
+            with standard_promotion():
                 stack = self._iterated(stack)
             sizes = [len(matrices[i]) for i in members]
             starts = [sum(sizes[:k]) for k in range(1, len(sizes))]
             for i, part in zip(members, jnp.split(stack, starts), strict=True):
                 whole = _unflat(part, leaves[i].shape, numbers[i])
-                made[i] = divided_like(whole.astype(dtype_of(leaves[i])), leaves[i])
+                made[i] = sharded_like(whole.astype(dtype_of(leaves[i])), leaves[i])
         return structure.unflatten(made), state
 
     def _iterated(self, stack: jax.Array) -> jax.Array:
@@ -147,7 +160,7 @@ def _flat(x: jax.Array, numbers: MuonDimensionNumbers) -> jax.Array:
 def _unflat(
     flat: jax.Array, shape: tuple[int, ...], numbers: MuonDimensionNumbers
 ) -> jax.Array:
-    """Return the weight of these matrices."""
+    """Return the weight of this shape from its matrices: the inverse of `_flat`."""
     order = [i for part in numbers.axes(shape) for i in part]
     fan_in, fan_out = numbers.fans(shape)
     flat = flat if fan_in <= fan_out else flat.swapaxes(1, 2)

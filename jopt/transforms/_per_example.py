@@ -1,7 +1,6 @@
-"""Clipping of gradients by example, each with its own norm."""
+"""Clipping of per-example gradients, each by its own norm."""
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,15 +23,22 @@ from jopt.core import (
 def per_example_global_norm_clip(
     grads: Arrays, l2_norm_clip: Number
 ) -> tuple[PyTree, jax.Array]:
-    """Return the sum of the examples' gradients, each clipped, and how many were.
+    """Return the sum of the examples' clipped gradients, and how many were clipped.
 
         sum over i of g_i min(1, l2_norm_clip / |g_i|),  |g| = norm over all leaves
 
-    grads: a tree of arrays with the example as axis 0, as `jax.vmap` of `jax.grad`
-    makes it. l2_norm_clip: at least 0, in units of the gradients; infinity is off.
+    Args:
+      grads: tree of arrays with the example as axis 0, as from `jax.vmap` of
+        `jax.grad`.
+      l2_norm_clip: greatest norm, at least 0, in units of the gradients; infinity turns
+        the clipping off.
 
-    The sums have the leaves' dtypes (float32, if those are integers), the count is
-    int32. Raises a ValueError that names a leaf whose axis 0 is not the others'.
+    Returns:
+      The sums, in the leaves' dtypes (float32 for integers), and the count, int32[].
+
+    Raises:
+      ValueError: if axis 0 of a leaf is not as long as the others'; the message names
+        the leaf.
 
     Abadi et al. 2016, https://arxiv.org/abs/1607.00133, Algorithm 1.
     """
@@ -55,13 +61,20 @@ def per_example_layer_norm_clip(
         sum over i of g_i min(1, c / |g_i|),  for each of the K leaves
         c = global_l2_norm_clip sqrt(1 / K), or global_l2_norm_clip sqrt(d / D)
 
-    grads: a tree of arrays with the example as axis 0. global_l2_norm_clip: at least 0,
-    in units of the gradients; the greatest norm over all leaves. uniform: True gives
-    each leaf the same share; False one by its size d, where D is the size of all.
+    Args:
+      grads: tree of arrays with the example as axis 0.
+      global_l2_norm_clip: greatest norm over all leaves, at least 0, in units of the
+        gradients.
+      uniform: True gives each leaf the same share; False gives it a share by its size
+        d, where D is the size of all leaves.
 
-    Two trees come back: the sums, in the leaves' dtypes, and how many examples were
-    clipped, int32. Raises a ValueError that names a leaf whose axis 0 is not the
-    others'.
+    Returns:
+      Two trees: the sums, in the leaves' dtypes, and how many examples were clipped,
+      int32[] for each leaf.
+
+    Raises:
+      ValueError: if axis 0 of a leaf is not as long as the others'; the message names
+        the leaf.
 
     McMahan et al. 2017, https://arxiv.org/abs/1710.06963.
     """
@@ -81,7 +94,7 @@ def _inexact(g: jax.Array) -> jax.Array:
     return g if jnp.issubdtype(dtype_of(g), jnp.inexact) else wide(g)
 
 
-def _check_examples(name: str, grads: Any) -> None:
+def _check_examples(name: str, grads: PyTree) -> None:
     leaves = tree_leaves_with_path(grads)
     shapes = [(keystr(path), jnp.shape(leaf)) for path, leaf in leaves]
     if not shapes:

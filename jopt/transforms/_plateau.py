@@ -40,18 +40,29 @@ class ReduceOnPlateau(GradientTransformation):
         tx = jopt.chain(jopt.adam(1e-3), jopt.reduce_on_plateau(patience=5))
         updates, state = tx.update(grads, state, params, value=loss)
 
-    factor: in (0, 1). patience: at least 0, in means. rtol: in [0, 1]. atol: at least
-    0, in units of the value. cooldown: at least 0, how many means count for nothing
-    after the scale has shrunk. accumulation_size: at least 1, how many values make a
-    mean; 1 for a validation loss, more for the loss of minibatches. min_scale: at least
-    0. Each is a number that can be swept; a fractional count is as the next whole one.
+    `update` needs the value, a scalar, as `value`. optax's combinators drop it: inside
+    them, write `jopt.to_optax(tx)`.
 
-    `update` needs the value, a scalar, as `value`; it raises a ValueError without.
-    optax's combinators drop it: inside them, write `jopt.to_optax(tx)`.
+    The rule is PyTorch's `ReduceLROnPlateau`. optax and PyTorch multiply rtol by the
+    best value itself, not by its modulus: where the best is below zero an equal value
+    counts as better there, and the scale never shrinks. Unlike in optax, rtol and atol
+    may both be 0.
 
-    The rule is PyTorch's `ReduceLROnPlateau`. optax and PyTorch take rtol of the best
-    itself: where it is below zero an equal value passes for a better one there, and
-    the scale never shrinks. Unlike in optax, rtol and atol may both be 0.
+    Each argument is a number that can be swept; a fractional count acts as the next
+    whole number.
+
+    Args:
+      factor: factor of the scale, in (0, 1).
+      patience: means without a new best before the scale shrinks, at least 0.
+      rtol: least relative improvement, in [0, 1].
+      atol: least absolute improvement, at least 0, in units of the value.
+      cooldown: means that are ignored after the scale has shrunk, at least 0.
+      accumulation_size: values in a mean, at least 1; 1 for a validation loss, more for
+        the loss of minibatches.
+      min_scale: least scale, at least 0.
+
+    Raises:
+      ValueError: if `update` is given no `value`, or one that is not a scalar.
     """
 
     factor: Number = 0.1
@@ -99,7 +110,7 @@ class ReduceOnPlateau(GradientTransformation):
         return map_leaves(lambda g: state.scale * g, updates), state
 
     def _after(self, state: ReduceLROnPlateauState) -> ReduceLROnPlateauState:
-        """The state when the mean is complete."""
+        """Return the state after a complete mean."""
         margin = self.rtol * jnp.abs(state.best_value) + self.atol
         first = jnp.isinf(state.best_value)
         better = state.avg_value < state.best_value - jnp.where(first, 0, margin)

@@ -1,7 +1,6 @@
-"""Parameters that stay in a set."""
+"""Projection of the parameters onto a set."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 
@@ -14,6 +13,7 @@ from jopt.core import (
     map_leaves,
     needed,
     pytree,
+    standard_promotion,
     static,
     wide,
 )
@@ -21,19 +21,24 @@ from jopt.core import (
 
 @pytree
 class Project(GradientTransformation):
-    """Make the parameters after the update the point of a set that is nearest to them.
+    """Move the parameters, after the update, to the nearest point of a set.
 
         p + u = projection(p + g, **arguments)
 
-    projection: a function of a tree (of all parameters, in at least float32) that
-    returns a tree like it. arguments: its keyword arguments by name, numbers or trees
-    of arrays; they are leaves, to be swept as any. Make it by `project`.
+    Make it with `project`. `update` needs `params`.
 
-    `update` needs `params`: it raises a ValueError without.
+    Args:
+      projection: function of a tree (of all parameters, in at least float32) that
+        returns a tree like it.
+      arguments: its keyword arguments by name, numbers or trees of arrays; they are
+        leaves and can be swept.
+
+    Raises:
+      ValueError: if `update` is given no `params`.
     """
 
     projection: Callable[..., PyTree] = static()
-    arguments: dict[str, Any]
+    arguments: dict[str, PyTree]
 
     def init(self, params):
         return EmptyState()
@@ -42,29 +47,33 @@ class Project(GradientTransformation):
         params = needed(params, self, "the parameters to project")
         wide_updates, wide_params = jax.tree.map(wide, (updates, params))
         moved = map_leaves(lambda g, p: p + g, wide_updates, wide_params)
-        # Others count on JAX's own promotion, whatever the user's is.
-        with jax.numpy_dtype_promotion("standard"):
+        with standard_promotion():
             nearest = self.projection(moved, **self.arguments)
         return map_leaves(lambda _, q, p: q - p, updates, nearest, params), state
 
 
 @checked
-def project(projection: Callable[..., PyTree], **arguments: Any) -> Project:
+def project(projection: Callable[..., PyTree], **arguments: PyTree) -> Project:
     """Keep the parameters in a set, given as the function that projects onto it.
 
         ball = optax.projections.projection_l2_ball
         tx = jopt.chain(jopt.sgd(0.1), jopt.project(ball, scale=1.0))
 
-    projection: `projection(tree, **arguments)`, as those of `optax.projections` are.
-    The tree is that of all parameters: the ball above is of their joint norm. For a set
-    of some of the parameters, wrap it in `masked`. arguments: numbers, or trees of
-    arrays like the params; data, not constants. The bounds of `projection_box` must be
-    such trees, unless the params are one array.
-
     Must be the last in a chain. With the steps of `sgd` this is the projected gradient
-    method; behind another scaling the nearest point is still that of the plain
+    method; after another scaling the nearest point is still that of the Euclidean
     distance. Subtraction and addition round: a bound other than zero can be missed by
     the last digit.
+
+    Args:
+      projection: `projection(tree, **arguments)`, as those of `optax.projections`. The
+        tree is that of all parameters: the ball above bounds their joint norm. For a
+        set of some of the parameters, wrap the result in `masked`.
+      **arguments: numbers, or trees of arrays like the params; they are leaves, not
+        constants. The bounds of `projection_box` must be such trees, unless the params
+        are one array.
+
+    Returns:
+      A `Project`.
 
     Bertsekas 1976, https://doi.org/10.1109/TAC.1976.1101194.
     """

@@ -1,4 +1,4 @@
-"""The L1 norm of the parameters: by its proximal step, by its subgradient."""
+"""The L1 norm of the parameters: its proximal step and its subgradient."""
 
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from jopt.core import (
     ScalarOrSchedule,
     as_schedule,
     check,
+    field,
     increment,
     map_leaves,
     needed,
@@ -21,45 +22,49 @@ from jopt.core import (
 
 
 class ProximalL1State(NamedTuple):
-    """How far the schedule of the learning rate is."""
+    """The step of the learning rate's schedule."""
 
     count: jax.Array  # int32[], updates made
 
 
 @pytree
 class ProximalL1(GradientTransformation):
-    """Draw the parameters after the step towards zero, and to zero if they are near.
+    """Move the parameters after the step towards zero, and to zero if they are near it.
 
         p + u = sign(q) max(|q| - learning_rate(t) strength, 0),  q = p + g
 
-    strength: of the L1 norm beside the loss, at least 0, in units of loss per unit of
-    params. learning_rate: that of the steps, at least 0; a number or a schedule: the
-    same as the optimizer has.
-
         tx = jopt.chain(jopt.sgd(0.1), jopt.proximal_l1(0.01, 0.1))
 
-    Must be the last in a chain: parameters become zero exactly, when u is what is
-    added and its dtype (the gradients') is no narrower than the params'.
+    Must be the last in a chain. Parameters become zero exactly, if u is what is added
+    and its dtype (the gradients') is not narrower than the params'.
 
-    With the steps of `sgd` this is the proximal gradient method, and what it reaches is
-    the least of loss + strength |p|_1. Behind an adaptive scaling the strength is in
-    units of the scaled gradient, as weight decay is in `adamw`: with Adam, 0.1 makes
-    zero what its mean gradient pulls at by less than a tenth of its root mean square.
+    With the steps of `sgd` this is the proximal gradient method, which converges to the
+    minimum of loss + strength |p|_1. After an adaptive scaling the strength is in units
+    of the scaled gradient, as weight decay is in `adamw`: with Adam, a strength of 0.1
+    zeroes the parameters whose mean gradient is less than a tenth of its root mean
+    square.
 
-    `update` needs `params`: it raises a ValueError without. For some of the parameters
-    alone, wrap it in `masked`.
+    `update` needs `params`. For some of the parameters only, wrap it in `masked`.
 
-    Daubechies et al. 2004, https://arxiv.org/abs/math/0307152; Beck &
-    Teboulle 2009, https://doi.org/10.1137/080716542.
+    Args:
+      strength: factor of the L1 norm that is added to the loss, at least 0, in units of
+        loss per unit of params.
+      learning_rate: the learning rate of the steps, at least 0, a number or a schedule:
+        the same that the optimizer has.
+
+    Raises:
+      ValueError: if `update` is given no `params`.
+
+    Daubechies et al. 2004, https://arxiv.org/abs/math/0307152; Beck & Teboulle 2009,
+    https://doi.org/10.1137/080716542.
     """
 
     strength: Number
-    learning_rate: ScalarOrSchedule
+    learning_rate: ScalarOrSchedule = field(converter=as_schedule)
 
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         check(self, "strength", "learning_rate", least=0)
 
     def init(self, params):
@@ -82,18 +87,23 @@ class ProximalL1(GradientTransformation):
 
 @pytree
 class AddL1Subgradient(GradientTransformation):
-    """Add the slope of the parameters' L1 norm to the gradients.
+    """Add a subgradient of the parameters' L1 norm to the gradients.
 
-        u = g + strength sign(p),  p / |p| of a complex coordinate
+        u = g + strength sign(p),  sign(p) = p / |p| for a complex coordinate
 
-    strength: of the L1 norm beside the loss, at least 0, in units of loss per unit of
-    params. First in a chain, as a term of the loss would be.
+    Place it first in a chain, as a term of the loss would be. Small parameters step
+    from side to side of zero; `proximal_l1` makes them zero. The L2 norm has no such
+    trouble: `add_decayed_weights` first in a chain is the gradient of weight_decay / 2
+    |p|^2.
 
-    Small parameters step from side to side of zero; `proximal_l1` makes them zero. The
-    L2 norm has no such trouble: `add_decayed_weights` first in a chain is the gradient
-    of weight_decay / 2 |p|^2.
+    `update` needs `params`.
 
-    `update` needs `params`: it raises a ValueError without.
+    Args:
+      strength: factor of the L1 norm that is added to the loss, at least 0, in units of
+        loss per unit of params.
+
+    Raises:
+      ValueError: if `update` is given no `params`.
 
     Tibshirani 1996, https://doi.org/10.1111/j.2517-6161.1996.tb02080.x, for the norm.
     """

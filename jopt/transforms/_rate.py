@@ -1,4 +1,4 @@
-"""Multiplication by a number: a scale, a schedule, a learning rate."""
+"""Multiplication by a number, a schedule or a learning rate."""
 
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from jopt.core import (
     Schedule,
     as_schedule,
     check,
+    field,
     increment,
     map_leaves,
     pytree,
@@ -22,7 +23,7 @@ from jopt.core import (
 
 
 class ScaleByScheduleState(NamedTuple):
-    """How far the schedule is."""
+    """The step of the schedule."""
 
     count: jax.Array  # int32[], updates made
 
@@ -33,7 +34,8 @@ class Scale(GradientTransformation):
 
         u = step_size g
 
-    step_size: any number; negative to descend.
+    Args:
+      step_size: any number; negative to descend.
     """
 
     step_size: Number
@@ -53,15 +55,13 @@ class ScaleBySchedule(GradientTransformation):
 
         u = step_size_fn(t) g,  t = updates made before this one
 
-    step_size_fn: a schedule, or a function of the int32 step.
+    Args:
+      step_size_fn: a schedule, or a function of the int32 step.
     """
 
-    step_size_fn: ScalarOrSchedule
+    step_size_fn: ScalarOrSchedule = field(converter=as_schedule)
 
     shapeless = True
-
-    def __post_init__(self):
-        self.__dict__["step_size_fn"] = as_schedule(self.step_size_fn)
 
     def init(self, params):
         return ScaleByScheduleState(count=jnp.zeros((), jnp.int32))
@@ -74,23 +74,24 @@ class ScaleBySchedule(GradientTransformation):
 
 @pytree
 class ScaleByLearningRate(GradientTransformation):
-    """Multiply by minus the learning rate, the last part of an optimizer.
+    """Multiply by minus the learning rate, as the last part of an optimizer.
 
         u = -learning_rate(t) g,  t = updates made before this one
 
-    learning_rate: at least 0, in units of params per unit of the direction; a number or
-    a schedule (or a function of the int32 step). flip_sign: False leaves out the minus.
-
     With a number the state is empty, with a schedule it holds the count.
+
+    Args:
+      learning_rate: at least 0, in units of params per unit of the direction; a number
+        or a schedule (or a function of the int32 step).
+      flip_sign: whether to multiply by minus the rate; False multiplies by the rate.
     """
 
-    learning_rate: ScalarOrSchedule
+    learning_rate: ScalarOrSchedule = field(converter=as_schedule)
     flip_sign: bool = static(default=True, kw_only=True)
 
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         hint = "The minus of descent is added here; to ascend, negate the loss."
         check(self, "learning_rate", least=0, hint=hint)
 

@@ -1,4 +1,4 @@
-"""A multiple that depends on the shape of a matrix."""
+"""Scaling of a matrix by its shape."""
 
 from collections.abc import Callable
 
@@ -14,36 +14,37 @@ from jopt.core import (
     pytree,
     static,
 )
-from jopt.transforms._dimension_trees import as_dimensions, matrices_of
+from jopt.transforms._matrix_dimensions import as_dimensions, matrices_of
 
 
 @pytree
 class ScaleByShape(GradientTransformation):
-    """Multiply each matrix by what its shape asks for.
+    """Scale each matrix by a factor of its shape.
 
         u = sqrt(max(1, outputs / inputs)) g
         u = consistent_rms sqrt(max(inputs, outputs)) g    if consistent_rms is given
 
-    weight_dimension_numbers: see `orthogonalize`. consistent_rms: at least 0, the root
-    mean square of what comes back, if g is orthogonal.
+    The first is Jordan's, with which one learning rate serves all widths. The second is
+    Moonlight's, with 0.2, for which AdamW's learning rate and weight decay serve.
 
-    The first is Jordan's, so that one learning rate serves all widths; the second is
-    Moonlight's, with 0.2, so that AdamW's learning rate and weight decay serve.
+    Args:
+      weight_dimension_numbers: see `orthogonalize`.
+      consistent_rms: root mean square of the result if g is orthogonal, at least 0, or
+        None.
 
-    Raises a ValueError for a leaf that is no matrix.
+    Raises:
+      ValueError: if a leaf is not a matrix.
 
     Liu et al. 2025, https://arxiv.org/abs/2502.16982, equation 4.
     """
 
     weight_dimension_numbers: PyTree | Callable[..., PyTree] | None = static(
-        default=None
+        converter=as_dimensions, default=None
     )
     consistent_rms: Number | None = None
 
     def __post_init__(self):
         check(self, "consistent_rms", least=0)
-        numbers = as_dimensions(self.weight_dimension_numbers)
-        self.__dict__["weight_dimension_numbers"] = numbers
 
     def init(self, params):
         return EmptyState()

@@ -1,7 +1,6 @@
-"""Transformations made of a function, without a state."""
+"""Transformations without a state: functions of the updates, identity, zeros."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ from jopt.core import (
     leaves_like,
     map_leaves,
     pytree,
+    standard_promotion,
     static,
     wide,
 )
@@ -25,13 +25,15 @@ class Stateless(GradientTransformation):
 
         u = f(g, p)
 
-    f: of the updates and the params, trees in at least float32; it returns a tree like
-    the updates, whose dtypes come out. The params are None if `update` was given none.
-
         tx = jopt.stateless(lambda updates, params: jax.tree.map(jnp.tanh, updates))
 
-    The function's own numbers are constants of the program, and two lambdas are never
-    the same function: a class as in `jopt.GradientTransformation` has neither trouble.
+    The numbers inside the function are constants of the program, and two lambdas never
+    compare equal. A class that derives from `jopt.GradientTransformation` avoids both.
+
+    Args:
+      f: function of the updates and the params, trees in at least float32, that returns
+        a tree like the updates; the result is cast to their dtypes. The params are None
+        if `update` was given none.
     """
 
     f: Callable[[PyTree, PyTree | None], PyTree] = static()
@@ -40,8 +42,7 @@ class Stateless(GradientTransformation):
         return EmptyState()
 
     def update(self, updates, state, params=None, **extra):
-        # Others count on JAX's own promotion, whatever the user's is.
-        with jax.numpy_dtype_promotion("standard"):
+        with standard_promotion():
             made = self.f(*jax.tree.map(wide, (updates, params)))
         leaves, structure = jax.tree.flatten(updates)
         kept = [
@@ -57,15 +58,17 @@ class StatelessWithTreeMap(GradientTransformation):
 
         u = f(g, p)
 
-    f: of a leaf of the updates and of the params, arrays in at least float32; it
-    returns an array like the first. The second is None if `update` was given no params.
-
         tx = jopt.stateless_with_tree_map(lambda g, p: jnp.tanh(g))
 
-    For the function's own numbers see `stateless`.
+    For the numbers inside the function see `stateless`.
+
+    Args:
+      f: function of a leaf of the updates and of the params, arrays in at least
+        float32, that returns an array like the first. The second is None if `update`
+        was given no params.
     """
 
-    f: Callable[[jax.Array, Any], jax.Array] = static()
+    f: Callable[[jax.Array, jax.Array | None], jax.Array] = static()
 
     def init(self, params):
         return EmptyState()
@@ -76,5 +79,43 @@ class StatelessWithTreeMap(GradientTransformation):
         return map_leaves(self.f, updates, params), state
 
 
+@pytree
+class Identity(GradientTransformation):
+    """Return the updates as they are.
+
+    u = g
+    """
+
+    shapeless = True
+
+    def init(self, params):
+        return EmptyState()
+
+    def update(self, updates, state, params=None, **extra):
+        return updates, state
+
+
+@pytree
+class SetToZero(GradientTransformation):
+    """Return zeros, which freezes the parameters.
+
+    u = 0
+    """
+
+    any_dtype = True
+    shapeless = True
+
+    def frozen(self, params):
+        return [True] * len(jax.tree.leaves(params))
+
+    def init(self, params):
+        return EmptyState()
+
+    def update(self, updates, state, params=None, **extra):
+        return jax.tree.map(jnp.zeros_like, updates), state
+
+
 stateless = Stateless
 stateless_with_tree_map = StatelessWithTreeMap
+identity = Identity
+set_to_zero = SetToZero

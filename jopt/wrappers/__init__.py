@@ -1,4 +1,4 @@
-"""What holds an inner transformation, or another library's."""
+"""Transformations that hold an inner transformation, jopt's or another library's."""
 
 from jopt.wrappers._accumulate import (
     MultiSteps,
@@ -15,7 +15,7 @@ from jopt.wrappers._averaging import (
     parameter_ema,
 )
 from jopt.wrappers._cautious import Cautious, cautious
-from jopt.wrappers._coded import Coded as Coded, is_coded as is_coded
+from jopt.wrappers._coded_arrays import Coded as Coded, is_coded as is_coded
 from jopt.wrappers._conditional import (
     ConditionallyMask,
     ConditionallyMaskState,
@@ -24,13 +24,6 @@ from jopt.wrappers._conditional import (
     ConditionFn,
     conditionally_mask,
     conditionally_transform,
-)
-from jopt.wrappers._factory import (
-    Factory as Factory,
-    Settings as Settings,
-    arguments as arguments,
-    named_of as named_of,
-    signature_of as signature_of,
 )
 from jopt.wrappers._finite import ApplyIfFinite, ApplyIfFiniteState, apply_if_finite
 from jopt.wrappers._flatten import Flatten, flatten

@@ -1,4 +1,4 @@
-"""Gradient accumulation: a step of the optimizer for every few mini-steps."""
+"""Gradient accumulation: one step of the optimizer for several mini-steps."""
 
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
@@ -18,6 +18,7 @@ from jopt.core import (
     as_transformation,
     check,
     checked,
+    field,
     full_like,
     increment,
     map_leaves,
@@ -26,9 +27,9 @@ from jopt.core import (
     sum_leaves,
     wide,
 )
-from jopt.wrappers._function import as_data, called, decision
-from jopt.wrappers._period import Period, as_period, period_at
-from jopt.wrappers._when import when
+from jopt.wrappers._step_counts import Period, as_period, period_at
+from jopt.wrappers._user_functions import as_data, called, decision
+from jopt.wrappers._vmapped_cond import when
 
 ShouldSkipUpdateFunction: TypeAlias = Callable[
     [PyTree, jax.Array, PyTree | None], tuple[jax.Array, PyTree]
@@ -41,8 +42,15 @@ def skip_not_finite(
 ) -> tuple[jax.Array, PyTree]:
     """Skip a mini-step whose gradients hold a NaN or an infinity.
 
-    Returns a bool scalar, true to skip, and what `MultiStepsState.skip_state` keeps:
-    `should_skip`, the same, and `num_not_finite`, how many numbers they are.
+    Args:
+      updates: gradients of the mini-step.
+      gradient_step: int32[], steps of the optimizer.
+      params: parameters, or None.
+
+    Returns:
+      A bool scalar, true to skip, and the content of `MultiStepsState.skip_state`:
+      `should_skip`, the same scalar, and `num_not_finite`, the number of values that
+      are not finite, int32[].
     """
 
     def counted(updates: PyTree) -> jax.Array:
@@ -67,11 +75,17 @@ def skip_large_updates(
         accumulate(tx, 4, should_skip_update_fn=partial(
             skip_large_updates, max_squared_norm=100.0))
 
-    max_squared_norm: above 0, in units of the gradients squared. Given by
-    `functools.partial` it is a leaf of the transformation: it can be swept.
+    Args:
+      updates: gradients of the mini-step.
+      gradient_step: int32[], steps of the optimizer.
+      params: parameters, or None.
+      max_squared_norm: bound of the squared norm, above 0, in units of the gradients
+        squared. Given by `functools.partial` it is a leaf of the transformation and can
+        be swept.
 
-    Returns a bool scalar, true to skip, and what `MultiStepsState.skip_state` keeps:
-    `should_skip`, the same, and `norm_squared`, summed in at least float32.
+    Returns:
+      A bool scalar, true to skip, and the content of `MultiStepsState.skip_state`:
+      `should_skip`, the same scalar, and `norm_squared`, summed in at least float32.
     """
     squares = sum_leaves(abs_sq, updates)
     skip = ~(squares < max_squared_norm)
@@ -79,9 +93,9 @@ def skip_large_updates(
 
 
 class MultiStepsState(NamedTuple):
-    """How far the window is, what it has gathered, and what was skipped."""
+    """The position in the window, the gradients in it, and what was skipped."""
 
-    mini_step: jax.Array  # int32[], accepted since the last step
+    mini_step: jax.Array  # int32[], mini-steps of the window so far
     gradient_step: jax.Array  # int32[], steps of the optimizer
     inner_opt_state: PyTree
     acc_grads: PyTree  # like params, zero at a window's start
@@ -91,44 +105,49 @@ class MultiStepsState(NamedTuple):
 
 @pytree
 class MultiSteps(GradientTransformation):
-    """Gather the gradients of some mini-steps, then make one step with their mean.
+    """Accumulate the gradients of several mini-steps, then step with their mean.
 
         a <- a + (g - a) / n,  n = mini-steps of this window, this one included
         u = 0, until n = every_k_schedule; then u = opt(a) and a <- 0
 
-    opt: the optimizer. every_k_schedule: at least 1, in mini-steps; a Python integer
-    is part of the program; an array or a float is data, rounded to an integer, and so
-    is a schedule, which counts steps of the optimizer. use_grad_mean: False is the
-    sum, a <- a + g. should_skip_update_fn: a function like `skip_not_finite` that says
-    which mini-steps count for nothing, neither in the window nor in its mean; None
-    skips none. accumulator_dtype: of a; by default the params', but at least float32.
-
-    A mini-step costs one addition, and one reading of the gradients to find those that
-    are not finite; the optimizer runs when the window is full. Extra arguments of the
-    mini-step that fills it reach the optimizer. Under `vmap` the optimizer runs when
-    the window of any of the block is full, so trials that keep step keep the price.
+    A mini-step costs one addition, and one read of the gradients to find those that are
+    not finite; the optimizer runs only when the window is full. Extra arguments of the
+    mini-step that fills the window reach the optimizer. Under `vmap` the optimizer runs
+    when the window of any trial is full, so trials in lockstep pay no more than one
+    trial.
 
     Different from optax, whose optimizer runs at every mini-step, whose default skips
     nothing, so that one NaN stays in its sum for ever, and whose
     `gradient_transformation()` drops the extra arguments within a chain.
+
+    Args:
+      opt: the optimizer.
+      every_k_schedule: length of a window, at least 1, in mini-steps. A Python integer
+        is part of the program; an array or a float is data, rounded to an integer, and
+        so is a schedule, which counts steps of the optimizer.
+      use_grad_mean: whether the mean is used; False uses the sum, a <- a + g.
+      should_skip_update_fn: function like `skip_not_finite` that decides which
+        mini-steps are ignored, in the window and in its mean; None ignores none.
+      accumulator_dtype: dtype of a; by default the params', but at least float32.
+
+    Raises:
+      ValueError: if `should_skip_update_fn` does not return a bool scalar.
     """
 
-    opt: Transformation
-    every_k_schedule: Period
+    opt: Transformation = field(converter=as_transformation)
+    every_k_schedule: Period = field(converter=as_period)
     use_grad_mean: bool = static(default=True)
-    should_skip_update_fn: ShouldSkipUpdateFunction | None = skip_not_finite
+    should_skip_update_fn: ShouldSkipUpdateFunction | None = field(
+        converter=as_data, default=skip_not_finite
+    )
     accumulator_dtype: DType = static(default=None)
 
     def __post_init__(self):
         hint = "It is the number of mini-steps that make one step."
         check(self, "every_k_schedule", least=1, hint=hint)
-        self.__dict__["opt"] = as_transformation(self.opt)
-        self.__dict__["every_k_schedule"] = as_period(self.every_k_schedule)
-        if self.should_skip_update_fn is not None:
-            self.__dict__["should_skip_update_fn"] = as_data(self.should_skip_update_fn)
 
     def groups(self, params):
-        # A function of the user's is to meet the user's tree.
+        # A function of the user's must see the user's tree, not joined leaves.
         known = (None, skip_not_finite, skip_large_updates)
         rule = getattr(self.should_skip_update_fn, "func", self.should_skip_update_fn)
         return self.opt.groups(params) if rule in known else super().groups(params)
@@ -159,8 +178,8 @@ class MultiSteps(GradientTransformation):
             return self.opt.update(gathered, inner, params, **extra)
 
         gathered = map_leaves(gather, state.acc_grads, updates)
-        # The step overwrites what was gathered. Zeros made inside the branch would be
-        # an array of their own, as large as the params, at every mini-step.
+        # The step overwrites the sum. Zeros made inside the branch would be an extra
+        # array, as large as the params, at every mini-step.
         made, inner = when(
             full,
             step,
@@ -186,7 +205,14 @@ class MultiSteps(GradientTransformation):
 
     @checked
     def has_updated(self, state: MultiStepsState) -> jax.Array:
-        """Return whether the last mini-step that was not skipped made a step."""
+        """Return whether the last mini-step that was not skipped made a step.
+
+        Args:
+          state: state of this transformation.
+
+        Returns:
+          A bool scalar.
+        """
         return (state.mini_step == 0) & (state.gradient_step > 0)
 
     def gradient_transformation(self) -> "MultiSteps":
@@ -217,13 +243,22 @@ def accumulate(
     should_skip_update_fn: ShouldSkipUpdateFunction | None = skip_not_finite,
     accumulator_dtype: DType = None,
 ) -> MultiSteps:
-    """Make one step of `tx` with the mean gradient of every few mini-steps.
+    """Make one step of `tx` with the mean gradient of several mini-steps.
 
         tx = jopt.accumulate(jopt.adamw(3e-4), every=8)
 
     Every call returns updates to apply: zeros, until the window is full. Mini-steps
-    with a NaN or an infinity are skipped and counted. Arguments are those of
-    `MultiSteps`.
+    with a NaN or an infinity are skipped and counted.
+
+    Args:
+      tx: the optimizer: `opt` of `MultiSteps`.
+      every: `every_k_schedule` of `MultiSteps`.
+      use_grad_mean: as in `MultiSteps`.
+      should_skip_update_fn: as in `MultiSteps`.
+      accumulator_dtype: as in `MultiSteps`.
+
+    Returns:
+      A `MultiSteps`.
     """
     return MultiSteps(
         tx, every, use_grad_mean, should_skip_update_fn, accumulator_dtype
@@ -231,4 +266,5 @@ def accumulate(
 
 
 def _plus(count: jax.Array, flag: jax.Array) -> jax.Array:
+    """Return `count`, incremented where `flag` is true."""
     return jnp.where(flag, increment(count), count)

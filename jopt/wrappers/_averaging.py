@@ -1,10 +1,10 @@
-"""A running mean of the parameters, to evaluate with."""
+"""A running mean of the parameters, for evaluation."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import keystr, tree_flatten_with_path
+from jax.tree_util import KeyPath, keystr, tree_flatten_with_path
 
 from jopt.core import (
     Arrays,
@@ -19,6 +19,7 @@ from jopt.core import (
     checked,
     copied,
     dtype_of,
+    field,
     full_like,
     increment,
     map_leaves,
@@ -32,10 +33,10 @@ from jopt.core import (
 
 
 class ParameterEmaState(NamedTuple):
-    """The running mean of the parameters, before its correction."""
+    """The running mean of the parameters, before debiasing."""
 
     count: jax.Array  # int32[], updates made
-    weight: jax.Array  # float[], what the parameters so far weigh
+    weight: jax.Array  # float[], total weight of the parameters so far
     ema: PyTree  # like params
 
 
@@ -46,29 +47,34 @@ class ParameterEma(GradientTransformation):
         e <- decay(t) e + (1 - decay(t)) (p + u),  t = updates made before this one
         w <- decay(t) w + (1 - decay(t))           the average is e / w
 
-    decay: in [0, 1); a number or a schedule. debias: start at e = w = 0, so that the
-    first parameters weigh no more than the decay says; False starts at the parameters
-    that `init` is given, with w = 1. accumulator_dtype: of e; by default the params',
-    but at least float32, so that a mean of bfloat16 params moves.
-
         tx = jopt.chain(jopt.adamw(3e-4), jopt.parameter_ema(0.999))
         jopt.ema_params(state, params)
 
-    Comes last in a chain: the parameters that it averages are `params + updates`.
-    `update` raises a ValueError without `params`.
+    Must be the last in a chain: it averages `params + updates`. `update` needs
+    `params`.
 
-    Polyak & Juditsky 1992, https://doi.org/10.1137/0330046; the correction is Kingma &
+    Args:
+      decay: share of the mean that is kept, in [0, 1); a number or a schedule.
+      debias: whether to start at e = w = 0, so that the first parameters weigh no more
+        than the decay says. False starts at the parameters that `init` is given, with w
+        = 1.
+      accumulator_dtype: dtype of e; by default the params', but at least float32, so
+        that small steps of bfloat16 params reach the mean.
+
+    Raises:
+      ValueError: if `update` is given no `params`.
+
+    Polyak & Juditsky 1992, https://doi.org/10.1137/0330046; the debiasing is Kingma &
     Ba 2014, https://arxiv.org/abs/1412.6980, section 3.
     """
 
-    decay: ScalarOrSchedule
+    decay: ScalarOrSchedule = field(converter=as_schedule)
     debias: bool = static(default=True)
     accumulator_dtype: DType = static(default=None)
 
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["decay"] = as_schedule(self.decay)
         check(self, "decay", least=0, below=1)
 
     def init(self, params):
@@ -95,16 +101,22 @@ parameter_ema = ParameterEma
 
 @checked
 def ema_params(state: State, like: Arrays) -> PyTree:
-    """Return the averaged parameters from a state with a `parameter_ema` in it.
+    """Return the averaged parameters from a state that holds a `parameter_ema`.
 
         jopt.ema_params(state, params)
 
-    state: that of the whole optimizer, however the averages are nested. like: the
-    parameters; the answer has their structure and dtypes, and their values where
-    nothing is averaged: before the first update, and at leaves that a mask keeps out.
+    Args:
+      state: state of the whole optimizer, however deep the averages are nested.
+      like: the parameters.
 
-    Raises a ValueError if the state holds no average, two of one leaf, or one of a leaf
-    that `like` does not have.
+    Returns:
+      A tree with the structure and dtypes of `like`. Its values are those of `like`
+      where there is no average: before the first update, and at leaves that a mask
+      leaves out.
+
+    Raises:
+      ValueError: if the state holds no average, two of one leaf, or one of a leaf that
+        `like` does not have.
     """
     leaves, structure = tree_flatten_with_path(like)
     means = _means(state if isinstance(like, Buckets) else unpack(state))
@@ -114,7 +126,7 @@ def ema_params(state: State, like: Arrays) -> PyTree:
             " that `like` does not have; give the params that init was given."
         )
 
-    def mean(path: str, p: Any) -> jax.Array:
+    def mean(path: str, p: jax.Array) -> jax.Array:
         if path not in means:
             return p
         ema, weight = means[path]
@@ -125,8 +137,8 @@ def ema_params(state: State, like: Arrays) -> PyTree:
     return structure.unflatten(mean(path, p) for path, p in _named(leaves))
 
 
-def _means(state: PyTree) -> dict[str, tuple[Any, Any]]:
-    """The averages before their correction and what they weigh, by path."""
+def _means(state: PyTree) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """Return the averages before debiasing and their weights, by path."""
     is_mean = lambda node: isinstance(node, ParameterEmaState)  # noqa: E731
     found = [s for s in jax.tree.leaves(state, is_leaf=is_mean) if is_mean(s)]
     if not found:
@@ -135,9 +147,9 @@ def _means(state: PyTree) -> dict[str, tuple[Any, Any]]:
             "jopt.parameter_ema(0.999) last in the chain, and give the state that its "
             "init and update made."
         )
-    means: dict[str, tuple[Any, Any]] = {}
+    means: dict[str, tuple[jax.Array, jax.Array]] = {}
     for part in found:
-        (weight,) = jax.tree.leaves(part.weight)  # nnx.Optimizer puts it in a node
+        (weight,) = jax.tree.leaves(part.weight)  # nnx.Optimizer wraps it in a node
         for path, ema in _named(tree_flatten_with_path(part.ema)[0]):
             if path in means:
                 raise ValueError(
@@ -148,5 +160,5 @@ def _means(state: PyTree) -> dict[str, tuple[Any, Any]]:
     return means
 
 
-def _named(leaves: list[tuple[Any, Any]]) -> list[tuple[str, Any]]:
+def _named(leaves: list[tuple[KeyPath, jax.Array]]) -> list[tuple[str, jax.Array]]:
     return [(keystr(path), leaf) for path, leaf in leaves]

@@ -1,4 +1,4 @@
-"""`cautious`: only the updates that the gradient agrees with."""
+"""`cautious`: only the updates that agree with the gradient."""
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from jopt.core import (
     Transformation,
     as_transformation,
     check,
+    field,
     map_leaves,
     pytree,
     static,
@@ -18,7 +19,7 @@ from jopt.core import (
 
 @pytree
 class Cautious(GradientTransformation):
-    """Leave out the updates that would climb, by the sign of the gradient.
+    """Set updates to zero whose sign, by the gradient, would increase the loss.
 
         d = inner(g)
         s = 1 where d and g have opposite signs, 0 elsewhere
@@ -26,15 +27,9 @@ class Cautious(GradientTransformation):
 
         tx = jopt.cautious(jopt.adam(1e-3))
 
-    inner: jopt's transformation or optax's. g is the gradient as it comes to this
-    wrapper. descending: True: inner's updates are steps, with the minus of descent, as
-    whole optimizers make them. False: they are directions, to be multiplied by minus
-    the learning rate, as `scale_by_adam` makes them; then s is 1 where the signs are
-    the same. With the wrong one all that is kept climbs. floor: above 0, of the mean: a
-    leaf where fewer coordinates than that agree is not scaled up to its full step.
-
-    Around a whole optimizer its weight decay is masked as well. The authors' C-AdamW,
-    like others' C-optimizers, masks the direction alone:
+    g is the gradient that this wrapper is given. Around a whole optimizer the weight
+    decay is masked as well. The authors' C-AdamW, like the C-optimizers of others,
+    masks the direction only:
 
         jopt.chain(
             jopt.cautious(jopt.scale_by_adam(), descending=False),
@@ -42,19 +37,27 @@ class Cautious(GradientTransformation):
             jopt.scale_by_learning_rate(1e-3),
         )
 
-    Zero gradients agree with nothing. In complex leaves s is 1 where the step's
+    Where the gradient is zero s is 0. In complex leaves s is 1 where the step's
     component along the gradient is negative. The state is inner's.
+
+    Args:
+      inner: transformation of jopt or optax.
+      floor: least divisor, above 0: a leaf of which a smaller share of coordinates
+        agrees is not scaled up to its full step.
+      descending: True if inner's updates are steps, with the minus of descent, as from
+        whole optimizers. False if they are directions, to be multiplied by minus the
+        learning rate, as from `scale_by_adam`; s is then 1 where the signs are the
+        same. With the wrong choice only updates that increase the loss are kept.
 
     Liang et al. 2024, https://arxiv.org/abs/2411.16085, Algorithm 1; the floor is that
     of the authors' code. (The paper's own scale adds 1 to the count of agreements.)
     """
 
-    inner: Transformation
+    inner: Transformation = field(converter=as_transformation)
     floor: Number = 1e-3
     descending: bool = static(default=True, kw_only=True)
 
     def __post_init__(self):
-        self.__dict__["inner"] = as_transformation(self.inner)
         check(self, "floor", above=0)
 
     def init(self, params):
@@ -65,11 +68,11 @@ class Cautious(GradientTransformation):
         directions, state = self.inner.update(grads, state, params, **extra)
 
         def rule(g, d):
-            # Of the signs, since a product of small numbers underflows.
+            # A product of signs, because a product of small numbers underflows.
             product = (jnp.sign(g).conj() * jnp.sign(d)).real
             agrees = product < 0 if self.descending else product > 0
             share = jnp.sum(agrees) / max(agrees.size, 1)
-            # What is not finite must not look like an update of zero.
+            # A NaN or an infinity must not become an update of zero.
             kept = agrees | ~jnp.isfinite(d)
             return jnp.where(kept, d / jnp.maximum(share, self.floor), 0)
 

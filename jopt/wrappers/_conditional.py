@@ -1,7 +1,7 @@
 """Transformations that run at some steps only."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,26 +11,27 @@ from jopt.core import (
     PyTree,
     Transformation,
     as_transformation,
+    field,
     increment,
     map_leaves,
     pytree,
     static,
 )
-from jopt.wrappers._function import as_data, called, decision
-from jopt.wrappers._when import when
+from jopt.wrappers._user_functions import as_data, called, decision
+from jopt.wrappers._vmapped_cond import when
 
-ConditionFn: TypeAlias = Callable[..., Any]
+ConditionFn: TypeAlias = Callable[..., jax.Array | bool]
 
 
 class ConditionallyTransformState(NamedTuple):
-    """The state of the transformation inside, and the step."""
+    """The state of the inner transformation, and the step."""
 
     inner_state: PyTree
     step: jax.Array  # int32[], updates so far
 
 
 class ConditionallyMaskState(NamedTuple):
-    """The step, and the state of the transformation inside."""
+    """The step, and the state of the inner transformation."""
 
     step: jax.Array  # int32[], updates so far
     inner_state: PyTree
@@ -38,31 +39,33 @@ class ConditionallyMaskState(NamedTuple):
 
 @pytree
 class ConditionallyTransform(GradientTransformation):
-    """Transform at the steps that a function chooses, pass updates on at the others.
+    """Transform at the steps that a function chooses; pass updates unchanged at others.
 
         u, s <- inner(g, s)  if should_transform_fn(t), else g, s
         t = updates before this one
 
-    inner: a transformation. should_transform_fn: a function of the int32 step that
-    returns a bool scalar; with forward_extra_args it gets the extra arguments of
-    `update` too, as keywords; optax's combinators drop them: inside them, write
-    `jopt.to_optax(tx)`. Numbers that `functools.partial` gave it are leaves.
+    `inner` runs at the chosen steps only; under `vmap` it runs if any trial chooses the
+    step.
 
-    `inner` runs at the chosen steps alone; under `vmap` when any of the block chooses.
+    Args:
+      inner: a transformation.
+      should_transform_fn: function of the int32 step that returns a bool scalar.
+        Numbers that `functools.partial` gave it are leaves.
+      forward_extra_args: whether the function gets the extra arguments of `update` as
+        keywords. optax's combinators drop them: inside them, write `jopt.to_optax(tx)`.
+
+    Raises:
+      ValueError: if the function does not return a bool scalar.
     """
 
-    inner: Transformation
-    should_transform_fn: ConditionFn
+    inner: Transformation = field(converter=as_transformation)
+    should_transform_fn: ConditionFn = field(converter=as_data)
     forward_extra_args: bool = static(default=False)
 
     shapeless = True
 
-    def __post_init__(self):
-        self.__dict__["inner"] = as_transformation(self.inner)
-        self.__dict__["should_transform_fn"] = as_data(self.should_transform_fn)
-
     def frozen(self, params):
-        return [False] * len(jax.tree.leaves(params))  # some steps pass them on
+        return [False] * len(jax.tree.leaves(params))  # some steps return the gradients
 
     def init(self, params):
         step = jnp.zeros((), jnp.int32)
@@ -78,24 +81,27 @@ class ConditionallyTransform(GradientTransformation):
 
 @pytree
 class ConditionallyMask(GradientTransformation):
-    """Transform at the steps that a function chooses, make zeros at the others.
+    """Transform at the steps that a function chooses; return zeros at others.
 
         u, s <- inner(g, s)  if should_transform_fn(t), else 0, s
         t = updates before this one
 
-    Arguments are those of `conditionally_transform`, which passes the updates on where
-    this makes zeros.
+    `conditionally_transform` returns the updates unchanged where this returns zeros.
+
+    Args:
+      inner: as in `conditionally_transform`.
+      should_transform_fn: as in `conditionally_transform`.
+      forward_extra_args: as in `conditionally_transform`.
+
+    Raises:
+      ValueError: if the function does not return a bool scalar.
     """
 
-    inner: Transformation
-    should_transform_fn: ConditionFn
+    inner: Transformation = field(converter=as_transformation)
+    should_transform_fn: ConditionFn = field(converter=as_data)
     forward_extra_args: bool = static(default=False)
 
     shapeless = True
-
-    def __post_init__(self):
-        self.__dict__["inner"] = as_transformation(self.inner)
-        self.__dict__["should_transform_fn"] = as_data(self.should_transform_fn)
 
     def init(self, params):
         step = jnp.zeros((), jnp.int32)
@@ -117,11 +123,11 @@ conditionally_mask = ConditionallyMask
 def _chosen(
     self: ConditionallyTransform | ConditionallyMask,
     updates: PyTree,
-    state: Any,
+    state: ConditionallyTransformState | ConditionallyMaskState,
     params: PyTree,
-    extra: dict[str, Any],
+    extra: dict[str, PyTree],
 ) -> tuple[jax.Array, PyTree, PyTree]:
-    """Whether the step is chosen, and updates and inner state after it."""
+    """Return whether the step is chosen, and the updates and inner state after it."""
     passed = extra if self.forward_extra_args else {}
     chosen = called(self.should_transform_fn, state.step, **passed)
     chosen = decision(chosen, self, "should_transform_fn")

@@ -1,6 +1,6 @@
-"""A guard: no update that is not finite."""
+"""A guard against updates that are not finite."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,16 +14,17 @@ from jopt.core import (
     as_transformation,
     check,
     checked,
+    field,
     increment,
     map_leaves,
     pytree,
     wide,
 )
-from jopt.wrappers._when import when
+from jopt.wrappers._vmapped_cond import when
 
 
 class ApplyIfFiniteState(NamedTuple):
-    """What was skipped, and the state of the transformation inside."""
+    """The counts of skipped updates, and the state of the inner transformation."""
 
     notfinite_count: jax.Array  # int32[], updates skipped in a row
     last_finite: jax.Array  # bool[], whether the last update was made
@@ -33,31 +34,32 @@ class ApplyIfFiniteState(NamedTuple):
 
 @pytree
 class ApplyIfFinite(GradientTransformation):
-    """Skip what is not finite: the updates are zeros, the state inside stays.
+    """Skip updates that are not finite: return zeros, and keep the inner state.
 
-    inner: a transformation. max_consecutive_errors: at least 0, how many skips in a row
-    are borne; `exceeded` tells when there were more.
+    An update is skipped if the gradients hold a NaN or an infinity, if the updates that
+    `inner` makes of them do, or if a finite number of inner's state would become one
+    that is not (a gradient of 1e20 has no finite square in float32: Adam would stand
+    still for ever). Skips are counted. No update that is not finite is ever returned,
+    however many there are. optax returns it after max_consecutive_errors, which ends
+    the training; it checks the gradients only.
 
-    An update is skipped if the gradients hold a NaN or an infinity, if what `inner`
-    makes of them does, or if it would turn a finite number of its state into one that
-    is not (a gradient of 1e20 has no square in float32: Adam would stand still for
-    ever). The skips are counted, and however many there are, no update that is not
-    finite comes out. optax lets it through after max_consecutive_errors, which ends the
-    training; it looks at the gradients alone.
+    The last two checks need the old state until the update is known: twice its memory,
+    and on a CPU several times AdamW's time. `train_step` has a check of its own, which
+    costs one read of the gradients.
 
-    The last two checks need the old state until the update is known: its memory twice,
-    and on a CPU several times AdamW's time. `train_step` has a check of its own, for
-    one reading of the gradients.
+    Args:
+      inner: a transformation.
+      max_consecutive_errors: at least 0, skips in a row that are acceptable; `exceeded`
+        tells whether there were more.
     """
 
-    inner: Transformation
+    inner: Transformation = field(converter=as_transformation)
     max_consecutive_errors: Number
 
     shapeless = True
 
     def __post_init__(self):
         check(self, "max_consecutive_errors", least=0)
-        self.__dict__["inner"] = as_transformation(self.inner)
 
     def init(self, params):
         return ApplyIfFiniteState(
@@ -68,7 +70,7 @@ class ApplyIfFinite(GradientTransformation):
         )
 
     def update(self, updates, state, params=None, **extra):
-        def attempt(updates: PyTree, old: PyTree, _: jax.Array) -> Any:
+        def attempt(updates: PyTree, old: PyTree, _: jax.Array) -> PyTree:
             made, new = self.inner.update(updates, old, params, **extra)
             sound = all_finite(made) & all_finite(_spoiled(old, new))
             return made, _select(sound, new, old), sound
@@ -87,7 +89,14 @@ class ApplyIfFinite(GradientTransformation):
 
     @checked
     def exceeded(self, state: ApplyIfFiniteState) -> jax.Array:
-        """Return whether more than `max_consecutive_errors` in a row were skipped."""
+        """Return whether more than `max_consecutive_errors` in a row were skipped.
+
+        Args:
+          state: state of this transformation.
+
+        Returns:
+          A bool scalar.
+        """
         return wide(state.notfinite_count) > self.max_consecutive_errors
 
     def parts(self, state):
@@ -98,7 +107,7 @@ apply_if_finite = ApplyIfFinite
 
 
 def _spoiled(old: PyTree, new: PyTree) -> PyTree:
-    """The new numbers, but zeros where the old were not finite either."""
+    """Return the new numbers, with zeros where the old ones were not finite either."""
 
     def leaf(o: jax.Array, n: jax.Array) -> jax.Array:
         number = jnp.issubdtype(o.dtype, jnp.inexact)

@@ -9,11 +9,12 @@ from jopt.core import (
     PyTree,
     Transformation,
     as_transformation,
-    divided_like,
     dtype_of,
-    gathered,
+    field,
     leaves_like,
     pytree,
+    replicated,
+    sharded_like,
     wide,
     wide_dtype,
 )
@@ -21,25 +22,23 @@ from jopt.core import (
 
 @pytree
 class Flatten(GradientTransformation):
-    """Show a transformation all leaves as one vector.
+    """Apply a transformation to all leaves as one vector.
 
-    inner: a transformation that treats each coordinate by itself (Adam, a clip, a
-    norm of all). One that looks at a leaf's shape or norm (LAMB, Adafactor, a mask)
-    means something else here.
+    The inner transformation sees a dict with a vector for each dtype that is computed
+    in, at least float32, by the dtype's name; its state is of that form too. This is
+    less work for each of very many small leaves, at the price of a copy of them all and
+    of a longer compilation. The vector is whole on every device of an explicit mesh.
 
-    It sees a dict with a vector for each dtype that is computed in, at least float32,
-    by the dtype's name, and so is its state. Less work for each of very many small
-    leaves, at the price of a copy of them all and of a longer compilation. The vector
-    is whole on every device of an explicit mesh.
+    Args:
+      inner: a transformation that treats each coordinate by itself (Adam, a clip, a
+        norm of all leaves). One that uses a leaf's shape or norm (LAMB, Adafactor, a
+        mask) has another meaning here.
     """
 
-    inner: Transformation
-
-    def __post_init__(self):
-        self.__dict__["inner"] = as_transformation(self.inner)
+    inner: Transformation = field(converter=as_transformation)
 
     def frozen(self, params):
-        return [False] * len(jax.tree.leaves(params))  # it sees vectors of many
+        return [False] * len(jax.tree.leaves(params))  # inner sees joined leaves
 
     def init(self, params):
         return self.inner.init(_flat(params))
@@ -59,7 +58,7 @@ flatten = Flatten
 
 
 def _groups(tree: PyTree) -> dict[str, list[int]]:
-    """The positions of the leaves of each dtype."""
+    """Return the positions of the leaves of each dtype."""
     groups: dict[str, list[int]] = {}
     for i, leaf in enumerate(jax.tree.leaves(tree)):
         groups.setdefault(str(wide_dtype(leaf)), []).append(i)
@@ -67,7 +66,7 @@ def _groups(tree: PyTree) -> dict[str, list[int]]:
 
 
 def _flat(tree: PyTree) -> dict[str, jax.Array]:
-    leaves = [jnp.ravel(gathered(wide(leaf))) for leaf in jax.tree.leaves(tree)]
+    leaves = [jnp.ravel(replicated(wide(leaf))) for leaf in jax.tree.leaves(tree)]
     return {
         kind: jnp.concatenate([leaves[i] for i in group])
         for kind, group in _groups(tree).items()
@@ -80,5 +79,5 @@ def _unflat(vectors: dict[str, jax.Array], like: PyTree) -> PyTree:
         ends = np.cumsum([np.size(leaves[i]) for i in group])[:-1]
         for i, part in zip(group, jnp.split(vectors[kind], ends), strict=True):
             shaped = part.reshape(np.shape(leaves[i]))
-            leaves[i] = divided_like(shaped.astype(dtype_of(leaves[i])), leaves[i])
+            leaves[i] = sharded_like(shaped.astype(dtype_of(leaves[i])), leaves[i])
     return structure.unflatten(leaves)

@@ -1,4 +1,4 @@
-"""Hyperparameters that live in the state, under optax's names."""
+"""Hyperparameters in the state, under optax's names."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -9,6 +9,8 @@ import jax.numpy as jnp
 
 from jopt.core import (
     DType,
+    Factory,
+    FactorySettings,
     GradientTransformation,
     PyTree,
     ScalarOrSchedule,
@@ -16,18 +18,22 @@ from jopt.core import (
     as_schedule,
     as_transformation,
     checked,
+    factory_arguments,
+    factory_names,
+    factory_signature,
+    field,
     increment,
     pytree,
+    standard_promotion,
     static,
     value_at,
     wide,
     wide_numbers,
 )
-from jopt.wrappers._factory import Factory, Settings, arguments, named_of, signature_of
 
 
 class InjectHyperparamsState(NamedTuple):
-    """The numbers, by name, and the state of what the factory makes of them."""
+    """The numbers by name, and the state of the transformation made of them."""
 
     count: jax.Array  # int32[], updates made
     hyperparams: dict[str, jax.Array]  # of the last update; those of a schedule too
@@ -36,47 +42,64 @@ class InjectHyperparamsState(NamedTuple):
 
 
 class WrappedScheduleState(NamedTuple):
-    """How far a schedule is."""
+    """The step of a schedule."""
 
     count: jax.Array  # int32[], updates made
 
 
 @pytree
 class WrappedSchedule:
-    """A schedule of the step as a schedule with a state, which counts the steps.
+    """Give a schedule of the step a state that counts the steps.
 
-    schedule_fn: a schedule, or a function of the int32 step.
+    Args:
+      schedule_fn: a schedule, or a function of the int32 step.
     """
 
-    schedule_fn: ScalarOrSchedule
-
-    def __post_init__(self):
-        self.__dict__["schedule_fn"] = as_schedule(self.schedule_fn)
+    schedule_fn: ScalarOrSchedule = field(converter=as_schedule)
 
     def init(self) -> WrappedScheduleState:
         """Return the state before the first step."""
         return WrappedScheduleState(jnp.zeros((), jnp.int32))
 
-    def update(self, state: WrappedScheduleState, **extra: Any) -> WrappedScheduleState:
-        """Return the state after a step."""
+    def update(
+        self, state: WrappedScheduleState, **extra: PyTree
+    ) -> WrappedScheduleState:
+        """Return the state after a step.
+
+        Args:
+          state: the state before it.
+          **extra: ignored.
+        """
         return WrappedScheduleState(increment(state.count))
 
-    def __call__(self, state: WrappedScheduleState, **extra: Any) -> jax.Array:
-        """Return the value for the next step."""
+    def __call__(self, state: WrappedScheduleState, **extra: PyTree) -> jax.Array:
+        """Return the value for the next step.
+
+        Args:
+          state: the current state.
+          **extra: ignored.
+        """
         return value_at(self.schedule_fn, state.count)
 
 
 @pytree
 class InjectHyperparams(GradientTransformation):
-    """What a factory makes, made anew at each update from numbers in the state.
+    """Build a factory's transformation anew at each update from numbers in the state.
 
-    Make it by `inject_hyperparams`.
+    Make it with `inject_hyperparams`.
+
+    Args:
+      factory: function that makes a transformation.
+      numbers: its numeric arguments by name.
+      schedules: its scheduled arguments by name, as schedules with a state.
+      settings: its other arguments by name, static.
+      hyperparam_dtype: as in `inject_hyperparams`.
     """
 
     factory: Callable[..., Any] = static()
-    numbers: dict[str, Any]
+    numbers: dict[str, PyTree]
     schedules: dict[str, Any]
-    settings: Settings = static()
+    settings: FactorySettings = static()
     hyperparam_dtype: DType = static(default=None)
 
     def groups(self, params):
@@ -117,15 +140,15 @@ class InjectHyperparams(GradientTransformation):
         return {"numbers": (numbers, state), "schedules": (scheduled, state)}
 
     def _first(self) -> tuple[dict[str, jax.Array], dict[str, PyTree]]:
-        """The numbers of the first update, and the states of the schedules."""
+        """Return the numbers of the first update, and the states of the schedules."""
         states = {name: schedule.init() for name, schedule in self.schedules.items()}
         scheduled = {n: s(states[n]) for n, s in self.schedules.items()}
         return self._stored(self.numbers | scheduled), states
 
-    def _stored(self, hyperparams: dict[str, Any]) -> dict[str, Any]:
-        """The numbers in the dtype that they are kept in; a key stays as it is."""
+    def _stored(self, hyperparams: dict[str, PyTree]) -> dict[str, jax.Array]:
+        """Return the numbers in the dtype that is stored; a key stays as it is."""
 
-        def leaf(value: Any) -> jax.Array:
+        def leaf(value: PyTree) -> jax.Array:
             value = jnp.asarray(value)
             if jnp.issubdtype(value.dtype, jnp.signedinteger):
                 value = wide(value)
@@ -135,9 +158,8 @@ class InjectHyperparams(GradientTransformation):
 
         return {name: leaf(value) for name, value in hyperparams.items()}
 
-    def _made(self, hyperparams: dict[str, Any]) -> GradientTransformation:
-        # Others count on JAX's own promotion, whatever the user's is.
-        with jax.numpy_dtype_promotion("standard"):
+    def _made(self, hyperparams: dict[str, jax.Array]) -> GradientTransformation:
+        with standard_promotion():
             made = self.factory(**wide_numbers(hyperparams), **self.settings)
         return as_transformation(made)
 
@@ -148,35 +170,45 @@ def inject_hyperparams(
     static_args: str | Iterable[str] = (),
     hyperparam_dtype: DType = None,
 ) -> Callable[..., InjectHyperparams]:
-    """Return a factory like `inner_factory`, whose numbers are put into the state.
+    """Return a factory like `inner_factory` whose numbers are stored in the state.
 
         tx = jopt.inject_hyperparams(jopt.adamw)(learning_rate=schedule, b1=0.8)
         state.hyperparams["b1"] = 0.9  # the next update uses it
         state.hyperparams["learning_rate"]  # what the last update used
 
-    inner_factory: of jopt or optax. Its floats and arrays, its defaults too, become
-    `hyperparams`; integers do unless the factory's default or annotation is one. Any
-    argument may be a schedule instead: one of jopt's, a function of the int32 step, or
-    an object with optax's `init`, `update` and call, whose update sees the extra
-    arguments. static_args: names of arguments that are neither: a mask that is a
-    function, a number that the factory decides on in Python. hyperparam_dtype: of the
-    numbers in the state; by default an array keeps its own and the rest is float32.
-    (optax's default is the params' dtype: in bfloat16 a decay of 0.999 is 1, and Adam's
-    first update is NaN.)
-
     jopt's transformations are pytrees of numbers by themselves, which `jopt.replace`
-    changes; this is for programs that look for the numbers in the state. Of what the
-    factory made, `init` uses the numbers and `update` the state's.
+    changes; this is for programs that look for the numbers in the state. `init` uses
+    the numbers that the factory was called with, `update` those of the state.
 
-    Raises a ValueError if a name of `static_args` is none of the factory's arguments,
-    and calling the result a TypeError if the arguments do not fit.
+    Args:
+      inner_factory: factory of jopt or optax. Its floats and arrays, its defaults too,
+        become `hyperparams`; integers do unless the factory's default or annotation is
+        an integer. Any argument may be a schedule instead: one of jopt's, a function of
+        the int32 step, or an object with optax's `init`, `update` and call, whose
+        update sees the extra arguments.
+      static_args: names of arguments that are neither numbers nor schedules: a mask
+        that is a function, a number that the factory branches on in Python.
+      hyperparam_dtype: dtype of the numbers in the state; by default an array keeps its
+        own and all others are float32. (optax's default is the params' dtype: in
+        bfloat16 a decay of 0.999 is 1, and Adam's first update is NaN.)
+
+    Returns:
+      A function with the signature of `inner_factory` that returns an
+      `InjectHyperparams`, and raises TypeError if its arguments do not fit that
+      signature.
+
+    Raises:
+      ValueError: if a name of `static_args` is not an argument of the factory.
     """
-    signature = signature_of("inject_hyperparams", inner_factory)
-    fixed = named_of("inject_hyperparams", "static_args", static_args, inner_factory)
+    title = "inject_hyperparams"
+    signature = factory_signature(title, inner_factory)
+    fixed = factory_names(title, "static_args", static_args, inner_factory)
 
     @functools.wraps(inner_factory)
     def injected(*args: Any, **kwargs: Any) -> InjectHyperparams:
-        numbers, settings = arguments(inner_factory, signature, args, kwargs, fixed)
+        numbers, settings = factory_arguments(
+            inner_factory, signature, args, kwargs, fixed
+        )
         schedules = {
             name: _stateful(value)
             for name, value in (numbers | settings).items()
@@ -186,7 +218,7 @@ def inject_hyperparams(
             inner_factory,
             {n: as_number(v) for n, v in numbers.items() if n not in schedules},
             schedules,
-            Settings({n: v for n, v in settings.items() if n not in schedules}),
+            FactorySettings({n: v for n, v in settings.items() if n not in schedules}),
             hyperparam_dtype,
         )
 
@@ -197,8 +229,8 @@ InjectStatefulHyperparamsState = InjectHyperparamsState
 inject_stateful_hyperparams = inject_hyperparams
 
 
-def _is_schedule(value: Any) -> bool:
-    # A dtype is a class: it can be called too.
+def _is_schedule(value: object) -> bool:
+    # A dtype is a class, which is callable too.
     return callable(value) and not isinstance(value, type)
 
 
@@ -209,17 +241,17 @@ def _stateful(schedule: Any) -> Any:
 
 @pytree
 class _Stateful:
-    """Someone else's schedule with a state; no data."""
+    """Another library's schedule with a state; its numbers are constants."""
 
     schedule: Any = static()
 
     def init(self) -> PyTree:
         return self.schedule.init()
 
-    def update(self, state: PyTree, **extra: Any) -> PyTree:
-        with jax.numpy_dtype_promotion("standard"):
+    def update(self, state: PyTree, **extra: PyTree) -> PyTree:
+        with standard_promotion():
             return self.schedule.update(state, **extra)
 
-    def __call__(self, state: PyTree, **extra: Any) -> Any:
-        with jax.numpy_dtype_promotion("standard"):
+    def __call__(self, state: PyTree, **extra: PyTree) -> PyTree:
+        with standard_promotion():
             return self.schedule(state, **extra)

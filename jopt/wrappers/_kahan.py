@@ -1,6 +1,6 @@
-"""Kahan summation: low-precision parameters, and beside them what they round away."""
+"""Kahan summation: low-precision parameters and the rounding errors of their steps."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,17 +10,18 @@ from jopt.core import (
     PyTree,
     Transformation,
     as_transformation,
+    field,
     leaves_like,
     needed,
     pytree,
     wide,
 )
+from jopt.wrappers._low_precision import is_low, move, rounded
 from jopt.wrappers._masked import MaskedNode
-from jopt.wrappers._rounding import is_low, move, rounded
 
 
 class KahanState(NamedTuple):
-    """What the parameters lack, and the state of the optimizer that moves them."""
+    """The rounding errors of the parameters, and the state of the inner optimizer."""
 
     compensation: PyTree  # like the low-precision params; MaskedNode() for others
     inner_state: PyTree
@@ -28,36 +29,37 @@ class KahanState(NamedTuple):
 
 @pytree
 class Kahan(GradientTransformation):
-    """Keep what rounding takes from a step, and add it to the next one.
+    """Add the rounding error of each step to the next step.
 
         u = inner(g, p) + k
         p' = round(p + u)        k <- u - (p' - p)
 
-    inner: a whole optimizer; it sees gradients and parameters in float32.
-
-    In bfloat16 a number keeps 8 bits: 1 + 0.001 is 1, so small steps are lost each and
-    all. Here they add up in k, which is stored in p's dtype: together the two hold 16
-    bits, for half the memory of `master_weights`. Steps below that, of less than about
-    p/65536, are lost as before. (float16: p/4194304, but it has no numbers below 6e-8.)
+    In bfloat16 a number keeps 8 bits: 1 + 0.001 is 1, so every small step is lost. Here
+    they add up in k, which is stored in p's dtype: together the two hold 16 bits, for
+    half the memory of `master_weights`. Steps below that, of less than about p/65536,
+    are lost as before. (float16: p/4194304, but it has no numbers below 6e-8.)
 
     Parameters of at least float32 take inner's updates as they are, and have no k.
-    `update` needs `params`: it raises a ValueError without, or if their dtypes are not
-    those that `init` has seen.
+    `update` needs `params`.
+
+    Args:
+      inner: a whole optimizer; it sees gradients and parameters in float32.
+
+    Raises:
+      ValueError: if `update` is given no `params`, or params of other dtypes than
+        `init` was given.
 
     Kahan 1965, https://doi.org/10.1145/363707.363723; for training in bfloat16, Zamirai
     et al. 2020, https://arxiv.org/abs/2010.06192.
     """
 
-    inner: Transformation
+    inner: Transformation = field(converter=as_transformation)
 
     shapeless = True
 
-    def __post_init__(self):
-        self.__dict__["inner"] = as_transformation(self.inner)
-
     def init(self, params):
-        def leaf(p: Any) -> Any:
-            # Zero, but made of p: it belongs to these numbers (see `made_of_numbers`).
+        def leaf(p: jax.Array) -> jax.Array | MaskedNode:
+            # Zero, computed from p: `made_of_numbers` counts it with p's numbers.
             return jnp.asarray(p) - p if is_low(p) else MaskedNode()
 
         inner = self.inner.init(jax.tree.map(wide, params))

@@ -1,6 +1,6 @@
-"""Lookahead: fast parameters that explore, slow ones that follow."""
+"""Lookahead: fast parameters that explore, and slow ones that follow."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jopt.core import (
     as_transformation,
     check,
     copied,
+    field,
     increment,
     map_leaves,
     pytree,
@@ -22,11 +23,11 @@ from jopt.core import (
     unpack,
     wide,
 )
-from jopt.wrappers._period import period_at
+from jopt.wrappers._step_counts import period_at
 
 
 class LookaheadState(NamedTuple):
-    """The state of the fast optimizer, and how long it has run on its own."""
+    """The fast optimizer's state, the slow parameters, and the steps since they met."""
 
     fast_state: PyTree
     steps_since_sync: jax.Array  # int32[]
@@ -36,7 +37,7 @@ class LookaheadState(NamedTuple):
 class LookaheadParams(NamedTuple):
     """Parameters to train with, and parameters to predict with.
 
-    Gradients are taken of `fast`; `slow` generalizes better.
+    Gradients are those of `fast`; `slow` generalizes better.
     """
 
     fast: PyTree
@@ -44,49 +45,59 @@ class LookaheadParams(NamedTuple):
 
     @classmethod
     def init_synced(cls, params: PyTree) -> "LookaheadParams":
-        """Return the pair that starts from `params`, in arrays of their own."""
+        """Return the pair that starts from `params`, in arrays of their own.
+
+        Args:
+          params: tree of arrays.
+        """
         return cls(fast=params, slow=jax.tree.map(jnp.array, params))
 
     @property
     def differentiated(self) -> PyTree:
-        """The part that gradients and updates are like."""
+        """The part whose structure gradients and updates have."""
         return self.fast
 
 
 @pytree
 class Lookahead(GradientTransformation):
-    """Let a fast optimizer run, and every few steps go a part of its way.
+    """Run a fast optimizer, and move slow parameters towards it every few steps.
 
         fast <- fast + u,  u of fast_optimizer
         every sync_period steps:  slow <- slow + slow_step_size (fast - slow)
                                   fast <- slow
 
-    fast_optimizer: a transformation. sync_period: at least 1, in steps, rounded to an
-    integer; it can be swept. slow_step_size: at least 0, a fraction, usually at most 1.
-    reset_state: start `fast_optimizer` anew whenever the two meet.
-
         tx = jopt.lookahead(jopt.adam(1e-3), sync_period=5, slow_step_size=0.5)
         state = jopt.TrainState.create(model, tx)
         params = jopt.lookahead_eval_params(state.opt_state, state.params)
 
-    The params are the fast ones, the slow ones are in the state: evaluate at those. Or
-    both are the params, as optax has it, and the state holds none:
+    The params are the fast ones; the slow ones are in the state: evaluate at those. As
+    in optax, the params may be both instead, and the state then holds none:
 
         params = jopt.LookaheadParams.init_synced(params)
         grads = jax.grad(loss)(params.fast)
         updates, state = tx.update(grads, state, params)
 
     With such a pair `update` takes gradients like `params.fast` and returns a
-    `LookaheadParams` of updates. Updates are to be applied as they are: a change of
-    them would pull fast and slow apart. So this is the outermost: a chain goes inside.
-    Of a pair whose fast part alone `init` was given the state's copy is not used.
+    `LookaheadParams` of updates. If `init` was given the fast part alone, the slow copy
+    in the state is not used.
 
-    Raises a ValueError if `update` is given no params, or others than `init` was.
+    Updates must be applied as they are: any change to them would separate fast from
+    slow. So this is the outermost transformation: a chain goes inside.
+
+    Args:
+      fast_optimizer: a transformation.
+      sync_period: steps between two meetings, at least 1, rounded to an integer; it can
+        be swept.
+      slow_step_size: fraction of the way, at least 0, usually at most 1.
+      reset_state: whether `fast_optimizer` starts anew at each meeting.
+
+    Raises:
+      ValueError: if `update` is given no params, or others than `init` was.
 
     Zhang et al. 2019, https://arxiv.org/abs/1907.08610, Algorithm 1.
     """
 
-    fast_optimizer: Transformation
+    fast_optimizer: Transformation = field(converter=as_transformation)
     sync_period: Number
     slow_step_size: Number
     reset_state: bool = static(default=False)
@@ -94,7 +105,6 @@ class Lookahead(GradientTransformation):
     def __post_init__(self):
         check(self, "sync_period", least=1, most=2**31 - 1)
         check(self, "slow_step_size", least=0)
-        self.__dict__["fast_optimizer"] = as_transformation(self.fast_optimizer)
 
     def init(self, params):
         pair = isinstance(params, LookaheadParams)
@@ -134,7 +144,7 @@ class Lookahead(GradientTransformation):
     def parts(self, state):
         return {"fast_optimizer": (self.fast_optimizer, state.fast_state)}
 
-    def _pair(self, params: Any, state: LookaheadState) -> LookaheadParams:
+    def _pair(self, params: PyTree, state: LookaheadState) -> LookaheadParams:
         if isinstance(params, LookaheadParams):
             return params
         if params is not None and state.slow is not None:
@@ -151,15 +161,22 @@ lookahead = Lookahead
 
 
 def lookahead_eval_params(state: PyTree, params: PyTree) -> PyTree:
-    """Return the slow parameters, to evaluate and to keep.
+    """Return the slow parameters, for evaluation and for checkpoints.
 
         params = jopt.lookahead_eval_params(opt_state, params)
 
-    state: of `lookahead`, or of what holds it. params: the fast ones, or the pair of
-    both; what comes back is like the fast ones. Train on with the params themselves.
+    Training continues with the params themselves.
 
-    Raises a ValueError if `state` does not hold exactly one state of `lookahead`, or if
-    neither it nor `params` has slow parameters.
+    Args:
+      state: state of `lookahead`, or of a transformation that holds it.
+      params: the fast parameters, or the pair of both.
+
+    Returns:
+      A tree like the fast parameters.
+
+    Raises:
+      ValueError: if `state` does not hold exactly one state of `lookahead`, or if
+        neither it nor `params` has slow parameters.
     """
     if isinstance(params, LookaheadParams):
         return params.slow

@@ -1,6 +1,6 @@
-"""`low_bit`: an optimizer whose moments are kept in a byte a number, or half a byte."""
+"""`low_bit`: an optimizer whose moments take 8 or 4 bits a number."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,18 +11,25 @@ from jopt.core import (
     PyTree,
     Transformation,
     as_transformation,
-    joint,
-    made_of_numbers,
+    common_groups,
+    depends_on_values,
+    field,
     pytree,
+    register_with_flax,
     static,
-    tell_flax,
 )
-from jopt.wrappers._coded import Coded, decoded, is_coded
-from jopt.wrappers._codes import Code, Companded as Companded, Dynamic as Dynamic
+from jopt.wrappers._coded_arrays import (
+    Code,
+    Coded,
+    Companded as Companded,
+    Dynamic as Dynamic,
+    decoded,
+    is_coded,
+)
 
 
 class LowBitState(NamedTuple):
-    """The state of the transformation inside, large moments in few bits."""
+    """The state of the inner transformation, with large moments in few bits."""
 
     inner_state: PyTree  # with `Coded` nodes in the place of arrays
 
@@ -33,44 +40,53 @@ class LowBit(GradientTransformation):
 
         s <- decode(q)        u, s <- inner(g, s)        q <- encode(s)
 
-    inner: a transformation, jopt's or optax's; it computes as ever, in the dtypes that
-    it knows. Each `block` numbers, in flat order, share a scale, their greatest
-    modulus, and a number is kept as the code of its quotient by it.
-
         tx = jopt.low_bit(jopt.adamw(1e-3))
 
-    keeps 2.03 bytes a parameter where AdamW has 8; with bits=4 it is 1.03; among n
-    devices (see `state_sharding`) an nth of that. Codes of leaves that an explicit mesh
-    divides are whole on every device. That is between steps. Within one XLA
-    makes float32 arrays, on a GPU of a leaf at a time, on a CPU of all.
+    Each `block` numbers, in flat order, share a scale, their greatest modulus. A number
+    is stored as the code of its quotient by the scale.
 
-    bits: 8 or 4. block: even, at least 2. code: the format, `Dynamic` or `Companded`. A
-    block without negative numbers, as those of a mean square, needs no codes for them:
-    its other codes are twice as fine.
+    The state takes 2.03 bytes a parameter where AdamW's takes 8; with bits=4 it takes
+    1.03; on n devices (see `state_sharding`) an nth of that. Codes of leaves that an
+    explicit mesh divides are whole on every device. These are the sizes between steps.
+    During a step XLA makes float32 arrays, on a GPU of one leaf at a time, on a CPU of
+    all leaves.
 
-    min_size: at least 1; smaller arrays stay as they are, as do arrays that are not
-    float, and those that `init` makes of the params' own numbers: a master copy, an
-    average, where training began. They are no moments: they move by less than a step of
-    these codes. Vectors of small leaves (see `pack`) stay too, and leaves of at least
-    min_size are not joined to them. What `accumulate` and the like keep is no moment
-    either, but looks like one: they go around, `accumulate(low_bit(tx), 4)`.
+    These arrays are not encoded: arrays below `min_size`, arrays that are not float,
+    and arrays that `init` makes of the params' own numbers (a master copy, an average,
+    the start of training). The last are not moments: they move by less than a step of
+    these codes. Vectors of small leaves (see `pack`) are not encoded either, and leaves
+    of at least min_size are not joined to them. The arrays of `accumulate` and similar
+    wrappers are not moments either, but look like moments: such wrappers go outside,
+    `accumulate(low_bit(tx), 4)`.
 
     A block with a NaN or an infinity becomes NaN as a whole, so that a check for them
-    still finds them. Where numbers of very different sizes share a block, the mean
-    square of the least is kept as too great and they move less: leave the embeddings of
-    rare tokens out by `partition`.
+    still finds them. If numbers of very different sizes share a block, the mean squares
+    of the smallest are stored too large, and their parameters move less: exclude the
+    embeddings of rare tokens with `partition`.
+
+    Args:
+      inner: transformation of jopt or optax; it computes in its usual dtypes.
+      bits: 8 or 4, static.
+      block: numbers that share a scale, static, even, at least 2.
+      min_size: least number of elements of an array that is encoded, static, at least
+        1.
+      code: number format, static, `Dynamic` or `Companded`. A block without negative
+        numbers, such as one of a mean square, needs no codes for them: its other codes
+        are twice as fine.
+
+    Raises:
+      ValueError: if `bits`, `block` or `min_size` is out of range.
 
     Dettmers et al. 2021, https://arxiv.org/abs/2110.02861.
     """
 
-    inner: Transformation
+    inner: Transformation = field(converter=as_transformation)
     bits: int = static(default=8)
     block: int = static(default=256)
     min_size: int = static(default=4096)
     code: Code = static(default=Dynamic(), kw_only=True)
 
     def __post_init__(self):
-        self.__dict__["inner"] = as_transformation(self.inner)
         if self.bits not in (8, 4):
             raise ValueError(f"LowBit: bits must be 8 or 4, got {self.bits}.")
         if self.block < 2 or self.block % 2:
@@ -85,15 +101,17 @@ class LowBit(GradientTransformation):
 
     def groups(self, params):
         sizes = map(jnp.size, jax.tree.leaves(params))
-        small: list[Any] = [() if size < self.min_size else None for size in sizes]
-        return joint(params, small, self.inner.groups(params))
+        small: list[tuple[()] | None] = [
+            () if size < self.min_size else None for size in sizes
+        ]
+        return common_groups(params, small, self.inner.groups(params))
 
     def init(self, params):
         state = self.inner.init(params)
-        copies = made_of_numbers(self.inner.init, params)
-        tell_flax(Coded)
+        copies = depends_on_values(self.inner.init, params)
+        register_with_flax(Coded)
 
-        def leaf(x: Any, copy: Any, joined: Any) -> Any:
+        def leaf(x: PyTree, copy: bool, joined: bool) -> PyTree:
             if is_coded(x):
                 return x
             large = x.size >= self.min_size and jnp.issubdtype(x.dtype, jnp.floating)
@@ -118,9 +136,9 @@ low_bit = LowBit
 
 
 def _in_vectors(state: PyTree) -> PyTree:
-    """For each array of the state: whether small leaves are joined in it."""
+    """Return, for each array of the state, whether small leaves are joined in it."""
 
-    def node(x: Any) -> Any:
+    def node(x: PyTree) -> PyTree:
         if not isinstance(x, Buckets):
             return False
         return Buckets(

@@ -1,7 +1,7 @@
-"""`masked`: a transformation for some of the leaves."""
+"""`masked`: a transformation of some of the leaves."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
@@ -10,15 +10,17 @@ from jopt.core import (
     Mask,
     PyTree,
     Transformation,
+    as_mask,
     as_transformation,
-    joint,
+    common_groups,
+    field,
     pytree,
     static,
 )
 
 
 class MaskedNode(NamedTuple):
-    """What stands for a leaf, or a subtree, that a mask has hidden: no leaves."""
+    """Placeholder for a leaf or subtree that a mask has hidden; it has no leaves."""
 
 
 class MaskedState(NamedTuple):
@@ -29,47 +31,46 @@ class MaskedState(NamedTuple):
 
 @pytree
 class Masked(GradientTransformation):
-    """Apply a transformation to the chosen leaves and pass the others through.
+    """Apply a transformation to the chosen leaves and return the others unchanged.
 
         u = inner(g) where the mask is true, g elsewhere
 
-    inner: jopt's transformation or optax's. It sees `MaskedNode()`, which has no
-    leaves, in place of what is not chosen, so its norms are of the chosen leaves and it
-    keeps no state for others. mask: static; a tree of bools like the params, or a
-    prefix, matched by path, so that a dict will do for an `nnx.State` or a
-    `FrozenDict`; a function of the params that makes one; or a function of the path and
-    the leaf:
-
         jopt.masked(jopt.trace(0.9), lambda path, p: path.endswith("kernel"))
 
-    A function is of the second kind if it has two required arguments; the path is a
-    string such as "layers/0/kernel". In `update` functions get the gradients, whose
-    paths and shapes are the params'.
+    The inner transformation sees `MaskedNode()`, which has no leaves, in place of
+    leaves that are not chosen, so its norms are of the chosen leaves and it keeps no
+    state for others. Leaves that are not chosen are not frozen: their gradients are
+    their updates (see `freeze`). They may be of any dtype.
 
-    mask_compatible_extra_args: whether extra arguments that are trees like the updates
-    are masked too.
+    Args:
+      inner: transformation of jopt or optax.
+      mask: static; a tree of bools like the params, or a prefix of it, matched by path,
+        so that a dict fits an `nnx.State` or a `FrozenDict`; a function of the params
+        that makes such a tree; or a function of the path and the leaf, recognized by
+        its two required arguments, where the path is a string such as
+        "layers/0/kernel". In `update` functions get the gradients, whose paths and
+        shapes are the params'.
+      mask_compatible_extra_args: whether extra arguments that are trees like the
+        updates are masked too.
 
-    What is not chosen is not frozen: its gradient is its update (see `freeze`), and it
-    may be of any dtype. Raises a TypeError if the mask is not of bools, and a
-    ValueError that names the first path where it does not match the params.
+    Raises:
+      TypeError: if the mask is not made of bools.
+      ValueError: if the mask does not match the params; the message names the first
+        path where it does not.
     """
 
-    inner: Transformation
-    mask: Any = static()
+    inner: Transformation = field(converter=as_transformation)
+    mask: PyTree = static(converter=as_mask)
     mask_compatible_extra_args: bool = static(default=False, kw_only=True)
 
     any_dtype = True
-
-    def __post_init__(self):
-        self.__dict__["inner"] = as_transformation(self.inner)
-        self.__dict__["mask"] = Mask(self.mask)
 
     def groups(self, params):
         mask = self.mask.on(params)
         inside = iter(self.inner.groups(mask.hide(params, MaskedNode())))
         chosen = mask.leaves(params)
         held = [next(inside) if yes else () for yes in chosen]
-        return joint(params, chosen, held)
+        return common_groups(params, chosen, held)
 
     def frozen(self, params):
         mask = self.mask.on(params)
@@ -94,8 +95,9 @@ class Masked(GradientTransformation):
 
 
 def _hidden_like(
-    updates: PyTree, mask: Mask, extra: Mapping[str, Any]
-) -> dict[str, Any]:
+    updates: PyTree, mask: Mask, extra: Mapping[str, PyTree]
+) -> dict[str, PyTree]:
+    """Return the extra arguments, with those that are trees like `updates` masked."""
     structure = jax.tree.structure(updates)
     return {
         name: mask.hide(value, MaskedNode())

@@ -1,4 +1,4 @@
-"""Master weights: low-precision parameters that move by less than they can show."""
+"""Master weights: a float32 copy of low-precision parameters."""
 
 from typing import NamedTuple
 
@@ -11,16 +11,17 @@ from jopt.core import (
     apply_updates,
     as_transformation,
     copied,
+    field,
     leaves_like,
     map_leaves,
     needed,
     pytree,
 )
-from jopt.wrappers._rounding import move, rounded
+from jopt.wrappers._low_precision import move, rounded
 
 
 class MasterWeightsState(NamedTuple):
-    """The parameters in full, and the state of the optimizer that moves them."""
+    """The parameters in at least float32, and the state of the inner optimizer."""
 
     master: PyTree  # like params, at least float32
     inner_state: PyTree
@@ -28,26 +29,27 @@ class MasterWeightsState(NamedTuple):
 
 @pytree
 class MasterWeights(GradientTransformation):
-    """Move a float32 copy of the parameters, and the parameters to its rounding.
+    """Update a float32 copy of the parameters, and round it to the parameters.
 
         w <- w + inner(g, w)        u = round(w) - p
 
-    inner: a whole optimizer; it sees w for the parameters.
+    In bfloat16 a number keeps 8 bits: 1 + 0.001 is 1, so every small step is lost. Here
+    they add up in w, of at least float32, and p is w rounded to p's dtype. If
+    `apply_updates` rounds a part of a long step away, the next update makes up for it.
+    `update` needs `params`.
 
-    In bfloat16 a number keeps 8 bits: 1 + 0.001 is 1, so small steps are lost each and
-    all. Here they add up in w, of at least float32, and p is w rounded to p's dtype;
-    what `apply_updates` rounds away of a long jump comes back with the next update.
-    `update` needs `params`: it raises a ValueError without.
+    Args:
+      inner: a whole optimizer; its parameters are w.
+
+    Raises:
+      ValueError: if `update` is given no `params`.
 
     Micikevicius et al. 2017, https://arxiv.org/abs/1710.03740, section 3.1.
     """
 
-    inner: Transformation
+    inner: Transformation = field(converter=as_transformation)
 
     shapeless = True
-
-    def __post_init__(self):
-        self.__dict__["inner"] = as_transformation(self.inner)
 
     def init(self, params):
         master = copied(params)

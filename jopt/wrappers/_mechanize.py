@@ -13,6 +13,7 @@ from jopt.core import (
     as_transformation,
     check,
     copied,
+    field,
     global_norm,
     increment,
     inner_product,
@@ -26,7 +27,7 @@ from jopt.core import (
 
 
 class MechanicState(NamedTuple):
-    """The scale, a part for each beta, and what it is learned from."""
+    """The scale, in a part for each beta, and the statistics it is learned from."""
 
     base_optimizer_state: PyTree
     count: jax.Array  # int32[], updates made
@@ -39,7 +40,7 @@ class MechanicState(NamedTuple):
 
 @pytree
 class Mechanize(GradientTransformation):
-    """Learn how far to go along the base optimizer's updates.
+    """Learn how far to move along the base optimizer's updates.
 
         p = x_0 - S D               D = minus the sum of the updates d of base_optimizer
         h = <g + weight_decay S |g| p / (|p| + eps), D>
@@ -48,23 +49,28 @@ class Mechanize(GradientTransformation):
         s <- (max(r, 0) + s_init m / num_betas) / (sqrt(v) + eps)
         S = the sum of s over the betas b = 0.9, 0.99, 0.999, ...
 
-    base_optimizer: any transformation with a learning rate of 1 or a schedule from 1,
-    and updates that shrink where the gradients do (not LARS or LAMB). weight_decay: at
-    least 0; of another kind than base_optimizer's own. eps: above 0, for zero
-    gradients. s_init: above 0, the first scale. num_betas: how many betas.
+    D is not stored: it is (x_0 - p) / (S + eps), so a change of the params from
+    outside, such as a clip of weights, counts as a part of D. x_0 is read from the
+    params of the first update, in case weights were loaded after `init`.
 
-    D is not stored: it is (x_0 - p) / (S + eps), so params that something else moves,
-    a clip of weights for one, count as moved by D. x_0 is taken from the params of the
-    first update, in case weights were loaded after `init`.
+    Of complex leaves h is the real part. `update` needs `params`.
 
-    Of complex leaves h is the real part. `update` needs `params`: it raises a
-    ValueError without.
+    Args:
+      base_optimizer: any transformation with a learning rate of 1 or a schedule from 1,
+        and updates that shrink where the gradients do (not LARS or LAMB).
+      weight_decay: at least 0; different in kind from a weight decay of base_optimizer.
+      eps: above 0, for zero gradients.
+      s_init: first scale, above 0.
+      num_betas: number of betas, static, at least 1.
+
+    Raises:
+      ValueError: if `update` is given no `params`.
 
     Cutkosky et al. 2023, https://arxiv.org/abs/2306.00144, Algorithm 1, with the clip
     of h that its authors added.
     """
 
-    base_optimizer: Transformation
+    base_optimizer: Transformation = field(converter=as_transformation)
     weight_decay: Number = 1e-2
     eps: Number = 1e-8
     s_init: Number = 1e-6
@@ -73,7 +79,6 @@ class Mechanize(GradientTransformation):
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["base_optimizer"] = as_transformation(self.base_optimizer)
         check(self, "weight_decay", least=0)
         check(self, "eps", "s_init", above=0)
         check(self, "num_betas", least=1)
@@ -106,7 +111,7 @@ class Mechanize(GradientTransformation):
         gone = map_leaves(lambda x, p: (x - p) / scale, x0, params)
         s, learned = self._learned(state, inner_product(decayed, gone))
 
-        # x_0 - S' (D - d) - p, in the order that subtracts no large numbers.
+        # x_0 - S' (D - d) - p, in an order without cancellation of large numbers.
         grown = jnp.sum(s)
         kept = (scale - grown) / scale
 
@@ -119,7 +124,7 @@ class Mechanize(GradientTransformation):
         )
 
     def _learned(self, state, h):
-        """The next parts of the scale, and what they are learned from."""
+        """Return the next parts of the scale, and the statistics behind them."""
         betas = jnp.array([1 - 0.1**i for i in range(1, self.num_betas + 1)], h.dtype)
         limited = jnp.clip(h, -state.m, state.m)
         m = jnp.maximum(betas * state.m, jnp.abs(h) + self.eps)

@@ -1,4 +1,4 @@
-"""Measurements of the updates, kept in the state."""
+"""Measurements of the updates, stored in the state."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
@@ -15,13 +15,14 @@ from jopt.core import (
     PyTree,
     as_transformation,
     check,
+    field,
     is_transformation,
     pytree,
     static,
     wide,
 )
 from jopt.transforms import ema
-from jopt.wrappers._function import as_data, called
+from jopt.wrappers._user_functions import as_data, called
 
 
 class SnapshotState(NamedTuple):
@@ -31,13 +32,13 @@ class SnapshotState(NamedTuple):
 
 
 class MonitorState(NamedTuple):
-    """The last measurements by name, and what makes them remembers."""
+    """The last measurements by name, and the states of the measures."""
 
     measurements: dict[str, PyTree]
     measure_states: tuple[PyTree, ...]  # by name, in alphabetical order
 
 
-def _are_measures(given: Any) -> bool:
+def _are_measures(given: object) -> bool:
     each = given.values() if isinstance(given, dict) else [None]
     return all(callable(x) or is_transformation(x) for x in each)
 
@@ -47,16 +48,17 @@ _MEASURES = Kind("a dict of functions, or transformations, by name", _are_measur
 
 @pytree
 class Measure(GradientTransformation):
-    """Replace the updates by what a function says of them.
+    """Replace the updates by a function of them.
 
-    measure: a function of the updates, each in at least float32, that returns arrays in
-    any tree. Not to be chained with what needs updates: it is for `monitor`.
+    The result is not like the updates: this is for `monitor`, not for a chain with
+    transformations that need updates.
+
+    Args:
+      measure: function of the updates, each in at least float32, that returns arrays in
+        any tree.
     """
 
-    measure: Callable[[PyTree], PyTree]
-
-    def __post_init__(self):
-        self.__dict__["measure"] = as_data(self.measure)
+    measure: Callable[[PyTree], PyTree] = field(converter=as_data)
 
     def init(self, params):
         return EmptyState()
@@ -67,24 +69,28 @@ class Measure(GradientTransformation):
 
 @pytree
 class MeasureWithEma(GradientTransformation):
-    """Replace the updates by the moving average of what a function says of them.
-
-    measure: a function of the updates, each in at least float32, that returns numbers
-    or bools in any tree. decay, debias, accumulator_dtype: as in `ema`. It is for
-    `monitor`:
+    """Replace the updates by the moving average of a function of them.
 
         jopt.monitor({"clipped": jopt.measure_with_ema(
             lambda u: jopt.global_norm(u) > 1.0, decay=0.9)})
+
+    This is for `monitor`.
+
+    Args:
+      measure: function of the updates, each in at least float32, that returns numbers
+        or bools in any tree.
+      decay: as in `ema`, in [0, 1).
+      debias: as in `ema`.
+      accumulator_dtype: as in `ema`.
     """
 
-    measure: Callable[[PyTree], PyTree]
+    measure: Callable[[PyTree], PyTree] = field(converter=as_data)
     decay: Number
     debias: bool = static(default=True)
     accumulator_dtype: DType = static(default=None)
 
     def __post_init__(self):
         check(self, "decay", least=0, below=1)
-        self.__dict__["measure"] = as_data(self.measure)
 
     def init(self, params):
         return self._ema.init(_unmeasured(self._numbers, params))
@@ -102,22 +108,21 @@ class MeasureWithEma(GradientTransformation):
 
 @pytree
 class Snapshot(GradientTransformation):
-    """Keep what a function says of the updates in the state; change no update.
+    """Store a function of the updates in the state; change no update.
 
         tx = jopt.chain(jopt.snapshot("norm", jopt.global_norm), jopt.clip(1.0))
         optax.tree.get(state, "norm")
 
-    measure_name: of the measurement in the state. measure: a function of the updates
-    that come here, each in at least float32, that returns arrays in any tree.
+    Before the first update the measurement is zeros (optax's is that of the params).
 
-    Before the first update the measurement is zeros (optax's is of the params).
+    Args:
+      measure_name: name of the measurement in the state, static.
+      measure: function of the updates at this place of the chain, each in at least
+        float32, that returns arrays in any tree.
     """
 
     measure_name: str = static()
-    measure: Callable[[PyTree], PyTree]
-
-    def __post_init__(self):
-        self.__dict__["measure"] = as_data(self.measure)
+    measure: Callable[[PyTree], PyTree] = field(converter=as_data)
 
     def init(self, params):
         return SnapshotState({self.measure_name: _unmeasured(self.measure, params)})
@@ -127,9 +132,17 @@ class Snapshot(GradientTransformation):
         return updates, SnapshotState({self.measure_name: measured})
 
 
+def _as_measures(given: dict[str, Any]) -> dict[str, Any]:
+    # Sorted, because JAX flattens a dict in the order of its keys.
+    return {
+        name: Measure(measure) if callable(measure) else as_transformation(measure)
+        for name, measure in sorted(given.items())
+    }
+
+
 @pytree
 class Monitor(GradientTransformation):
-    """Keep any number of measurements of the updates in the state; change no update.
+    """Store any number of measurements of the updates in the state; change no update.
 
         tx = jopt.chain(
             jopt.monitor({
@@ -140,22 +153,17 @@ class Monitor(GradientTransformation):
         )
         optax.tree.get(state, "norm")
 
-    measures: by name, a function of the updates that come here, each in at least
-    float32, that returns arrays in any tree; or a transformation (`measure_with_ema`,
-    `ema`), whose updates are the measurement.
-
     Before the first update the measurements are zeros, so that the state keeps its
     structure (optax's are missing).
+
+    Args:
+      measures: a dict by name of functions or transformations. A function gets the
+        updates at this place of the chain, each in at least float32, and returns arrays
+        in any tree. The updates of a transformation (`measure_with_ema`, `ema`) are its
+        measurement.
     """
 
-    measures: Annotated[dict[str, Any], _MEASURES]
-
-    def __post_init__(self):
-        # JAX hands dicts on with their keys sorted.
-        self.__dict__["measures"] = {
-            name: Measure(measure) if callable(measure) else as_transformation(measure)
-            for name, measure in sorted(self.measures.items())
-        }
+    measures: Annotated[dict[str, Any], _MEASURES] = field(converter=_as_measures)
 
     def init(self, params):
         states = [tx.init(params) for tx in self.measures.values()]
@@ -181,11 +189,11 @@ monitor = Monitor
 
 
 def _measured(measure: Callable[[PyTree], PyTree], updates: PyTree) -> PyTree:
-    """What `measure` says of the updates in at least float32."""
+    """Return `measure` of the updates in at least float32."""
     return called(measure, jax.tree.map(wide, updates))
 
 
 def _unmeasured(measure: Callable[[PyTree], PyTree], params: PyTree) -> PyTree:
-    """Zeros like what `measure` says of updates like `params`."""
+    """Return zeros like `measure` of updates like `params`."""
     shapes = jax.eval_shape(lambda p: _measured(measure, p), params)
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)

@@ -1,4 +1,4 @@
-"""`partition`: a transformation for each group of leaves."""
+"""`partition`: one transformation for each group of leaves."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Annotated, Any, NamedTuple
@@ -9,13 +9,14 @@ from jopt.core import (
     Labels,
     Mask,
     PyTree,
-    Words,
+    Transformation,
+    TreePath,
     as_transformation,
     checked,
     close_match,
+    common_groups,
     is_transformation,
-    joint,
-    named,
+    path_text,
     pytree,
     static,
 )
@@ -28,24 +29,33 @@ class PartitionState(NamedTuple):
     inner_states: Mapping[Hashable, MaskedState]  # by label
 
 
+def _as_labels(given: PyTree | Callable[..., PyTree]) -> Labels:
+    return given if isinstance(given, Labels) else Labels(given)
+
+
 @pytree
 class Partition(GradientTransformation):
-    """Apply to each leaf the transformation of its label. Make it by `partition`."""
+    """Apply to each leaf the transformation of its label.
+
+    Make it with `partition`.
+
+    Args:
+      transforms: a transformation for each group.
+      names: the label of each group, static.
+      param_labels: as in `partition`, static.
+      mask_compatible_extra_args: as in `masked`, static.
+    """
 
     transforms: tuple[GradientTransformation, ...]
     names: tuple[Hashable, ...] = static()
-    param_labels: Any = static()
+    param_labels: PyTree = static(converter=_as_labels)
     mask_compatible_extra_args: bool = static(default=False, kw_only=True)
 
     any_dtype = True
 
-    def __post_init__(self):
-        if not isinstance(self.param_labels, Labels):
-            self.__dict__["param_labels"] = Labels(self.param_labels)
-
     def groups(self, params):
         each = (tx.groups(params) for tx in self._groups(params).values())
-        return joint(params, *each)
+        return common_groups(params, *each)
 
     def frozen(self, params):
         each = (tx.frozen(params) for tx in self._groups(params).values())
@@ -68,7 +78,7 @@ class Partition(GradientTransformation):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The groups' names, as words of a path."""
+        """The groups' names as words of a path."""
         return tuple(map(str, self.names))
 
     def _groups(self, params: PyTree) -> dict[Hashable, Masked]:
@@ -94,12 +104,12 @@ class Partition(GradientTransformation):
             )
         return states
 
-    def _check_label(self, words: Words, label: Any) -> None:
+    def _check_label(self, words: TreePath, label: object) -> None:
         if label in self.names:
             return
         close = close_match(str(label), list(map(str, self.names)))
         raise ValueError(
-            f"Partition: {named(words)} is labelled {label!r}, which has no "
+            f"Partition: {path_text(words)} is labelled {label!r}, which has no "
             f"transformation{close}; there is {_listed(self.names)}."
         )
 
@@ -121,8 +131,8 @@ _TRANSFORMS = Kind(
 
 @checked
 def partition(
-    transforms: Annotated[Mapping[Any, Any], _TRANSFORMS],
-    param_labels: PyTree | Callable[..., Any],
+    transforms: Annotated[Mapping[Any, Transformation], _TRANSFORMS],
+    param_labels: PyTree | Callable[..., PyTree],
     *,
     mask_compatible_extra_args: bool = False,
 ) -> Partition:
@@ -133,24 +143,30 @@ def partition(
             lambda path, p: "decay" if path.endswith("kernel") else "rest",
         )
 
-    transforms: by label, jopt's or optax's. param_labels: static; a tree of labels like
-    the params, or a prefix, matched by path, so that a dict will do for an `nnx.State`
-    or a `FrozenDict`; a function of the params that makes one; or a function of the
-    path ("layers/0/kernel") and the leaf, known by its two required arguments. In
-    `update` functions get the gradients, whose paths and shapes are the params'.
-    mask_compatible_extra_args: see `masked`.
-
     Each transformation is `masked`: it sees its own leaves, norms are of the group, and
-    a group of `set_to_zero` keeps no state. The state is a dict by label; to start one
-    group anew, put its part of a fresh state in the place of the old:
+    a group of `set_to_zero` keeps no state. The state is a dict by label. To restart
+    one group, replace its part of the state by that of a fresh state:
 
         fresh = tx.init(params).inner_states["rest"]
         state = PartitionState({**state.inner_states, "rest": fresh})
 
     Hyperparameters are named by label: `jopt.replace(tx, **{"rest.learning_rate": 1})`.
 
-    Raises a ValueError if a label has no transformation, or if the labels' tree does
-    not match the params; both name the path.
+    Args:
+      transforms: a dict of transformations, of jopt or optax, by label.
+      param_labels: static; a tree of labels like the params, or a prefix of it, matched
+        by path, so that a dict fits an `nnx.State` or a `FrozenDict`; a function of the
+        params that makes such a tree; or a function of the path ("layers/0/kernel") and
+        the leaf, recognized by its two required arguments. In `update` functions get
+        the gradients, whose paths and shapes are the params'.
+      mask_compatible_extra_args: as in `masked`.
+
+    Returns:
+      A `Partition`.
+
+    Raises:
+      ValueError: if a label has no transformation, or if the labels' tree does not
+        match the params; both messages name the path.
     """
     return Partition(
         tuple(as_transformation(tx) for tx in transforms.values()),

@@ -1,4 +1,4 @@
-"""SAM, sharpness-aware minimization, and the normalization that its ascent needs."""
+"""SAM, sharpness-aware minimization, and the normalization of its ascent."""
 
 from typing import Annotated, NamedTuple, TypeAlias
 
@@ -13,10 +13,11 @@ from jopt.core import (
     Transformation,
     apply_updates,
     as_transformation,
+    common_groups,
     copied,
+    field,
     global_norm,
     is_count,
-    joint,
     map_leaves,
     needed,
     pytree,
@@ -32,7 +33,7 @@ class Normalize(GradientTransformation):
 
         u = g / |g|,  |g| = root of the sum of all squares
 
-    The norm is summed in at least float32. Where it is 0 the updates stay 0 (optax's
+    The norm is summed in at least float32. If it is 0 the updates stay 0 (optax's
     become NaN).
     """
 
@@ -50,7 +51,7 @@ NormalizeState = EmptyState
 
 
 class SAMState(NamedTuple):
-    """The states of both optimizers, and where the parameters truly are."""
+    """The states of both optimizers, and the parameters where the ascent started."""
 
     steps_since_sync: jax.Array  # int32[], ascents since the last descent
     opt_state: PyTree
@@ -65,7 +66,7 @@ _Period: TypeAlias = Annotated[
 
 @pytree
 class Sam(GradientTransformation):
-    """Descend with the gradient of where an ascent leads, for flat minima.
+    """Descend with the gradient at the end of an ascent, towards flat minima.
 
         q_0 = p,  q_i = q_{i-1} - adv_optimizer(gradient at q_{i-1})
         p <- p + optimizer(gradient at q_{n-1}),  n = sync_period
@@ -73,49 +74,54 @@ class Sam(GradientTransformation):
         ascent = jopt.chain(jopt.normalize(), jopt.sgd(0.05))
         tx = jopt.sam(jopt.sgd(0.1), ascent)
 
-    optimizer: for the descent; jopt's transformation or optax's. adv_optimizer: for the
-    ascent: one that descends, its updates are negated. As above its learning rate is
-    the radius rho of the paper, in units of params. sync_period: static, at least 1; 2
-    is the paper's. reset_state: start adv_optimizer anew after each descent; else its
-    state goes on, of the ascents only.
+    In transparent mode each call of `update` makes one step: n - 1 ascents, then the
+    descent from where they began. Between descents the params are not the true ones,
+    and the training loop sees n calls. The state holds a copy of the parameters.
 
-    opaque_mode: False: each call of `update` makes one step, of n - 1 ascents and then
-    the descent from where they began; between descents the params are not the true
-    ones, and the training loop sees n calls. The state holds a copy of the parameters.
-    True: each call makes all n, and asks for the other gradients itself:
+    In opaque mode each call makes all n steps, and computes the other gradients itself:
 
         updates, state = tx.update(grads, state, params, grad_fn=grad_fn)
 
-    grad_fn(params, i) is the gradient for the i-th ascent, i = 0 to n - 2; it is called
-    while tracing, so jit the step around it. Needed where a call has other effects, as
-    on the statistics of batch normalization. batch_axis_name: in opaque mode, the
-    mapped axis over which those gradients are averaged.
+    grad_fn(params, i) is the gradient for the i-th ascent, i = 0 to n - 2. It is called
+    while tracing, so jit the step around it. This mode is needed if a call has other
+    effects, such as on the statistics of batch normalization.
 
     Other extra arguments go to both optimizers; inside optax's combinators all of them
-    need `jopt.to_optax(tx)`. `update` needs `params`, and in opaque
-    mode `grad_fn`: it raises a ValueError without. Unlike in optax, a sync_period of 1
-    in transparent mode is the optimizer itself, and a step that is not taken cannot
-    make another NaN.
+    need `jopt.to_optax(tx)`. `update` needs `params`, and in opaque mode `grad_fn`.
+    Unlike in optax, a sync_period of 1 in transparent mode is the optimizer itself, and
+    a step that is not taken cannot make another NaN.
+
+    Args:
+      optimizer: transformation of jopt or optax for the descent.
+      adv_optimizer: transformation for the ascent. It is one that descends: its updates
+        are negated. In the example above its learning rate is the radius rho of the
+        paper, in units of params.
+      sync_period: steps from one descent to the next, static, at least 1; 2 is the
+        paper's.
+      reset_state: whether adv_optimizer starts anew after each descent. Otherwise it
+        keeps its state, which is that of the ascents only.
+      opaque_mode: whether a call makes all n steps.
+      batch_axis_name: in opaque mode, the mapped axis over which the gradients of
+        `grad_fn` are averaged.
+
+    Raises:
+      ValueError: if `update` is given no `params`, or in opaque mode no `grad_fn`.
 
     Foret et al. 2020, https://arxiv.org/abs/2010.01412, Algorithm 1.
     """
 
-    optimizer: Transformation
-    adv_optimizer: Transformation
+    optimizer: Transformation = field(converter=as_transformation)
+    adv_optimizer: Transformation = field(converter=as_transformation)
     sync_period: _Period = static(default=2)
     reset_state: bool = static(default=True)
     opaque_mode: bool = static(default=False)
     batch_axis_name: str | None = static(default=None)
 
-    def __post_init__(self):
-        self.__dict__["optimizer"] = as_transformation(self.optimizer)
-        self.__dict__["adv_optimizer"] = as_transformation(self.adv_optimizer)
-
     def groups(self, params):
         if self.opaque_mode:  # grad_fn takes the user's tree
             return super().groups(params)
         parts = (self.optimizer, self.adv_optimizer)
-        return joint(params, *(tx.groups(params) for tx in parts))
+        return common_groups(params, *(tx.groups(params) for tx in parts))
 
     def init(self, params):
         return SAMState(

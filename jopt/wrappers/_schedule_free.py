@@ -1,6 +1,6 @@
 """Schedule-Free: an average of the iterates in place of a schedule and momentum."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from jopt.core import (
     check,
     checked,
     copied,
+    field,
     increment,
     map_leaves,
     needed,
@@ -31,7 +32,7 @@ from jopt.core import (
 
 
 class ScheduleFreeState(NamedTuple):
-    """The base optimizer's own point, and the weights of the average so far."""
+    """The base optimizer's own point z, and the weights of the average so far."""
 
     b1: jax.Array  # float32[], the b1 that params are made with
     weight_sum: jax.Array  # float32[]
@@ -51,29 +52,35 @@ class ScheduleFree(GradientTransformation):
         c = w_t / (w_1 + ... + w_t)     w_t = max(rate_1, ..., rate_t)^weight_lr_power
         rate_t = learning_rate(t)       t = 1 for the first update
 
-    base_optimizer: any transformation, without momentum of its own. learning_rate: the
-    one that base_optimizer has, a number or a schedule with a warmup and no decay; here
-    it only weighs the average, so a constant changes nothing: to step differently,
-    change it in base_optimizer too. b1: above 0, at most 1; 0.9 to 0.98. It may change
-    during training. weight_lr_power: any number; 0 weighs all points alike.
-    state_dtype: of z; by default the params', but at least float32.
+    The average is not stored: `schedule_free_eval_params` computes it from params and
+    z. In low-precision params it is as coarse as they are. `update` needs `params`.
 
-    lag: base_optimizer makes directions u without a learning rate (`scale_by_rms`,
-    `identity`), and d = -learning_rate(t - lag) u: the rate is one number. None: d are
-    base_optimizer's updates as they are. The schedule of a base_optimizer is at 0 when
-    the one here is at 1, so that in a warmup each point is weighed by the rate of the
-    step after the one that made it: optax does so, and that is a lag of 1. In the paper
-    and its authors' package a point is weighed by the rate that made it: a lag of 0.
+    On `lag`: a schedule inside base_optimizer is at step 0 when the one here is at step
+    1, so that in a warmup each point is weighted by the rate of the step after the one
+    that made it. optax does so, and that is a lag of 1. In the paper and its authors'
+    package a point is weighted by the rate that made it: a lag of 0.
 
-    The average is not stored: `schedule_free_eval_params` makes it of params and z. In
-    low-precision params it is as coarse as they are. `update` needs `params`: it raises
-    a ValueError without.
+    Args:
+      base_optimizer: any transformation, without momentum of its own.
+      learning_rate: the learning rate of base_optimizer, a number or a schedule with a
+        warmup and no decay. Here it only weights the average, so a constant changes
+        nothing: to change the steps, change it in base_optimizer too.
+      b1: share of the average in y, above 0, at most 1; usually 0.9 to 0.98. It may
+        change during training.
+      weight_lr_power: any number; 0 weights all points equally.
+      state_dtype: dtype of z; by default the params', but at least float32.
+      lag: 0, 1 or None, static. With a number base_optimizer makes directions u without
+        a learning rate (`scale_by_rms`, `identity`), and d = -learning_rate(t - lag) u:
+        the rate is one number. With None d are base_optimizer's updates as they are.
+
+    Raises:
+      ValueError: if `lag` is another value, or `update` is given no `params`.
 
     Defazio et al. 2024, https://arxiv.org/abs/2405.15682, Algorithm 1.
     """
 
-    base_optimizer: Transformation
-    learning_rate: ScalarOrSchedule
+    base_optimizer: Transformation = field(converter=as_transformation)
+    learning_rate: ScalarOrSchedule = field(converter=as_schedule)
     b1: Number = 0.9
     weight_lr_power: Number = 2.0
     state_dtype: DType = static(default=None)
@@ -82,8 +89,6 @@ class ScheduleFree(GradientTransformation):
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["base_optimizer"] = as_transformation(self.base_optimizer)
-        self.__dict__["learning_rate"] = as_schedule(self.learning_rate)
         check(self, "learning_rate", least=0)
         check(self, "b1", most=1, above=0, hint="The average is recovered through b1.")
         if self.lag not in (None, 0, 1):
@@ -117,9 +122,9 @@ class ScheduleFree(GradientTransformation):
         )
         z = map_leaves(lambda z, d: z + size * d, state.z, steps)
 
-        # The new y minus the old one, with x eliminated: nothing is divided by b1, and
-        # near the end of training small steps are not differences of large params. As
-        # long as b1 is what it was, the first factor is c.
+        # The new y minus the old one, with x eliminated. So nothing is divided by b1,
+        # and small steps near the end of training are not differences of large params.
+        # While b1 does not change, the first factor is c.
         back = c + (1 - c) * (1 - self.b1 / state.b1)
         along = 1 - self.b1 * (1 - c)
 
@@ -151,11 +156,18 @@ def schedule_free_eval_params(state: PyTree, params: PyTree) -> PyTree:
 
         params = jopt.schedule_free_eval_params(opt_state, params)
 
-    state: of `schedule_free`, or of what holds it, a chain for one, jopt's or optax's.
-    params: those that the last update made, not an average already. What comes back is
-    like them; train on with the params themselves. Works under jit and vmap.
+    Training continues with the params themselves. Works under jit and vmap.
 
-    Raises a ValueError if `state` does not hold exactly one state of `schedule_free`.
+    Args:
+      state: state of `schedule_free`, or of a transformation of jopt or optax that
+        holds it, such as a chain.
+      params: the params that the last update made, not an average already.
+
+    Returns:
+      A tree like `params`.
+
+    Raises:
+      ValueError: if `state` does not hold exactly one state of `schedule_free`.
     """
     nodes = jax.tree.leaves(state, is_leaf=_is_schedule_free)
     found = [node for node in nodes if _is_schedule_free(node)]
@@ -168,18 +180,18 @@ def schedule_free_eval_params(state: PyTree, params: PyTree) -> PyTree:
     return _average(found[0].b1, z, params)
 
 
-def _is_schedule_free(node: Any) -> bool:
+def _is_schedule_free(node: object) -> bool:
     return hasattr(node, "b1") and hasattr(node, "z") and hasattr(node, "weight_sum")
 
 
 @jax.jit
-def _average(b1: Any, z: PyTree, params: PyTree) -> PyTree:
+def _average(b1: jax.Array, z: PyTree, params: PyTree) -> PyTree:
     beyond = 1 / wide(b1) - 1
     return map_leaves(lambda y, z: y + beyond * (y - z), params, z)
 
 
 def _power(base, exponent):
-    """The power, and its gradient zero rather than infinite, at a base of 0."""
+    """Return base ** exponent; its gradient at a base of 0 is zero, not infinity."""
     positive = base > 0
     at_zero = jnp.where(exponent == 0, 1.0, 0.0)
     return jnp.where(positive, jnp.where(positive, base, 1) ** exponent, at_zero)

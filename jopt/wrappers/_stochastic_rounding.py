@@ -1,4 +1,4 @@
-"""Stochastic rounding: low-precision parameters that move by chance, and on average."""
+"""Stochastic rounding: low-precision parameters that are right on average."""
 
 from typing import NamedTuple
 
@@ -11,22 +11,22 @@ from jopt.core import (
     PyTree,
     Transformation,
     as_transformation,
-    first_key,
+    field,
     increment,
-    key_of,
+    initial_key,
+    key_from_data,
     leaves_like,
     needed,
     pytree,
-    settle_seed,
+    resolve_seed,
     static,
     wide,
-    words_of,
 )
-from jopt.wrappers._rounding import is_low, move, rounded
+from jopt.wrappers._low_precision import is_low, move, rounded
 
 
 class StochasticRoundingState(NamedTuple):
-    """Where the random bits come from, and the state of the optimizer inside."""
+    """The source of the random bits, and the state of the inner optimizer."""
 
     count: jax.Array  # int32[], updates made
     rng_key: jax.Array  # uint32[...], the words of the key
@@ -35,53 +35,56 @@ class StochasticRoundingState(NamedTuple):
 
 @pytree
 class StochasticRounding(GradientTransformation):
-    """Round low-precision parameters up or down by chance, so that small steps count.
+    """Round low-precision parameters up or down at random, so that small steps count.
 
         w = p + inner(g, p)
         p <- low + (high - low) b,  low <= w < high,  neighbours in p's dtype
         b = 1 with the probability (w - low) / (high - low), else 0
 
-    inner: a whole optimizer; it sees gradients and parameters in float32. key: of the
-    random bits, a key of `jax.random.key` or a seed; by default the seed 0. seed: the
-    same as key, a whole number.
-
     In bfloat16 a number keeps 8 bits: 1 + 0.001 is 1. Here it is 1 + 1/128 about once
-    in eight times, so that the mean of p is w, and there is no copy of the parameters
-    as in `master_weights`. Parameters of at least float32 take inner's updates as they
-    are; infinities and NaN stay what they are.
+    in eight times, so that the mean of p is w, without the copy of the parameters that
+    `master_weights` keeps. Parameters of at least float32 take inner's updates as they
+    are; infinities and NaN stay.
 
     w is formed in float32, and `apply_updates` arrives at exactly the p above for a
-    step of at most half of p, or from p = 0. A longer step, through 0 for one, is first
-    rounded to the nearest number of the gradients' dtype: by at most 1/256 of its
+    step of at most half of p, or from p = 0. A longer step, such as one through 0, is
+    first rounded to the nearest number of the gradients' dtype: by at most 1/256 of its
     length in bfloat16, 1/2048 in float16.
 
-    `init` puts the key into the state, and update t uses `fold_in(key, t)`: trials of
-    one key have the same bits. A key is data, and can be swept; a seed is a constant.
-    Coordinates have bits by their place in their leaf: of leaves that are joined the
-    results are others of the same distribution.
+    `init` puts the key into the state, and update t uses `fold_in(key, t)`: trials with
+    one key have the same bits. A key is data and can be swept; a seed is a constant of
+    the program. A coordinate's bits depend on its place in its leaf: if leaves are
+    joined the results differ, with the same distribution.
 
-    `update` needs `params`: it raises a ValueError without. Also raises a ValueError if
-    key and seed are both given.
+    `update` needs `params`.
+
+    Args:
+      inner: a whole optimizer; it sees gradients and parameters in float32.
+      key: key of the random bits, a key of `jax.random.key` or a seed; by default the
+        seed 0.
+      seed: a whole number, in place of `key`.
+
+    Raises:
+      ValueError: if key and seed are both given, or `update` is given no `params`.
 
     Gupta et al. 2015, https://arxiv.org/abs/1502.02551, section 3; for training large
     models, Ozkara et al. 2025, https://arxiv.org/abs/2502.20566.
     """
 
-    inner: Transformation
+    inner: Transformation = field(converter=as_transformation)
     key: Key | None = None
     seed: int | None = static(default=None, kw_only=True)
 
     shapeless = True
 
     def __post_init__(self):
-        self.__dict__["inner"] = as_transformation(self.inner)
-        settle_seed(self)
+        resolve_seed(self)
 
     def init(self, params):
-        key = first_key(self.key, self.seed)
+        key = initial_key(self.key, self.seed)
         return StochasticRoundingState(
             count=jnp.zeros((), jnp.int32),
-            rng_key=words_of(key),
+            rng_key=jax.random.key_data(key),
             inner_state=self.inner.init(jax.tree.map(wide, params)),
         )
 
@@ -91,7 +94,7 @@ class StochasticRounding(GradientTransformation):
         steps, inner = self.inner.update(grads, state.inner_state, seen, **extra)
         leaves, structure = jax.tree.flatten(updates)
         columns = leaves, leaves_like(updates, params), leaves_like(updates, steps)
-        key = jax.random.fold_in(key_of(state.rng_key, self.key), state.count)
+        key = jax.random.fold_in(key_from_data(state.rng_key, self.key), state.count)
         seeds = jax.random.bits(key, (len(leaves), 2), jnp.uint32)
         moves = [_moved(*row) for row in zip(*columns, seeds, strict=True)]
         count = increment(state.count)
@@ -110,8 +113,8 @@ def _moved(g: jax.Array, p: jax.Array, step: jax.Array, seeds: jax.Array) -> jax
     """Return the update of one leaf, in the dtype of its gradient."""
     if not is_low(p):
         return step.astype(g.dtype)
-    # As many bits as the sum with a number of p's dtype can show: with more the sum is
-    # rounded up, and a parameter whose step is zero would move.
+    # As many bits as a float32 sum with a number of p's dtype can hold. With more bits
+    # the sum is rounded up, and a parameter whose step is zero would move.
     chance = _uniform(seeds, p.shape, bits=23 - jnp.finfo(p.dtype).nmant)
     target = rounded(
         wide(p) + step.astype(jnp.float32), p.dtype, lambda x: jnp.floor(x + chance)
@@ -120,11 +123,11 @@ def _moved(g: jax.Array, p: jax.Array, step: jax.Array, seeds: jax.Array) -> jax
 
 
 def _uniform(seeds: jax.Array, shape: tuple[int, ...], bits: int) -> jax.Array:
-    """Return numbers of so many random bits in [0, 1), from two random words.
+    """Return numbers in [0, 1) of `bits` random bits, from two random words.
 
-    By hashing each coordinate's place with the constants of triple32
-    (https://github.com/skeeto/hash-prospector): a tenth of the time of JAX's own bits,
-    which would be more than the optimizer's.
+    Each coordinate's place is hashed with the constants of triple32
+    (https://github.com/skeeto/hash-prospector). That takes a tenth of the time of JAX's
+    own random bits, which would take longer than the optimizer.
     """
     x = jnp.zeros(shape, jnp.uint32)
     for axis, size in enumerate(shape):

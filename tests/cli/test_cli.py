@@ -387,6 +387,19 @@ def test_a_damaged_command_is_said_to_be_so(tmp_path, refused, content):
     assert "command.json is damaged" in refused("--resume", str(tmp_path))
 
 
+def test_an_option_that_a_directory_is_older_than_has_its_default(tmp_path, capsys):
+    place = tmp_path / "out"
+    assert main(["sweep", *SHORT, "--out", str(place)]) == 0
+    command = json.loads((place / "command.json").read_text())
+    for name in ("folds", "evolve", "pruner"):
+        del command[name]
+    (place / "command.json").write_text(json.dumps(command))
+
+    assert main(["sweep", "--resume", str(place)]) == 0
+
+    assert "digits: 4 trials, resumed" in capsys.readouterr().out
+
+
 def test_a_task_file_that_is_no_python_is_named_with_the_line(tmp_path, refused):
     (tmp_path / "mine.py").write_text("def f(:\n")
     assert "mine.py, line 1, is no Python" in refused(f"{tmp_path}/mine.py:f")

@@ -17,8 +17,8 @@ import toy
 import jopt
 from jopt import sweep
 from jopt.cli import main
-from jopt.cli.output import Stream
-from jopt.report import _models as models
+from jopt.cli.streams import Stream
+from jopt.report._save import save_models
 from jopt.sweep import _array_files as array_files
 from jopt.sweep._interrupts import Interrupts, end_sweeps
 
@@ -75,7 +75,7 @@ def test_sweeps_of_threads_train_save_and_end_when_asked(tmp_path):
     def trained(name, **options):
         directory = tmp_path / name
         found[name] = run(directory=directory, **options)
-        models.save(found[name], [0], directory / "best")
+        save_models(found[name], [0], directory / "best")
 
     asked = {"callbacks": [lambda now: end_sweeps() if now.number == 1 else None]}
     for name, options in (("whole", {}), ("asked", asked)):
@@ -156,7 +156,7 @@ def test_output_that_cannot_be_written_is_one_sentence_and_loses_no_file(tmp_pat
 
 def test_models_that_find_no_room_leave_those_that_are_there(tmp_path, monkeypatch):
     result = run()
-    (path,) = models.save(result, [0], tmp_path / "best")
+    (path,) = save_models(result, [0], tmp_path / "best")
 
     def full(file, offset, length):
         assert length > sum(
@@ -167,7 +167,7 @@ def test_models_that_find_no_room_leave_those_that_are_there(tmp_path, monkeypat
     monkeypatch.setattr(os, "posix_fallocate", full)
     sentence = "^The models cannot be written to .*best: No space left on device$"
     with pytest.raises(OSError, match=sentence):
-        models.save(result, [0], tmp_path / "best")
+        save_models(result, [0], tmp_path / "best")
     assert os.listdir(tmp_path) == ["best"]
     kept = ocp.StandardCheckpointer().restore(path)
     np.testing.assert_array_equal(kept["params"]["out"], result.params(0)["out"])

@@ -1,4 +1,4 @@
-"""Where a paper's authors have published an optimizer for PyTorch, we step alike."""
+"""Updates equal those of the paper's authors' own optimizers for PyTorch."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from updates import trained
+from transformation_runs import trained
 
 import jopt
 from jopt.wrappers import Coded, Companded, Dynamic
-from jopt.wrappers._codes import dynamic_map
+from jopt.wrappers._coded_arrays import dynamic_map
 
 torch = pytest.importorskip("torch", reason="it is the oracle's")
 NEAREST = Dynamic(keep_positive=False)

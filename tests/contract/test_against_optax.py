@@ -1,10 +1,11 @@
-"""Every transformation makes optax's updates."""
+"""Every transformation's updates equal those of optax."""
 
 import jax
 import numpy as np
 import pytest
+from comparison import assert_close
 from reference_runs import rounded, with_jopt, with_optax
-from table import TRANSFORMATIONS, assert_close
+from transformation_table import TRANSFORMATIONS
 
 
 def both():

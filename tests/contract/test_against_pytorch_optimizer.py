@@ -1,4 +1,4 @@
-"""Where other authors' SOAP, Shampoo and Kron mean the same, the steps are the same.
+"""SOAP, Shampoo and Kron equal those of the package pytorch_optimizer.
 
 In float64 on both sides: eigenvectors of small eigenvalues are not determined by
 float32 numbers, and roots of them amplify its rounding.
@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from comparison import assert_close
 from reference_runs import steps
-from table import assert_close
 
 import jopt
 

@@ -1,11 +1,12 @@
-"""Every transformation keeps to its paper: float64, ten lines each, in `reference`."""
+"""Every transformation agrees with its paper, in float64: see `reference`."""
 
 import jax
 import numpy as np
 import optax
 import pytest
+from comparison import assert_close
 from reference_runs import rounded, with_jopt, with_reference
-from table import TRANSFORMATIONS, assert_close, simplest_first
+from transformation_table import TRANSFORMATIONS, simplest_first
 
 PAPERS = [name for name, row in TRANSFORMATIONS.items() if row.reference]
 

@@ -1,4 +1,4 @@
-"""Where PyTorch means the same, the steps are the same."""
+"""Optimizers equal those of torch.optim where the two mean the same."""
 
 import jax.numpy as jnp
 import pytest

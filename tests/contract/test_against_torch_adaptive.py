@@ -1,4 +1,4 @@
-"""Where PyTorch, or a collection of optimizers for it, means the same as jopt."""
+"""Adaptive optimizers equal those of PyTorch and of the package pytorch_optimizer."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""DoG, MoMo, MADGRAD, StableAdamW and MARS step as the packages for PyTorch do."""
+"""DoG, MoMo, MADGRAD, StableAdamW and MARS equal packages for PyTorch."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What every transformation keeps, over the whole table."""
+"""Promises that every row of the table of transformations keeps."""
 
 import contextlib
 import functools
@@ -9,19 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from comparison import assert_close, call_unoptimized, relaxed, stack
+from compile_counts import counted
 from flax import nnx
 from flax.core import FrozenDict
 from jax.tree_util import GetAttrKey, tree_leaves_with_path, tree_map_with_path
-from table import (
+from transformation_table import (
     SIMPLEST,
     TRANSFORMATIONS,
-    assert_close,
-    counted,
     numbers,
-    once,
-    relaxed,
     simplest_first,
-    stack,
     values,
     variations,
 )
@@ -284,7 +281,7 @@ def test_some_numbers_can_be_mapped_and_others_not(name):
 def finite_gradients(name: str, function: Any) -> bool:
     # JAX differentiates optax's code outside of jopt's call of it.
     with relaxed() if name.startswith("lift") else contextlib.nullcontext():
-        gradients = once(
+        gradients = call_unoptimized(
             jax.grad(lambda tx: function(tx, extra(name)).sum()), make(name)
         )
 
@@ -300,10 +297,10 @@ def trained_twice(tx: Any, extra: Any) -> Any:
     return params
 
 
-@pytest.mark.slow(
-    "the rules of root and power have derivatives of their own, tested alone", but=40
+# The rest are in the slow test below, over more steps.
+@pytest.mark.parametrize(
+    "name", [name for name in sorted(SIMPLEST) if numbers(make(name))][:40]
 )
-@pytest.mark.parametrize("name", [n for n in sorted(SIMPLEST) if numbers(make(n))])
 def test_gradients_of_the_first_steps_are_finite(name):
     assert finite_gradients(name, trained_twice)
 

@@ -1,7 +1,7 @@
 """Every numeric argument of every public factory can be mapped, with one compile."""
 
 import pytest
-from sweepable import differing, factories
+from sweepable_numbers import differing, factories
 
 SLOW = pytest.mark.slow("the contract maps every number of every row")
 NAMES = [

@@ -1,4 +1,4 @@
-"""What was given, what was expected and what to do, in one sentence."""
+"""One sentence says what was given, what was expected and what to do."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Trees whose small leaves lie in vectors: packing, unpacking, training on them."""
+"""Trees whose small leaves are joined to vectors: packing, unpacking, training."""
 
 import collections
 import functools
@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from comparison import key_data
 from flax import nnx
 from flax.core import FrozenDict
 from hypothesis import given, settings, strategies as st
-from table import FAMILIES, TRANSFORMATIONS
-from updates import key_data
+from transformation_table import TRANSFORMATIONS
 
 import jopt
-from jopt.core import MOST, Buckets, pack, pack_like, unpack
+from jopt.core import LARGEST_JOINED, Buckets, pack, pack_like, unpack
 
 # What looks at a leaf as one, and so keeps every leaf to itself.
 APART = {
@@ -45,6 +45,9 @@ APART = {
     "vectors of its own": {"flatten"},
 }
 NEVER_JOINED = set().union(*APART.values())
+JOINED = [name for name in TRANSFORMATIONS if name not in NEVER_JOINED]
+# The rows of a batch are compiled in one program.
+BATCHES = [JOINED[i : i + 13] for i in range(0, len(JOINED), 13)]
 
 
 def normal(shapes, seed):
@@ -91,12 +94,9 @@ def compiled(lowered):
 
 
 @pytest.mark.slow("its parts treat coordinates alike", but=3)
-@pytest.mark.parametrize(
-    "family", [name for name in FAMILIES if FAMILIES[name].keys() - NEVER_JOINED]
-)
-def test_joined_leaves_are_trained_as_they_are_alone(family):
-    rows = [(n, row, row(jopt)) for n, row in FAMILIES[family].items()]
-    rows = [r for r in rows if r[0] not in NEVER_JOINED]
+@pytest.mark.parametrize("names", BATCHES, ids=lambda names: names[0])
+def test_joined_leaves_are_trained_as_they_are_alone(names):
+    rows = [(n, row, row(jopt)) for n in names for row in [TRANSFORMATIONS[n]]]
 
     def step(number, alone, joined):
         made = []
@@ -202,7 +202,7 @@ def test_leaves_of_up_to_8192_elements_are_joined_and_larger_ones_are_not():
 
     packed = pack(params)
 
-    assert packed.vectors[0].size == 12 + MOST == 12 + 64 * 128
+    assert packed.vectors[0].size == 12 + LARGEST_JOINED == 12 + 64 * 128
     assert packed.leaves == (params["a"],)
     assert repr(packed) == "Buckets(3 leaves in 1 vectors, 1 alone)"
 
@@ -227,8 +227,11 @@ def test_an_nnx_state_comes_back_with_its_variables():
 
 def test_layouts_of_other_trees_shards_and_thresholds_differ():
     params = normal(SMALL, 0)
-    trees = [(params, MOST, 1), (params, MOST, 4), (params, 100, 1)]
-    trees += [(normal(SMALL | {"c": (4,)}, 0), MOST, 1), ([*params.values()], MOST, 1)]
+    trees = [(params, LARGEST_JOINED, 1), (params, LARGEST_JOINED, 4), (params, 100, 1)]
+    trees += [
+        (normal(SMALL | {"c": (4,)}, 0), LARGEST_JOINED, 1),
+        ([*params.values()], LARGEST_JOINED, 1),
+    ]
 
     layouts = {pack(tree, most=most, shards=n).layout for tree, most, n in trees}
 

@@ -1,4 +1,4 @@
-"""`chain` and `named_chain`: transformations in turn."""
+"""`chain` and `named_chain`: transformations applied one after the other."""
 
 import chex
 import jax

@@ -1,4 +1,4 @@
-"""Promises at the edges: of integers, of float32's range, of dtypes, of arguments."""
+"""Edge cases: integers, the range of float32, dtypes, arguments."""
 
 from typing import Any
 

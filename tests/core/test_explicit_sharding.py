@@ -1,15 +1,15 @@
-"""Under a mesh of explicit axes every state and update keeps the params' division."""
+"""State and updates have the params' sharding under a mesh of explicit axes."""
 
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec as P
 from jax.tree_util import tree_leaves_with_path
-from table import TRANSFORMATIONS, simplest_first
+from scripts import SUPPORT
+from transformation_table import TRANSFORMATIONS, simplest_first
 
 import jopt
 
@@ -75,7 +75,7 @@ def test_what_optax_computes_stops_with_its_own_error(name):
 
 @pytest.mark.slow("types are looked at without devices; this looks at the numbers")
 def test_divided_params_are_trained_as_whole_ones_are():
-    script = Path(__file__).parents[1] / "support" / "explicit_mesh.py"
+    script = SUPPORT / "explicit_mesh.py"
     done = subprocess.run(
         [
             sys.executable,

@@ -1,4 +1,4 @@
-"""A frozen leaf whose gradient is not finite does not stop the training of others."""
+"""A non-finite gradient of a frozen leaf does not stop the training of the others."""
 
 from typing import Any
 

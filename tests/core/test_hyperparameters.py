@@ -1,4 +1,4 @@
-"""`hyperparameters` and `replace`: numbers by name."""
+"""`hyperparameters` and `replace`: read and change numbers by name."""
 
 import contextlib
 import re
@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from table import TRANSFORMATIONS, counted
+from compile_counts import counted
+from transformation_table import TRANSFORMATIONS
 
 import jopt
 

@@ -1,11 +1,11 @@
-"""What low precision loses elsewhere, jopt keeps: each beside optax, as measured."""
+"""Numbers that optax loses in low precision and jopt keeps, each measured."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from table import relaxed
+from comparison import relaxed
 
 import jopt
 

@@ -1,4 +1,4 @@
-"""Laws that hold for any numbers."""
+"""Properties that hold for any numbers, tested with hypothesis."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""`@pytree`: a frozen dataclass whose fields are leaves unless static."""
+"""`@pytree`: a frozen dataclass whose fields are leaves unless they are static."""
 
 import copy
 import dataclasses
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from table import counted
+from compile_counts import counted
 
 import jopt
 
@@ -30,6 +30,28 @@ def test_fields_are_leaves_unless_static():
     assert leaves == [1.5, 2.5]
     assert structure.unflatten(leaves) == Bowl(1.5, [2.5, None])
     assert structure != jax.tree.structure(Bowl(1.5, [2.5, None], name="other"))
+
+
+@jopt.pytree
+class Rack:
+    widths: Any = jopt.field(converter=tuple)
+    names: Any = jopt.static(converter=tuple, default=())
+
+    def __post_init__(self):
+        assert type(self.widths) is type(self.names) is tuple
+
+
+def test_a_converter_is_called_on_what_a_user_gives_and_not_by_jax():
+    rack = Rack([1.5, 2.5], ["a"])
+
+    assert rack == Rack(widths=(1.5, 2.5), names=("a",))
+    assert jax.tree.leaves(rack) == [1.5, 2.5]
+    assert hash(rack) == hash(dataclasses.replace(rack, names=["a"]))
+    assert jax.tree.map(str, rack).widths == ("1.5", "2.5")
+    placeholder = object()
+    assert jax.tree.structure(Bowl(1.5)).unflatten([placeholder] * 2).depth is (
+        placeholder
+    )
 
 
 def test_paths_name_the_fields():

@@ -1,4 +1,4 @@
-"""Every state is data: orbax, pickle and flax.serialization save and restore it."""
+"""orbax, pickle and flax.serialization save and restore every state."""
 
 import functools
 import pickle
@@ -11,7 +11,7 @@ import orbax.checkpoint
 import pytest
 from classifiers import BATCH, nnx_loss, nnx_model
 from flax import serialization
-from table import SIMPLEST, TRANSFORMATIONS
+from transformation_table import SIMPLEST, TRANSFORMATIONS
 
 import jopt
 from jopt.core import PyTree

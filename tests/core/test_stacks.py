@@ -1,4 +1,4 @@
-"""Leaves cut to blocks and stacked by shape; matrices along the axes of a block."""
+"""Leaves cut into blocks and stacked by shape; matrices along a block's axes."""
 
 import functools
 import re
@@ -11,16 +11,16 @@ from jax.test_util import check_grads
 
 import jopt
 from jopt.core import (
-    Cut,
-    along,
-    evenly,
+    Blocking,
+    even_blocks,
     gram,
-    hold,
-    identities,
+    init_stacks,
     inverse_power,
     map_stacks,
-    merged,
+    merge_axes,
+    multiply_along,
     refined_basis,
+    stacked_identities,
 )
 
 
@@ -36,7 +36,7 @@ from jopt.core import (
     ],
 )
 def test_neighbouring_axes_are_merged_up_to_a_limit(shape, limit, wanted):
-    assert merged(shape, limit) == wanted
+    assert merge_axes(shape, limit) == wanted
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,12 @@ def test_neighbouring_axes_are_merged_up_to_a_limit(shape, limit, wanted):
     [((8, 12), 4, (4, 4)), ((7, 3), 4, (4, 3)), ((10,), 4, (4,)), ((0, 2), 4, (0, 2))],
 )
 def test_blocks_are_equal_and_within_the_limit(shape, limit, wanted):
-    assert evenly(shape, limit) == wanted
+    assert even_blocks(shape, limit) == wanted
 
 
 def by_blocks(leaf, limit=3):
     shape = np.shape(leaf)
-    return Cut(shape, evenly(shape, limit), tuple(range(len(shape))))
+    return Blocking(shape, even_blocks(shape, limit), tuple(range(len(shape))))
 
 
 @pytest.mark.slow("references of shampoo and soap cut blocks")
@@ -57,7 +57,7 @@ def test_a_rule_sees_each_block_once_and_every_leaf_comes_back():
     shapes = [(), (4,), (3, 3), (7, 5), (3, 2, 4), (0, 4), (7, 5), (1,)]
     tree = [jnp.arange(np.prod(s), dtype=jnp.float32).reshape(s) + 1 for s in shapes]
     tree.append(jnp.ones((2, 2), jnp.bfloat16))
-    ones = functools.partial(hold, lambda n, cut, dtype: jnp.ones(n, dtype))
+    ones = functools.partial(init_stacks, lambda n, cut, dtype: jnp.ones(n, dtype))
 
     def rule(axes, x, y, seen):
         assert x.dtype == jnp.float32
@@ -83,7 +83,7 @@ def test_a_rule_sees_each_block_once_and_every_leaf_comes_back():
 def test_what_is_held_has_a_row_for_each_block():
     params = {"a": jnp.ones((4, 2)), "b": jnp.ones((2, 2)), "c": jnp.ones(2)}
 
-    held = hold(identities, lambda leaf: by_blocks(leaf, 2), params)
+    held = init_stacks(stacked_identities, lambda leaf: by_blocks(leaf, 2), params)
 
     assert {key: [x.shape for x in value] for key, value in held.items()} == {
         "float32[2, 2] axes 0, 1": [(3, 2, 2), (3, 2, 2)],
@@ -111,8 +111,8 @@ def test_products_along_an_axis():
     a = jnp.asarray(rng.normal(size=(3, 3)), jnp.float32)
 
     close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
-    close(along(x, a, 1), np.einsum("ij,ajb->aib", a, x))
-    close(along(x, a, 1, turned=True), np.einsum("ji,ajb->aib", a, x))
+    close(multiply_along(x, a, 1), np.einsum("ij,ajb->aib", a, x))
+    close(multiply_along(x, a, 1, turned=True), np.einsum("ji,ajb->aib", a, x))
     close(gram(x, 1), np.einsum("aib,ajb->ij", x, x))
 
 

@@ -1,10 +1,10 @@
-"""Eager calls, traces, and the helpers that transformations share."""
+"""Eager calls, traces, and helpers that transformations share."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from table import counted
+from compile_counts import counted
 
 import jopt
 from jopt.core import bias, map_leaves, root

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from comparison import relaxed
+from compile_counts import counted
 from flax import nnx
 from flax.training.train_state import TrainState
-from table import TRANSFORMATIONS, counted, relaxed, simplest_first
+from transformation_table import TRANSFORMATIONS, simplest_first
 
 import jopt
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from table import numbers, relaxed
+from comparison import relaxed
+from transformation_table import numbers
 
 import jopt
 

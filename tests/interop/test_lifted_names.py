@@ -2,7 +2,6 @@
 
 import inspect
 import pickle
-import sys
 from typing import Any
 
 import chex
@@ -12,7 +11,8 @@ import numpy as np
 import optax
 import optax.contrib
 import pytest
-from table import numbers, relaxed, stack
+from comparison import relaxed, stack
+from transformation_table import numbers
 
 import jopt
 
@@ -238,12 +238,8 @@ def test_split_complex_leaves_are_pairs_of_real_ones_to_the_inner_transformation
 
 OWN_DEFAULTS = {"linesearch", "hessian_diagonal_fn"}
 FUNCTIONS = [
-    function
-    for module in ("_lbfgs", "_lifted")
-    for _, function in inspect.getmembers(
-        sys.modules[f"jopt.interop.{module}"], inspect.isfunction
-    )
-    if function.__module__ == f"jopt.interop.{module}"
+    getattr(jopt, name)
+    for name in sorted({*jopt.interop.__all__} - {"Lifted", "lift", "to_optax"})
 ]
 
 

@@ -9,7 +9,7 @@ import optax.contrib
 import pytest
 
 import jopt
-from jopt.interop import NAMES
+from jopt.interop import OPTAX_NAMES
 from jopt.interop._optax import MODULES
 
 
@@ -38,7 +38,7 @@ def test_every_dotted_name_of_optax_is_an_attribute_and_an_import(path):
         assert name in dir(ours)
 
 
-@pytest.mark.parametrize("name", sorted(NAMES))
+@pytest.mark.parametrize("name", sorted(OPTAX_NAMES))
 def test_what_is_taken_over_is_optax_s_own(name):
     if name in MODULES:
         ours = getattr(jopt, name)
@@ -78,7 +78,7 @@ def callables():
     for name, theirs in sorted(found.items()):
         protocol = getattr(theirs, "_is_protocol", False)
         called = inspect.isfunction(theirs) or inspect.isclass(theirs)
-        if called and not protocol and name not in NAMES:
+        if called and not protocol and name not in OPTAX_NAMES:
             yield pytest.param(name, theirs, id=name)
 
 

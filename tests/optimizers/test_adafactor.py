@@ -1,4 +1,4 @@
-"""Adafactor's factored means: what is kept, for which leaves, from which step on."""
+"""Adafactor's factored means: what is stored, for which leaves, from which step."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""Closed forms of the adaptive optimizers, and what they refuse."""
+"""Closed forms of the adaptive optimizers, and the arguments that they refuse."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from table import relaxed
+from comparison import relaxed
 
 import jopt
 

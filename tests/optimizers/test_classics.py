@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from table import counted, numbers, relaxed
+from comparison import relaxed
+from compile_counts import counted
+from transformation_table import numbers
 
 import jopt
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from comparison import assert_close
 from reference_runs import compiled, data
-from table import assert_close
 
 import jopt
 

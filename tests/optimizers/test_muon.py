@@ -1,4 +1,4 @@
-"""Muon and NorMuon: closed forms, optax, PyTorch, and few products."""
+"""Muon and NorMuon: closed forms, optax, PyTorch, and the number of products."""
 
 import re
 from typing import Any
@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from comparison import assert_close, relaxed
 from flax import nnx
-from reference.muon import newton_schulz, rows_of
-from table import assert_close, relaxed
-from updates import updates_of
+from reference.transforms import newton_schulz, rows_of
+from transformation_runs import updates_of
 
 import jopt
 from jopt.transforms import QUINTIC

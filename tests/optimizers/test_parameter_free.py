@@ -1,4 +1,4 @@
-"""Corners of DoG, COCOB and MoMo."""
+"""Corner cases of DoG, COCOB and MoMo."""
 
 import re
 from typing import Any
@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from comparison import assert_close, relaxed
 from reference_runs import data, steps
-from table import assert_close, relaxed
 
 import jopt
 

@@ -18,10 +18,9 @@ import jopt
 from jopt import sweep
 from jopt.cli import report as command
 from jopt.report import Record, page, thinned, write
-from jopt.report._contents import contents, rungs
 from jopt.report._importance import importance
+from jopt.report._page import DRAWN, contents, rungs, shown
 from jopt.report._sentences import facts, headline, outcome
-from jopt.report._thinning import DRAWN, shown
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What every schedule keeps, over the whole table, and the corners of some."""
+"""Promises that every row of the table of schedules keeps, and corners of some."""
 
 import functools
 import pickle
@@ -10,10 +10,11 @@ import numpy as np
 import optax
 import pytest
 import reference
-from table import SCHEDULES, assert_close, numbers, relaxed, stack, values, variations
+from comparison import assert_close, relaxed, stack
+from transformation_table import SCHEDULES, numbers, values, variations
 
 import jopt
-from jopt.core import to_whole, whole_and_rest
+from jopt.core import divmod_steps, round_if_close
 
 every_schedule = pytest.mark.parametrize("name", SCHEDULES)
 STEPS = np.arange(121)
@@ -330,7 +331,7 @@ def test_stairs_of_a_closed_over_optimizer_fall_at_their_step(length):
 
 def test_the_rest_of_a_division_has_the_slope_of_the_quotient():
     def quotient(past, length):
-        whole, rest = whole_and_rest(past, length)
+        whole, rest = divmod_steps(past, length)
         return whole + rest / length
 
     slopes = jax.jit(jax.grad(quotient, argnums=(0, 1)))(123.0, 41.0)
@@ -343,11 +344,11 @@ def test_a_share_of_the_steps_that_is_whole_is_that_many_steps():
     share = np.arange(1, 100)[:, None] / 100
     whole = np.arange(1, 100)[:, None] * steps % 100 == 0
 
-    found = to_whole(np.float32(share) * np.float32(steps))
+    found = round_if_close(np.float32(share) * np.float32(steps))
 
     np.testing.assert_array_equal(found[whole], (share * steps).round()[whole])
     np.testing.assert_allclose(found, share * steps, rtol=2e-7)
-    assert jax.grad(lambda x: to_whole(x * 100))(0.29) == 100
+    assert jax.grad(lambda x: round_if_close(x * 100))(0.29) == 100
 
 
 def test_turns_of_a_cycle_and_a_cooldown_are_at_their_steps():

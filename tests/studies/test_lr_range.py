@@ -1,7 +1,6 @@
 """Promises of the learning-rate range test."""
 
 import csv
-import functools
 import json
 import re
 import signal
@@ -10,15 +9,14 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import pandas
 import pytest
 import toy
 from hypothesis import given, settings, strategies as st
 
 import jopt
 from jopt.cli import main
-from jopt.studies import _lr_rules as lr_rules, lr_range
-from jopt.studies._ramp import Ramp, running_mean, stop_of, train_ramp
+from jopt.studies import lr_range
+from jopt.studies._lr_range_result import nearly_least, smoothed, tenth_of_least
 from jopt.sweep import Task
 
 RATES = np.geomspace(1e-4, 1.0, 41)
@@ -26,7 +24,7 @@ FIRST = 2.3
 
 
 def bowl(rates):
-    """A loss that falls fastest at 1e-2, is least at 1e-1, and rises from there on."""
+    """A loss that falls fastest at 1e-2, is least at 1e-1, and rises above."""
     axis = np.log10(rates)
     falling = FIRST - 2.0 / (1 + np.exp(-6 * (axis + 2)))
     return falling + np.where(axis > -1, (axis + 1) ** 2, 0)
@@ -34,9 +32,8 @@ def bowl(rates):
 
 def test_the_rules_find_what_they_say_on_a_known_curve():
     losses = bowl(RATES)
-    assert lr_rules.steepest(RATES, losses) == pytest.approx(1e-2)
-    assert lr_rules.tenth_of_least(RATES, losses) == pytest.approx(1e-2, rel=0.3)
-    found = lr_rules.nearly_least(RATES, losses, FIRST)
+    assert tenth_of_least(RATES, losses) == pytest.approx(1e-2, rel=0.3)
+    found = nearly_least(RATES, losses, FIRST)
     # 95 % of the way of a logistic with slope 6 is log(19) / 6 after its middle.
     assert found == pytest.approx(10 ** (-2 + np.log(19) / 6), rel=0.3)
     assert 1e-2 < found < 1e-1
@@ -44,7 +41,7 @@ def test_the_rules_find_what_they_say_on_a_known_curve():
 
 def test_the_suggestion_is_at_most_ten_times_below_the_best():
     losses = np.geomspace(0.01, 1e-6, 41)  # nothing is left of 2.3 at any rate
-    assert lr_rules.nearly_least(RATES, losses, FIRST) == pytest.approx(0.1)
+    assert nearly_least(RATES, losses, FIRST) == pytest.approx(0.1)
 
 
 @settings(deadline=None)
@@ -55,47 +52,12 @@ def test_the_suggestion_is_at_most_ten_times_below_the_best():
 )
 def test_the_suggestion_is_the_same_for_losses_scaled_and_shifted(losses, scale, shift):
     rates, losses = np.geomspace(1, 8, len(losses)), np.round(losses, 3)
-    before = lr_rules.nearly_least(rates, losses, 6.0)
-    after = lr_rules.nearly_least(rates, losses * scale + shift, 6.0 * scale + shift)
+    before = nearly_least(rates, losses, 6.0)
+    after = nearly_least(rates, losses * scale + shift, 6.0 * scale + shift)
     near = np.searchsorted(rates, before)
-    bound = 6.0 - 0.95 * (6.0 - lr_rules.smoothed(losses).min())
-    on_the_bound = np.isclose(lr_rules.smoothed(losses), bound).any()
+    bound = 6.0 - 0.95 * (6.0 - smoothed(losses).min())
+    on_the_bound = np.isclose(smoothed(losses), bound).any()
     assert on_the_bound or after == rates[near]
-
-
-def longest_descent(losses):
-    """The length of the longest descending subsequence, by trying every one."""
-
-    @functools.cache
-    def after(start, above):
-        return max(
-            (
-                1 + after(i + 1, losses[i])
-                for i in range(start, len(losses))
-                if losses[i] < above
-            ),
-            default=0,
-        )
-
-    return after(0, np.inf)
-
-
-@settings(deadline=None)
-@given(st.lists(st.integers(0, 9), min_size=1, max_size=14))
-def test_a_valley_is_half_of_the_longest_descent_before_its_end(values):
-    losses = np.asarray(values, float)
-    rates = np.arange(1.0, len(losses) + 1)
-    length = longest_descent(values)
-    end = next(
-        e for e in range(len(values)) if longest_descent(values[: e + 1]) == length
-    )
-    assert lr_rules.valley(rates, losses) == rates[end - length // 2]
-
-
-def test_the_ramps_mean_is_that_of_pandas():
-    losses = np.random.default_rng(0).normal(size=50).astype(np.float32)
-    expected = pandas.Series(losses.astype(float)).ewm(alpha=0.02).mean()
-    np.testing.assert_allclose(running_mean(losses), expected, rtol=1e-6)
 
 
 def falling(**changes):
@@ -116,15 +78,6 @@ def falling(**changes):
     return Task(**{**fields, **changes})
 
 
-def test_a_ramp_takes_a_greater_rate_at_each_step():
-    ramp = train_ramp(falling(), jopt.sgd, 1e-4, 1.0, 20)
-    np.testing.assert_allclose(ramp.rates, np.geomspace(1e-4, 1, 20), rtol=1e-12)
-    expected = -np.concatenate([[0], np.cumsum(ramp.rates)[:-1]])
-    np.testing.assert_allclose(ramp.losses, expected, rtol=1e-4)
-    assert ramp.stop == 20  # four times a loss below zero would stop it at once
-    assert ramp.suggestion is not None
-
-
 def test_every_rate_is_constant_and_the_loss_a_mean_over_the_last_fifth():
     found = lr_range(
         falling(), jopt.sgd, low=1e-3, high=1.0, rates=5, seeds=2, steps=20, block=5
@@ -136,19 +89,6 @@ def test_every_rate_is_constant_and_the_loss_a_mean_over_the_last_fifth():
     assert found.edge is None
     assert found.suggestion == found.rates[-1]
     assert found.rule.endswith("still falls at the highest rate: try higher ones too.")
-
-
-def test_a_ramp_stops_where_its_mean_is_four_times_its_least():
-    def stopped(losses):
-        means = np.asarray(losses, float)
-        rates = np.arange(1.0, len(means) + 1)
-        return Ramp(rates, means.astype(np.float32), means, stop_of(means), False)
-
-    assert stopped([2, 1, 3.9, 4.1, 1]).stop == 3
-    assert stopped([2, 1, np.nan, 1]).stop == 2
-    assert stopped([np.nan, 1]).suggestion is None
-    assert stopped([1, 2, 3]).suggestion is None
-    assert stopped([3, 2, 1]).suggestion == 2
 
 
 @pytest.fixture(scope="module")
@@ -190,9 +130,8 @@ def test_the_suggestion_is_near_the_best_below_the_edge(found):
         found.suggestion
         <= found.rates[np.nanargmin(np.where(below, found.loss, np.inf))]
     )
-    assert found.steepest <= found.suggestion
+    assert list(found.suggestions) == ["nearly least", "a tenth of least"]
     assert "95 %" in found.rule
-    assert found.ramp.losses.shape == (30,)
 
 
 def test_its_files_are_a_table_a_record_and_a_picture(found, tmp_path):
@@ -214,7 +153,6 @@ def test_its_files_are_a_table_a_record_and_a_picture(found, tmp_path):
     assert record["suggestion"] == found.suggestion
     assert record["rule"] == found.rule
     assert record["edge"] == found.edge
-    assert len(record["ramp"]["rates"]) == 30
     assert files[2].read_bytes().startswith(b"\x89PNG")
 
 
@@ -236,16 +174,14 @@ SHORT: dict[str, Any] = {"rates": 5, "seeds": 1, "steps": 5, "block": 5}
 )
 def test_where_no_rate_helps_a_sentence_says_so(task, factory, sentence, tmp_path):
     name = "step_size" if factory is jopt.scale else "learning_rate"
-    found = lr_range(
-        task, factory, low=1e-3, high=1.0, ramp=False, hyperparameter=name, **SHORT
-    )
+    found = lr_range(task, factory, low=1e-3, high=1.0, hyperparameter=name, **SHORT)
     assert found.suggestion is None
-    assert found.steepest is None
+    assert found.suggestions == {}
     assert sentence in found.rule
     assert len(found.save(tmp_path)) == 3
 
 
-def test_a_factory_that_takes_no_schedule_has_no_ramp():
+def test_a_factory_may_compute_with_the_rate_and_take_other_settings():
     found = lr_range(
         falling(),
         lambda learning_rate, factor: jopt.sgd(factor * learning_rate),
@@ -255,8 +191,6 @@ def test_a_factory_that_takes_no_schedule_has_no_ramp():
         **SHORT,
     )
     assert found.suggestion is not None
-    assert found.ramp is None
-    assert "takes no schedule for learning_rate" in found.info["no_ramp"]
     assert found.info["space"]["factor"] == [2.0]
 
 
@@ -269,7 +203,6 @@ def test_an_interrupt_leaves_what_was_seen_and_no_suggestion(tmp_path):
     assert found.suggestion is None
     assert found.rule.startswith("Interrupted")
     assert found.info["interrupted"]
-    assert found.info["no_ramp"] == "interrupted"
     assert len(found.save(tmp_path)) == 3
 
 
@@ -315,7 +248,7 @@ def test_the_command_prints_a_suggestion_and_writes_files(command, capsys):
     shown = capsys.readouterr().out
     assert re.search(r"Suggested learning rate: [\d.e+-]+\. The least rate, ", shown)
     assert "nearly least" in shown
-    assert "ramp's valley" in shown
+    assert "a tenth of least" in shown
     picture = Path("sweeps/points-lr-find-1/lr_find.png")
     assert f"Picture: {picture}" in shown
     assert picture.exists()

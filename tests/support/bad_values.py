@@ -1,9 +1,10 @@
-"""Feed every public function of jopt bad arguments: each is accepted, or refused well.
+"""Call every public function of jopt with bad arguments and judge the answers.
 
-    python tests/support/bad_values.py .      prints what is not; a pattern asks some
+    python tests/support/bad_values.py PATTERN
 
-Refused well is a ValueError or a TypeError that jopt itself raises, in a sentence that
-names what was called, and the argument.
+prints the wrong answers of the functions whose names match the pattern, "." for all. A
+right answer is a result, or a ValueError or TypeError that jopt itself raises, in a
+sentence that names the function and the argument.
 """
 
 import contextlib
@@ -30,6 +31,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import recorded_sweeps
 import toy
 from flax import linen, nnx
 
@@ -212,6 +214,7 @@ GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
     "measure": lambda: jopt.global_norm,
     "measure_name": lambda: "norm",
     "result": swept,
+    "record": recorded_sweeps.record,
     "precision": jopt.Precision,
     "loss_scale": jopt.LossScale,
     "momentum": lambda: 0.5,
@@ -237,7 +240,7 @@ OBJECTS: dict[str, Callable[[], Any]] = {
     "TrainState": trained,
     "SweepResult": swept,
     "LearningRateRange": lambda: studies.lr_range(
-        toy.task(), jopt.sgd, rates=5, seeds=1, steps=5, block=5, ramp=False
+        toy.task(), jopt.sgd, rates=5, seeds=1, steps=5, block=5
     ),
     "Lifted": lambda: jopt.lift(optax.sgd)(0.1),
     "InjectHyperparams": lambda: jopt.inject_hyperparams(jopt.sgd)(0.1),
@@ -266,6 +269,7 @@ OF_A_MODEL = "a part of the built-in models, inside them"
 EXCEPTIONS: dict[str, str] = {
     "check": FOR_AUTHORS,
     "pytree": FOR_AUTHORS,
+    "field": FOR_AUTHORS,
     "static": FOR_AUTHORS,
     "as_schedule": FOR_AUTHORS,
     "value_at": FOR_AUTHORS,

@@ -1,4 +1,4 @@
-"""Sweeps whose rows are compared bit by bit: settings, some of which diverge."""
+"""Run sweeps, some with diverging settings, and compare their rows bit by bit."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""Tiny classifiers of one batch, a nnx module, linen's variables and plain params."""
+"""Tiny classifiers and their losses: an nnx module, linen variables, plain params."""
 
 import jax
 import jax.numpy as jnp

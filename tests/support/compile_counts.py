@@ -1,14 +1,27 @@
-"""Programs that are compiled although an earlier test has compiled the same."""
+"""Count how often a function is traced and what is compiled."""
 
 import contextlib
+from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
 
+def counted(function: Callable[..., Any], **settings: Any) -> tuple[Any, list[Any]]:
+    """Return `function` compiled, and a list that grows by one at each trace."""
+    traces = []
+
+    def traced(*args: Any) -> Any:
+        traces.append(args)
+        return function(*args)
+
+    return jax.jit(traced, **settings), traces
+
+
 @contextlib.contextmanager
 def compiled_anew():
-    """A context in which everything is compiled, so that it can be counted."""
+    """Compile everything, even what an earlier test has compiled, so that it counts."""
     kept = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
     _keep_in(None)
     try:

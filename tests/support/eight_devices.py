@@ -1,4 +1,4 @@
-"""A process with eight CPU devices: trains on them, prints what it saw as JSON."""
+"""A script: train on eight CPU devices and print what is seen as JSON."""
 
 import functools
 import itertools

@@ -1,6 +1,6 @@
-"""A process with eight CPU devices and a mesh of explicit axes: divided and whole.
+"""A script: train with and without a mesh of explicit axes on eight CPU devices.
 
-Prints the name of each transformation whose updates are the same both ways.
+Prints the name of each transformation that gives the same params both ways.
 """
 
 import jax
@@ -36,7 +36,7 @@ TRANSFORMATIONS = {
 
 
 def trained(tx, params):
-    """Return params after three steps down a quartic, and the first ones' types."""
+    """Return the params after three steps on a quartic."""
 
     @jax.jit
     def step(params, state):

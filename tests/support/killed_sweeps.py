@@ -1,4 +1,4 @@
-"""Sweeps in processes that are killed: what runs in them, and who kills them."""
+"""Start sweeps in processes of their own and kill them."""
 
 import multiprocessing
 import signal

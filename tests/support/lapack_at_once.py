@@ -1,9 +1,9 @@
-"""Updates whose decompositions could all run at once, on so many threads.
+"""A script: run decompositions that could all run at once on so many threads.
 
     python tests/support/lapack_at_once.py soap 2
 
-prints "done", or nothing for ever: batches of matrices that wait for threads which wait
-themselves. With "sweep" for a name it is a sweep of SOAP.
+prints "done" for SOAP on 2 threads. It hangs if batches of matrices wait for threads
+that wait for them. The name "sweep" runs a sweep of SOAP.
 """
 
 import os
@@ -47,7 +47,7 @@ if __name__ == "__main__":
     if name == "sweep":
         rates = jnp.geomspace(1e-4, 1e-1, 6).tolist()
         trials = sweep.grid(jopt.soap, learning_rate=rates)
-        sweep.run(text(length=32, width=32), trials, steps=200, seeds=2, block=4)
+        sweep.run(text(length=32, width=32), trials, steps=60, seeds=2, block=4)
     else:
         block = jax.vmap(MAKE[name])(jnp.linspace(0.1, 0.2, 8))
         # To compile it is most of the time.

@@ -1,4 +1,4 @@
-"""Trials of the small task, trained by a pool as the engine does, for its tests."""
+"""Train trials of the toy task in a pool, as the sweep's engine does."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""Records of sweeps that never ran: of every kind that a report must show."""
+"""Make records of sweeps that never ran, one of every kind that a report shows."""
 
 import numpy as np
 

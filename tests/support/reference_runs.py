@@ -1,7 +1,8 @@
-"""Fifty steps of a row of the table on a tree of mixed shapes and dtypes.
+"""Run fifty steps of a row with jopt, optax and the float64 reference.
 
-Gradients and params are given for each step: a difference at one step is not fed back
-into the next, so what is compared is the transformation and not the training.
+The tree has mixed shapes and dtypes. Gradients and params are given for each step, so
+that a difference at one step does not enter the next: the transformation is compared,
+and not the training.
 """
 
 import functools
@@ -12,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import reference
-from table import TRANSFORMATIONS, once, relaxed
+from comparison import call_unoptimized, relaxed
+from transformation_table import TRANSFORMATIONS
 
 import jopt
 
@@ -83,7 +85,7 @@ def with_optax(name: str) -> Any:
     with relaxed():
         row = TRANSFORMATIONS[name]
         run = functools.partial(steps, row(optax))
-        return once(run, *map(widened, given(name)), dict(row.extra))
+        return call_unoptimized(run, *map(widened, given(name)), dict(row.extra))
 
 
 def with_reference(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Fifty steps of a PyTorch optimizer in float64, and jopt's beside them."""
+"""Compare fifty steps of jopt with a PyTorch optimizer in float64."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from comparison import assert_close
 from reference_runs import STEPS, steps
-from table import assert_close
 
 torch = pytest.importorskip("torch", reason="it is the oracle")
 

@@ -1,4 +1,4 @@
-"""A task small enough to sweep in a test: two classes of points, a tiny model."""
+"""A task that is small enough to sweep in a test: points of two classes."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""A process with two CPU devices; prints how many sweeps gave the rows of one."""
+"""A script: run sweeps on two CPU devices and count those equal to one device's."""
 
 import tempfile
 from pathlib import Path

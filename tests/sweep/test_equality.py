@@ -22,8 +22,7 @@ from jopt.report import Record
 from jopt.sweep._equality import Identities, digest, same
 from jopt.sweep._shown_values import columns, space, told_apart
 from jopt.sweep._trial import groups, settings_of
-from jopt.sweep.store import _fingerprint as fingerprint
-from jopt.sweep.store._differences import differences
+from jopt.sweep.store._fingerprint import differences, fingerprint
 
 SIZES: Any = {"steps": 4, "segments": 2, "block": 2}
 
@@ -346,7 +345,7 @@ def test_a_choice_has_arrays_keys_and_functions():
 
 
 def of(trials):
-    return fingerprint.of(toy.task(), trials, {})
+    return fingerprint(toy.task(), trials, {})
 
 
 @pytest.mark.usefixtures("few_digits")

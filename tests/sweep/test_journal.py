@@ -28,16 +28,14 @@ from jopt.sweep import (
     log_uniform,
 )
 from jopt.sweep.pruners import PatientPruner, SuccessiveHalving
-from jopt.sweep.store import (
-    _checkpoints as checkpoints,
-    _fingerprint as fingerprint,
-    read,
+from jopt.sweep.store import _checkpoints as checkpoints, read
+from jopt.sweep.store._checkpoints import Checkpoints, by_name
+from jopt.sweep.store._fingerprint import (
+    differences,
+    fingerprint,
+    surroundings_differences,
 )
-from jopt.sweep.store._checkpoints import Checkpoints
-from jopt.sweep.store._differences import differences, surroundings_differences
-from jopt.sweep.store._journal import NAME, Journal
-from jopt.sweep.store._json_line import NOT_FINITE, decode, encode
-from jopt.sweep.store._leaves import by_name
+from jopt.sweep.store._journal import NAME, NOT_FINITE, Journal, decode, encode
 
 RECORDS = [{"steps": 3, "name": "ünï\n"}, {"loss": 0.1}, {"loss": float("inf")}, {}]
 TREE = {"w": jnp.arange(600, dtype=jnp.float32), "steps": np.arange(3)}
@@ -281,9 +279,9 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path, capfd):
     ("owner", "name"),
     [
         (checkpoints.array_files, "write_arrays"),
-        (checkpoints.manifest, "write"),
+        (checkpoints, "write_manifest"),
         (Path, "rename"),
-        (checkpoints.manifest, "to_disk"),
+        (checkpoints, "to_disk"),
     ],
 )
 def test_a_save_that_stops_anywhere_leaves_a_whole_checkpoint(
@@ -455,7 +453,7 @@ OPTIONS = {"steps": 12, "pruner": PRUNER, "key": jax.random.key(3)}
 
 def print_of(task=None, rates=(0.1, 0.2), make=jopt.sgd, **options):
     trials = sweep.grid(make, learning_rate=list(rates))
-    return fingerprint.of(task or toy.task(), trials, {**OPTIONS, **options})
+    return fingerprint(task or toy.task(), trials, {**OPTIONS, **options})
 
 
 def changed_points():
@@ -550,7 +548,7 @@ import json, sys
 import jax, jopt, toy
 from jopt import sweep
 from jopt.sweep import _object_names as object_names
-from jopt.sweep.store import _fingerprint as fingerprint
+from jopt.sweep.store._fingerprint import fingerprint
 @jax.custom_vjp
 def same(x): return x
 same.defvjp(lambda x: (x, None), lambda _, g: (jax.pure_callback(abs, g, g),))
@@ -559,7 +557,7 @@ def loss(params, state, batch, key):
 task = toy.task(loss=loss)
 make = lambda learning_rate, f: jopt.adamw(learning_rate, mask=lambda p: p)
 trials = sweep.grid(make, learning_rate=[0.1], f=[print, lambda: 1])
-made = fingerprint.of(task, trials, {"f": lambda: 1})
+made = fingerprint(task, trials, {"f": lambda: 1})
 """
 
 

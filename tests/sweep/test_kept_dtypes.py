@@ -11,7 +11,7 @@ import pytest
 
 import jopt
 from jopt import studies, sweep
-from jopt.report import _models as models
+from jopt.report._save import save_models
 from jopt.sweep._result import winner
 
 
@@ -88,7 +88,7 @@ def test_a_sweep_a_resume_and_a_save_keep_shapes_and_dtypes(x64, tmp_path):
         size: dict[str, Any] = {"steps": 4, "segments": 2, "block": 2}
         result = sweep.run(task, trials, **size, directory=tmp_path)
         again = sweep.resume(tmp_path, task, trials)
-        models.save(result, [0, 1], tmp_path / "best")
+        save_models(result, [0, 1], tmp_path / "best")
         saved = ocp.StandardCheckpointer().restore(tmp_path / "best" / "1")
         soup = studies.combine(task, result, 2).soup
 

@@ -7,7 +7,7 @@ import numpy as np
 import orbax.checkpoint
 import pytest
 from classifiers import BATCH, linen_loss, linen_model, plain_model
-from updates import key_data
+from comparison import key_data
 
 import jopt
 from jopt.core import Buckets

@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from comparison import key_data
 from flax import nnx
-from updates import key_data
 
 import jopt
 from jopt.training import TrainState, train_step

@@ -1,5 +1,7 @@
 """What a `TrainState` is made of: what it keeps, gives back and refuses."""
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -73,9 +75,8 @@ def test_bad_options_are_refused(settings, message):
 
 
 def test_a_seed_may_be_of_numpy():
-    states = [
-        TrainState.create(plain_model(), jopt.sgd(0.1), s) for s in (3, np.int64(3))
-    ]
+    seeds: list[Any] = [3, np.int64(3)]
+    states = [TrainState.create(plain_model(), jopt.sgd(0.1), seed) for seed in seeds]
     assert states[0].key == states[1].key
 
 

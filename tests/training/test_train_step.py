@@ -17,7 +17,7 @@ from flax.core import freeze
 import jopt
 from jopt.core import Buckets
 from jopt.training import TrainState, train_step, train_steps
-from jopt.training._donation import Donating
+from jopt.training._donation import CompiledStep
 
 INPUTS, LABELS = BATCH
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
@@ -269,6 +269,7 @@ def test_a_microbatch_of_weight_zero_is_left_out_and_not_counted(bad):
 
     chex.assert_trees_all_close(state.params, alone.params, rtol=1e-6, atol=1e-6)
     assert metrics.nonfinite == state.skipped == 0
+    assert state.loss_scale is not None
     assert state.loss_scale.scale == 2.0**10
 
 
@@ -376,7 +377,7 @@ def test_float16_overflows_at_first_backs_off_and_trains_on():
     chex.assert_trees_all_equal(state.params, before)
     state, seen = run(step, state, [BATCH] * 19)
 
-    scales = [float(m.loss_scale) for m in (first, *seen)]
+    scales = [m.loss_scale for m in (first, *seen)]
     # The greatest power of two in float16 is 2^15; every fifth finite step tries 2^16.
     assert scales[:9] == [2.0**k for k in (18, 17, 16, 15, 15, 15, 15, 15, 16)]
     assert state.skipped == sum(int(m.nonfinite) for m in (first, *seen)) >= 4
@@ -537,7 +538,7 @@ def test_a_state_that_is_copied_is_said_with_the_reason():
     state = TrainState.create({"w": jnp.ones(2)}, jopt.sgd(0.1), buckets=False)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        Donating(step)(state, 0.0)
+        CompiledStep(step)(state, 0.0)
     said = [str(warning.message) for warning in seen]
     assert any(
         "train_step: 8 of the state's" in message
@@ -666,7 +667,7 @@ def test_a_state_that_was_donated_or_is_none_is_said_to_be_so():
     with pytest.raises(ValueError, match="was given to a step before"):
         step(state, BATCH)
     with pytest.raises(TypeError, match=r"got tuple; call step\(state, batch\)"):
-        step(BATCH, state)
+        step(BATCH, state)  # pyright: ignore[reportArgumentType]
 
 
 def test_batches_of_many_steps_must_be_stacked():

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint
 import pytest
+from comparison import key_data
 from flax import nnx
-from table import TRANSFORMATIONS
-from updates import key_data
+from transformation_table import TRANSFORMATIONS
 
 import jopt
 from jopt.core import Buckets

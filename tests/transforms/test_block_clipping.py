@@ -1,4 +1,4 @@
-"""Clips by leaf, by unit and by example."""
+"""Clipping by leaf, by unit and by example."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from table import relaxed
-from updates import once
+from comparison import relaxed
+from transformation_runs import first_update
 
 import jopt
 
@@ -57,7 +57,7 @@ class TestClips:
             jopt.unitwise_clip(GRADS, GRADS[0], GRADS)
 
     def test_no_column_is_left_too_long(self):
-        got, _ = once(jopt.adaptive_grad_clip(0.1), GRADS, PARAMS)
+        got, _ = first_update(jopt.adaptive_grad_clip(0.1), GRADS, PARAMS)
 
         ratios = jnp.linalg.norm(got, axis=0) / jnp.linalg.norm(PARAMS, axis=0)
         np.testing.assert_allclose(ratios, 0.1, rtol=1e-5)
@@ -65,8 +65,8 @@ class TestClips:
     def test_no_leaf_is_left_too_large(self):
         updates = {"large": 5 * GRADS, "small": 0.01 * GRADS, "zero": 0 * GRADS}
 
-        got, _ = once(jopt.clip_by_block_rms(0.5), updates)
-        none, _ = once(jopt.clip_by_block_rms(0.0), updates)
+        got, _ = first_update(jopt.clip_by_block_rms(0.5), updates)
+        none, _ = first_update(jopt.clip_by_block_rms(0.0), updates)
 
         np.testing.assert_allclose(jnp.mean(got["large"] ** 2), 0.25, rtol=1e-5)
         np.testing.assert_array_equal(got["small"], updates["small"])
@@ -76,7 +76,7 @@ class TestClips:
     def test_squares_that_half_precision_has_not(self):
         large = jnp.full((4,), 300, jnp.float16)
 
-        got, _ = once(jopt.clip_by_block_rms(1.0), large)
+        got, _ = first_update(jopt.clip_by_block_rms(1.0), large)
 
         np.testing.assert_array_equal(got, jnp.ones(4, jnp.float16))
 

@@ -1,4 +1,4 @@
-"""Sparse and bounded parameters: what is promised exactly is exact."""
+"""Sparse and bounded parameters: exact zeros and bounds are exact."""
 
 from typing import Any
 
@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from table import counted, relaxed
-from updates import after, once
+from comparison import relaxed
+from compile_counts import counted
+from transformation_runs import first_update, params_after
 
 import jopt
 
@@ -36,7 +37,7 @@ class TestL1:
         params, grads = PARAMS.astype(kind), GRADS.astype(kind)
         tx = jopt.chain(jopt.sgd(0.1), jopt.proximal_l1(3.0, 0.1))
 
-        got = np.asarray(after(tx, grads, params), np.float64)
+        got = np.asarray(params_after(tx, grads, params), np.float64)
 
         stepped = np.asarray(params, np.float64) - 0.1 * np.asarray(grads, np.float64)
         drawn = np.sign(stepped) * np.maximum(np.abs(stepped) - 0.3, 0)
@@ -67,7 +68,7 @@ class TestL1:
     def test_strengths_are_swept_in_one_program(self):
         def zeros(strength):
             tx = jopt.chain(jopt.sgd(0.1), jopt.proximal_l1(strength, 0.1))
-            return jnp.sum(after(tx, GRADS, PARAMS) == 0)
+            return jnp.sum(params_after(tx, GRADS, PARAMS) == 0)
 
         counts = jax.vmap(zeros)(jnp.asarray([0.0, 1.0, 3.0, 100.0], jnp.float32))
 
@@ -85,7 +86,7 @@ class TestL1:
     def test_the_subgradient_is_that_of_the_norm(self):
         term = jax.grad(lambda p: 0.3 * jnp.sum(jnp.abs(p)))(PARAMS)
 
-        got, _ = once(jopt.add_l1_subgradient(0.3), GRADS, PARAMS)
+        got, _ = first_update(jopt.add_l1_subgradient(0.3), GRADS, PARAMS)
 
         np.testing.assert_allclose(got, GRADS + term, rtol=1e-6)
 
@@ -112,7 +113,7 @@ class TestProject:
         tx = jopt.project(function, **arguments)
         grads = jax.tree.map(lambda p: -2 * p, TREE)
 
-        got = after(tx, grads, TREE)
+        got = params_after(tx, grads, TREE)
 
         with relaxed():
             wanted = function(jopt.apply_updates(TREE, grads), **arguments)
@@ -122,23 +123,25 @@ class TestProject:
     def test_one_array_takes_numbers_as_bounds(self):
         box = optax.projections.projection_box
 
-        got = after(jopt.project(box, lower=-0.5, upper=0.25), GRADS, PARAMS)
+        got = params_after(jopt.project(box, lower=-0.5, upper=0.25), GRADS, PARAMS)
 
         wanted = jnp.clip(PARAMS + GRADS, -0.5, 0.25)
         np.testing.assert_allclose(got, wanted, atol=1e-6)
 
     def test_bounds_are_data(self):
         ball = optax.projections.projection_l2_ball
-        program, traces = counted(lambda tx: after(tx, GRADS, PARAMS))
+        program, traces = counted(lambda tx: params_after(tx, GRADS, PARAMS))
 
         one, two = (
             program(jopt.project(ball, scale=1)),
             program(jopt.project(ball, scale=2.0)),
         )
         slope = jax.grad(
-            lambda s: after(jopt.project(ball, scale=s), GRADS, PARAMS).sum()
+            lambda s: params_after(jopt.project(ball, scale=s), GRADS, PARAMS).sum()
         )
-        block = jax.vmap(lambda s: after(jopt.project(ball, scale=s), GRADS, PARAMS))
+        block = jax.vmap(
+            lambda s: params_after(jopt.project(ball, scale=s), GRADS, PARAMS)
+        )
 
         np.testing.assert_allclose(jopt.global_norm(one), 1, rtol=1e-6)
         np.testing.assert_allclose(jopt.global_norm(two), 2, rtol=1e-6)
@@ -169,7 +172,7 @@ class TestZeros:
     def test_nonnegative_is_exact(self, kind):
         params, grads = jnp.abs(PARAMS).astype(kind), 2 * GRADS.astype(kind)
 
-        got = after(jopt.keep_params_nonnegative(), grads, params)
+        got = params_after(jopt.keep_params_nonnegative(), grads, params)
 
         moved = params + grads
         np.testing.assert_array_equal(got == 0, moved <= 0)
@@ -182,7 +185,7 @@ class TestZeros:
             "b": jnp.asarray([1, -inf], jnp.float32),
         }
 
-        got, state = once(jopt.zero_nans(), updates)
+        got, state = first_update(jopt.zero_nans(), updates)
 
         assert jax.tree.map(lambda x: x.tolist(), got) == {
             "a": [1, 0, inf],
@@ -192,7 +195,7 @@ class TestZeros:
 
     def test_the_next_updates_are_new(self):
         tx = jopt.zero_nans()
-        _, state = once(tx, jnp.asarray(jnp.nan, jnp.float32))
+        _, state = first_update(tx, jnp.asarray(jnp.nan, jnp.float32))
 
         _, state = tx.update(jnp.ones((), jnp.float32), state)
 

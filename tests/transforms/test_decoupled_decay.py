@@ -1,4 +1,4 @@
-"""Weight decay that the learning rate multiplies, and decay that it does not."""
+"""Weight decay with and without the learning rate as a factor."""
 
 import re
 

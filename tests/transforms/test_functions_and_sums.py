@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from updates import once
+from transformation_runs import first_update
 
 import jopt
 
@@ -57,8 +57,8 @@ class TestFunctions:
             assert params is None
             return jax.tree.map(lambda g: g / 2, updates)
 
-        got, _ = once(jopt.stateless(asked), {"a": GRADS})
-        leafwise, _ = once(
+        got, _ = first_update(jopt.stateless(asked), {"a": GRADS})
+        leafwise, _ = first_update(
             jopt.stateless_with_tree_map(lambda g, p: g if p is None else p), GRADS
         )
 
@@ -72,7 +72,7 @@ class TestFunctions:
             kinds.extend([updates.dtype, params.dtype])
             return updates
 
-        got, _ = once(jopt.stateless(seen), GRADS.astype(jnp.bfloat16), PARAMS)
+        got, _ = first_update(jopt.stateless(seen), GRADS.astype(jnp.bfloat16), PARAMS)
 
         assert kinds == [jnp.float32, jnp.float32]
         assert got.dtype == jnp.bfloat16
@@ -81,7 +81,7 @@ class TestFunctions:
         tx = jopt.stateless(lambda updates, _: {"b": updates["a"]})
 
         with pytest.raises(ValueError, match=r"\['a'\] is only"):
-            once(tx, {"a": GRADS})
+            first_update(tx, {"a": GRADS})
 
 
 class TestAverages:

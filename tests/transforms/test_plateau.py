@@ -1,4 +1,4 @@
-"""`reduce_on_plateau` over runs of values."""
+"""`reduce_on_plateau` over sequences of values."""
 
 import re
 from typing import Any
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax.contrib
 import pytest
-from table import relaxed, stack
+from comparison import relaxed, stack
 
 import jopt
 

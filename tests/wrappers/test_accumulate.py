@@ -1,4 +1,4 @@
-"""Gradient accumulation: what it costs, what it skips, what it passes on."""
+"""Gradient accumulation: its cost, skipped mini-steps, and extra arguments."""
 
 import functools
 import re
@@ -11,8 +11,8 @@ import numpy as np
 import optax
 import pytest
 import toy
-from table import assert_close, relaxed
-from updates import updates_of
+from comparison import assert_close, relaxed
+from transformation_runs import updates_of
 
 import jopt
 from jopt import sweep

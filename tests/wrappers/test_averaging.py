@@ -1,4 +1,4 @@
-"""The moving average of the parameters, and the view of it."""
+"""The moving average of the parameters, and `ema_params`, which reads it."""
 
 import re
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""`cautious`: what agrees with the gradient, and what that leaves out."""
+"""`cautious`: which coordinates it keeps, and by how much it scales them."""
 
 import re
 from typing import Any

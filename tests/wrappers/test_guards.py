@@ -1,4 +1,4 @@
-"""Guards and conditions: apply_if_finite, conditionally_transform, _mask."""
+"""apply_if_finite, conditionally_transform and conditionally_mask."""
 
 import functools
 import re
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from table import assert_close, relaxed
+from comparison import assert_close, relaxed
 
 import jopt
 from jopt.core import all_finite

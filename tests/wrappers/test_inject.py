@@ -1,4 +1,4 @@
-"""`inject_hyperparams`: numbers that live in the state."""
+"""`inject_hyperparams`: numbers that are stored in the state."""
 
 import re
 from typing import Any
@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from table import assert_close, counted, relaxed
+from comparison import assert_close, relaxed
+from compile_counts import counted
 
 import jopt
 

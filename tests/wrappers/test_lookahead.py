@@ -1,4 +1,4 @@
-"""Lookahead: optax's pairs, and periods that can be mapped."""
+"""Lookahead: optax's pairs of parameters, and sync periods that can be mapped."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from table import assert_close, relaxed
+from comparison import assert_close, relaxed
 
 import jopt
 

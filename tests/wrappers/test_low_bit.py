@@ -1,4 +1,4 @@
-"""Promises of low-bit state: what is coded, how near it stays, and what passes by."""
+"""Promises of low-bit state: which arrays are coded and how close they stay."""
 
 import pickle
 
@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from table import relaxed
+from comparison import relaxed
 
 import jopt
 from jopt.core import Buckets, all_finite, pack, pack_like, unpack
 from jopt.wrappers import Coded, Companded, Dynamic, is_coded
-from jopt.wrappers._codes import dynamic_map
+from jopt.wrappers._coded_arrays import dynamic_map
 
 each_code = pytest.mark.parametrize("code", [Dynamic(), Companded()], ids=str)
 each_width = pytest.mark.parametrize("bits", [8, 4])

@@ -1,4 +1,4 @@
-"""Low-precision parameters that move: master weights, stochastic rounding, Kahan."""
+"""Low-precision parameters: master weights, stochastic rounding, Kahan sums."""
 
 import functools
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
-from updates import trained
+from transformation_runs import trained
 
 import jopt
 from jopt.core import pack, pack_like

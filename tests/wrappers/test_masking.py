@@ -1,4 +1,4 @@
-"""Masks and labels: which leaves a transformation is for."""
+"""Masks and labels choose the leaves that a transformation sees."""
 
 import pickle
 import re
@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from comparison import relaxed
+from compile_counts import counted
 from flax import linen, nnx
 from flax.core import FrozenDict
 from flax.training.train_state import TrainState
-from row import matrices
-from table import counted, relaxed
+from rows import matrices
 
 import jopt
 from jopt import MaskedNode, MaskedState, PartitionState

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from table import relaxed
+from comparison import relaxed
 
 import jopt
 

@@ -1,4 +1,4 @@
-"""SAM in both modes: the paper's step, in two calls or in one."""
+"""SAM in both modes: the paper's step in two calls or in one."""
 
 import re
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax.contrib
 import pytest
-from table import relaxed, stack
+from comparison import relaxed, stack
 
 import jopt
 

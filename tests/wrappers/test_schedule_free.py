@@ -1,4 +1,4 @@
-"""Schedule-Free: what the average is of, where it is found, and what may change."""
+"""Schedule-Free: the average, where it is stored, and the numbers that can change."""
 
 import re
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from table import relaxed
+from comparison import relaxed
 
 import jopt
 

@@ -1,22 +1,16 @@
 """Populations: trials that copy the weights of better ones."""
 
-from jopt.sweep.population._generation import Generation, Population
 from jopt.sweep.population._lineage import (
-    Event,
+    Event as Event,
     Lineage,
-    event_as_dict,
-    event_from_dict,
+    Replay,
+    event_as_dict as event_as_dict,
+    event_from_dict as event_from_dict,
 )
-from jopt.sweep.population._population_based_training import PopulationBasedTraining
-from jopt.sweep.population._replay import Replay
+from jopt.sweep.population._population import (
+    Generation,
+    Population,
+    PopulationBasedTraining,
+)
 
-__all__ = [
-    "Event",
-    "Generation",
-    "Lineage",
-    "Population",
-    "PopulationBasedTraining",
-    "Replay",
-    "event_as_dict",
-    "event_from_dict",
-]
+__all__ = ["Generation", "Lineage", "Population", "PopulationBasedTraining", "Replay"]

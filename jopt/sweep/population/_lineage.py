@@ -1,5 +1,6 @@
-"""Where the trials of a population come from: who copied whom, when, with what."""
+"""The history of a population: who copied whom, when, with what; and its replay."""
 
+import dataclasses
 import itertools
 import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,18 +8,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jopt.core import Schedule
+from jopt.core import Schedule, checked_class
 from jopt.schedules import ConstantSchedule, JoinedSchedules
 from jopt.sweep._equality import same
-from jopt.sweep.population._generation import Generation
+from jopt.sweep.population._population import Generation
 
 Setting = dict[str, Any]
 
 
 class Event(NamedTuple):
-    """A trial that went on from another, or with other hyperparameters."""
+    """A change of a trial: of the run that it continues, or of its hyperparameters."""
 
-    segment: int  # that had just ended, counted from 0
+    segment: int  # the one that had just ended, counted from 0
     step: int  # steps made by then: the first with the new setting
     child: int
     parent: int  # the child itself, if only its hyperparameters changed
@@ -27,7 +28,7 @@ class Event(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """Some steps of a run, under one setting; the last stretch goes on to the end."""
+    """The steps of a run under one setting, until the next stretch or the end."""
 
     segment: int  # the first
     step: int  # the first
@@ -36,9 +37,11 @@ class Stretch(NamedTuple):
 
 
 class Lineage:
-    """All that happened to the trials of a population, in order; only ever added to.
+    """All changes of the trials of a population, in order.
 
-    settings: what the trials began with. events: in the order they happened.
+    Args:
+      settings: the hyperparameters that each trial began with.
+      events: the changes, in the order they happened.
     """
 
     def __init__(
@@ -56,9 +59,12 @@ class Lineage:
         return isinstance(other, Lineage) and same(self.as_dict(), other.as_dict())
 
     def record(self, segment: int, step: int, generation: Generation) -> list[Event]:
-        """Add what a generation changed; return the events added.
+        """Add the changes of a generation; return the events added.
 
-        segment: the one that had just ended, from 0. step: the steps made by then.
+        Args:
+          segment: the segment that had just ended, counted from 0.
+          step: the steps made by then.
+          generation: how the trials continue.
         """
         new = []
         for child, old in enumerate(self.last_settings()):
@@ -69,12 +75,12 @@ class Lineage:
         return new
 
     def last_settings(self) -> list[Setting]:
-        """Return what each trial is trained with since the last event."""
+        """Return the hyperparameters of each trial since the last event."""
         now = {event.child: event.new for event in self._events}
         return [now.get(trial, first) for trial, first in enumerate(self.settings)]
 
     def ancestors(self, trial: int) -> tuple[Stretch, ...]:
-        """Return whose runs, under which settings, made a trial what it is at the end.
+        """Return the runs and settings that led to a trial at its end.
 
         The first stretch begins at step 0; each ends where the next begins.
         """
@@ -92,21 +98,25 @@ class Lineage:
         return tuple(reversed(found))
 
     def policy(self, trial: int) -> tuple[tuple[int, Setting], ...]:
-        """Return the settings that made a trial, by first segment: for `Replay`."""
+        """Return the settings that led to a trial, by first segment: for `Replay`."""
         stretches = _changes(self.ancestors(trial), lambda stretch: stretch.setting)
         return tuple((stretch.segment, stretch.setting) for stretch in stretches)
 
     def schedule(self, trial: int, name: str) -> Schedule:
-        """Return a hyperparameter of the runs that made a trial, by step.
+        """Return a hyperparameter of the runs that led to a trial, as a schedule.
 
             rate = lineage.schedule(result.best.trial, "learning_rate")
             tx = jopt.adamw(rate)  # for an ordinary training
 
-        name: of a hyperparameter that was a number throughout. The schedule keeps its
-        last value for ever.
+        The schedule keeps its last value after the end.
 
-        Raises a KeyError for a name that trials do not have, and a TypeError if one of
-        the values is no number.
+        Args:
+          trial: the trial's number.
+          name: a hyperparameter that was a number throughout.
+
+        Raises:
+          KeyError: if the trials do not have this hyperparameter.
+          TypeError: if one of its values is no number.
         """
         stretches = self.ancestors(trial)
         if name not in stretches[0].setting:
@@ -134,18 +144,84 @@ class Lineage:
 
     @classmethod
     def from_dict(cls, held: Mapping[str, Any]) -> "Lineage":
-        """Return the lineage that `as_dict` gave, also after JSON."""
+        """Return the lineage of what `as_dict` returned, also after JSON."""
         settings = [_read(setting) for setting in held["settings"]]
         return cls(settings, [event_from_dict(event) for event in held["events"]])
 
 
+@checked_class
+@dataclasses.dataclass(frozen=True)
+class Replay:
+    """Train trials with the hyperparameters that one trial of a population had.
+
+        policy = result.lineage.policy(result.best.trial)
+        trials = [sweep.Trial.of(jopt.adamw, policy[0][1])]
+        sweep.run(task, trials, seeds=5, population=sweep.Replay(policy))
+
+    The sweep needs as many steps and segments as the recorded one. Its trials start
+    with the first setting and change at the ends of the recorded segments; none copies
+    another.
+
+    Args:
+      policy: what `Lineage.policy` returns: pairs of first segment and setting, with
+        ascending segments from 0 on.
+
+    Raises:
+      ValueError: if the policy does not begin with segment 0, or does not ascend.
+    """
+
+    policy: Sequence[tuple[int, Mapping[str, Any]]]
+
+    def __post_init__(self):
+        starts = [start for start, _ in self.policy]
+        if starts[:1] != [0] or sorted(set(starts)) != starts:
+            raise ValueError(
+                "Replay: policy must have ascending first segments from 0 on, got "
+                f"{starts}; give what Lineage.policy returns."
+            )
+
+    def check(self, segments: int, settings: Sequence[Mapping[str, Any]]) -> None:
+        """Raise a ValueError if the policy does not fit trials of these settings."""
+        if self.policy[-1][0] >= segments:
+            raise ValueError(
+                f"Replay: segments must be above {self.policy[-1][0]}, after which the "
+                f"policy last changes, got {segments}; ask for as many as it was "
+                "recorded with."
+            )
+        for setting in settings:
+            if not same(dict(setting), dict(self.policy[0][1])):
+                raise ValueError(
+                    f"Replay: trials must start with {self.policy[0][1]}, got "
+                    f"{setting}; make them by Trial.of(factory, policy[0][1])."
+                )
+
+    def reachable(self, setting: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return all settings of the policy, for a check of the structure."""
+        return [dict(setting) for _, setting in self.policy]
+
+    def due(self, segment: int, segments: int) -> bool:
+        """Return whether the hyperparameters change after `segment`, counted from 0."""
+        return any(start == segment + 1 for start, _ in self.policy)
+
+    def step(
+        self,
+        values: np.ndarray,
+        settings: Sequence[Mapping[str, Any]],
+        random: np.random.Generator,
+        segment: int,
+    ) -> Generation:
+        """Return the trials as they are, with the setting of the next segment."""
+        now = [setting for start, setting in self.policy if start <= segment + 1][-1]
+        return Generation(np.arange(len(values)), [dict(now) for _ in settings])
+
+
 def event_as_dict(event: Event) -> dict[str, Any]:
-    """Return an event for JSON: a line of a journal."""
+    """Return an event as a dict for JSON."""
     return {**event._asdict(), "old": _plain(event.old), "new": _plain(event.new)}
 
 
 def event_from_dict(held: Mapping[str, Any]) -> Event:
-    """Return the event that `event_as_dict` gave, also after JSON."""
+    """Return the event of what `event_as_dict` returned, also after JSON."""
     fields = {name: held[name] for name in Event._fields}
     return Event(**{**fields, "old": _read(held["old"]), "new": _read(held["new"])})
 
@@ -153,7 +229,7 @@ def event_from_dict(held: Mapping[str, Any]) -> Event:
 def _changes(
     stretches: Sequence[Stretch], seen: Callable[[Stretch], Any]
 ) -> list[Stretch]:
-    """Return the stretches that differ from the one before in what is seen of them."""
+    """Return the first stretch, and those where what `seen` returns changes."""
     pairs = itertools.pairwise(stretches)
     return [
         stretches[0],
@@ -169,7 +245,7 @@ def _plain(setting: Setting) -> Setting:
 
 
 def _read(value: Any) -> Any:
-    """Return a setting as it was before JSON: its values are hashable, never lists."""
+    """Return a setting as it was before JSON, which makes lists of tuples."""
     if isinstance(value, dict):
         return {name: _read(held) for name, held in value.items()}
     return tuple(map(_read, value)) if isinstance(value, list) else value

@@ -1,14 +1,15 @@
-"""Where the values of hyperparameters are from: distributions and samplers."""
+"""Where the values of hyperparameters come from: distributions and samplers."""
 
-from jopt.sweep.space._distribution import Distribution, is_several
-from jopt.sweep.space._names import (
+from jopt.sweep.space._distributions import (
     Choice,
+    Distribution,
     Integers,
     LogInt,
     LogUniform,
     Uniform,
     choice,
     integers,
+    is_several as is_several,
     log_int,
     log_uniform,
     uniform,
@@ -29,7 +30,6 @@ __all__ = [
     "Uniform",
     "choice",
     "integers",
-    "is_several",
     "log_int",
     "log_uniform",
     "uniform",

@@ -1,4 +1,4 @@
-"""Samplers: where in the unit cube the settings of a sweep are."""
+"""Samplers: the points of the unit cube that become the settings of a sweep."""
 
 import contextlib
 import dataclasses
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Sampler(Protocol):
-    """Where the settings are: Random, Sobol, Halton, LatinHypercube or your own."""
+    """Choose points: Random, Sobol, Halton, LatinHypercube or a class of your own."""
 
     def points(self, n: int, dimensions: int, seed: int) -> np.ndarray:
         """Return float64[n, dimensions] in [0, 1), the same for the same arguments."""
@@ -18,7 +18,7 @@ class Sampler(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Random:
-    """Draw every number on its own. Point i does not depend on how many are drawn."""
+    """Draw every number independently; point i is the same for any number of points."""
 
     def points(self, n: int, dimensions: int, seed: int) -> np.ndarray:
         return np.random.default_rng(seed).random((n, dimensions))
@@ -28,10 +28,10 @@ class Random:
 class Sobol:
     """Draw a scrambled Sobol sequence, which fills the cube more evenly than chance.
 
-    Point i does not depend on how many are drawn. The first 2^m points are balanced:
-    each half, quarter, ... of each axis holds its share of them to the point. Other
-    numbers are the first of the next power of two, and lose that: the shares of the
-    halves differ, and a mean over the points has more error than with 2^m of them.
+    Point i is the same for every number of points. The first 2^m points are balanced:
+    each half, quarter, ... of each axis holds exactly its share of them. Any other
+    number of points is the start of the next power of two and is not balanced: the
+    halves hold different shares, and a mean over the points has a greater error.
 
     Needs SciPy (`pip install 'jopt[samplers]'`), which has tables for 21,201 axes.
 
@@ -47,10 +47,10 @@ class Sobol:
 
 @dataclasses.dataclass(frozen=True)
 class Halton:
-    """Draw a scrambled Halton sequence: even for any number of points.
+    """Draw a scrambled Halton sequence, which is even for any number of points.
 
-    Point i does not depend on how many are drawn. Axis j counts in the j-th prime, so
-    beyond about ten axes it takes hundreds of points to be more even than chance.
+    Point i is the same for every number of points. Axis j counts in the j-th prime:
+    beyond about ten axes, the points are more even than chance only from hundreds on.
 
     Needs SciPy (`pip install 'jopt[samplers]'`).
 
@@ -67,7 +67,7 @@ class Halton:
 class LatinHypercube:
     """Draw one number from each n-th of each axis, the n-ths in random order.
 
-    All points depend on their number n: a sample of 16 is no part of one of 32.
+    All points depend on their number n: a sample of 32 does not contain one of 16.
 
     Needs SciPy (`pip install 'jopt[samplers]'`).
 

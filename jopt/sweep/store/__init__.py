@@ -1,17 +1,8 @@
-"""What a sweep leaves on the disk, and what a resume reads of it."""
+"""The record of a sweep on the disk, and how a resume reads it."""
 
+from jopt.sweep.store._fingerprint import surroundings as surroundings
 from jopt.sweep.store._header import header, same, task_of, trials_of
-from jopt.sweep.store._journal import read
+from jopt.sweep.store._journal import plain as plain, read
 from jopt.sweep.store._store import Found, Store
-from jopt.sweep.store._surroundings import surroundings
 
-__all__ = [
-    "Found",
-    "Store",
-    "header",
-    "read",
-    "same",
-    "surroundings",
-    "task_of",
-    "trials_of",
-]
+__all__ = ["Found", "Store", "header", "read", "same", "task_of", "trials_of"]

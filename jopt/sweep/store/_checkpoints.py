@@ -1,41 +1,48 @@
-"""Checkpoints of a sweep while it runs: the last two, whole or not there."""
+"""Checkpoints of a running sweep: the last two, each whole or absent."""
 
+import json
 import math
 import os
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from jopt.core import PyTree
 from jopt.sweep import _array_files as array_files
-from jopt.sweep.store import _leaves as leaves, _manifest as manifest
-from jopt.sweep.store._manifest import DamagedCheckpoint
 
 NAME = "checkpoints"
 KEPT = 2  # the newest, and one in case it is damaged
 PARTIAL = "partial"
+MANIFEST = "jopt.json"
+READ = 1 << 24  # bytes at a time
+
+
+class DamagedCheckpoint(ValueError):
+    """A checkpoint whose files differ from those that were written."""
 
 
 class Newest(NamedTuple):
-    """What `Checkpoints.newest` found."""
+    """The result of `Checkpoints.newest`."""
 
-    segment: int | None  # None: no checkpoint is whole
-    tree: PyTree  # None then
-    said: list[str]  # a sentence for each damaged one that was passed over
+    segment: int | None  # None if no checkpoint is whole
+    tree: PyTree  # None if no checkpoint is whole
+    said: list[str]  # a sentence for each damaged checkpoint that was skipped
 
 
 class Checkpoints:
     """Keep the last two of a sweep's trees in `directory/checkpoints/SEGMENT`.
 
     Each is an orbax checkpoint of the leaves by their paths, with a manifest of their
-    shapes and the files' checksums. It is written under another name, and renamed when
-    all of it is on the disk.
+    shapes and of the files' checksums. It is written under another name, and renamed
+    when all of it is on the disk.
 
-    Leaves are arrays of JAX (keys too) or NumPy, of any size and dtype of numbers, or
-    Python's numbers. They come back bit for bit.
+    Leaves are arrays of JAX (keys too) or NumPy, of any size and numeric dtype, or
+    Python's numbers. They are restored bit for bit.
     """
 
     def __init__(self, directory: str | os.PathLike[str]):
@@ -47,24 +54,24 @@ class Checkpoints:
         return sorted(int(name) for name in names if name.isdecimal())
 
     def save(self, segment: int, tree: PyTree) -> None:
-        """Write the checkpoint of a segment; drop all but it and the one before it.
+        """Write the checkpoint of a segment; delete all but it and the one before it.
 
-        Raises an OSError in a sentence if it cannot be written; those before are kept.
+        Raises an OSError if it cannot be written; those before are kept.
         """
-        named = leaves.by_name(tree)
-        kinds = {name: leaves.kind(leaf) for name, leaf in named.items()}
-        arrays = {name: leaves.array(leaf) for name, leaf in named.items()}
+        named = by_name(tree)
+        kinds = {name: kind(leaf) for name, leaf in named.items()}
+        arrays = {name: _array(leaf) for name, leaf in named.items()}
         partial, final = self.directory / PARTIAL, self.directory / str(segment)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             for leftover in self.directory.glob(f"{PARTIAL}*"):
                 shutil.rmtree(leftover)
             array_files.write_arrays(partial, arrays)
-            manifest.write(partial, kinds)
+            write_manifest(partial, kinds)
             if final.exists():
                 shutil.rmtree(final)
             partial.rename(final)
-            manifest.to_disk(self.directory)
+            to_disk(self.directory)
             for other in self.segments():
                 if not segment - KEPT < other <= segment:
                     shutil.rmtree(self.directory / str(other))
@@ -75,15 +82,19 @@ class Checkpoints:
             ) from error
 
     def restore(self, like: PyTree, segment: int) -> PyTree:
-        """Return the tree of a segment, its leaves of the kinds and devices of `like`.
+        """Return the tree of a segment, its leaves of the types and devices of `like`.
 
-        like: arrays, or `jax.ShapeDtypeStruct`s, and numbers. Raises a
-        DamagedCheckpoint if files are missing or changed, a ValueError if it is the
-        checkpoint of another tree than `like`.
+        Args:
+          like: a tree of arrays, `jax.ShapeDtypeStruct`s and numbers.
+          segment: one of `segments()`.
+
+        Raises:
+          DamagedCheckpoint: if files are missing or changed.
+          ValueError: if the checkpoint is of a tree unlike `like`.
         """
         path = self.directory / str(segment)
-        kinds, named = manifest.read(path), leaves.by_name(like)
-        wanted = {name: leaves.kind(leaf) for name, leaf in named.items()}
+        kinds, named = read_manifest(path), by_name(like)
+        wanted = {name: kind(leaf) for name, leaf in named.items()}
         for name in [*wanted, *kinds]:
             then, now = kinds.get(name, "missing"), wanted.get(name, "missing")
             if then != now:
@@ -92,13 +103,13 @@ class Checkpoints:
                     f"{then}, and here it is {now}."
                 )
         arrays = array_files.read_arrays(path, list(named))
-        found = [leaves.like(leaf, arrays[name]) for name, leaf in named.items()]
+        found = [_like(leaf, arrays[name]) for name, leaf in named.items()]
         return jax.tree.unflatten(jax.tree.structure(like), found)
 
     def newest(self, like: Callable[[int], PyTree], upto: float = math.inf) -> Newest:
         """Return the newest whole checkpoint, of segment `upto` or before.
 
-        like: a segment -> a tree as `restore` takes it. Raises a ValueError if the
+        `like` returns what `restore` takes, by segment. Raises a ValueError if the
         checkpoint is of another tree.
         """
         said: list[str] = []
@@ -110,3 +121,104 @@ class Checkpoints:
             except DamagedCheckpoint as error:
                 said.append(str(error))
         return Newest(None, None, said)
+
+
+def write_manifest(directory: Path, content: Any) -> None:
+    """Write `content` and all files' checksums; return when all is on the disk."""
+    paths = sorted(directory.rglob("*"))
+    files = [path for path in paths if path.is_file()]
+    checksums = {str(path.relative_to(directory)): _checksum(path) for path in files}
+    text = json.dumps({"content": content, "files": checksums})
+    (directory / MANIFEST).write_text(f"{zlib.crc32(text.encode()):08x} {text}\n")
+    for path in (*files, directory / MANIFEST):
+        with path.open("r+b") as file:
+            os.fsync(file.fileno())
+    for path in (*paths, directory):
+        if path.is_dir():
+            to_disk(path)
+
+
+def read_manifest(directory: Path) -> Any:
+    """Return the content of a manifest, if all files are as they were written.
+
+    Raises a DamagedCheckpoint that names the first file that differs.
+    """
+    try:
+        line = (directory / MANIFEST).read_bytes()
+    except FileNotFoundError:
+        raise DamagedCheckpoint(
+            f"{directory} is not whole: {MANIFEST} is missing."
+        ) from None
+    checksum, _, text = line.removesuffix(b"\n").partition(b" ")
+    if checksum != b"%08x" % zlib.crc32(text):
+        raise DamagedCheckpoint(
+            f"{directory} is damaged: {MANIFEST} is not as it was written."
+        )
+    manifest = json.loads(text)
+    for name, expected in manifest["files"].items():
+        path = directory / name
+        if not path.is_file():
+            raise DamagedCheckpoint(f"{directory} is damaged: {name} is missing.")
+        if _checksum(path) != expected:
+            raise DamagedCheckpoint(
+                f"{directory} is damaged: {name} is not as it was written."
+            )
+    return manifest["content"]
+
+
+def to_disk(directory: Path) -> None:
+    """Wait until the names in a directory are on the disk."""
+    if os.name == "nt":  # where a directory cannot be opened
+        return
+    file = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _checksum(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while part := file.read(READ):
+            checksum = zlib.crc32(part, checksum)
+    return checksum
+
+
+def by_name(tree: PyTree) -> dict[str, Any]:
+    """Return the leaves of a tree by their paths."""
+    paths, _ = jax.tree_util.tree_flatten_with_path(tree)
+    # With numbers, because keystr may give two leaves one name.
+    return {f"{i} {jax.tree_util.keystr(p)}": leaf for i, (p, leaf) in enumerate(paths)}
+
+
+def kind(leaf: Any) -> str:
+    """Return an array's dtype and shape, `float32[8,2]`, or a number's type."""
+    if not hasattr(leaf, "dtype"):
+        return type(leaf).__name__
+    return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+
+
+def _array(leaf: Any) -> np.ndarray:
+    """Return a leaf as an array on the host; of a key, its words."""
+    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+
+
+def _like(leaf: Any, array: np.ndarray) -> Any:
+    """Return an array as a leaf of the type and device of `leaf`."""
+    if isinstance(leaf, (bool, int, float)):
+        return type(leaf)(array.item())
+    if isinstance(leaf, np.ndarray):
+        return array
+    if isinstance(leaf, np.generic):
+        return array[()]
+    made: Any = array
+    if _is_key(leaf):
+        made = jax.random.wrap_key_data(made, impl=jax.random.key_impl(leaf))
+    # An array committed to its device where `leaf` is not would need a new program.
+    committed = getattr(leaf, "committed", True)
+    return jax.device_put(made, leaf.sharding if committed else None)
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.numpy.issubdtype(getattr(leaf, "dtype", float), jax.dtypes.prng_key)

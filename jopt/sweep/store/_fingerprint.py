@@ -1,37 +1,65 @@
-"""What a sweep's numbers depend on, so that it is resumed only as what it was."""
+"""What the numbers of a sweep depend on, and what differs between two of these."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import importlib.metadata
+import json
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jopt._version import __version__
 from jopt.core import PyTree
 from jopt.sweep import _equality as equality, _object_names as object_names
 from jopt.sweep._shown_values import shown
 from jopt.sweep._task import Task
 from jopt.sweep._trial import Trial
-from jopt.sweep.store._json_line import decode, encode
-from jopt.sweep.store._leaves import kind
-from jopt.sweep.store._surroundings import surroundings
+from jopt.sweep.store._checkpoints import kind
+from jopt.sweep.store._journal import decode, encode
 
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 SPLITS = ("train", "valid", "test")
 ROWS = 1 << 12  # examples hashed at a time
 
+# Where these agree, a function with another trace is another function.
+TRACING = ("python", "jopt", "jax", "jaxlib", "flax", "optax")
 
-def of(
+
+def surroundings() -> dict[str, Any]:
+    """Return the versions, the device and the settings that results depend on."""
+    device = jax.devices()[0]
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            "jopt": __version__,
+            **versions,
+        },
+        "device": {
+            "platform": device.platform,
+            "kind": device.device_kind,
+            "count": jax.device_count(),
+        },
+        "matmul_precision": jax.config.jax_default_matmul_precision,  # pyright: ignore[reportAttributeAccessIssue]
+    }
+
+
+def fingerprint(
     task: Task, trials: Sequence[Trial], options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return what the numbers of a sweep depend on, for JSON, and to be read.
+    """Return what the numbers of a sweep depend on, for JSON and for `differences`.
 
-    task, trials: of the sweep, every seed and fold a trial. options: what else was
-    asked for, by name.
+    The task's functions are recorded by digests of their traces, the transformations by
+    value, with their functions by code. Another version of JAX or Python may trace or
+    compile them differently, so `differences` compares them only where versions agree.
 
-    The task's functions are noted by what they trace to, the transformations by value,
-    their functions by code: another version of JAX or Python may make something else of
-    them, so `differences` looks at them only where the versions agree.
+    Args:
+      task: the task of the sweep.
+      trials: the trials of all seeds and folds.
+      options: other arguments of the sweep, by name.
     """
     own = {id(t.task): t.task for t in trials if t.task is not None}
     places = {key: place for place, key in enumerate(own)}
@@ -54,14 +82,14 @@ def of(
         "options": {name: _value(value) for name, value in options.items()},
         "surroundings": surroundings(),
     }
-    return decode(encode(found))  # lists for tuples, as it is read back
+    return decode(encode(found))  # lists for tuples, as when it is read
 
 
 def _task(task: Task) -> dict[str, Any]:
     key = jax.random.key(0)
     params, model_state = jax.eval_shape(task.init, key)
     batch = jax.tree.map(lambda array: jnp.asarray(array[:2]), task.train)
-    # The gradient too: a rule of its own for it may be all that has changed.
+    # With the gradient: a custom rule for it may be all that has changed.
     loss = jax.value_and_grad(task.loss, has_aux=True, allow_int=True)
     return {
         "name": task.name,
@@ -94,21 +122,18 @@ def _kinds(tree: PyTree) -> dict[str, str]:
 
 
 def _code(function: Callable[..., Any], *args: Any) -> str:
-    """Return a digest of what a function traces to, and of the arrays in it."""
+    """Return a digest of a function's trace and of the constants in it."""
     traced = jax.make_jaxpr(function)(*args)
-    return _digest(traced.pretty_print(use_color=False), traced.consts)
-
-
-def _digest(text: str, numbers: Sequence[Any]) -> str:
+    text = traced.pretty_print(use_color=False)
     digest = hashlib.sha256(object_names.lasting(text).encode())
-    for number in numbers:
-        array = np.asarray(number)
+    for constant in traced.consts:
+        array = np.asarray(constant)
         digest.update(kind(array).encode() + array.tobytes())
     return digest.hexdigest()[:16]
 
 
 def _value(value: Any) -> Any:
-    """What a value is, in words and, where they are not all of it, by a digest."""
+    """Return a value for JSON; one that cannot be written, as words and a digest."""
     dtype = getattr(value, "dtype", None)
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
         return {"key": str(dtype), "words": jax.random.key_data(value)}
@@ -116,3 +141,148 @@ def _value(value: Any) -> Any:
     if not isinstance(held, dict) or "$repr" not in held:
         return held
     return {"$repr": str(shown(value)), "digest": equality.digest(value)}
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each change that gives a resumed sweep other numbers."""
+    versions = then["surroundings"]["versions"], now["surroundings"]["versions"]
+    traced = all(versions[0].get(n) == versions[1].get(n) for n in TRACING)
+    said = [
+        *_task_changes(then, now, traced),
+        *_space_changes(then["trials"], now["trials"]),
+    ]
+    said = said or list(_trial_changes(then["trials"], now["trials"], traced))
+    return [*said, *_changes(then["options"], now["options"])]
+
+
+def surroundings_differences(
+    then: Mapping[str, Any], now: Mapping[str, Any]
+) -> list[str]:
+    """Return a sentence for each change of versions, device and settings.
+
+    With these a resumed sweep may differ in the last bits from one that ran through.
+    """
+    before, after = dict(then["surroundings"]), dict(now["surroundings"])
+    said = [*_changes(before.pop("versions"), after.pop("versions"))]
+    said += _changes(before.pop("device"), after.pop("device"), "device ")
+    return [*said, *_changes(before, after)]
+
+
+def _task_changes(
+    then: Mapping[str, Any], now: Mapping[str, Any], traced: bool
+) -> Iterator[str]:
+    before = [then["task"], *then["own_tasks"]]
+    after = [now["task"], *now["own_tasks"]]
+    if len(before) != len(after):
+        old, new = len(before) - 1, len(after) - 1
+        yield f"trials: they had {old} tasks of their own, now {new}."
+    for old, new in zip(before, after, strict=False):
+        title = f"task {new['name']}"
+        yield from _changes({"task": old["name"]}, {"task": new["name"]})
+        limit = "diverged_above"
+        yield from _changes({limit: old[limit]}, {limit: new[limit]}, title + ": ")
+        for split, data in new["data"].items():
+            yield from _data_changes(old["data"].get(split), data, f"{title}: {split}")
+        for part in ("params", "model_state"):
+            yield from _changes(old[part], new[part], f"{title}: {part}")
+        for name, code in new["code"].items():
+            if traced and old["code"].get(name) != code:
+                yield f"{title}: {name} is another function."
+
+
+def _data_changes(old: Any, new: Any, title: str) -> Iterator[str]:
+    if old is None or new is None:
+        if old is not new:
+            yield f"{title} is {'new' if old is None else 'missing'}."
+        return
+    shapes = list(_changes(old["arrays"], new["arrays"], title))
+    if not shapes and old["sha256"] != new["sha256"]:
+        yield f"{title} has the same shapes, but other numbers."
+    yield from shapes
+
+
+def _space_changes(then: list[Any], now: list[Any]) -> Iterator[str]:
+    before, after = _columns(then), _columns(now)
+    for name in dict.fromkeys([*before, *after]):
+        if name not in before or name not in after:
+            yield f"space: {name} is {'new' if name in after else 'missing'}."
+            continue
+        old, new = before[name], after[name]
+        gone, come = [v for v in old if v not in new], [v for v in new if v not in old]
+        if len(old) != len(new):
+            yield f"space: {name} had {len(old)} values, now {len(new)}."
+        elif gone and old[gone[0]] == new[come[0]]:
+            yield f"space: {name} had another value that is written {old[gone[0]]}."
+        elif gone:
+            yield f"space: {name} had the value {old[gone[0]]}, now {new[come[0]]}."
+
+
+def _columns(trials: list[Any]) -> dict[str, dict[str, str]]:
+    """Return the values of each hyperparameter, in full, with their words."""
+    columns: dict[str, dict[str, str]] = {}
+    for trial in trials:
+        row = {**trial["setting"], "seed": trial["seed"], "fold": trial["fold"]}
+        for name, value in row.items():
+            columns.setdefault(name, {}).setdefault(_full(value), _words(value))
+    return columns
+
+
+def _trial_changes(then: list[Any], now: list[Any], traced: bool) -> Iterator[str]:
+    """Yield the first trial that changed, where the sets of values are equal."""
+    if len(then) != len(now):
+        yield f"trials: there were {len(then)}, now {len(now)}."
+        return
+    for number, (old, new) in enumerate(zip(then, now, strict=True)):
+        old, new = dict(old), dict(new)
+        made = old.pop("transformation"), new.pop("transformation")
+        if _full(old) != _full(new):
+            yield f"trial {number} was {_words(old)}, now {_words(new)}."
+            return
+        if traced and made[0] != made[1]:
+            yield (
+                f"trial {number}: the same setting, {_words(old['setting'])}, makes "
+                "another transformation."
+            )
+            return
+
+
+def _changes(
+    then: Mapping[str, Any], now: Mapping[str, Any], title: str = ""
+) -> Iterator[str]:
+    """Yield a sentence for each name that differs; `title` precedes the name."""
+    for name in dict.fromkeys([*then, *now]):
+        if name not in then or name not in now:
+            known = "new" if name in now else "missing"
+            yield f"{title}{name} is {known}."
+        elif _full(then[name]) != _full(now[name]):
+            old, new = _words(then[name]), _words(now[name])
+            yield f"{title}{name} was {old}, now {new}."
+
+
+def _full(value: Any) -> str:
+    """Return what is compared of a value: where it has a digest, not its words."""
+    if isinstance(value, dict):
+        shown = "$repr" if "digest" in value else None
+        items = sorted(value.items())
+        return f"{{{', '.join(f'{k}: {_full(v)}' for k, v in items if k != shown)}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_full, value))}]"
+    return json.dumps(value)
+
+
+def _words(value: Any) -> str:
+    """Return a value that `object_names.to_json` made as a person would write it."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_words, value))}]"
+    if not isinstance(value, dict):
+        return repr(value)
+    if "$repr" in value or "$object" in value:
+        return str(value.get("$repr") or value["$object"])
+    if "$numpy" in value:
+        return f"{value['$numpy']}({value['value']})"
+    if "$tuple" in value:
+        return f"({', '.join(map(_words, value['$tuple']))})"
+    call = value.get("$dataclass", "").partition(":")[2]
+    inside = value.get("fields", value)
+    fields = ", ".join(f"{name}={_words(item)}" for name, item in inside.items())
+    return f"{call}({fields})" if call else f"{{{fields}}}"

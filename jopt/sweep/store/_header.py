@@ -1,4 +1,4 @@
-"""The first line of a journal: what a sweep is, so that it is resumed as that."""
+"""The first line of a journal: it says what sweep the others are of."""
 
 import dataclasses
 import warnings
@@ -11,8 +11,11 @@ from jopt.sweep._group import Group
 from jopt.sweep._plan import Plan
 from jopt.sweep._task import Task
 from jopt.sweep._trial import Trial, repeated
-from jopt.sweep.store import _fingerprint as fingerprint
-from jopt.sweep.store._differences import differences, surroundings_differences
+from jopt.sweep.store._fingerprint import (
+    differences,
+    fingerprint,
+    surroundings_differences,
+)
 
 SOURCE = "A task's source must name a Task, or a function without arguments"
 
@@ -27,7 +30,7 @@ def header(
     """Return the header of a sweep; `every` has the trials of all seeds and folds."""
     blocks = [group.pool.program.block for group in groups]
     return {
-        "fingerprint": fingerprint.of(task, every, {}),
+        "fingerprint": fingerprint(task, every, {}),
         "source": task.source,
         "trials": [
             {
@@ -42,7 +45,7 @@ def header(
 
 
 def task_of(header: dict[str, Any]) -> Task:
-    """Return the task by its source, or raise a ValueError in a sentence."""
+    """Return the task by its source. Raises a ValueError if it has none or is gone."""
     if header["source"] is None:
         name = header["fingerprint"]["task"]["name"]
         raise ValueError(
@@ -61,7 +64,7 @@ def task_of(header: dict[str, Any]) -> Task:
 
 
 def trials_of(header: dict[str, Any]) -> list[Trial]:
-    """Return the trials made anew, or raise a ValueError in a sentence."""
+    """Return the trials, built again. Raises a ValueError if they cannot be."""
     trials: list[Trial] = []
     for held in header["trials"]:
         factory = object_names.from_json(held["factory"])
@@ -79,9 +82,9 @@ def trials_of(header: dict[str, Any]) -> list[Trial]:
 def same(
     header: dict[str, Any], task: Task, trials: Sequence[Trial], options: Plan
 ) -> None:
-    """Raise a ValueError that says what changed; warn of other surroundings."""
+    """Raise a ValueError that says what changed; warn if versions or devices did."""
     every = repeated(trials, options.seeds, options.folds)
-    then, now = header["fingerprint"], fingerprint.of(task, every, {})
+    then, now = header["fingerprint"], fingerprint(task, every, {})
     changes = differences(then, now)
     if changes:
         raise ValueError(

@@ -1,12 +1,16 @@
-"""A sweep's journal: one JSON object a line, on the disk before the sweep goes on."""
+"""A sweep's journal: one JSON object a line, on the disk before the sweep continues."""
 
 import errno
+import json
+import math
 import os
 from pathlib import Path
 from typing import Any
 
-from jopt.sweep.store._json_line import decode, encode
-from jopt.sweep.store._manifest import to_disk
+import numpy as np
+
+from jopt.sweep._shown_values import shown
+from jopt.sweep.store._checkpoints import to_disk
 
 try:
     import fcntl  # POSIX; elsewhere a second process is not noticed
@@ -15,6 +19,7 @@ except ImportError:
 
 NAME = "journal.jsonl"
 UNLOCKABLE = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+NOT_FINITE = "$float"
 
 
 class Journal:
@@ -25,13 +30,17 @@ class Journal:
                 journal.append(header)
             journal.append({"segment": 0, "valid_loss": losses})
 
-    A line counts once its newline is on the disk. What a crash left of a last line is
-    cut off when the journal is opened again.
+    A line counts once its newline is on the disk. A last line that a crash left
+    unfinished is cut off when the journal is opened again. `lines` counts the whole
+    lines of the file, with the header.
 
-    directory: made if it is not there. lines: whole ones in the file, the header's too.
+    Args:
+      directory: is made if it does not exist.
 
-    Raises a BlockingIOError if another sweep has it open, an OSError if it cannot be
-    written, a ValueError if a line that is not the last is broken.
+    Raises:
+      BlockingIOError: if another sweep has the journal open.
+      OSError: if it cannot be written.
+      ValueError: if a line before the last is broken.
     """
 
     def __init__(self, directory: str | os.PathLike[str]):
@@ -55,10 +64,10 @@ class Journal:
             raise
 
     def append(self, record: dict[str, Any]) -> None:
-        """Write a line and wait until it is on the disk.
+        """Write a record that `encode` takes; return when it is on the disk.
 
-        record: as `encode` takes it. Raises an OSError in a sentence if it cannot be
-        written; the lines before it stay whole, and a later append may succeed.
+        Raises an OSError if it cannot be written. The lines before it stay whole, and a
+        later append may succeed.
         """
         left = line = encode(record)
         try:
@@ -73,7 +82,7 @@ class Journal:
         self.lines += 1
 
     def clear(self) -> None:
-        """Take all lines out; the file stays, and stays locked."""
+        """Remove all lines; the file stays, and stays locked."""
         self.lines = self._size = 0
         self._cut()
 
@@ -112,9 +121,11 @@ class Journal:
 def read(directory: str | os.PathLike[str]) -> tuple[dict[str, Any], list[Any]]:
     """Return the header and the records of a journal, without changing it.
 
-    What a crash left of a last line is left out. Raises a FileNotFoundError if there is
-    no journal, a ValueError if its header is not whole or a line before the last is
-    broken.
+    A last line that a crash left unfinished is left out.
+
+    Raises:
+      FileNotFoundError: if there is no journal.
+      ValueError: if its header is not whole, or a line before the last is broken.
     """
     path = Path(directory) / NAME
     if not path.exists():
@@ -131,8 +142,62 @@ def read(directory: str | os.PathLike[str]) -> tuple[dict[str, Any], list[Any]]:
     return records[0], records[1:]
 
 
+def encode(record: dict[str, Any]) -> bytes:
+    """Return a record as a line of strict JSON, made by `plain` exactly."""
+    return json.dumps(plain(record, exact=True), allow_nan=False).encode() + b"\n"
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """Return the record of a line. Raises a ValueError if it is not a JSON object."""
+    record = json.loads(line.decode(), object_hook=_float)
+    if not isinstance(record, dict):
+        raise ValueError(f"A line must be a JSON object, got {type(record).__name__}.")
+    return record
+
+
+def plain(value: Any, exact: bool) -> Any:
+    """Return a value made of what strict JSON has; tuples become lists.
+
+    Args:
+      value: numbers, strings, None, and lists, tuples and dicts of them.
+      exact: True for a value that `decode` gives back: floats bit for bit, those that
+        JSON has no word for as {"$float": "nan"}, "inf" or "-inf"; NumPy's and JAX's
+        numbers and arrays as Python's. False for people: "nan" for NaN, and arrays and
+        other objects as tables show them.
+
+    Raises:
+      TypeError: if `exact` and the value has a part of another type, or a key that is
+        not a string or is "$float".
+    """
+    if isinstance(value, dict):
+        wrong = [key for key in value if not isinstance(key, str) or key == NOT_FINITE]
+        if exact and wrong:
+            raise TypeError(f"A record's keys must be other strings, got {wrong[0]!r}.")
+        return {key: plain(item, exact) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item, exact) for item in value]
+    if value is not None and not isinstance(value, (bool, int, float, str)):
+        return plain(_numbers(value), exact) if exact else plain(shown(value), exact)
+    if isinstance(value, float) and not math.isfinite(value):
+        return {NOT_FINITE: repr(float(value))} if exact else repr(float(value))
+    return value
+
+
+def _numbers(value: Any) -> Any:
+    if hasattr(value, "dtype") and np.asarray(value).dtype.kind in "biufVU":
+        return np.asarray(value).tolist()
+    raise TypeError(
+        "A record must be made of numbers, strings, lists, dicts and arrays, got "
+        f"{type(value).__name__}."
+    )
+
+
+def _float(found: dict[str, Any]) -> Any:
+    return float(found[NOT_FINITE]) if list(found) == [NOT_FINITE] else found
+
+
 def _whole(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Return the records of the whole lines, and their bytes in all."""
+    """Return the records of the whole lines, and the bytes of these lines."""
     lines = path.read_bytes().split(b"\n")[:-1]
     records: list[dict[str, Any]] = []
     size = 0

@@ -1,4 +1,4 @@
-"""What a sweep can go on from after a crash: a journal and checkpoints."""
+"""The record that a sweep resumes from after a crash: a journal and checkpoints."""
 
 import csv
 import os
@@ -14,7 +14,7 @@ from jopt.sweep.store._journal import Journal, read
 
 
 class Found(NamedTuple):
-    """The newest state that is whole."""
+    """The newest state whose checkpoint is whole."""
 
     segment: int
     tree: PyTree
@@ -22,11 +22,11 @@ class Found(NamedTuple):
 
 
 class Store:
-    """Keep the state of a sweep in a directory: a line, a checkpoint each segment.
+    """Keep the state of a sweep in a directory: a line and a checkpoint a segment.
 
-    The line of a segment is written before its checkpoint: every checkpoint has one.
-    Raises an OSError in a sentence if the directory cannot be written, or another
-    process has it.
+    The line of a segment is written before its checkpoint, so that every checkpoint has
+    a line. Raises an OSError if the directory cannot be written, or if another process
+    writes it.
     """
 
     def __init__(self, directory: str | os.PathLike[str]):
@@ -36,9 +36,10 @@ class Store:
 
     @classmethod
     def new(cls, directory: str | os.PathLike[str], overwrite: bool) -> "Store":
-        """Return the store of a new sweep; raise a sentence if there is one already.
+        """Return the store of a new sweep.
 
-        overwrite: whether that one is lost as soon as the new one begins.
+        Raises a FileExistsError if the directory has a sweep already, unless
+        `overwrite`: then `begin` removes that one.
         """
         store = cls(directory)
         if store.journal.lines and not overwrite:
@@ -50,7 +51,7 @@ class Store:
         return store
 
     def begin(self, header: dict[str, Any]) -> None:
-        """Write the header of a new sweep; what is left of another one is removed."""
+        """Write the header of a new sweep; remove the files of an earlier one."""
         if self.journal.lines:
             self.journal.clear()
             shutil.rmtree(self.checkpoints.directory, ignore_errors=True)
@@ -58,17 +59,17 @@ class Store:
         self.journal.append(header)
 
     def save(self, segment: int, record: dict[str, Any], tree: PyTree) -> None:
-        """Note that a segment is done, and what the next goes on from."""
+        """Record that a segment is done, and the state that the next starts from."""
         self.journal.append({"segment": segment, **record})
         self.checkpoints.save(segment, tree)
 
     def newest(self, like: Callable[[dict[str, Any]], PyTree]) -> Found | None:
-        """Return the newest state, and note in the journal that it is gone on from.
+        """Return the newest state; note in the journal that the sweep resumes there.
 
-        like: a segment's record -> a tree of the shapes of its checkpoint.
+        `like` returns a tree of the shapes of a checkpoint, by its segment's record.
         """
         _, lines = read(self.directory)
-        # A segment that was trained again after a crash has two lines; the last counts.
+        # A segment that was repeated after a crash has two lines; the last one counts.
         records = {line["segment"]: line for line in lines if "segment" in line}
         last = max(records, default=-1)
         segment, tree, said = self.checkpoints.newest(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from reference.run import as_data
+from reference.core import as_data
 
 
 @as_data

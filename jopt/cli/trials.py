@@ -1,0 +1,90 @@
+"""The trials that `jopt sweep` is asked for: a grid, or settings that are drawn."""
+
+import argparse
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jopt import sweep
+from jopt.cli import lookup
+from jopt.cli.values import assignments, distribution, numbers, values
+from jopt.sweep import check_names
+
+SAMPLERS = {
+    "random": sweep.Random,
+    "sobol": sweep.Sobol,
+    "halton": sweep.Halton,
+    "latin": sweep.LatinHypercube,
+}
+
+
+def trials(options: argparse.Namespace) -> tuple[sweep.Task, list[sweep.Trial]]:
+    """Return the task, and the trials that the options ask for.
+
+    A hyperparameter that `--set` names goes to the task's function if that takes it, to
+    the batch size if it is `batch_size`, else to the optimizer.
+
+    Raises:
+      ValueError: if a name is none of these.
+    """
+    task, make = lookup.task(options.task), lookup.task_maker(options.task)
+    optimizers = {name: lookup.optimizer(name) for name in options.optimizer.split(",")}
+    given = settings(options)
+    of_task = [name for name in given if name in inspect.signature(make).parameters]
+    structural = [*of_task, *(["batch_size"] if "batch_size" in given else [])]
+    # Not left to `grid` and `sample`: they see the names of one optimizer alone, and
+    # would take `seed` or `factory` as arguments of their own.
+    for optimizer in optimizers.values():
+        check_names(optimizer, [name for name in given if name not in structural])
+    if len(optimizers) == 1 and not structural:
+        (factory,) = optimizers.values()
+    else:
+        factory = SetupFactory(optimizers, make, tuple(of_task))
+    if len(optimizers) > 1:
+        names = list(optimizers)
+        given = {"optimizer": sweep.choice(names) if options.sample else names} | given
+    if options.sample is None:
+        return task, sweep.grid(factory, **given)
+    drawn: dict[str, Any] = {"seed": options.seed, **given}
+    drawn["sampler"] = lookup.look_up(options.sampler, SAMPLERS, "sampler")()
+    return task, sweep.sample(factory, options.sample, **drawn)
+
+
+def settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the values of each hyperparameter, or its distribution."""
+    rates, what = options.learning_rate, "--learning-rate"
+    if options.sample is None:
+        read = values
+        found: dict[str, Any] = {"learning_rate": numbers(rates or "1e-5:1:64", what)}
+    else:
+        read = distribution
+        found = {"learning_rate": distribution(rates or "1e-5:1", what, numbers)}
+    form = "NAME=VALUES, as in b1=0.9,0.95"
+    for name, given in assignments(options.set, "--set", form, taken=found):
+        found[name] = read(given, f"--set {name}")
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class SetupFactory:
+    """The factory of trials whose settings choose more than an optimizer's numbers.
+
+    Args:
+      optimizers: factories of transformations by name; `optimizer` chooses one.
+      task: the function that makes the task.
+      of_task: the hyperparameters that the task takes.
+    """
+
+    optimizers: Mapping[str, Callable[..., Any]]
+    task: Callable[..., sweep.Task]
+    of_task: tuple[str, ...]
+
+    def __call__(self, **setting: Any) -> sweep.Setup:
+        """Return the optimizer, task and batch size of a setting."""
+        only = next(iter(self.optimizers))
+        optimizer = self.optimizers[setting.pop("optimizer", only)]
+        batch_size = setting.pop("batch_size", None)
+        of_task = {name: setting.pop(name) for name in self.of_task}
+        task = self.task(**of_task) if of_task else None
+        return sweep.Setup(optimizer(**setting), task, batch_size)

@@ -1,0 +1,112 @@
+"""What `SweepResult.save` writes: tables, curves, pictures, a page and models."""
+
+import csv
+import importlib.util
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jopt.core import PyTree
+from jopt.report._record import Record, to_json
+from jopt.sweep import SweepResult, write_arrays
+
+
+def save(result: SweepResult, directory: Path, keep: int) -> list[Path]:
+    """Write all files into `directory`, made if it does not exist; return them."""
+    best = result.top(keep)  # first: `keep` may be refused
+    directory.mkdir(parents=True, exist_ok=True)
+    written = [
+        _table(result, directory / "trials.csv"),
+        _curves(result, directory / "curves.npz"),
+        _json(result.info, directory / "sweep.json"),
+        _json(_best(result), directory / "best.json"),
+    ]
+    if result.lineage is not None:
+        written.append(_json(result.lineage.as_dict(), directory / "lineage.json"))
+    if importlib.util.find_spec("matplotlib") is not None:
+        from jopt.report import _plots as plots
+
+        written += plots.save(result, directory)
+    if importlib.util.find_spec("plotly") is not None:
+        from jopt.report import _page as page
+
+        written.append(page.write(Record.of(result), directory / "report.html"))
+    save_models(result, best, directory / "best")
+    return written
+
+
+def save_models(
+    result: SweepResult, trials: Sequence[int], directory: Path
+) -> list[Path]:
+    """Write an orbax checkpoint of each trial's model: `directory/1`, `2`, ...
+
+    Each is {"params": ..., "model_state": ...}, dicts of arrays by name for a model of
+    any framework. An existing `directory` is replaced.
+
+        saved = orbax.checkpoint.StandardCheckpointer().restore(directory / "1")
+        nnx.update(model, *nnx.restore_int_paths(saved).values())  # Flax nnx
+        module.apply({"params": saved["params"], **saved["model_state"]}, x)  # linen
+
+    Raises an OSError if the models cannot be written; then `directory` is unchanged.
+    """
+    made = directory.with_name(f"{directory.name}.partial")
+    try:
+        if made.exists():
+            shutil.rmtree(made)
+        made.mkdir(parents=True)
+        for rank, trial in enumerate(trials, start=1):
+            params, state = result.params(trial), result.model_state(trial)
+            model = {"params": _as_dicts(params), "model_state": _as_dicts(state)}
+            write_arrays(made.absolute() / str(rank), model)
+        if directory.exists():
+            shutil.rmtree(directory)
+        made.rename(directory)
+    except OSError as error:
+        shutil.rmtree(made, ignore_errors=True)
+        raise OSError(
+            f"The models cannot be written to {directory}: {error.strerror or error}"
+        ) from error
+    return [directory / str(rank) for rank in range(1, len(trials) + 1)]
+
+
+def _as_dicts(tree: PyTree) -> PyTree:
+    """Return an nnx state as dicts of arrays; other trees as they are."""
+    nnx = sys.modules.get("flax.nnx")  # loaded already if the tree is a state of it
+    if nnx is not None and isinstance(tree, nnx.State):
+        return nnx.to_pure_dict(tree)
+    return tree
+
+
+def _table(result: SweepResult, path: Path) -> Path:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(result.table)
+        writer.writerows(zip(*result.table.values(), strict=True))
+    return path
+
+
+def _curves(result: SweepResult, path: Path) -> Path:
+    arrays = {
+        "trial": result.table["trial"],
+        "train_loss": result.curves,
+        "valid_steps": result.valid_steps,
+        **{f"valid_{name}": values for name, values in result.valid.items()},
+    }
+    np.savez_compressed(path, allow_pickle=False, **arrays)
+    return path
+
+
+def _best(result: SweepResult) -> dict[str, Any]:
+    if result.best is None:
+        return {"trial": None}
+    names = ("trial", "hyperparameters", "seed", "fold", "valid", "test")
+    return {name: getattr(result.best, name) for name in names}
+
+
+def _json(value: Any, path: Path) -> Path:
+    path.write_text(to_json(value, indent=2) + "\n")
+    return path

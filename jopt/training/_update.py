@@ -1,0 +1,222 @@
+"""The update of one step: the gradients are read once and scalars are folded."""
+
+import dataclasses
+import functools
+import operator
+from collections.abc import Callable, Hashable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.lax import optimization_barrier, platform_dependent
+
+from jopt.core import (
+    Buckets,
+    Chain,
+    GradientTransformation,
+    PyTree,
+    apply_updates,
+    global_norm,
+    hyperparameters,
+    increment,
+    map_leaves,
+    pack_like,
+    shrink,
+    standard_promotion,
+    stored,
+    wide,
+)
+from jopt.training._devices import Placement
+from jopt.training._gradients import Gradients, model_state_after, where
+from jopt.training._state import TrainState
+from jopt.transforms import ClipByGlobalNorm, identity
+
+
+class Metrics(NamedTuple):
+    """What a step saw: scalars, all on the device.
+
+    Attributes:
+      loss: float32[], the loss before the update; float64 where the loss is.
+      grad_norm: float32[], norm of all gradients together, before any clipping.
+      nonfinite: int32[], number of (micro)batches whose loss or gradients were not
+        finite.
+      hyperparameters: scalars by name, as the update used them.
+      loss_scale: float32[], the scale that the step used; None without one.
+    """
+
+    loss: jax.Array
+    grad_norm: jax.Array
+    nonfinite: jax.Array
+    hyperparameters: dict[str, jax.Array]
+    loss_scale: jax.Array | None
+
+
+def update_state(
+    state: TrainState, found: Gradients, placement: Placement | None
+) -> tuple[TrainState, Metrics]:
+    """Let the optimizer take its step, if the loss and the gradients are finite.
+
+    Args:
+      state: the state before the step.
+      found: the gradients of the batch, not yet multiplied by their factors.
+      placement: where the arrays of the step lie; None on one device.
+
+    Returns:
+      The state after the step, and what the step saw.
+    """
+    scale = state.loss_scale
+    numbers = hyperparameters(state.tx, state.opt_state)
+    factors = [*found.factor, *([] if scale is None else [scale.unscale])]
+    packed_grads, norm = _packed_with_norm(state.packed, found.grads, placement)
+    norm = _product(norm, *factors)
+    # The loss is checked as well, so that XLA schedules its reads before the params
+    # are overwritten.
+    finite = jnp.isfinite(norm) & jnp.isfinite(found.loss)
+    loss = found.loss if scale is None else _product(found.loss, scale.unscale)
+    tx, shrunk = _without_clip(_with_numbers_in_one_vector(state.tx), norm)
+    factors += [] if shrunk is None else [shrunk]
+
+    def advance(packed: PyTree, opt_state: PyTree) -> tuple[PyTree, PyTree]:
+        grads = packed_grads
+        if factors:
+            # A product with a scalar: XLA folds it into what reads the gradients.
+            factor = _product(*factors)
+            grads = map_leaves(lambda g: factor * g, jax.tree.map(wide, grads))
+        updates, after = tx.update(grads, opt_state, packed, value=loss)
+        return apply_updates(packed, updates), after
+
+    packed = state.packed if placement is None else placement.parts(state.packed)
+    packed, opt_state = _advance_if(finite, advance, packed, state.opt_state)
+    # A batch of padding alone is no step, and no overflow either.
+    some = found.counted > 0
+    nonfinite = jnp.maximum(found.nonfinite, (~finite & some).astype(jnp.int32))
+    new = dataclasses.replace(
+        state,
+        step=increment(state.step),
+        packed=packed,
+        model_state=model_state_after(finite, found.model_state, state.model_state),
+        opt_state=opt_state,
+        skipped=state.skipped + nonfinite,
+        loss_scale=None
+        if scale is None
+        else where(some, scale.after(nonfinite == 0), scale),
+    )
+    used = None if scale is None else jnp.asarray(scale.scale)
+    return new, Metrics(wide(loss), norm, nonfinite, numbers, used)
+
+
+def _packed_with_norm(
+    packed: PyTree, grads: PyTree, placement: Placement | None
+) -> tuple[PyTree, jax.Array]:
+    """Return the gradients packed like the params, and their norm.
+
+    The norm is the one reading of the gradients before the optimizer's own.
+    """
+    if placement is None:
+        grads = _pack_gradients(packed, grads)
+        return grads, _norm_by_shape(grads)
+    # Divided before the barrier: sum and cut can become one reduce-scatter. Divided
+    # at once, a vector would be made of leaves in parts, and those collected first.
+    grads = _pack_gradients(packed, placement.leaf_gradients(packed, grads))
+    grads = placement.packed_gradients(grads)
+    # Leaf by leaf: the leaves of a stack may lie apart.
+    return grads, global_norm(grads)
+
+
+def _pack_gradients(packed: PyTree, grads: PyTree) -> PyTree:
+    """Return the gradients in the layout of the packed params."""
+    if not isinstance(packed, Buckets):
+        return pack_like(packed, grads)
+    # Without the barrier XLA fuses the backward pass of every leaf into the one
+    # concatenation. Leaves outside of the vectors need none: it would keep a GPU from
+    # fusing them.
+    leaves, structure = jax.tree.flatten(grads)
+    joined = [i for numbers in packed.layout.joined for i in numbers]
+    behind = optimization_barrier([leaves[i] for i in joined])
+    for i, leaf in zip(joined, behind, strict=True):
+        leaves[i] = leaf
+    return pack_like(packed, structure.unflatten(leaves))
+
+
+def _norm_by_shape(grads: PyTree) -> jax.Array:
+    """Return the global norm, on an NVIDIA GPU in one kernel for each shape.
+
+    A reduction is a kernel or two a leaf, and XLA joins those of a stack. On a CPU it
+    would write the stack to memory.
+    """
+
+    def by_shape(grads: PyTree) -> jax.Array:
+        shapes: dict[Hashable, list[jax.Array]] = {}
+        for leaf in jax.tree.leaves(grads):
+            shapes.setdefault((leaf.dtype, *leaf.shape), []).append(leaf)
+        return global_norm([jnp.stack(leaves) for leaves in shapes.values()])
+
+    return platform_dependent(grads, cuda=by_shape, default=global_norm)
+
+
+def _without_clip(
+    tx: GradientTransformation, norm: jax.Array
+) -> tuple[GradientTransformation, jax.Array | None]:
+    """Return `tx` without the clipping by norm that it begins with, and its factor.
+
+    The step knows the norm of the gradients already, and the clip would sum it again.
+    The factor is None where `tx` does not begin with a clip. The state stays valid.
+    """
+    if type(tx) is ClipByGlobalNorm:
+        return identity(), shrink(norm, tx.max_norm)
+    if type(tx) is Chain and tx.transforms:
+        first, factor = _without_clip(tx.transforms[0], norm)
+        rest = (first, *tx.transforms[1:])
+        return dataclasses.replace(tx, transforms=rest), factor
+    return tx, None
+
+
+def _with_numbers_in_one_vector(tx: GradientTransformation) -> GradientTransformation:
+    """Return `tx`, on an NVIDIA GPU with its numbers cut out of one vector.
+
+    XLA joins the updates of leaves of one shape to one kernel only where they share an
+    operand that is no scalar.
+    """
+    leaves, structure = jax.tree.flatten(tx)
+    scalars = [
+        i for i, x in enumerate(leaves) if x.shape == () and x.dtype == "float32"
+    ]
+
+    def cut(*numbers: jax.Array) -> tuple[jax.Array, ...]:
+        vector = optimization_barrier(jnp.stack(numbers))
+        return tuple(vector[i] for i in range(len(numbers)))
+
+    if scalars:
+        given = [leaves[i] for i in scalars]
+        made = platform_dependent(*given, cuda=cut, default=lambda *x: x)
+        for i, number in zip(scalars, made, strict=True):
+            leaves[i] = number
+    return structure.unflatten(leaves)
+
+
+def _advance_if(
+    flag: jax.Array, advance: Callable[..., tuple[PyTree, ...]], *held: PyTree
+) -> tuple[PyTree, ...]:
+    """Return `advance(*held)` where the flag is true, else `held`, in its dtypes.
+
+    On a CPU this is a branch. XLA makes a loop of its own there for each array, and to
+    choose between an old and a new one it copies the old ones first: AdamW then takes
+    more than twice its time. On a GPU one kernel makes all, and to choose is free.
+    """
+
+    def branch(flag: jax.Array, *held: PyTree) -> tuple[PyTree, ...]:
+        def changed(*held: PyTree) -> tuple[PyTree, ...]:
+            return stored(advance(*held), held)
+
+        return jax.lax.cond(flag, changed, lambda *held: held, *held)
+
+    def select(flag: jax.Array, *held: PyTree) -> tuple[PyTree, ...]:
+        return where(flag, advance(*held), held)
+
+    return platform_dependent(flag, *held, cpu=branch, default=select)
+
+
+def _product(*scalars: jax.Array) -> jax.Array:
+    """Return the product of scalars, in the widest of their dtypes."""
+    with standard_promotion():
+        return functools.reduce(operator.mul, scalars)

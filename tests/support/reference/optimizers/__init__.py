@@ -1,0 +1,1 @@
+"""References of the optimizers in `jopt/optimizers/`: a file for each file there."""
