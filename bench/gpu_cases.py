@@ -37,7 +37,7 @@ import optax
 from turns import TURN, rounds, steps, timed
 
 import jopt
-from jopt.sweep.engine._memory import needed
+from jopt.sweep.engine._devices import bytes_needed
 
 Row = dict[str, Any]
 RATE, NORM = 1e-3, 1.0
@@ -186,16 +186,16 @@ class Sweeps:
         from jopt.sweep.engine import pick
         from jopt.sweep.engine._program import Program
 
-        lanes = {n: work.lanes(number) for n, work in self.works.items()}
+        stacked = {n: work.stacked(number) for n, work in self.works.items()}
         picked = {
-            n: pick(lanes[n], work.batches, 10_000) for n, work in self.works.items()
+            n: pick(stacked[n], work.batches, 10_000) for n, work in self.works.items()
         }
         program, _ = picked[self.first]
         batches = self.works[self.first].batches
         scanned = [4**i for i in range(7) if 4**i <= number]
         for block in scanned:
             if block not in self.blocks:
-                self.blocks[block] = Program(lanes[self.first], block, batches)
+                self.blocks[block] = Program(stacked[self.first], block, batches)
         runs = {
             **{
                 f"jopt{n}": trained(p, number, self.works[n].batches)
@@ -365,7 +365,7 @@ def gpt2(report: Report) -> None:
         began = time.perf_counter()
         with ThreadPoolExecutor() as threads:
             each = threads.map(lambda program: program.compile(), lowered.values())
-            peaks = dict(zip(lowered, map(needed, each), strict=True))
+            peaks = dict(zip(lowered, map(bytes_needed, each), strict=True))
         compiling = time.perf_counter() - began
         runs = {}
         for way, (step, held, x) in made.items():
@@ -416,7 +416,7 @@ def fitting(shape: Any, length: int, room: float) -> int:
 
     found = [lowered(layers) for layers in (1, 2)]
     with ThreadPoolExecutor() as threads:
-        each = list(threads.map(lambda one: needed(one[0].compile()), found))
+        each = list(threads.map(lambda one: bytes_needed(one[0].compile()), found))
     one, two = (max(n - 16 * s, 1) for n, (_, s) in zip(each, found, strict=True))
     an_example = (one + (shape.layers - 1) * max(two - one, 0)) / probed
     (_, size), (_, more) = found
@@ -491,7 +491,7 @@ def optimizer_alone(
             began = time.perf_counter()
             compiled = program.lower(*held, like).compile()
             compiling[library] = time.perf_counter() - began
-            peaks[library] = needed(compiled)
+            peaks[library] = bytes_needed(compiled)
             if library == "jopt":
                 arrays = jax.tree.leaves(held), jax.tree.leaves(like)
                 held_bytes, read = (sum(x.nbytes for x in part) for part in arrays)

@@ -2,11 +2,11 @@
 
 A grid of learning rate by weight decay by b2, 256 settings of AdamW with 3 seeds each,
 the rate decayed to 0 by half a cosine, is swept to the end and, in the same process
-with the same keys, steps, reports and block, by rules that end settings early:
+with the same keys, steps, segments and block, by rules that end settings early:
 
     full         every setting to the end
-    halving      the best sixth of the settings goes on after reports 3 and 18 of 30
-    hyperband    brackets that halve from report 1 on, from 3, from 9, and never
+    halving      the best sixth of the settings goes on after segments 3 and 18 of 30
+    hyperband    brackets that halve from segment 1 on, from 3, from 9, and never
     median       ends what never was as good as the median of the others is now
 
 Several rounds, each with other keys for all that is random, so that it is no luck. Each
@@ -22,7 +22,7 @@ best: with every setting trained to the end, another round often has another win
 Whoever misses the winner among them misses 0.2 to 0.5 points, by chance.
 
 When halving looks was chosen in other rounds (keys 0 to 5, 200 to 202), by what it
-would have done there. Rungs after reports 1, 3 and 9 of 27 take half as many steps and
+would have done there. Rungs after segments 1, 3 and 9 of 27 take half as many steps and
 lacked up to 0.65 points: a rate that wins by the end of a cosine looks bad early. Rungs
 after 2 and 8 lacked 0.28 points in each of three rounds. Looking after a tenth and over
 a half of the steps is what is left of the quarter. The rounds here had no say in it.
@@ -32,7 +32,7 @@ quarter of the time, or compiles a segment more than once.
 
     python bench/halving.py
     python bench/halving.py --task mnist --width 4 --steps 270 --seeds 1 --rounds 1
-    python bench/halving.py --quick         4 reports of few settings, for CI, no file
+    python bench/halving.py --quick         4 segments of few settings, for CI, no file
 """
 
 import argparse
@@ -261,7 +261,7 @@ def main():
     options = {name: getattr(given, name) for name in names}
     print(
         f"{given.task}, {len(trials)} settings, {given.seeds} seeds each, of "
-        f"{given.steps} steps, {given.segments} reports, blocks of {given.block}"
+        f"{given.steps} steps, {given.segments} segments, blocks of {given.block}"
     )
     # What a process pays once is no sweep's.
     sweep.run(task, trials[:2], steps=2, segments=1, block=2)

@@ -39,7 +39,7 @@ from roofline import roofs, shown
 from scaling_picture import draw
 from trials import Work, powers, serial, steps_that_fit
 
-from jopt.sweep.engine import _memory as memory, pick
+from jopt.sweep.engine import _devices as devices, pick
 from jopt.sweep.engine._program import Program
 from jopt.sweep.store import surroundings
 from jopt.tasks import digits, mnist, text
@@ -59,13 +59,13 @@ def measure(task, numbers, steps, seconds, roof):
     """Return the report of a model, measured by calls of some steps."""
     began = time.perf_counter()
     work = Work(task, steps or steps_that_fit(task, numbers, seconds, ROUNDS[0]))
-    found = {n: pick(work.lanes(n), work.batches, TRAINING) for n in numbers}
+    found = {n: pick(work.stacked(n), work.batches, TRAINING) for n in numbers}
     picked = {number: program for number, (program, _) in found.items()}
-    room = memory.budget(jax.local_devices(), None, held=0)
+    room = devices.budget(jax.local_devices(), None, held=0)
     scanned = {program.block: program for program in picked.values()}
-    lanes = work.lanes(numbers[-1])
+    stacked = work.stacked(numbers[-1])
     for block in powers(numbers[-1]):
-        program = scanned.get(block) or Program(lanes, block, work.batches)
+        program = scanned.get(block) or Program(stacked, block, work.batches)
         if program.trained_bytes > room:
             break
         scanned[block] = program
@@ -116,7 +116,8 @@ def measure(task, numbers, steps, seconds, roof):
         "question": question(__doc__),
         "model": task.name,
         "batch_size": task.batch_size,
-        "parameters": memory.size(jax.eval_shape(task.init, work.plan.key)[0]) // 4,
+        "parameters": devices.bytes_of(jax.eval_shape(task.init, work.plan.key)[0])
+        // 4,
         "steps": work.steps,
         "training_steps_told": TRAINING,
         "rounds": done,

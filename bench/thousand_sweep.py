@@ -19,10 +19,10 @@ from rich.console import Console
 import jopt
 from jopt import sweep
 from jopt.cli.display import Display
-from jopt.sweep._loop import Engine
+from jopt.sweep._loop import Loop
 from jopt.sweep._plan import Plan, base_key
 from jopt.sweep._trial import stack
-from jopt.sweep.engine import Lanes, _memory as memory
+from jopt.sweep.engine import StackedTrials, _devices as devices
 from jopt.sweep.engine._program import Program
 from jopt.sweep.store import surroundings
 from jopt.tasks import digits
@@ -72,10 +72,10 @@ def watched(task, trials, options, directory, clock):
         nobody = stack_.enter_context(open(os.devnull, "w"))
         console = Console(file=nobody, force_terminal=True, width=120)
         show = stack_.enter_context(Display(console, list(trials[0].hyperparameters)))
-        stack_.enter_context(clock.on(Engine, "run", time.process_time))
-        stack_.enter_context(clock.on(Engine, "_keep"))
+        stack_.enter_context(clock.on(Loop, "run", time.process_time))
+        stack_.enter_context(clock.on(Loop, "_keep"))
         # Of a core, so that a busy machine is no matter; it draws in its own thread.
-        watching = (Engine, "_tell"), (Engine, "_call_back"), (show.bar.live, "refresh")
+        watching = (Loop, "_tell"), (Loop, "_call_back"), (show.bar.live, "refresh")
         for owner, name in watching:
             stack_.enter_context(clock.on(owner, name, time.thread_time))
 
@@ -104,13 +104,15 @@ def said(task, trials, options):
     call = plan.batches(0)[0]
     txs, data = stack([trial.tx for trial in trials]), plan.data()
     program = Program(
-        Lanes(task, txs, plan.seeded(trials), data, call), options["block"], call
+        StackedTrials(task, txs, plan.starts(trials), data, call),
+        options["block"],
+        call,
     )
-    a_trial = memory.size(program.shapes[0]) / program.block
+    a_trial = devices.bytes_of(program.shapes[0]) / program.block
     return {
         "trials": round(a_trial * len(trials)),
         "call": program.bytes,
-        "data": memory.size(data),
+        "data": devices.bytes_of(data),
         "curves": len(trials) * options["steps"] * 4,
         "bytes_a_trial": a_trial,
     }

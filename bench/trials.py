@@ -13,7 +13,7 @@ import jopt
 from jopt import sweep
 from jopt.sweep._plan import CALL, Plan, base_key
 from jopt.sweep._trial import stack
-from jopt.sweep.engine import Lanes
+from jopt.sweep.engine import StackedTrials
 from jopt.sweep.engine._program import Program
 
 TURN = 16  # trials, at least
@@ -28,12 +28,12 @@ class Work:
         self.data = self.plan.data()
         (self.batches,) = self.plan.batches(0)
 
-    def lanes(self, number):
+    def stacked(self, number):
         """Return `number` trials, each with a learning rate of its own."""
         rates = np.geomspace(1e-4, 1e-2, number)
         trials = sweep.grid(jopt.adamw, learning_rate=rates)
-        txs, seeded = stack([t.tx for t in trials]), self.plan.seeded(trials)
-        return Lanes(self.task, txs, seeded, self.data, self.batches)
+        txs, seeded = stack([t.tx for t in trials]), self.plan.starts(trials)
+        return StackedTrials(self.task, txs, seeded, self.data, self.batches)
 
     def seconds(self, program, number):
         """Return the time of `number` trials for the steps of a call."""
@@ -54,7 +54,7 @@ class Work:
         first = {name: getattr(self.batches, name)[:1] for name in ("steps", "rows")}
         trials = [jax.tree.leaves(part) for part in program.zeros()]
         arguments = *trials, self.data.train, self.batches._replace(**first)
-        step = jax.jit(program.lanes.train, donate_argnums=0).lower(*arguments)
+        step = jax.jit(program.stacked.train, donate_argnums=0).lower(*arguments)
         return least(step.compile(), roof)
 
 
@@ -65,7 +65,9 @@ def repeats(number):
 
 def started(program, first):
     """Return a block of trials before their first step, from the trial `first` on."""
-    rows = np.minimum(np.arange(first, first + program.block), program.lanes.count - 1)
+    rows = np.minimum(
+        np.arange(first, first + program.block), program.stacked.count - 1
+    )
     own, shared = program.start(rows, 0)
     return [own], [shared]
 
@@ -143,9 +145,9 @@ def steps_that_fit(task, numbers, seconds, rounds):
     """Return the steps of a call with which `rounds` rounds take about `seconds`."""
     work, times = Work(task, 4), []
     few, many = 1, min(16, numbers[-1])
-    lanes = work.lanes(many)
+    stacked = work.stacked(many)
     for block in (few, many):
-        program = Program(lanes, block, work.batches)
+        program = Program(stacked, block, work.batches)
         times.append(min(work.seconds(program, block) for _ in range(3)) / work.steps)
     a_trial = max(times[1] - times[0], times[1] / many) / max(many - few, 1)
     blocks = powers(numbers[-1])

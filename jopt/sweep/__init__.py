@@ -1,19 +1,12 @@
 """Many trainings in one compiled program."""
 
+from jopt.sweep._array_files import write_arrays as write_arrays
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import Best, SweepResult
 from jopt.sweep._run import resume, run
-from jopt.sweep._sampling import sample
+from jopt.sweep._shown_values import column_of as column_of, shown as shown
 from jopt.sweep._task import Task, examples as examples
-from jopt.sweep._trees import write_arrays as write_arrays
-from jopt.sweep._trial import (
-    Setup,
-    Trial,
-    check_names as check_names,
-    column_of as column_of,
-    grid,
-)
-from jopt.sweep._wording import shown as shown
+from jopt.sweep._trial import Setup, Trial, check_names as check_names, grid, sample
 from jopt.sweep.population import (
     Generation,
     Lineage,
@@ -25,9 +18,9 @@ from jopt.sweep.pruners import (
     Hyperband,
     LossSpike,
     MedianPruner,
+    Observations,
     PatientPruner,
     Pruner,
-    Reports,
     SuccessiveHalving,
     ThresholdPruner,
 )
@@ -64,6 +57,7 @@ __all__ = [
     "LogUniform",
     "LossSpike",
     "MedianPruner",
+    "Observations",
     "PatientPruner",
     "Population",
     "PopulationBasedTraining",
@@ -71,7 +65,6 @@ __all__ = [
     "Pruner",
     "Random",
     "Replay",
-    "Reports",
     "Sampler",
     "Segment",
     "Setup",

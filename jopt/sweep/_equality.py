@@ -1,4 +1,4 @@
-"""Equality of settings by value and dtype, whatever they print."""
+"""Equality of any values, by value and dtype and not by how they print."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jopt.sweep import _references as references
+from jopt.sweep import _object_names as object_names
 
 MOST = 10_000  # parts of a value, beyond which it equals itself alone
 DEEPEST = 200  # levels of them
@@ -34,14 +34,14 @@ class Identities:
     without axes and Python's numbers (of the dtypes that NumPy gives them) alike. PRNG
     keys are equal by kind and words. Containers, dataclasses and other objects are
     equal if their types and parts are. Functions are equal if their code, module,
-    defaults and closure cells are, so those that a factory makes twice are; where they
-    are written does not matter, and what they look up in their module is not looked
-    at. What Python cannot take apart (locks, files) equals itself alone.
+    defaults and closure cells are, so functions that a factory makes twice are equal.
+    Their place in a file and the globals that they use do not count. An object that
+    Python cannot take apart (a lock, a file) equals itself alone.
     """
 
     def __init__(self):
         self._known: dict[Hashable, int] = {}
-        self._kept: dict[int, Any] = {}  # so that no id is given a second time
+        self._kept: dict[int, Any] = {}  # alive, so that no id is used a second time
         self._found: dict[int, Any] = {}
 
     def of(self, value: Any) -> int:
@@ -49,7 +49,7 @@ class Identities:
         return _Walk(self._number, self._itself, self._found, self._kept).of(value)
 
     def first_of_each(self, values: Iterable[Any]) -> list[Any]:
-        """Return the values without those that are equal to an earlier one."""
+        """Return the values that are not equal to an earlier one."""
         found: dict[int, Any] = {}
         for value in values:
             found.setdefault(self.of(value), value)
@@ -72,7 +72,7 @@ def same(first: Any, second: Any) -> bool:
 def digest(value: Any) -> str:
     """Return a digest that equal values share in every process of one Python.
 
-    What equals itself alone counts by its type.
+    An object that equals itself alone counts by its type.
     """
 
     def combined(parts: Hashable) -> str:
@@ -82,7 +82,7 @@ def digest(value: Any) -> str:
 
 
 def structure(form: Any, identities: Identities) -> Hashable:
-    """Return what a tree's structure is; equal where its static parts are by value."""
+    """Return a tree's structure, equal to others whose static parts are equal."""
     data = form.node_data()
     if data is None:  # a leaf
         return None
@@ -97,15 +97,17 @@ def _title(value: Any) -> str:
 
 
 class _TooMuch(Exception):
-    """A value has more parts than can be looked at."""
+    """A value has more than MOST parts, or more than DEEPEST levels."""
 
 
 class _Walk:
-    """Take a value apart, and combine what its parts are.
+    """Take a value apart, and combine the results of its parts.
 
-    combine: what stands for a node, of its parts'. itself: what stands for an object
-    that is not taken apart. found, kept: of values that were walked through before, by
-    id, and those values.
+    Args:
+      combine: the results of a node's parts -> the node's result.
+      itself: an object that is not taken apart -> what stands for it.
+      found: results of earlier values, by id.
+      kept: those values, by id.
     """
 
     def __init__(
@@ -127,12 +129,12 @@ class _Walk:
             return self.combine(("itself", self.itself(value)))
 
     def _visit(self, value: Any) -> tuple[Any, int]:
-        """What stands for a value, and the depth of the highest it leads back to."""
+        """Return a value's result, and the depth of the highest value it refers to."""
         depth, place = len(self.above), id(value)
         if place in self.found:
             return self.found[place], depth
         if place in self.above:
-            # A recursive function: how far above, for it may be met at any depth.
+            # A recursive function. Its distance counts: it may be met at any depth.
             return self.combine(("above", depth - self.above[place])), self.above[place]
         self.parts += 1
         if self.parts > MOST or depth > DEEPEST:
@@ -154,7 +156,7 @@ class _Walk:
         return result, highest
 
     def _apart(self, value: Any) -> tuple[tuple[Hashable, ...], list[Any]]:
-        """What a value is but for its parts, and the parts."""
+        """Return what identifies a value beside its parts, and the parts."""
         kind = type(value)
         if isinstance(value, (np.ndarray, np.generic, jax.Array)):
             return self._array(value)
@@ -186,7 +188,7 @@ class _Walk:
             return ("set", self.itself(kind)), list(value)
         if isinstance(value, (list, tuple)):
             return ("list", self.itself(kind)), list(value)
-        if isinstance(value, _NAMED) or references.name(value) is not None:
+        if isinstance(value, _NAMED) or object_names.name(value) is not None:
             return ("itself", self.itself(value)), []
         if dataclasses.is_dataclass(value):
             names = tuple(field.name for field in dataclasses.fields(value))
@@ -211,7 +213,7 @@ class _Walk:
     def _object(self, value: Any) -> tuple[tuple[Hashable, ...], list[Any]]:
         try:
             made = value.__reduce_ex__(4)
-        except Exception:  # whatever a class says that cannot be taken apart
+        except Exception:  # whatever a class raises that cannot be taken apart
             made = ""
         if isinstance(made, str):
             return ("itself", self.itself(value)), []
@@ -221,7 +223,7 @@ class _Walk:
 
 
 def _bits(array: np.ndarray) -> bytes:
-    """A digest of an array's bits; of a file's a part at a time."""
+    """Return a digest of an array's bits; a file is read a part at a time."""
     digest, rows = hashlib.sha256(), np.atleast_1d(array)
     for first in range(0, len(rows), ROWS):
         digest.update(rows[first : first + ROWS].tobytes())
@@ -229,7 +231,7 @@ def _bits(array: np.ndarray) -> bytes:
 
 
 def contents(cell: types.CellType) -> list[Any]:
-    """Return what a closure's cell holds, or nothing before it has a value."""
+    """Return the value of a closure's cell in a list, empty before it is set."""
     try:
         return [cell.cell_contents]
     except ValueError:
@@ -237,7 +239,7 @@ def contents(cell: types.CellType) -> list[Any]:
 
 
 def _code(code: types.CodeType) -> tuple[tuple[Hashable, ...], list[Any]]:
-    """All of a function's code but where it is written."""
+    """Return a function's code without its place in a file."""
     counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount
     names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
     form = code.co_name, code.co_code, code.co_flags, code.co_exceptiontable

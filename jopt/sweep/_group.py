@@ -1,15 +1,30 @@
-"""Trials that share a program."""
+"""Groups of trials that share a program, and their compilation."""
 
 import time
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from jopt.sweep._noted import noted, trials_named
+from jopt.core import noted
 from jopt.sweep._plan import Plan
-from jopt.sweep._trial import Trial, shown_settings, stack
-from jopt.sweep.engine import Data, Device, Lanes, Pool, given, pick
+from jopt.sweep._shown_values import shown_settings
+from jopt.sweep._swept_constants import swept_constant
+from jopt.sweep._trial import Trial, groups, repeated, stack
+from jopt.sweep.engine import (
+    Data,
+    Device,
+    Pool,
+    StackedTrials,
+    as_devices,
+    budget,
+    pick,
+    program_for,
+)
+
+NAMED = 5  # trials that an error's note names
 
 
 class Group(NamedTuple):
@@ -18,7 +33,7 @@ class Group(NamedTuple):
     positions: np.ndarray  # int[trials], in the sweep
     plan: Plan
     pool: Pool
-    search: dict[str, Any] | None  # what was timed to pick the block
+    search: dict[str, Any] | None  # the timings by which the block was picked
     compile_seconds: float
 
     @classmethod
@@ -32,26 +47,26 @@ class Group(NamedTuple):
         devices: Sequence[Device] | None,
         memory: int | None,
     ) -> "Group":
-        """Compile the program of these trials, those at `positions` of all.
+        """Compile the program of the trials at `positions` of all.
 
-        block: trials of a device; None: picked by timing.
+        `block` is the number of trials of a device; None picks it by timing.
         """
         began = time.perf_counter()
         members = [trials[i] for i in positions]
         search = None
         with noted(f"In the program of {trials_named(positions)} ({plan.task.name})."):
             txs, call = stack([trial.tx for trial in members]), plan.batches(0)[0]
-            lanes = Lanes(plan.task, txs, plan.seeded(members), data, call)
+            stacked = StackedTrials(plan.task, txs, plan.starts(members), data, call)
             if block is None:
-                program, search = pick(lanes, call, plan.steps, devices, memory)
+                program, search = pick(stacked, call, plan.steps, devices, memory)
             else:
-                program = given(lanes, block, call, devices, memory)
+                program = program_for(stacked, block, call, devices, memory)
             pool = Pool(program)
         seconds = time.perf_counter() - began - (search["seconds"] if search else 0)
         return cls(np.asarray(positions), plan, pool, search, seconds)
 
     def rows(self, among: np.ndarray) -> np.ndarray:
-        """Return the rows of the pool of those trials that `among`, bool, has."""
+        """Return the pool's rows of the trials in `among`, bool[trials]."""
         return np.flatnonzero(among[self.positions])
 
     def row(self, trial: int) -> int | None:
@@ -60,8 +75,53 @@ class Group(NamedTuple):
         return int(found[0]) if len(found) else None
 
 
+def compiled_groups(
+    plan: Plan,
+    trials: Sequence[Trial],
+    devices: Sequence[Device] | None,
+    memory: int | None,
+) -> tuple[list[Trial], list[Group]]:
+    """Return the trials of all seeds and folds, and their groups, compiled."""
+    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
+        raise ValueError(
+            "A sweep is compiled programs and cannot run with jax_disable_jit; leave "
+            "jax.disable_jit() for it, and call the task's functions on one batch to "
+            "look inside them."
+        )
+    if not trials:
+        raise ValueError("A sweep needs at least one trial, got none.")
+    trials = repeated(trials, plan.seeds, plan.folds)
+    for task in {id(t.task): t.task for t in trials if t.task is not None}.values():
+        task.check()
+    parts = groups(trials)
+    plan.check(trials)
+    if why := swept_constant(trials, parts):
+        warnings.warn(f"The sweep compiles {len(parts)} programs: {why}.", stacklevel=3)
+    blocks = plan.blocks or (None,)
+    blocks = blocks * len(parts) if len(blocks) == 1 else blocks
+    room = budget(as_devices(devices), memory, held=0)
+    # All plans before the first compilation: one may be refused.
+    plans = [plan.for_group(trials[positions[0]], room) for positions in parts]
+    found: list[Group] = []
+    data: dict[int, Data] = {}
+    for own, positions, block in zip(plans, parts, blocks, strict=True):
+        if id(own.task) not in data:
+            data[id(own.task)] = own.data()
+        given = own, data[id(own.task)], trials, positions, block, devices, memory
+        found.append(Group.compiled(*given))
+    return trials, found
+
+
+def trials_named(trials: Sequence[int]) -> str:
+    """Return trials by their numbers, the first few of many."""
+    numbers = ", ".join(map(str, trials[:NAMED]))
+    more = len(trials) - NAMED
+    title = "trial" if len(trials) == 1 else "trials"
+    return f"{title} {numbers}{f' and {more} more' if more > 0 else ''}"
+
+
 def reasons(trials: Sequence[Trial], groups: Sequence[Group]) -> list[dict[str, Any]]:
-    """Return each group's size and block, and the hyperparameters that made it one."""
+    """Return each group's size, block, and the hyperparameters that set it apart."""
     every = shown_settings(trials)
     settings = [[every[i] for i in group.positions] for group in groups]
     known = dict.fromkeys(name for members in settings for s in members for name in s)

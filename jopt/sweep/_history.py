@@ -1,4 +1,4 @@
-"""What was seen of the trials of a sweep while they trained."""
+"""The losses and metrics of a sweep's trials, and how they ended."""
 
 import warnings
 from collections.abc import Sequence
@@ -8,13 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt.sweep._over_settings import means, reduced
-from jopt.sweep.engine import Report
-from jopt.sweep.pruners import Reports
+from jopt.sweep.engine import CallResult
+from jopt.sweep.pruners import Observations
 
 
 class History:
-    """What was seen of each trial while it trained; a row each."""
+    """The losses and metrics of each trial while it trained; a row each."""
 
     def __init__(self, trials: int, steps: int, segments: int, length: int):
         # float32, or float64 where JAX has it.
@@ -41,20 +40,20 @@ class History:
         """Which trials are still trained, bool[trials]."""
         return ~(self.diverged | self.pruned)
 
-    def record(self, trials: np.ndarray, segment: int, report: Report) -> int:
-        """Note a segment of these trials; return the steps that they made in it."""
+    def record(self, trials: np.ndarray, segment: int, result: CallResult) -> int:
+        """Record a segment of these trials; return the steps that they made in it."""
         first = segment * self.length
         within = slice(0, self.losses.shape[1] - first)  # less the steps past the end
-        losses, going = report.losses[:, within], report.alive[:, within]
+        losses, going = result.losses[:, within], result.alive[:, within]
         made = going.sum(axis=1)
         alive = made == losses.shape[1]
         shown = np.where(going | (np.cumsum(~going, axis=1) == 1), losses, np.nan)
         self.losses[trials, first : first + losses.shape[1]] = shown
         self.steps[trials] = first + made
-        alive &= np.isfinite(report.valid["loss"])
+        alive &= np.isfinite(result.valid["loss"])
         # The loss before the others, wherever they are listed.
-        for name in sorted(report.valid, key=_order):
-            values = report.valid[name]
+        for name in sorted(result.valid, key=_order):
+            values = result.valid[name]
             kept = self.valid.setdefault(
                 name, np.full((len(self.steps), self.segments), np.nan, self.dtype)
             )
@@ -62,17 +61,19 @@ class History:
         self.died[trials] = np.where(alive, self.segments, segment)
         return int(made.sum())
 
-    def reports(self, segment: int, settings: Sequence[np.ndarray]) -> Reports:
-        """Return what the settings, given by their trials, reported to this segment."""
+    def observations(
+        self, segment: int, settings: Sequence[np.ndarray]
+    ) -> Observations:
+        """Return the losses of the settings, given by their trials, up to a segment."""
         values = self.valid["loss"][:, : segment + 1].astype(float)
         train = self.segment_losses(segment + 1)
         after = np.arange(segment + 1) >= self.died[:, None]
         values, train = np.where(after, np.inf, values), np.where(after, np.inf, train)
         alive = reduced(np.logical_or, self.going, settings)
-        return Reports(means(values, settings), means(train, settings), alive)
+        return Observations(means(values, settings), means(train, settings), alive)
 
     def segment_losses(self, segments: int) -> np.ndarray:
-        """Each trial's mean training loss by segment; NaN where there was none."""
+        """Return each trial's mean training loss by segment; NaN without a step."""
         cuts = [slice(s * self.length, (s + 1) * self.length) for s in range(segments)]
         with warnings.catch_warnings():  # NumPy's, of means of nothing
             warnings.simplefilter("ignore", RuntimeWarning)
@@ -80,16 +81,16 @@ class History:
         return np.stack(means, axis=1)
 
     def inherit(self, parents: np.ndarray) -> None:
-        """Note that trials go on where their parents are, none diverged."""
+        """Let trials take over how their parents, of which none diverged, stand."""
         self.died, self.steps = self.died[parents], self.steps[parents]
 
     def ends(self) -> np.ndarray:
-        """The steps made at the end of each segment."""
+        """Return the steps made at the end of each segment."""
         steps = self.losses.shape[1]
         return np.minimum(np.arange(1, self.segments + 1) * self.length, steps)
 
     def final(self, name: str) -> np.ndarray:
-        """Each trial's last value of a validation metric; NaN if it diverged."""
+        """Return each trial's last value of a validation metric; NaN if it diverged."""
         values = self.valid.get(name)
         if values is None:
             return np.full(len(self.steps), np.nan, self.dtype)
@@ -98,21 +99,22 @@ class History:
         return np.where(self.diverged, np.nan, found).astype(self.dtype)
 
     def train_loss(self) -> np.ndarray:
-        """Each trial's mean training loss over as many last steps as a segment has.
+        """Return each trial's mean training loss over its last segment's steps.
 
-        NaN if it diverged, and if it has made no step.
+        The mean is over as many last steps as a segment has. It is NaN if the trial
+        diverged or has made no step.
         """
         places = self.steps[:, None] + np.arange(-self.length, 0)
         made = places >= 0
         taken = np.take_along_axis(self.losses, np.maximum(places, 0), axis=1)
-        made &= ~np.isnan(taken)  # steps that a copied parent made in its stead
+        made &= ~np.isnan(taken)  # steps that a copied parent made
         sums = np.sum(taken, axis=1, dtype=float, where=made)
         with np.errstate(invalid="ignore", over="ignore"):  # no step; near divergence
             means = (sums / made.sum(axis=1)).astype(self.dtype)
         return np.where(self.diverged, np.nan, means).astype(self.dtype)
 
     def statuses(self) -> np.ndarray:
-        """Each trial's status: complete, pruned, interrupted or diverged."""
+        """Return each trial's status: complete, pruned, interrupted or diverged."""
         over = self.steps == self.losses.shape[1]
         status = np.where(over, "complete", "interrupted")
         status = np.where(self.pruned, "pruned", status)
@@ -124,7 +126,7 @@ class History:
         return {name: getattr(self, name) for name in names}
 
     def restore(self, arrays: dict[str, Any]) -> None:
-        """Put back what `arrays` gave."""
+        """Take the values that `arrays` returned."""
         for name, value in jax.tree.map(np.array, arrays).items():
             setattr(self, name, value)
         self.valid = dict(sorted(self.valid.items(), key=lambda item: _order(item[0])))
@@ -132,3 +134,27 @@ class History:
 
 def _order(name: str) -> tuple[bool, str]:
     return name != "loss", name
+
+
+def reduced(
+    ufunc: np.ufunc, values: np.ndarray, settings: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Return `ufunc` reduced over the trials of each setting.
+
+    Args:
+      ufunc: such as np.minimum.
+      values: (trials, ...).
+      settings: the trials of each setting, at least one.
+
+    Returns:
+      An array (settings, ...).
+    """
+    firsts = np.cumsum([0, *map(len, settings[:-1])])
+    return ufunc.reduceat(values[np.concatenate(settings)], firsts, axis=0)
+
+
+def means(values: np.ndarray, settings: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the means over the trials of each setting; arguments as in `reduced`."""
+    sizes = np.asarray([len(rows) for rows in settings], values.dtype)
+    sums = reduced(np.add, values, settings)
+    return sums / sizes.reshape(-1, *[1] * (values.ndim - 1))

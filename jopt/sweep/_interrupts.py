@@ -1,4 +1,4 @@
-"""Ctrl-C at a moment when nothing is half written."""
+"""`Interrupts`: Ctrl-C takes effect when a segment is done."""
 
 import signal
 import threading
@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 
 class Interrupts:
-    """Holds Ctrl-C back until a segment is done: nothing on the device is half written.
+    """Hold Ctrl-C back until a segment is done, when nothing is half written.
 
-    A second one is not held back. Where Ctrl-C is ignored, under nohup or in the
+    A second Ctrl-C takes effect at once. Where Ctrl-C is ignored, under nohup or in the
     background of a script, it stays ignored.
     """
 
@@ -20,8 +20,8 @@ class Interrupts:
     def __enter__(self) -> "Interrupts":
         self.running.append(self)
         self._before = signal.getsignal(signal.SIGINT)
-        # Python gives signals to the main thread alone. None is a handler of C's, which
-        # could not be put back.
+        # Python delivers signals to the main thread alone. None stands for a handler of
+        # C code, which could not be restored.
         main = threading.current_thread() is threading.main_thread()
         self._held = main and self._before not in (signal.SIG_IGN, None)
         if self._held:
@@ -39,7 +39,7 @@ class Interrupts:
 
 
 def end_sweeps() -> bool:
-    """Ask all sweeps under way to end as after Ctrl-C; return whether there is one."""
+    """Ask all running sweeps to end as after Ctrl-C; return whether there is one."""
     for interrupts in Interrupts.running:
         interrupts.asked = True
     return bool(Interrupts.running)

@@ -1,4 +1,4 @@
-"""What is done to every trial of a sweep: steps, batches, folds, keys."""
+"""What a sweep is asked for, and the steps, batches, folds and keys that follow."""
 
 import dataclasses
 import functools
@@ -10,50 +10,177 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt.core import PyTree, is_integer
+from jopt.core import PyTree, is_integer, noted, shown
+from jopt.sweep import _object_names as object_names
+from jopt.sweep._swept_constants import swept_constant
 from jopt.sweep._task import Task, examples
-from jopt.sweep._trial import Trial
-from jopt.sweep.engine import Batches, Data, Seeded, place
+from jopt.sweep._trial import MOST_TRIALS, Trial, groups, settings_of
+from jopt.sweep.engine import Batches, Data, Starts, place
+from jopt.sweep.population import Population
+from jopt.sweep.pruners import Pruner
 
+MOST_STEPS = 2**31 - 1  # they are counted in int32
 CALL = 128  # steps of a compiled call at most: much more than a call itself costs
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is done to every trial, and how the steps are cut.
+    """What is asked of a sweep beside its trials, and how its steps are cut.
 
-    task: whose model and data. batch_size: examples a step. steps: of each trial.
-    looks: segments asked for. key: of everything random. folds: parts that training and
-    validation examples are cut into, each held out by a fold's trials; with 1, the
-    task's own split. streams: the examples come with the batches, for the training set
-    does not fit on the device.
+    Args:
+      task: model, loss and data.
+      batch_size: examples a step.
+      steps: of each trial.
+      asked_segments: segments asked for; a segment has at least one step.
+      key: of everything random.
+      folds: parts of the training and validation examples together, each held out once;
+        with 1, the task's own split.
+      streams: whether the examples come with the batches, because the training set does
+        not fit on the device.
+      seeds: keys with which each setting is trained.
+      blocks: trials of a call on a device, by group or one for all; None: by timing.
+      pruner, population: rules, if there are any.
     """
 
     task: Task
     batch_size: int
     steps: int
-    looks: int
+    asked_segments: int
     key: jax.Array
     folds: int = 1
     streams: bool = False
+    seeds: int = 1
+    blocks: tuple[int, ...] | None = None
+    pruner: Pruner | None = None
+    population: Population | None = None
+
+    def for_group(self, trial: Trial, room: float = math.inf) -> "Plan":
+        """Return the plan of a trial, and of those that share its program.
+
+        Args:
+          trial: whose task and batch size take the place of the sweep's.
+          room: bytes of a device. Examples that would take more than half of it come
+            with the batches.
+
+        Raises:
+          ValueError: the batch size does not fit the task.
+        """
+        size = self.batch_size if trial.batch_size is None else trial.batch_size
+        task = trial.task or self.task
+        plan = dataclasses.replace(self, task=task, batch_size=size)
+        most = examples(plan.examples)
+        if self.folds > 1:
+            most -= max(map(len, plan.held_out))
+        if not is_integer(size):
+            raise ValueError(f"A sweep's batch size must be an integer, got {size!r}.")
+        if not 1 <= size <= most:
+            raise ValueError(
+                f"A sweep's batch size must be between 1 and the {most} training "
+                f"examples of {task.name}, got {shown(size)}."
+            )
+        bytes_ = sum(np.asarray(a).nbytes for a in jax.tree.leaves(plan.examples))
+        return dataclasses.replace(plan, streams=bytes_ > room / 2)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the options for JSON, as `from_json` reads them; rules by name."""
+        key = {"impl": str(jax.random.key_impl(self.key))}
+        key |= {"words": np.asarray(jax.random.key_data(self.key)).tolist()}
+        names = ("steps", "batch_size", "seeds", "folds", "blocks")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "key": key,
+            "segments": self.asked_segments,
+            "pruner": object_names.written(self.pruner),
+            "population": object_names.written(self.population),
+        }
+
+    @classmethod
+    def from_json(cls, held: dict[str, Any], task: Task) -> "Plan":
+        """Return the plan of a task whose options `as_json` returned.
+
+        Raises:
+          ValueError: a rule cannot be found by its name.
+        """
+        held = dict(held)
+        key = held.pop("key")
+        words = jnp.asarray(key["words"], jnp.uint32)
+        return cls(
+            task=task,
+            key=jax.random.wrap_key_data(words, impl=key["impl"]),
+            asked_segments=held.pop("segments"),
+            blocks=tuple(blocks) if (blocks := held.pop("blocks")) else None,
+            pruner=object_names.from_json(held.pop("pruner")),
+            population=object_names.from_json(held.pop("population")),
+            **held,
+        )
+
+    def check(self, trials: Sequence[Trial]) -> None:
+        """Raise a ValueError if the plan does not fit all trials, seeds and folds."""
+        sizes = {"steps": self.steps, "segments": self.asked_segments}
+        for name, value in {**sizes, "block": min(self.blocks or (1,))}.items():
+            if value < 1:
+                raise ValueError(f"A sweep needs {name} of at least 1, got {value}.")
+        if self.blocks and max(self.blocks) > MOST_TRIALS:
+            raise ValueError(
+                f"A sweep needs block of at most {MOST_TRIALS:,}, got "
+                f"{max(self.blocks)}."
+            )
+        if self.steps > MOST_STEPS:
+            raise ValueError(
+                f"A sweep needs steps of at most 2^31 - 1, got {self.steps}."
+            )
+        plan = self.for_group(trials[0])
+        size = examples(plan.examples)
+        if self.folds > size:
+            raise ValueError(
+                f"A sweep needs folds of at most the {size} examples of "
+                f"{self.task.name}, got {self.folds}."
+            )
+        if self.pruner is not None:
+            with noted(f"In {self.pruner}."):
+                self.pruner.check(plan.segments, len(settings_of(trials)))
+        if self.population is None:
+            return
+        with noted(f"In {self.population}."):
+            self.population.check(plan.segments, [t.hyperparameters for t in trials])
+        if self.pruner is not None:
+            raise ValueError("A sweep takes a pruner or a population, got both.")
+        if self.folds > 1:
+            raise ValueError(
+                "A population cannot have folds: a trial would go on with parameters "
+                f"that were trained on what it is validated on; got {self.folds}."
+            )
+        reachable = [
+            trial.changed(setting)
+            for trial in trials
+            for setting in self.population.reachable(trial.hyperparameters)
+        ]
+        parts = groups(everyone := [*trials, *reachable])
+        if len(parts) > 1:
+            why = swept_constant(everyone, parts) or "let numbers change alone"
+            raise ValueError(
+                "A population's trials must have one structure, whatever becomes of "
+                f"them, for one to copy the other; {self.population} makes them "
+                f"differ: {why}."
+            )
 
     @property
     def calls(self) -> int:
-        """The compiled calls of a segment, so that each is short enough to be timed."""
-        return math.ceil(math.ceil(self.steps / self.looks) / CALL)
+        """The compiled calls of a segment, each short enough to be timed."""
+        return math.ceil(math.ceil(self.steps / self.asked_segments) / CALL)
 
     @property
     def length(self) -> int:
-        """The steps of a segment; the last may go beyond the end, changing nothing."""
-        return math.ceil(self.steps / self.looks / self.calls) * self.calls
+        """The steps of a segment; in the last, steps past the end change nothing."""
+        return math.ceil(self.steps / self.asked_segments / self.calls) * self.calls
 
     @property
     def segments(self) -> int:
-        """The segments that are needed: fewer than asked for, if steps are few."""
+        """The segments of the sweep: fewer than asked for, if steps are few."""
         return math.ceil(self.steps / self.length)
 
     def data(self) -> Data:
-        """Put what all trials see on the device."""
+        """Put the data of all trials on the device."""
         valid = [self.task.valid]
         if self.folds > 1:
             valid = [_rows(self.examples, rows) for rows in self.held_out]
@@ -61,7 +188,7 @@ class Plan:
 
     @functools.cached_property
     def examples(self) -> PyTree:
-        """What batches are rows of: with folds, what is validated on as well."""
+        """The examples whose rows make batches; with folds, validation examples too."""
         if self.folds == 1:
             return self.task.train
         return jax.tree.map(
@@ -76,10 +203,10 @@ class Plan:
         order = self.random(2**32 - 1).permutation(examples(self.examples))
         return [np.sort(part) for part in np.array_split(order, self.folds)]
 
-    def seeded(self, trials: Sequence[Trial]) -> Seeded:
-        """What the trials start from, made of their seeds alone, one by one.
+    def starts(self, trials: Sequence[Trial]) -> Starts:
+        """Return what the trials start from, made of their seeds one by one.
 
-        A trial's place in the sweep and the number of seeds are no matter.
+        A trial's place in the sweep and the number of seeds do not matter.
         """
         seeds = sorted({trial.seed for trial in trials})
         models, keys = [], []
@@ -90,18 +217,18 @@ class Plan:
         rows = jnp.asarray([seeds.index(trial.seed) for trial in trials], jnp.int32)
         folds = jnp.asarray([trial.fold for trial in trials], jnp.int32)
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *models)
-        return Seeded(stacked, jnp.stack(keys), rows, folds)
+        return Starts(stacked, jnp.stack(keys), rows, folds)
 
     @functools.cached_property
     def init(self) -> Any:
-        # It runs once a seed: to compile it fast is worth more than that it be fast.
+        # It runs once a seed: a fast compilation is worth more than a fast program.
         fast = {"xla_backend_optimization_level": 0}
         return jax.jit(self.task.init, compiler_options=fast)
 
     def batches(self, segment: int) -> list[Batches]:
-        """The batches of a segment, call by call; all trials of a fold see the same.
+        """Return the batches of a segment, by call; all trials of a fold share them.
 
-        An epoch is a permutation, less its remainder; the order depends on the key and
+        An epoch is a permutation, less its remainder. The order depends on the key and
         the step alone.
         """
         first = segment * self.length
@@ -116,7 +243,7 @@ class Plan:
         return [self._call(s, r) for s, r in zip(*cuts, strict=True)]
 
     def _epochs(self, steps: np.ndarray, rows: np.ndarray, *fold: int) -> np.ndarray:
-        """The rows of each step, int32[steps, batch], of those that are trained on."""
+        """Return each step's rows, int32[steps, batch], among the rows trained on."""
         each = len(rows) // self.batch_size
         orders = {
             epoch: rows[self.random(epoch, *fold).permutation(len(rows))]
@@ -135,7 +262,7 @@ class Plan:
         return Batches(jnp.asarray(steps), jnp.asarray(rows), end, seen)
 
     def random(self, *numbers: int) -> np.random.Generator:
-        """Return what draws by the key and these numbers alone."""
+        """Return a generator that depends on the key and these numbers alone."""
         entropy = np.asarray(jax.random.key_data(self.key)).tolist()
         return np.random.default_rng([*entropy, *numbers])
 
@@ -143,9 +270,10 @@ class Plan:
 def base_key(seed: int | jax.Array) -> jax.Array:
     """Return the key of a sweep.
 
-    Raises a ValueError for an integer of more than 64 bits, for what is no key, and for
-    the `rbg` kinds, which under vmap give all trials the bits of one
-    (https://docs.jax.dev/en/latest/jax.random.html).
+    Raises:
+      ValueError: an integer has more than 64 bits, an array is no key, or the key is of
+        an `rbg` kind, which under vmap gives all trials the bits of one
+        (https://docs.jax.dev/en/latest/jax.random.html).
     """
     if is_integer(seed) and not -(2**63) <= int(seed) < 2**63:
         raise ValueError(f"A sweep needs a seed from -2^63 to 2^63 - 1, got {seed}.")

@@ -1,13 +1,10 @@
-"""What a sweep tells those who watch it: after each block, at each segment's end."""
+"""What a sweep tells its caller: after each block, and at the end of each segment."""
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from jopt.sweep._noted import noted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Progress:
 
 
 class Segment(NamedTuple):
-    """What is known of the trials at the end of a segment; plain NumPy, all copies."""
+    """The trials at the end of a segment; plain NumPy arrays, all copies."""
 
     number: int  # counted from 1
     segments: int
@@ -48,22 +45,3 @@ class Segment(NamedTuple):
     curves: np.ndarray  # float32[trials, steps], training losses
     alive: np.ndarray  # bool[trials], neither diverged nor pruned
     best: dict[str, Any] | None  # row of the table
-
-
-class Watchers(NamedTuple):
-    """Who is told."""
-
-    progress: Callable[[Progress], None] | None = None
-    callbacks: Sequence[Callable[[Segment], None]] = ()
-
-    def tell(self, now: Progress) -> None:
-        """Tell where the sweep is, after a block."""
-        if self.progress is not None:
-            with noted(f"In progress, after a block of segment {now.segment}."):
-                self.progress(now)
-
-    def call_back(self, now: Segment) -> None:
-        """Tell what is known at the end of a segment."""
-        for callback in self.callbacks:
-            with noted(f"In the callback {callback!r} after segment {now.number}."):
-                callback(now)

@@ -1,4 +1,4 @@
-"""What came of a sweep: a table, curves, the winner, and all parameters."""
+"""`SweepResult`: a table, curves, the winner, and all parameters."""
 
 import dataclasses
 import operator
@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt.core import FilePath, PyTree, argument_error, checked, is_integer
-from jopt.sweep._history import History
-from jopt.sweep._over_settings import means, reduced
-from jopt.sweep._trial import Trial, shown_settings
+from jopt.sweep._history import History, means, reduced
+from jopt.sweep._shown_values import shown_settings
+from jopt.sweep._trial import Trial
 from jopt.sweep.population import Lineage
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Best:
-    """The winner on validation, and what it does on the test set, seen this once."""
+    """The winner on validation, and its metrics on the test set, used this once."""
 
     trial: int
     hyperparameters: dict[str, Any]
@@ -35,21 +35,23 @@ class Best:
 
 @dataclasses.dataclass(frozen=True)
 class SweepResult:
-    """What came of each trial.
+    """The results of a sweep's trials.
 
-    table: a NumPy array by column: `trial`, the hyperparameters (one that is called as
+    Attributes:
+      trials: of every seed and fold.
+      table: a NumPy array by column: `trial`, the hyperparameters (one with the name of
         another column is `param_seed` here; NaN or None in trials that have none),
         `seed`, `fold` if there are several, `status` (complete, pruned, diverged or
         interrupted), `steps` (those made, until the one that diverged), `train_loss`
         (mean over as many last steps as a segment has), `valid_loss` and the task's
-        other metrics, as they were in the trial's last report; NaN if it diverged.
-    curves: the training loss before each step, float32[trials, steps], or float64 where
-        JAX has it; NaN where there was none.
-    valid: the validation metrics by segment, each [trials, segments], of that dtype.
-    valid_steps: the steps that those were seen after, int[segments].
-    best: the winner, or None if every trial diverged.
-    info: how it ran: versions, device, sizes, times.
-    lineage: of population-based training, who went on from whom and with what.
+        other metrics at the end of the trial's last segment; NaN if it diverged.
+      curves: the training loss before each step, float32[trials, steps], or float64 if
+        JAX has it enabled; NaN where a trial made no step.
+      valid: the validation metrics by segment, each [trials, segments], of that dtype.
+      valid_steps: the steps made before those metrics, int[segments].
+      best: the winner, or None if every trial diverged.
+      info: versions, device, sizes and times of the run.
+      lineage: of a population, which trial copied which, and with which settings.
     """
 
     trials: tuple[Trial, ...]
@@ -73,7 +75,7 @@ class SweepResult:
 
     @checked
     def model_state(self, trial: int) -> PyTree:
-        """Return what else a trial's model held: batch statistics, counters."""
+        """Return a trial's last model state, such as batch statistics and counters."""
         return self._row(trial)[1]
 
     def settings(self) -> dict[str, np.ndarray]:
@@ -84,8 +86,9 @@ class SweepResult:
 
             sqrt(sum((x - mean)^2) / (n - 1))
 
-        which one trial does not have: NaN. A setting of which one trial diverged counts
-        as diverged: its metrics are NaN. `trial` is its best one; `trials` counts them.
+        which is NaN for one trial. A setting of which one trial diverged counts as
+        diverged, and its metrics are NaN. `trial` is its best trial, `trials` their
+        number.
         """
         table: dict[str, list[Any]] = {}
         for rows in self._settings:
@@ -119,8 +122,10 @@ class SweepResult:
     def top(self, k: int) -> list[int]:
         """Return the best trials of the k best settings, the best first.
 
-        Fewer, where fewer were trained to the end and did not diverge. k: an integer of
-        at least 0.
+        There are fewer if fewer were trained to the end without diverging.
+
+        Args:
+          k: an integer of at least 0.
         """
         if not is_integer(k) or k < 0:
             rule = "an integer of at least 0"
@@ -137,10 +142,12 @@ class SweepResult:
     def plot(self, hyperparameter: str | None = None) -> "Figure":
         """Return a matplotlib figure: final validation loss, and the loss curves.
 
-        hyperparameter: of the horizontal axis, a column of numbers; by default the
-        learning rate, or the first that has several values.
+        Args:
+          hyperparameter: of the horizontal axis, a column of numbers; by default the
+            learning rate, or the first that has several values.
 
-        Raises a ValueError for another.
+        Raises:
+          ValueError: there is no such column, or it does not hold numbers.
         """
         from jopt import report
 
@@ -150,11 +157,18 @@ class SweepResult:
     def save(self, directory: FilePath, keep: int = 1) -> list[Path]:
         """Write trials.csv, curves.npz, sweep.json, best.json, pictures and a page.
 
-        keep: best settings whose model is written too, as orbax checkpoints `best/1`,
-        `best/2`, ...: as orbax writes them.
+        Without matplotlib there are no pictures, without plotly no report.html.
 
-        Returns the files written. Without matplotlib there are no pictures, without
-        plotly no report.html. Raises an OSError if the directory cannot be written.
+        Args:
+          directory: made if it does not exist.
+          keep: number of best settings whose models are written too, as orbax
+            checkpoints `best/1`, `best/2`, ...
+
+        Returns:
+          The files written.
+
+        Raises:
+          OSError: the directory cannot be written.
         """
         from jopt import report
 
@@ -203,11 +217,13 @@ def table_of(
 def winner(settings: Sequence[np.ndarray], table: dict[str, np.ndarray]) -> int | None:
     """Return the trial that is best on validation, or None if all diverged.
 
-    The setting with the least mean validation loss over its trials wins, and of those
-    the one with the least. Where every setting has a trial that diverged, the setting
-    with the best trial wins; a pruned one wins only where all others diverged.
+    The setting with the least mean validation loss over its trials wins, and of its
+    trials the one with the least. If every setting has a trial that diverged, the
+    setting with the best trial wins. A pruned one wins only if all others diverged.
 
-    settings: the trials of each.
+    Args:
+      settings: the trials of each setting.
+      table: as `table_of` returns it.
     """
     losses, pruned = _worst_last(table["valid_loss"]), table["status"] == "pruned"
 

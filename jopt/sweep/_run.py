@@ -1,26 +1,24 @@
 """`run` a sweep, or `resume` one."""
 
 import dataclasses
+import inspect
 import math
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
-from jopt.sweep import _arguments as arguments
-from jopt.sweep._constants import swept_constant
-from jopt.sweep._group import Group
-from jopt.sweep._loop import Engine
-from jopt.sweep._options import Options
-from jopt.sweep._plan import base_key
-from jopt.sweep._progress import Progress, Segment, Watchers
+from jopt.core import is_integer, is_path, shown
+from jopt.sweep._group import compiled_groups
+from jopt.sweep._loop import Loop, State
+from jopt.sweep._plan import Plan, base_key
+from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import SweepResult
-from jopt.sweep._state import State
 from jopt.sweep._task import Task, examples
-from jopt.sweep._trial import Trial, groups, repeated
-from jopt.sweep.engine import Device, Spread, budget
+from jopt.sweep._trial import Trial
+from jopt.sweep.engine import Device
 from jopt.sweep.population import Population
 from jopt.sweep.pruners import Pruner
 from jopt.sweep.store import Store, header, read, same, task_of, trials_of
@@ -47,54 +45,57 @@ def run(
     progress: Callable[[Progress], None] | None = None,
     callbacks: Sequence[Callable[[Segment], None]] = (),
 ) -> SweepResult:
-    """Train all trials, in blocks, and return what came of each.
+    """Train all trials, in blocks, and return their results.
 
         trials = sweep.grid(jopt.adamw, learning_rate=np.logspace(-5, 0, 64))
         result = sweep.run(digits(), trials, steps=500, seeds=3)
 
-    What is trained:
-
-    task: model, loss and data. trials: of `grid` or `sample`. steps: of each trial, or
-    epochs: passes over the examples that a trial is trained on, at the sweep's batch
-    size, each less its last, smaller batch; by default the task's epochs. seeds: keys
-    with which each setting is trained. folds: parts of the training and validation
-    examples together, each held out once: a trial a fold; with 1, the task's own
-    validation set. batch_size: examples a step; by default the
-    task's. seed: of everything random, an integer or a key.
-
-    Who is trained on:
-
-    segments: times that all trials report, on the validation set, and that diverged
-    ones are dropped. pruner: the rule by which settings end early; the others are moved
-    together into full blocks, with no new program. population: the rule by which trials
-    go on from others.
-
-    How and where:
-
-    block: trials trained together in one compiled call on a device; by default picked
-    by timing. devices: that share the trials; by default all of this process's. memory:
-    bytes to take of each device; by default nine tenths of what is free. directory:
-    where the sweep's state is kept, for `resume`. overwrite: whether the sweep that is
-    there is removed, as soon as this one has been checked and compiled. progress:
-    called after each block. callbacks: called at the end of each segment, with NumPy
-    arrays.
-
-    A trial diverges when its loss is not finite, or above what the task says: its
+    A trial diverges when its loss is not finite, or above the task's limit: its
     parameters stay as they are from that step on, and it is left out from the next
     segment on. For the same block, a trial's numbers are bitwise the same whatever
-    trials are beside it, are pruned, on how many devices, and resumed how often.
+    trials are beside it or are pruned, on any number of devices, and after any number
+    of resumes.
 
-    An interrupt (Ctrl-C) ends the sweep after the segment under way: what was trained
-    is returned, with the rest marked `interrupted`. Where it is ignored, under nohup,
-    it stays ignored. Where `directory` cannot be written any more, the sweep warns and
-    goes on in memory; `info["unsaved"]` has the reason.
+    An interrupt (Ctrl-C) ends the sweep after the current segment: the trained part is
+    returned, with the rest marked `interrupted`. Where interrupts are ignored, under
+    nohup, they stay ignored. If `directory` cannot be written any more, the sweep warns
+    and continues in memory; `info["unsaved"]` has the reason.
 
-    Raises a TypeError or a ValueError in a sentence where an argument is of another
-    kind or does not fit, and an OSError where `directory` cannot be written at the
-    start. What the task, a callback or a rule raises comes out as it is, with a note
-    that says where; `resume` goes on from what `directory` has by then.
+    Args:
+      task: model, loss and data.
+      trials: of `grid` or `sample`.
+      steps: of each trial.
+      epochs: in place of steps, passes over the examples that a trial is trained on, at
+        the sweep's batch size, each less its last, smaller batch; by default the
+        task's.
+      seeds: keys with which each setting is trained.
+      folds: parts of the training and validation examples together, each held out once:
+        a trial a fold; with 1, the task's own validation set.
+      batch_size: examples a step; by default the task's.
+      block: trials trained together in one compiled call on a device; by default picked
+        by timing.
+      segments: parts of the training. At the end of each, all trials are evaluated on
+        the validation set, and diverged ones are dropped.
+      seed: of everything random, an integer or a key.
+      pruner: the rule by which settings end early; the others are moved together into
+        full blocks, with no new program.
+      population: the rule by which trials copy others.
+      directory: where the sweep's state is kept, for `resume`.
+      overwrite: whether a sweep that is already there is removed, as soon as this one
+        has been checked and compiled.
+      devices: that share the trials; by default all of this process's.
+      memory: bytes to take of each device; by default nine tenths of the free bytes.
+      progress: called after each block.
+      callbacks: called at the end of each segment, with NumPy arrays.
+
+    Raises:
+      TypeError: an argument has the wrong type.
+      ValueError: an argument has a wrong value.
+      OSError: `directory` cannot be written at the start.
+      Exception: whatever the task, a callback or a rule raises, with a note that says
+        where; `resume` continues from the last segment in `directory`.
     """
-    arguments.check("sweep.run", optional=("directory",), **locals())
+    _check(run, **locals())
     if steps is not None and epochs is not None:
         raise ValueError(
             f"sweep.run: steps or epochs must be left out, got {steps} steps and "
@@ -107,24 +108,24 @@ def run(
         if passes < 1:
             raise ValueError(f"A sweep needs epochs of at least 1, got {passes}.")
         steps = passes * max(_trained_on(task, folds) // max(size, 1), 1)
-    options = Options(
-        steps=steps,
-        batch_size=size,
-        key=base_key(seed),
+    plan = Plan(
+        task,
+        size,
+        steps,
+        segments,
+        base_key(seed),
+        folds,
         seeds=seeds,
-        folds=folds,
-        segments=segments,
         blocks=None if block is None else (block,),
         pruner=pruner,
         population=population,
     )
     store = None if directory is None else Store.new(directory, overwrite)
     try:
-        every, parts = _compiled(task, trials, options, devices, memory)
+        every, groups = compiled_groups(plan, trials, devices, memory)
         if store is not None:
-            store.begin(header(task, trials, every, parts, options))
-        watchers = Watchers(progress, callbacks)
-        return Engine(State(options, every, parts), watchers, store).run()
+            store.begin(header(task, trials, every, groups, plan))
+        return Loop(State(every, groups), progress, callbacks, store).run()
     finally:
         if store is not None:
             store.close()
@@ -141,84 +142,142 @@ def resume(
     progress: Callable[[Progress], None] | None = None,
     callbacks: Sequence[Callable[[Segment], None]] = (),
 ) -> SweepResult:
-    """Go on with the sweep that `run` kept in `directory`, from its last segment on.
+    """Continue the sweep that `run` kept in `directory`, after its last segment.
 
-    What comes is, bit for bit, what would have come without the pause, on the same
-    device with the same version of JAX: elsewhere a warning says what is different. A
-    sweep that was complete is given again.
+    The result is, bit for bit, that of a sweep without the pause, on the same device
+    with the same version of JAX; a warning names what differs. A complete sweep returns
+    its result again.
 
-    task, trials: as they were; needed if the journal has no name by which they can be
-    imported: of a task its `source`, of trials their factory, no lambda. block: in
-    place of the one it began with, if that does not fit here; the numbers may then
-    differ in the last bits. Others: as in `run`.
+    Args:
+      directory: of `run`.
+      task: as it was; needed if the task has no `source`.
+      trials: as they were; needed if their factory cannot be imported by name, such as
+        a lambda.
+      block: in place of the first block, if that does not fit here; the numbers may
+        then differ in the last bits.
+      devices, memory, progress, callbacks: as in `run`.
 
-    Raises a ValueError in a sentence that says what changed if the task or the trials
-    are not those of the journal, a FileNotFoundError if there is none, and a
-    BlockingIOError while another process writes it.
+    Raises:
+      ValueError: the task or the trials are not those of the journal; the sentence says
+        what changed.
+      FileNotFoundError: the directory has no journal.
+      BlockingIOError: another process writes the journal.
     """
-    arguments.check("sweep.resume", optional=("task", "trials"), **locals())
+    _check(resume, **locals())
     begun, _ = read(directory)
-    options = Options.from_json(begun["options"])
-    if block is not None:
-        options = dataclasses.replace(options, blocks=(block,))
     task = task_of(begun) if task is None else task
+    plan = Plan.from_json(begun["options"], task)
+    if block is not None:
+        plan = dataclasses.replace(plan, blocks=(block,))
     trials = trials_of(begun) if trials is None else trials
     task.check()
-    same(begun, task, trials, options)
+    same(begun, task, trials, plan)
     store = Store(directory)
     try:
-        every, parts = _compiled(task, trials, options, devices, memory)
-        watchers = Watchers(progress, callbacks)
-        engine = Engine(State(options, every, parts), watchers, store)
-        engine.restore()
-        return engine.run()
+        every, groups = compiled_groups(plan, trials, devices, memory)
+        loop = Loop(State(every, groups), progress, callbacks, store)
+        loop.restore()
+        return loop.run()
     finally:
         store.close()
 
 
 def _trained_on(task: Task, folds: int) -> int:
-    """The examples of an epoch: with folds, all but the largest part held out."""
+    """Return the examples of an epoch: with folds, all but the largest part."""
     if folds <= 1:
         return examples(task.train)
     size = examples(task.train) + examples(task.valid)
     return size - math.ceil(size / folds)
 
 
-def _compiled(
-    task: Task,
-    trials: Sequence[Trial],
-    options: Options,
-    devices: Sequence[Device] | None,
-    memory: int | None,
-) -> tuple[list[Trial], list[Group]]:
-    """Return the trials of all seeds and folds, and the groups that they make."""
-    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
-        raise ValueError(
-            "A sweep is compiled programs and cannot run with jax_disable_jit; leave "
-            "jax.disable_jit() for it, and call the task's functions on one batch to "
-            "look inside them."
-        )
-    if not trials:
-        raise ValueError("A sweep needs at least one trial, got none.")
-    trials = repeated(trials, options.seeds, options.folds)
-    for own in {id(t.task): t.task for t in trials if t.task is not None}.values():
-        own.check()
-    parts = groups(trials)
-    options.check(task, trials)
-    if why := swept_constant(trials, parts):
-        warnings.warn(f"The sweep compiles {len(parts)} programs: {why}.", stacklevel=3)
-    blocks = options.blocks or (None,)
-    blocks = blocks * len(parts) if len(blocks) == 1 else blocks
-    room = budget(Spread.of(devices).devices, memory, held=0)
-    # All of them before the first is compiled: one may be refused.
-    plans = [options.plan(task, trials[positions[0]], room) for positions in parts]
-    made: list[Group] = []
-    data: dict[int, Any] = {}
-    for plan, positions, block in zip(plans, parts, blocks, strict=True):
-        if id(plan.task) not in data:
-            data[id(plan.task)] = plan.data()
-        seen = data[id(plan.task)]
-        made.append(
-            Group.compiled(plan, seen, trials, positions, block, devices, memory)
-        )
-    return trials, made
+def _list_of(fits: Callable[[Any], bool], value: Any) -> bool:
+    return isinstance(value, (Sequence, np.ndarray)) and all(map(fits, value))
+
+
+def _is_population(value: Any) -> bool:
+    methods = ("check", "reachable", "due", "step")
+    return not isinstance(value, type) and all(hasattr(value, m) for m in methods)
+
+
+# What each argument must be, in words, and whether a value is.
+_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "task": ("a sweep.Task, such as digits()", lambda v: isinstance(v, Task)),
+    "trials": (
+        "a list of sweep.Trial, as sweep.grid and sweep.sample return",
+        lambda v: _list_of(lambda each: isinstance(each, Trial), v),
+    ),
+    "steps": ("an integer", is_integer),
+    **dict.fromkeys(
+        ("epochs", "seeds", "folds", "batch_size", "block", "segments"),
+        ("an integer", lambda v: is_integer(v) and v < 2**31),
+    ),
+    "seed": (
+        "an integer or a key of jax.random.key",
+        lambda v: is_integer(v) or isinstance(v, (jax.Array, np.ndarray)),
+    ),
+    "pruner": (
+        "a pruner, such as sweep.SuccessiveHalving()",
+        lambda v: isinstance(v, Pruner),
+    ),
+    "population": (
+        "a population, such as sweep.PopulationBasedTraining(mutations)",
+        _is_population,
+    ),
+    "directory": ("a path", is_path),
+    "overwrite": ("True or False", lambda v: isinstance(v, bool)),
+    "devices": (
+        "a list of devices, as jax.local_devices() returns",
+        lambda v: _list_of(lambda each: hasattr(each, "platform"), v),
+    ),
+    "memory": (
+        "an integer, in bytes, such as 2 * 10**9",
+        lambda v: is_integer(v) and v < 2**63,
+    ),
+    "progress": ("a function", callable),
+    "callbacks": ("a list of functions", lambda v: _list_of(callable, v)),
+}
+
+
+def _check(function: Callable[..., Any], **given: Any) -> None:
+    """Raise a TypeError for an argument of the wrong type, before a file is touched.
+
+    None fits where it is the default.
+    """
+    title = f"sweep.{function.__name__}"
+    parameters = inspect.signature(function).parameters
+    for name, value in given.items():
+        words, fits = _RULES[name]
+        if (value is not None or parameters[name].default is not None) and not fits(
+            value
+        ):
+            raise TypeError(f"{title}: {name} must be {words}, got {_got(value)}.")
+    pruner = given.get("pruner")
+    for rule, functions in {
+        "progress must take one argument, the Progress": [given["progress"]],
+        "callbacks must take one argument, the Segment": given["callbacks"],
+        "pruner.keep must take one argument, the Observations": [
+            pruner and pruner.keep
+        ],
+    }.items():
+        for called in functions:
+            if called is not None and not _takes_one(called):
+                raise TypeError(f"{title}: {rule}, and {_got(called)} does not.")
+
+
+def _takes_one(function: Callable[..., Any]) -> bool:
+    """Return whether a function can be called with one argument."""
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # of a builtin that has no signature
+        return True
+    return True
+
+
+def _got(value: Any) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__}; call it, as in {value.__name__}()"
+    if inspect.isroutine(value):
+        return f"the function {value.__name__}"
+    return shown(value)

@@ -1,4 +1,4 @@
-"""What is trained in a sweep: pure functions and data."""
+"""`Task`: the model, loss and data of a sweep, as pure functions and arrays."""
 
 import dataclasses
 import math
@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt.core import PyTree, checked, checked_class, is_integer
-from jopt.sweep._noted import noted
+from jopt.core import PyTree, checked, checked_class, is_integer, noted
 from jopt.training import form_of, pure_loss
 
 
@@ -19,22 +18,24 @@ from jopt.training import form_of, pure_loss
 class Task:
     """A model, its loss and its data, as pure functions and arrays.
 
-    name: what reports call it.
-    init: key -> (params, model_state).
-    loss: (params, model_state, batch, key) -> (scalar loss, model_state), training.
-    evaluate: (params, model_state, batch) -> dict of arrays, one value an example,
+    Args:
+      name: shown in tables, the report and errors.
+      init: key -> (params, model_state).
+      loss: (params, model_state, batch, key) -> (scalar loss, model_state), training.
+      evaluate: (params, model_state, batch) -> dict of arrays, one value an example,
         `loss` among them; `accuracy`, if it is there, is shown everywhere.
-    train, valid, test: trees of arrays whose first axis is the example. `test` is
-        touched once, by the winner.
-    batch_size: examples a step, unless a sweep says otherwise.
-    epochs: passes over `train`, unless a sweep says otherwise.
-    diverged_above: training loss above which a trial counts as diverged, as one that is
-        not finite always does.
-    predict: (params, model_state, batch) -> answers, a tree of arrays with the examples
-        on the first axis, of a kind whose mean is an answer: probabilities, not logits.
-    score: (answers, batch) -> as `evaluate`. Both for ensembles, and may be left out.
-    source: where a resumed sweep finds the task, "module:name" of it or of a function
-        without arguments that returns it.
+      train, valid, test: trees of arrays whose first axis is the example. `test` is
+        used once, by the winner.
+      batch_size: examples a step, unless a sweep says otherwise.
+      epochs: passes over `train`, unless a sweep says otherwise.
+      diverged_above: training loss above which a trial counts as diverged; a loss that
+        is not finite always does.
+      predict: (params, model_state, batch) -> predictions that may be averaged over
+        models, a tree of arrays with the examples on the first axis: probabilities,
+        not logits. For ensembles; may be left out.
+      score: (predictions, batch) -> as `evaluate`. For ensembles; may be left out.
+      source: "module:name" of the task, or of a function without arguments that returns
+        it, by which a resumed sweep finds it.
     """
 
     name: str
@@ -64,13 +65,18 @@ class Task:
     ) -> "Task":
         """Return the task of a Flax model.
 
-        make: key -> nnx module, linen's variables, or a tree of parameters.
-        loss_fn: (model, batch, key) -> loss, as `train_step` takes it.
-        evaluate, predict: (model, batch) -> what the fields of these names return; nnx
-            modules, alone or in a tree, come in `eval()` mode, and a linen module in
-            `nnx.bridge.ToNNX` with the fields deterministic and use_running_average
-            True where they are False. Linen's mode is what its call is given.
-        data: `train`, `valid` and the other fields.
+        The functions `evaluate` and `predict` get nnx modules, alone or in a tree, in
+        `eval()` mode, and a linen module in `nnx.bridge.ToNNX` with the fields
+        deterministic and use_running_average True where they are False. Linen's mode is
+        an argument of its call.
+
+        Args:
+          name: as the field.
+          make: key -> nnx module, linen's variables, or a tree of parameters.
+          loss_fn: (model, batch, key) -> loss, as `train_step` takes it.
+          evaluate: (model, batch) -> as the field.
+          predict: (model, batch) -> as the field.
+          data: `train`, `valid` and the other fields.
         """
         forms: list[Any] = []
 
@@ -98,7 +104,7 @@ class Task:
         return cls(name, init, loss, pure(evaluate), predict=predicted, **data)
 
     def check(self) -> None:
-        """Raise a sentence if the functions and the data do not fit together."""
+        """Raise a ValueError if the functions and the data do not fit together."""
         for name in ("batch_size", "epochs"):
             if not is_integer(value := getattr(self, name)):
                 raise ValueError(
@@ -127,7 +133,7 @@ class Task:
             self._check_evaluate(params, model_state, batch, split)
 
     def _first_rows(self, split: str) -> PyTree:
-        """The first two examples, where there are two."""
+        """Return the first two examples, or the only one."""
         data = getattr(self, split)
         sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
         if not sizes:
@@ -183,7 +189,7 @@ class Task:
             )
 
     def _shapes(self, seed: int) -> tuple[PyTree, PyTree]:
-        """The shapes that init gives; a new function, so that it is traced anew."""
+        """Return the shapes that init gives; a new function is traced anew."""
         with noted(
             f"In init of the task {self.name}; it must not look at the key but by "
             "jax.random: shapes and branches must be the same for every key."
@@ -206,5 +212,5 @@ def _described(value: Any) -> str:
 
 
 def examples(data: PyTree) -> int:
-    """The number of examples in a tree of arrays."""
+    """Return the number of examples in a tree of arrays."""
     return len(jax.tree.leaves(data)[0])

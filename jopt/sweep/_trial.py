@@ -1,10 +1,9 @@
-"""Trials: settings of the hyperparameters, and the transformations they make."""
+"""Trials: settings of the hyperparameters, listed or drawn, and what they make."""
 
 import dataclasses
 import inspect
 import itertools
 import math
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, TypeAlias
 
@@ -22,14 +21,13 @@ from jopt.core import (
     checked,
     checked_class,
     close_match,
-    is_real,
+    is_integer,
+    noted,
     shown as got,
 )
 from jopt.sweep._equality import Identities, structure
-from jopt.sweep._noted import noted
 from jopt.sweep._task import Task
-from jopt.sweep._wording import told_apart
-from jopt.sweep.space import Distribution, is_several
+from jopt.sweep.space import Distribution, Random, Sampler, is_several
 
 Factory: TypeAlias = Annotated[
     Callable[..., Any], Kind("callable, such as jopt.adamw", callable)
@@ -39,10 +37,16 @@ _OURS = Kind(
     lambda value: isinstance(value, GradientTransformation),
     hint="Trial.of wraps another library's, and jopt.lift makes its numbers leaves.",
 )
+_SAMPLER = Kind(
+    "a sampler, such as sweep.Sobol()",
+    lambda value: not isinstance(value, type) and hasattr(value, "points"),
+)
 MOST_TRIALS = 1_000_000
 
-# Columns that a sweep's tables have of their own, and what those would be renamed to.
-OWN = re.compile(r"(param_)*(trials?|seed|fold|status|steps|train_loss(_.*)?|valid_.*)")
+
+def _at_least(least: int) -> Kind:
+    words = f"an integer of at least {least}"
+    return Kind(words, lambda value: is_integer(value) and value >= least, ValueError)
 
 
 @checked_class
@@ -56,9 +60,13 @@ class Setup:
         def factory(learning_rate, width, batch_size):
             return sweep.Setup(jopt.adamw(learning_rate), network(width), batch_size)
 
-    tx: the transformation. task, batch_size: in place of the sweep's. Trials share a
-    program if their tasks are equal by value (or one object, which is found out without
-    a look at its data) and their batch sizes are.
+    Trials share a program if their batch sizes are equal and their tasks are equal by
+    value. If all have one task object, its data are not compared.
+
+    Args:
+      tx: the transformation.
+      task: in place of the sweep's.
+      batch_size: in place of the sweep's.
     """
 
     tx: Transformation
@@ -74,9 +82,14 @@ class Trial:
     Trials of one seed start from the same parameters and see the same randomness: they
     differ by their hyperparameters alone.
 
-    factory: what made `tx` of the hyperparameters, if they may change in training.
-    task, batch_size: in place of the sweep's. fold: which part of the examples is held
-    out, where a sweep has folds.
+    Args:
+      hyperparameters: by name.
+      tx: the transformation.
+      seed: from 0 to 2**32 - 1.
+      fold: which part of the examples is held out, in a sweep with folds.
+      task: in place of the sweep's.
+      batch_size: in place of the sweep's.
+      factory: makes `tx` of the hyperparameters; needed if they change in training.
     """
 
     hyperparameters: dict[str, Any]
@@ -92,7 +105,7 @@ class Trial:
     def of(cls, factory: Factory, setting: dict[str, Any]) -> "Trial":
         """Return the trial that `factory` makes of a setting.
 
-        Raises what `factory` raises, with a note of the setting that it was given.
+        An error that `factory` raises gets a note with the setting.
         """
         given = ", ".join(f"{name}={value}" for name, value in setting.items())
         with noted(f"In the trial with {given}."):
@@ -120,20 +133,24 @@ def grid(factory: Factory, **values: Any) -> list[Trial]:
 
         grid(jopt.adamw, learning_rate=np.logspace(-5, 0, 64), weight_decay=[0, 1e-4])
 
-    factory: any callable that builds a transformation of what it is given by name; it
-    is called once a trial, on plain numbers:
+    The factory is called once a trial, on plain numbers:
 
         lambda peak: jopt.adamw(jopt.warmup_cosine_decay_schedule(0, peak, 50, 500))
 
-    values: a sequence by name, or a single value, as a string, a dict, a transformation
-    or a key is; one that is listed twice counts once. Values are compared by value and
-    dtype, functions by their code and what they close over.
-    Values that change the structure (bools, names) make groups that are compiled one by
-    one.
+    Values that change the structure (bools, names) make groups of trials, and each
+    group is compiled once. A value that is listed twice counts once: values are
+    compared by value and dtype, functions by their code and what they close over.
 
-    Raises a ValueError for a name that `factory` does not take, for an empty sequence,
-    a TypeError for what is to be drawn, which is for `sample`, and whatever `factory`
-    raises, with a note of the setting that it was given.
+    Args:
+      factory: any callable that builds a transformation, or a `Setup`, of its arguments
+        by name.
+      values: a sequence by name, or a single value, such as a string, a dict, a
+        transformation or a key.
+
+    Raises:
+      ValueError: `factory` does not take a name, or a sequence is empty.
+      TypeError: a value is a distribution, which is for `sample`.
+      Exception: whatever `factory` raises, with a note of its setting.
     """
     check_names(factory, values)
     columns = {name: _listed(name, value) for name, value in values.items()}
@@ -145,6 +162,77 @@ def grid(factory: Factory, **values: Any) -> list[Trial]:
     return [Trial.of(factory, setting) for setting in settings]
 
 
+@checked
+def sample(
+    factory: Factory,
+    n: Annotated[int, _at_least(1)],
+    *,
+    sampler: Annotated[Sampler, _SAMPLER] = Random(),  # noqa: B008, it is immutable
+    seed: Annotated[int, _at_least(0)] = 0,
+    **space: Any,
+) -> list[Trial]:
+    """Return n trials, whose hyperparameters are drawn from `space`.
+
+        sample(
+            jopt.adamw,
+            64,
+            sampler=sweep.Sobol(),
+            learning_rate=sweep.log_uniform(1e-5, 1),
+            weight_decay=sweep.log_uniform(1e-6, 1e-1),
+            nesterov=sweep.choice([False, True]),
+            b1=0.9,
+        )
+
+    A setting that is drawn again is left out: it would be the same training twice. So
+    a space of few settings gives fewer than n trials.
+
+    Structure may be drawn too: of `choice([jopt.adamw, jopt.lion])`, of bools, of a
+    width or a batch size that the factory puts into a `Setup`. The trials of each
+    structure are compiled once.
+
+    Args:
+      factory: as in `grid`.
+      n: settings, at least 1.
+      sampler: Random, Sobol, Halton or LatinHypercube.
+      seed: of the sampler, an integer of at least 0: the same arguments give the same
+        trials.
+      space: a distribution by name, or one fixed value.
+
+    Raises:
+      ValueError: `factory` does not take a name, or nothing is drawn.
+      TypeError: a value is a sequence.
+      ImportError: the sampler needs SciPy.
+      Exception: whatever `factory` raises, with a note of its setting.
+    """
+    check_number("sample: n", n)
+    check_names(factory, space)
+    for name, value in space.items():
+        _check_fixed(name, value)
+    drawn = {k: d for k, d in space.items() if isinstance(d, Distribution)}
+    if not drawn:
+        raise ValueError(
+            "sample: nothing is drawn, as no value is a distribution; give one, as in "
+            "learning_rate=sweep.log_uniform(1e-5, 1), or use sweep.grid."
+        )
+    settings: list[dict[str, Any]] = []
+    for point in sampler.points(int(n), len(drawn), int(seed)).tolist():
+        values = {k: d.at(u) for (k, d), u in zip(drawn.items(), point, strict=True)}
+        settings.append({**space, **values})
+    settings = Identities().first_of_each(settings)
+    return [Trial.of(factory, setting) for setting in settings]
+
+
+def _check_fixed(name: str, value: Any) -> None:
+    """Raise a TypeError for a value that was meant as several."""
+    if is_several(value):
+        raise TypeError(
+            f"sample: {name} got {value!r}, a sequence; draw from it with "
+            f"{name}=sweep.choice([...]), or train all its values with sweep.grid."
+        )
+    if isinstance(value, type) and issubclass(value, Distribution):
+        raise TypeError(f"sample: {name} got the class {value.__name__}; give it ends.")
+
+
 def check_number(what: str, number: int) -> None:
     """Raise a ValueError for more trials than any sweep trains."""
     if number > MOST_TRIALS:
@@ -154,7 +242,7 @@ def check_number(what: str, number: int) -> None:
 def repeated(trials: Sequence[Trial], seeds: int, folds: int = 1) -> list[Trial]:
     """Return each trial once a seed and fold, those of a setting side by side.
 
-    With seeds of 1, trials keep the seeds that they have.
+    If seeds is 1, trials keep the seeds that they have.
     """
     for name, number in {"seeds": seeds, "folds": folds}.items():
         if number < 1:
@@ -184,8 +272,8 @@ def _sharing_tasks(trials: Sequence[Trial]) -> list[Trial]:
 def stack(trees: Sequence[PyTree]) -> PyTree:
     """Return trees of one structure as one, whose numbers have a leading axis.
 
-    Numbers become float32, or float64 where JAX has it (arrays keep their dtype). What
-    is static is the first's: in the others it is equal by value, if not for JAX.
+    Numbers become float32, or float64 if JAX has it enabled; arrays keep their dtype.
+    Static parts are those of the first tree: the others' are equal by value.
     """
 
     def leaf(*values: Any) -> jax.Array:
@@ -199,54 +287,8 @@ def stack(trees: Sequence[PyTree]) -> PyTree:
     return jax.tree.structure(trees[0]).unflatten(itertools.starmap(leaf, leaves))
 
 
-def shown_settings(trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """Return each trial's hyperparameters as tables show them, by name.
-
-    Those of a name that are shown alike are equal.
-    """
-    found: list[dict[str, Any]] = [{} for _ in trials]
-    for name in dict.fromkeys(name for t in trials for name in t.hyperparameters):
-        rows = [row for row, t in enumerate(trials) if name in t.hyperparameters]
-        values = told_apart([trials[row].hyperparameters[name] for row in rows])
-        for row, value in zip(rows, values, strict=True):
-            found[row][name] = value
-    return found
-
-
-def space(trials: Sequence[Trial]) -> dict[str, list[Any]]:
-    """Return the values of each column of `columns`, in the order of the trials."""
-    found: dict[str, dict[Any, Any]] = {}
-    for setting in shown_settings(trials):
-        for name, value in setting.items():
-            # By how they print, for NaN is not equal to NaN.
-            found.setdefault(column_of(name), {}).setdefault(repr(value), value)
-    return {name: list(values.values()) for name, values in found.items()}
-
-
-def column_of(name: str) -> str:
-    """Return the table's column of a hyperparameter: `param_seed` of one named `seed`.
-
-    No other hyperparameter has the same.
-    """
-    return f"param_{name}" if OWN.fullmatch(name) else name
-
-
-def columns(trials: Sequence[Trial]) -> dict[str, np.ndarray]:
-    """Return the hyperparameters of all trials as columns of a table.
-
-    Where a trial has none of a name there is NaN among numbers, None among others.
-    """
-    settings = shown_settings(trials)
-    found: dict[str, np.ndarray] = {}
-    for name in dict.fromkeys(name for setting in settings for name in setting):
-        values = [setting[name] for setting in settings if name in setting]
-        none = math.nan if all(map(is_real, values)) else None
-        found[column_of(name)] = np.asarray([s.get(name, none) for s in settings])
-    return found
-
-
 def settings_of(trials: Sequence[Trial]) -> list[np.ndarray]:
-    """Return the positions of the trials of each setting, in the order of the first."""
+    """Return the positions of each setting's trials, in the order of the first."""
     identities, found = Identities(), dict[Any, list[int]]()
     for position, trial in enumerate(trials):
         # Two factories may take the same numbers.
@@ -258,8 +300,8 @@ def settings_of(trials: Sequence[Trial]) -> list[np.ndarray]:
 def groups(trials: Sequence[Trial]) -> list[list[int]]:
     """Return the positions of the trials by structure: a program each.
 
-    Static parts are compared by value: what a factory makes anew for each trial, a
-    function for one, is one structure.
+    Static parts are compared by value, so a function that a factory makes anew for each
+    trial counts as one.
     """
     identities, known = Identities(), dict[Any, Any]()
     by_structure: dict[Any, list[int]] = {}
@@ -274,7 +316,7 @@ def groups(trials: Sequence[Trial]) -> list[list[int]]:
 
 
 def check_names(factory: Callable[..., Any], names: Iterable[str]) -> None:
-    """Raise a sentence unless `factory` takes just these names and misses none."""
+    """Raise an error unless `factory` takes just these names and misses none."""
     if not callable(factory):
         raise TypeError(
             f"The factory of trials must be callable, such as jopt.adamw, got "

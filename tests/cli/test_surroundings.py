@@ -19,7 +19,7 @@ from jopt import sweep
 from jopt.cli import main
 from jopt.cli.streams import Stream
 from jopt.report._save import save_models
-from jopt.sweep import _trees as trees
+from jopt.sweep import _array_files as array_files
 from jopt.sweep._interrupts import Interrupts, end_sweeps
 
 SHORT = ["--steps", "20", "--block", "4", "--learning-rate", "1e-4:1e-2:4"]
@@ -177,7 +177,8 @@ def test_what_orbax_logs_is_kept_back_for_the_while_alone(tmp_path):
     logger = logging.getLogger("absl")
     threads = [
         threading.Thread(
-            target=trees.write_arrays, args=[tmp_path / str(i), {"w": jnp.ones(3)}]
+            target=array_files.write_arrays,
+            args=[tmp_path / str(i), {"w": jnp.ones(3)}],
         )
         for i in range(4)
     ]

@@ -29,15 +29,17 @@ def momentum(learning_rate, fails=NEVER):
 
 @dataclasses.dataclass(frozen=True)
 class Ends(sweep.Pruner):
-    """End each setting after a report that is given, whatever it reported."""
+    """End each setting after a given segment, whatever its loss."""
 
     after: tuple[int, ...]
 
-    def check(self, reports, settings):
+    def check(self, segments, settings):
         assert len(self.after) == settings
 
-    def keep(self, reports):
-        return reports.alive & (np.asarray(self.after) > reports.values.shape[1])
+    def keep(self, observations):
+        return observations.alive & (
+            np.asarray(self.after) > observations.values.shape[1]
+        )
 
 
 def trials(settings):

@@ -8,34 +8,34 @@ import jopt
 from jopt import sweep
 from jopt.sweep._plan import Plan
 from jopt.sweep._trial import stack
-from jopt.sweep.engine import Lanes
+from jopt.sweep.engine import StackedTrials
 
 SEGMENTS = 3
 PLAN = Plan(toy.task(), 16, 12, SEGMENTS, jax.random.key(0))
 CALL = PLAN.batches(0)[0]
 
 
-def lanes_of(number):
+def stacked_trials(number):
     """Trials at `number` learning rates."""
     rates = np.geomspace(1e-3, 0.3, number).tolist()
     trials = sweep.grid(jopt.adamw, learning_rate=rates)
     txs = stack([trial.tx for trial in trials])
-    return Lanes(PLAN.task, txs, PLAN.seeded(trials), PLAN.data(), CALL)
+    return StackedTrials(PLAN.task, txs, PLAN.starts(trials), PLAN.data(), CALL)
 
 
 def trained(pool, survivors=None):
     """All that is seen of trials; after a segment only `survivors` are trained."""
-    rows = np.arange(pool.program.lanes.count)
+    rows = np.arange(pool.program.stacked.count)
     seen = {}
     for segment in range(SEGMENTS):
         shared = pool.shared
         for taken in pool.cut(rows):
-            report = pool.train(taken, shared, PLAN.batches(segment))()
+            result = pool.train(taken, shared, PLAN.batches(segment))()
             for place, row in enumerate(taken.tolist()):
-                row_seen = jax.tree.map(lambda x, at=place: x[at].tobytes(), report)
+                row_seen = jax.tree.map(lambda x, at=place: x[at].tobytes(), result)
                 seen[segment, row] = row_seen
         rows = rows if survivors is None else survivors
     params, model_state = pool.models()
-    left = [leaf.tobytes() for leaf in pool.read(np.arange(pool.program.lanes.count))]
+    left = [leaf.tobytes() for leaf in pool.read(np.arange(pool.program.stacked.count))]
     tested = pool.evaluate(3, toy.task().test)
     return seen, jax.tree.map(bytes, (params, model_state)), left, tested

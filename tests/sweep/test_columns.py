@@ -17,7 +17,8 @@ from jopt.cli import display
 from jopt.report import Record, _plots as plots, page
 from jopt.report._importance import importance
 from jopt.report._sentences import headline
-from jopt.sweep._trial import column_of, columns, settings_of, space
+from jopt.sweep._shown_values import column_of, columns, space
+from jopt.sweep._trial import settings_of
 
 SIZES: Any = {"steps": 4, "segments": 2, "block": 2}
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from pooled_trials import CALL, lanes_of, trained
+from collectives import collectives
+from pooled_trials import CALL, stacked_trials, trained
 
-from jopt.sweep.engine import Pool, _devices as devices
+from jopt.sweep.engine import Pool, as_devices
 from jopt.sweep.engine._program import Program
 
 SCRIPT = """
@@ -18,27 +19,28 @@ import math, pickle, sys
 import jax, numpy as np
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-from jopt.sweep.engine import _devices as devices
+from collectives import collectives
 
-made = devices.cpu(4)
-assert devices.cpu(4) == made == jax.local_devices()
-from pooled_trials import CALL, lanes_of, trained
+jax.config.update("jax_num_cpu_devices", 4)
+made = jax.local_devices()
+assert len(made) == 4
+from pooled_trials import CALL, stacked_trials, trained
 from jopt.sweep.engine._pool import Pool
 from jopt.sweep.engine._program import Program
 
 found = []
 for count in (2, 4):
-    program = Program(lanes_of(21), 2, CALL, made[:count])
+    program = Program(stacked_trials(21), 2, CALL, made[:count])
     assert program.width == 2 * count
     assert program.compiles == count
-    assert devices.collectives(program.text) == []
+    assert collectives(program.text) == []
     on_one_at_first = np.arange(0, 21, count)
     for on_host in (False, True):
         pool = Pool(program, on_host=on_host)
         found.append(trained(pool, on_one_at_first))
         calls = pool.cut(on_one_at_first)
         assert len(calls) == math.ceil(len(on_one_at_first) / program.width)
-assert Program(lanes_of(1), 2, CALL).width == 2  # a device for each trial, no more
+assert Program(stacked_trials(1), 2, CALL).width == 2  # a device a trial
 sys.stdout.buffer.write(pickle.dumps(found))
 """
 
@@ -59,7 +61,7 @@ def test_a_trial_is_bitwise_the_same_on_any_number_of_devices():
     )
     assert done.returncode == 0, done.stderr.decode()
     found = pickle.loads(done.stdout)
-    program = Program(lanes_of(21), 2, CALL)
+    program = Program(stacked_trials(21), 2, CALL)
     on_two, on_four = (
         trained(Pool(program), np.arange(0, 21, count)) for count in (2, 4)
     )
@@ -72,20 +74,12 @@ def test_what_devices_say_to_each_other_is_found_in_a_compiled_text():
       %p = (f32[4], f32[4]) collective-permute-start(f32[4] %y)
       %all-gather_fusion = f32[4] fusion(f32[4] %z), calls=%all-gather-body
     """
-    assert devices.collectives(text) == ["all-reduce", "collective-permute"]
+    assert collectives(text) == ["all-reduce", "collective-permute"]
 
 
 def test_devices_are_at_least_one_and_each_once():
     (device,) = jax.local_devices()
-    assert devices.Spread.of([device]) == devices.Spread.of(None)
+    assert as_devices([device]) == as_devices(None)
     for wrong in ([], [device, device]):
         with pytest.raises(ValueError, match="devices of at least one, each once"):
-            devices.Spread.of(wrong)
-
-
-def test_cores_cannot_become_devices_once_jax_has_started():
-    assert devices.cpu(1) == jax.local_devices()
-    with pytest.raises(RuntimeError, match="got 3 where there are 1 already"):
-        devices.cpu(3)
-    with pytest.raises(ValueError, match="count must be at least 1, got 0"):
-        devices.cpu(0)
+            as_devices(wrong)

@@ -20,8 +20,8 @@ from jopt import sweep
 from jopt.cli.display import _apart
 from jopt.report import Record
 from jopt.sweep._equality import Identities, digest, same
-from jopt.sweep._trial import columns, groups, settings_of, space
-from jopt.sweep._wording import told_apart
+from jopt.sweep._shown_values import columns, space, told_apart
+from jopt.sweep._trial import groups, settings_of
 from jopt.sweep.store._fingerprint import differences, fingerprint
 
 SIZES: Any = {"steps": 4, "segments": 2, "block": 2}

@@ -25,7 +25,7 @@ FEW["phases"] = PHASES
 
 @st.composite
 def settings_and_ends(draw):
-    """Settings in any order and number, and the report after which each is ended."""
+    """Settings in any order and number, and the segment after which each is ended."""
     settings = draw(
         st.lists(st.sampled_from(SETTINGS), min_size=1, max_size=10, unique=True)
     )

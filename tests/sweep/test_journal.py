@@ -23,7 +23,7 @@ import jopt
 from jopt import sweep
 from jopt.sweep import (
     PopulationBasedTraining,
-    _references as references,
+    _object_names as object_names,
     choice,
     log_uniform,
 )
@@ -278,7 +278,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path, capfd):
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (checkpoints.trees, "write_arrays"),
+        (checkpoints.array_files, "write_arrays"),
         (checkpoints, "write_manifest"),
         (Path, "rename"),
         (checkpoints, "to_disk"),
@@ -293,7 +293,7 @@ def test_a_save_that_stops_anywhere_leaves_a_whole_checkpoint(
     before, calls = getattr(owner, name), []
 
     def stop(*args):
-        calls.append(before(*args) if owner is checkpoints.trees else None)
+        calls.append(before(*args) if owner is checkpoints.array_files else None)
         raise Stop
 
     kept = Checkpoints(tmp_path)
@@ -388,9 +388,9 @@ def factory(learning_rate, momentum=0.9):
 
 @pytest.mark.parametrize("known", [jopt.adamw, jax.nn.relu, sweep.Trial.changed, Rule])
 def test_what_can_be_imported_has_a_name(known):
-    found = references.name(known)
+    found = object_names.name(known)
     assert found is not None
-    assert references.find(found) is known
+    assert object_names.find(found) is known
 
 
 def test_what_cannot_be_imported_has_no_name(monkeypatch):
@@ -398,7 +398,7 @@ def test_what_cannot_be_imported_has_no_name(monkeypatch):
     monkeypatch.setattr(sys.modules["__main__"], "factory", factory, raising=False)
     method = Checkpoints(".").segments
     for unknown in (lambda: 1, factory, method, PRUNER, 3, None):
-        assert references.name(unknown) is None
+        assert object_names.name(unknown) is None
 
 
 @pytest.mark.parametrize(
@@ -416,7 +416,9 @@ def test_what_cannot_be_imported_has_no_name(monkeypatch):
     ],
 )
 def test_a_value_comes_back_through_a_line(value):
-    back = references.from_json(decode(encode({"v": references.to_json(value)}))["v"])
+    back = object_names.from_json(
+        decode(encode({"v": object_names.to_json(value)}))["v"]
+    )
     assert repr(back) == repr(value)
     assert type(back) is type(value)
     if value == value:
@@ -426,22 +428,24 @@ def test_a_value_comes_back_through_a_line(value):
 def test_a_value_that_cannot_come_back_is_a_sentence():
     for unknown in (lambda: 1, {3: 4}, Rule(0.1, inner=object()), np.ones(2)):
         with pytest.raises(ValueError, match=r"^momentum is .* cannot be written down"):
-            references.to_json(unknown, "momentum")
+            object_names.to_json(unknown, "momentum")
     for gone in ("no_such_module:f", "jopt:no_such", "nothing", "jopt.sweep:Trial.x"):
         with pytest.raises(
             ValueError, match=f"started with {gone}, which cannot be im"
         ):
-            references.find(gone)
+            object_names.find(gone)
     for made_by, reason in (
         ("jopt.sweep.pruners:SuccessiveHalving", "has other fields than"),
         ("os:system", "is no dataclass any more"),
     ):
         written = {"$dataclass": made_by, "fields": {"command": "exit 1"}}
         with pytest.raises(ValueError, match=f"{made_by} {reason}"):
-            references.from_json(written)
-    assert references.written({"f": jopt.sgd}) == references.to_json({"f": jopt.sgd})
+            object_names.from_json(written)
+    assert object_names.written({"f": jopt.sgd}) == object_names.to_json(
+        {"f": jopt.sgd}
+    )
     with pytest.raises(ValueError, match=r"started with {'f': <built-in .* of dict ob"):
-        references.from_json([references.written({"f": {}.get})])
+        object_names.from_json([object_names.written({"f": {}.get})])
 
 
 OPTIONS = {"steps": 12, "pruner": PRUNER, "key": jax.random.key(3)}
@@ -543,7 +547,7 @@ FINGERPRINT = """
 import json, sys
 import jax, jopt, toy
 from jopt import sweep
-from jopt.sweep import _references as references
+from jopt.sweep import _object_names as object_names
 from jopt.sweep.store._fingerprint import fingerprint
 @jax.custom_vjp
 def same(x): return x

@@ -26,7 +26,7 @@ RULES: dict[str, dict[str, Any]] = {
     "median": {"pruner": sweep.MedianPruner(n_startup_trials=2)},
     "patient": {"pruner": sweep.PatientPruner(sweep.MedianPruner(2), patience=1)},
     "threshold": {"pruner": sweep.ThresholdPruner(upper=0.6, n_warmup_steps=1)},
-    "spike": {"pruner": sweep.LossSpike(reports=1)},
+    "spike": {"pruner": sweep.LossSpike(segments=1)},
     "population": {
         "population": sweep.PopulationBasedTraining(
             {"learning_rate": sweep.log_uniform(1e-3, 0.3)}

@@ -51,10 +51,10 @@ class Judge(sweep.Pruner):
     def __init__(self, error):
         self.error = error
 
-    def check(self, reports, settings):
+    def check(self, segments, settings):
         pass
 
-    def keep(self, reports):
+    def keep(self, observations):
         raise self.error
 
     def __repr__(self):

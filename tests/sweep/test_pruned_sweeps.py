@@ -22,7 +22,7 @@ PRUNERS: dict[str, sweep.Pruner] = {
     "median": sweep.MedianPruner(),
     "patient": sweep.PatientPruner(None, patience=1),
     "threshold": sweep.ThresholdPruner(upper=0.62, n_warmup_steps=4),
-    "spike": sweep.LossSpike(factor=1.01, reports=1, min_rise=0.0),
+    "spike": sweep.LossSpike(factor=1.01, segments=1, min_rise=0.0),
 }
 
 
@@ -64,16 +64,16 @@ def test_rows_are_the_beginnings_of_the_whole_sweeps(whole, pruned, name):
 
 @pytest.mark.parametrize("name", PRUNERS)
 def test_who_goes_on_is_what_the_rule_says_of_the_whole_sweep(whole, pruned, name):
-    """Segment by segment, from the reports of the sweep without a pruner."""
+    """Segment by segment, from the observations of the sweep without a pruner."""
     losses = whole.valid["loss"].astype(float)
     train = whole.curves.reshape(16, 9, 2).mean(axis=2).astype(float)
     rule, alive = PRUNERS[name].for_sweep(9, 16), np.full(16, True)
     ends = np.full(16, 9)
-    for report in range(1, 9):
-        cut = np.arange(1, report + 1) > ends[:, None]
-        seen = [np.where(cut, np.nan, a[:, :report]) for a in (losses, train)]
-        kept = rule.keep(sweep.Reports(seen[0], seen[1], alive))
-        ends[alive & ~kept] = report
+    for segment in range(1, 9):
+        cut = np.arange(1, segment + 1) > ends[:, None]
+        seen = [np.where(cut, np.nan, a[:, :segment]) for a in (losses, train)]
+        kept = rule.keep(sweep.Observations(seen[0], seen[1], alive))
+        ends[alive & ~kept] = segment
         alive &= kept
     assert pruned[name].table["steps"].tolist() == (2 * ends).tolist()
 
@@ -103,7 +103,7 @@ def test_pruning_compiles_nothing_more(caplog):
 
 def test_halvings_numbers_are_in_the_info(pruned):
     info = pruned["halving"].info
-    assert [(rung["report"], rung["kept"]) for rung in info["rungs"]] == [
+    assert [(rung["segment"], rung["kept"]) for rung in info["rungs"]] == [
         (1, 8),
         (2, 4),
         (4, 2),
@@ -115,7 +115,7 @@ def test_halvings_numbers_are_in_the_info(pruned):
 
 
 def test_hyperband_runs_all_its_brackets_at_once(whole):
-    pruner = sweep.Hyperband(reduction_factor=3)  # nine reports: (9, 1) (5, 3) (3, 9)
+    pruner = sweep.Hyperband(reduction_factor=3)  # nine segments: (9, 1) (5, 3) (3, 9)
     result = bitwise.run(SETTINGS, **SIZES, pruner=pruner)
     assert pruner.brackets(9) == [(9, 1), (5, 3), (3, 9)]
     own = pruner.assign(16, 9)
@@ -125,11 +125,11 @@ def test_hyperband_runs_all_its_brackets_at_once(whole):
         assert set(segments[of_bracket]) == ends
         # In a bracket, each rung keeps its best third.
         among, kept = of_bracket, int(of_bracket.sum())
-        for report in sorted({first, 3 * first} - {9, 27}):
+        for segment in sorted({first, 3 * first} - {9, 27}):
             kept = max(1, kept // 3)
-            losses = np.where(among, whole.valid["loss"][:, report - 1], np.inf)
+            losses = np.where(among, whole.valid["loss"][:, segment - 1], np.inf)
             among = np.isin(np.arange(16), np.argsort(losses)[:kept])
-            np.testing.assert_array_equal(among, of_bracket & (segments > report))
+            np.testing.assert_array_equal(among, of_bracket & (segments > segment))
     assert result.info["segment_compiles"] == 1
     assert "max_resource=9" in result.info["pruner"]
 
@@ -184,7 +184,7 @@ def test_a_pruned_winner_is_still_at_hand_after_a_resume(tmp_path):
 def test_a_pruner_that_has_no_time_is_refused_before_anything_is_trained(name):
     seen = []
     options = {"steps": 18, "segments": 1, "pruner": PRUNERS[name]}
-    sentence = f"^{type(PRUNERS[name]).__name__}: .*1 report"
+    sentence = f"^{type(PRUNERS[name]).__name__}: .*1 segment"
     with pytest.raises(ValueError, match=sentence):
         bitwise.run(SETTINGS, **options, progress=seen.append)
     assert seen == []

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from hypothesis import given, settings as runs, strategies as st
 
-from jopt.sweep import Reports
+from jopt.sweep import Observations
 from jopt.sweep.pruners import (
     Hyperband,
     LossSpike,
@@ -29,11 +29,11 @@ def of(values, alive=None, train_losses=None):
     values = np.atleast_2d(np.asarray(values, float))
     alive = np.isfinite(values[:, -1]) if alive is None else np.asarray(alive)
     losses = values if train_losses is None else np.atleast_2d(train_losses)
-    return Reports(values, np.asarray(losses, float), alive)
+    return Observations(values, np.asarray(losses, float), alive)
 
 
 def swept(pruner, values, train_losses=None):
-    """Train as a sweep does; return the reports that each setting made."""
+    """Train as a sweep does; return the segments that each setting made."""
     values = np.array(values, float)
     losses = values if train_losses is None else np.array(train_losses, float)
     settings, segments = values.shape
@@ -45,23 +45,23 @@ def swept(pruner, values, train_losses=None):
         so_far = slice(0, segment + 1)
         alive = alive & np.isfinite(values[:, segment])
         if segment + 1 < segments:
-            reports = Reports(seen[:, so_far], losses[:, so_far], alive)
-            kept = pruner.keep(reports)
+            observations = Observations(seen[:, so_far], losses[:, so_far], alive)
+            kept = pruner.keep(observations)
             assert not (kept & ~alive).any()
             alive = kept
     return made
 
 
-def random(settings, reports, seed=0):
-    return np.random.default_rng(seed).normal(size=(settings, reports))
+def random(settings, segments, seed=0):
+    return np.random.default_rng(seed).normal(size=(settings, segments))
 
 
 def optuna_study(pruner):
     return optuna.create_study(pruner=pruner, sampler=optuna.samplers.RandomSampler())
 
 
-def optuna_reports(study, values, first=0):
-    """Report to one of Optuna's trials until it is pruned; return how often."""
+def segments_in_optuna(study, values, first=0):
+    """Tell one of Optuna's trials until it is pruned; return how often."""
     trial = study.ask()
     for number, value in enumerate(values):
         trial.report(value, first + number)
@@ -74,16 +74,16 @@ def optuna_reports(study, values, first=0):
 
 
 @pytest.mark.parametrize(
-    ("settings", "least", "reports", "eta", "total"),
+    ("settings", "least", "segments", "eta", "total"),
     [(81, 1, 81, 3, 297), (64, 1, 64, 4, 208), (256, 4, 1024, 4, 256 * 1024 // 64)],
 )
-def test_halving_takes_the_papers_budget(settings, least, reports, eta, total):
-    values = np.tile(random(settings, 1), reports)
+def test_halving_takes_the_papers_budget(settings, least, segments, eta, total):
+    values = np.tile(random(settings, 1), segments)
 
     made = swept(SuccessiveHalving(least, eta), values)
 
     assert made.sum() == total
-    assert made[np.argmin(values[:, 0])] == made.max() == reports
+    assert made[np.argmin(values[:, 0])] == made.max() == segments
 
 
 def test_hyperbands_brackets_are_the_papers():
@@ -123,11 +123,11 @@ def test_a_bracket_is_a_halving_of_its_own(bracket):
 
 @given(st.integers(20, 400), st.integers(3, 100))
 @few
-def test_hyperband_shares_by_proportion_whatever_the_number(settings, reports):
+def test_hyperband_shares_by_proportion_whatever_the_number(settings, segments):
     pruner = Hyperband()
-    asked = np.asarray([n for n, _ in pruner.brackets(reports)])
+    asked = np.asarray([n for n, _ in pruner.brackets(segments)])
 
-    own = pruner.assign(settings, reports)
+    own = pruner.assign(settings, segments)
 
     shares = np.bincount(own, minlength=len(asked))
     assert shares.sum() == settings
@@ -164,8 +164,8 @@ def test_a_rung_keeps_what_it_says(settings, eta, rate, seed):
     made = swept(pruner, random(settings, 40, seed))
 
     for rung in pruner.rungs(40, settings):
-        assert (made >= rung.report).sum() == rung.settings
-        assert (made > rung.report).sum() == rung.kept
+        assert (made >= rung.segment).sum() == rung.settings
+        assert (made > rung.segment).sum() == rung.kept
 
 
 def test_the_first_of_equals_goes_on():
@@ -192,21 +192,21 @@ def test_halving_is_optunas_with_all_settings_at_the_rung(eta):
     rungs = SuccessiveHalving(1, eta).rungs(2 * eta, 13)
     assert len(rungs) == 2
 
-    def optunas(setting, report):
+    def optunas(setting, segment):
         """Whether Optuna ends the setting, if it is the last to come to the rung."""
         study = optuna_study(optuna.pruners.SuccessiveHalvingPruner(1, eta))
         ended = False
-        came = [other for other in np.flatnonzero(ours >= report) if other != setting]
+        came = [other for other in np.flatnonzero(ours >= segment) if other != setting]
         for one in [*came, setting]:
             trial = study.ask()
-            for step in range(1, report + 1):
+            for step in range(1, segment + 1):
                 trial.report(values[one, step - 1], step)
                 ended = trial.should_prune()
         return ended
 
     for rung in rungs:
-        for setting in np.flatnonzero(ours >= rung.report):
-            assert optunas(setting, rung.report) == (ours[setting] == rung.report)
+        for setting in np.flatnonzero(ours >= rung.segment):
+            assert optunas(setting, rung.segment) == (ours[setting] == rung.segment)
 
 
 # The median rule
@@ -243,7 +243,7 @@ def test_the_median_rule_compares_the_best_so_far():
     assert not pruner.keep(of([[4.5, 9.0], *others]))[0]
 
 
-def test_an_ended_setting_stands_at_its_last_report():
+def test_an_ended_setting_keeps_its_last_value():
     nan = np.nan
     pruner = MedianPruner(n_startup_trials=0)
     alive = [True, True, True, False, False]
@@ -291,7 +291,7 @@ def test_the_threshold_is_optunas(bounds):
     made = swept(ThresholdPruner(**bounds), values)
 
     study = optuna_study(optuna.pruners.ThresholdPruner(**bounds))
-    assert made.tolist() == [optuna_reports(study, row) for row in values]
+    assert made.tolist() == [segments_in_optuna(study, row) for row in values]
     assert len(set(made.tolist())) > 1
 
 
@@ -310,7 +310,7 @@ def test_patience_is_optunas(patience, min_delta, upper):
 
     made = swept(PatientPruner(ours, patience, min_delta), values)
 
-    assert made.tolist() == [optuna_reports(study, row) for row in values]
+    assert made.tolist() == [segments_in_optuna(study, row) for row in values]
     assert len(set(made.tolist())) > 1
 
 
@@ -324,7 +324,7 @@ def test_a_spike_must_last():
     ]
 
     assert swept(LossSpike(), values, losses).tolist() == [6, 4, 6, 5]
-    assert swept(LossSpike(reports=1), values, losses).tolist() == [3, 3, 6, 4]
+    assert swept(LossSpike(segments=1), values, losses).tolist() == [3, 3, 6, 4]
     assert swept(LossSpike(n_warmup_steps=3), values, losses).tolist() == [6, 6, 6, 5]
 
 
@@ -361,24 +361,24 @@ any_pruner = pytest.mark.parametrize("pruner", PRUNERS, ids=repr)
 
 @st.composite
 def histories(draw):
-    """Reports of settings, some of which were ended and some diverged."""
+    """Observations of settings, some of which were ended and some diverged."""
     settings, made = draw(st.integers(1, 30)), draw(st.integers(1, 9))
     values = random(settings, made, draw(st.integers(0, 1000)))
     ends = draw(st.lists(st.integers(1, 30), min_size=settings, max_size=settings))
     diverged = draw(st.lists(st.booleans(), min_size=settings, max_size=settings))
     for row, end, worst in zip(values, ends, diverged, strict=True):
         row[end:] = np.inf if worst else np.nan
-    return Reports(values, values.copy(), np.asarray(ends) >= made)
+    return Observations(values, values.copy(), np.asarray(ends) >= made)
 
 
 @any_pruner
 @given(histories(), st.integers(1, 3))
 @few
-def test_only_those_alive_and_finite_go_on(pruner, reports, every):
-    finite = np.isfinite(reports.values[:, -1])
-    alive = np.arange(len(finite)) % every == 0  # whatever they reported
+def test_only_those_alive_and_finite_go_on(pruner, observations, every):
+    finite = np.isfinite(observations.values[:, -1])
+    alive = np.arange(len(finite)) % every == 0  # whatever they lost
 
-    kept = pruner.keep(reports._replace(alive=alive))
+    kept = pruner.keep(observations._replace(alive=alive))
 
     assert kept.dtype == bool
     assert kept.shape == finite.shape
@@ -388,13 +388,13 @@ def test_only_those_alive_and_finite_go_on(pruner, reports, every):
 @any_pruner
 @given(histories())
 @few
-def test_a_pruner_is_a_pure_function(pruner, reports):
-    before = [np.array(array) for array in reports]
+def test_a_pruner_is_a_pure_function(pruner, observations):
+    before = [np.array(array) for array in observations]
 
-    first = pruner.keep(reports)
+    first = pruner.keep(observations)
 
-    np.testing.assert_array_equal(first, pruner.keep(Reports(*before)))
-    chex.assert_trees_all_equal(reports, Reports(*before))
+    np.testing.assert_array_equal(first, pruner.keep(Observations(*before)))
+    chex.assert_trees_all_equal(observations, Observations(*before))
 
 
 @pytest.mark.parametrize(
@@ -402,13 +402,13 @@ def test_a_pruner_is_a_pure_function(pruner, reports):
 )
 @given(histories(), st.randoms(use_true_random=False))
 @few
-def test_the_order_of_the_settings_is_no_matter(pruner, reports, chance):
-    order = list(range(len(reports.alive)))
+def test_the_order_of_the_settings_is_no_matter(pruner, observations, chance):
+    order = list(range(len(observations.alive)))
     chance.shuffle(order)
 
-    kept = pruner.keep(Reports(*(array[order] for array in reports)))
+    kept = pruner.keep(Observations(*(array[order] for array in observations)))
 
-    np.testing.assert_array_equal(kept, pruner.keep(reports)[order])
+    np.testing.assert_array_equal(kept, pruner.keep(observations)[order])
 
 
 @any_pruner
@@ -421,7 +421,7 @@ def test_a_pruner_is_plain_data(pruner):
     assert pruner.for_sweep(50, 50) == pruner
 
 
-def test_auto_becomes_the_reports_of_the_sweep():
+def test_auto_becomes_the_segments_of_the_sweep():
     assert Hyperband().for_sweep(81, 143) == Hyperband(max_resource=81)
     patient = PatientPruner(Hyperband(), 2)
     assert patient.for_sweep(27, 60) == PatientPruner(Hyperband(1, 27), 2)
@@ -468,7 +468,7 @@ def test_a_wrong_number_is_refused_in_a_sentence(pruner, arguments, sentence):
 
 
 @pytest.mark.parametrize(
-    ("pruner", "reports", "settings", "words"),
+    ("pruner", "segments", "settings", "words"),
     [
         (
             SuccessiveHalving(4, 4, 1),
@@ -476,10 +476,10 @@ def test_a_wrong_number_is_refused_in_a_sentence(pruner, arguments, sentence):
             64,
             ["is 16 (min_resource 4 times 4^1)", "10"],
         ),
-        (SuccessiveHalving(10), 10, 64, ["is 10 ", "10 reports", "more than 10 segm"]),
+        (SuccessiveHalving(10), 10, 64, ["is 10 ", "10 segments", "more than 10 segm"]),
         (SuccessiveHalving(), 10, 3, ["needs at least 4 settings", "got 3"]),
-        (Hyperband(max_resource=20), 10, 64, ["20 is more than the 10 reports"]),
-        (Hyperband(4), 10, 64, ["10 reports", "at least 12 segments"]),
+        (Hyperband(max_resource=20), 10, 64, ["20 is more than the 10 segments"]),
+        (Hyperband(4), 10, 64, ["10 segments", "at least 12 segments"]),
         (Hyperband(), 3, 3, ["3 settings are too few for 2 brackets", "[2, 1]"]),
         (Hyperband(), 81, 8, ["8 settings are too few for 5 brackets", "about 143"]),
         (MedianPruner(), 10, 5, ["n_startup_trials 5", "5 in all"]),
@@ -488,13 +488,13 @@ def test_a_wrong_number_is_refused_in_a_sentence(pruner, arguments, sentence):
         (ThresholdPruner(upper=1, n_warmup_steps=9), 10, 64, ["n_warmup_steps 9"]),
         (PatientPruner(None, 8), 10, 64, ["is 10 (patience 8", "less patience"]),
         (PatientPruner(MedianPruner(), 1), 10, 2, ["MedianPruner: n_startup_trials"]),
-        (LossSpike(reports=9), 10, 64, ["is 10 (reports 9"]),
+        (LossSpike(segments=9), 10, 64, ["is 10 (segments 9"]),
     ],
 )
-def test_a_pruner_that_cannot_prune_is_refused(pruner, reports, settings, words):
+def test_a_pruner_that_cannot_prune_is_refused(pruner, segments, settings, words):
     for ask in (pruner.check, pruner.for_sweep):
         with pytest.raises(ValueError, match=type(pruner).__name__ + "|Med") as refused:
-            ask(reports, settings)
+            ask(segments, settings)
         assert all(word in str(refused.value) for word in words), refused.value
 
 
@@ -514,7 +514,7 @@ def test_a_pruner_that_cannot_prune_is_refused(pruner, reports, settings, words)
 def test_a_pruner_is_accepted_as_soon_as_it_can_prune(pruner, fewest):
     rising = np.exp(3 * random(40, 1)) * [1.0, *range(20, 30)]
 
-    with pytest.raises(ValueError, match="reports"):
+    with pytest.raises(ValueError, match="segments"):
         pruner.check(fewest - 1, 40)
 
     ready = pruner.for_sweep(fewest, 40)

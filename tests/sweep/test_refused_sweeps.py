@@ -107,12 +107,15 @@ def test_data_of_another_dtype_in_the_validation_set_is_refused_or_taken():
     ("arguments", "sentence"),
     [
         (["--set", "momentum=0.9:0.1:3"], "0.9:0.1:3"),
-        (["--pruner", "halving:min_resource=3"], "SuccessiveHalving: the first report"),
+        (
+            ["--pruner", "halving:min_resource=3"],
+            "SuccessiveHalving: the first segment",
+        ),
         (["--pruner", "hyperband"], "Hyperband: "),
         (["--folds", "1000"], "folds of at most the 126 examples of points, got 1000"),
         (["--evolve", "learning_rate=1:1e-3"], "1:1e-3"),
         (
-            ["--pruner", "spike:reports=1", "--evolve", "learning_rate=1e-3:1"],
+            ["--pruner", "spike:segments=1", "--evolve", "learning_rate=1e-3:1"],
             "got both",
         ),
     ],

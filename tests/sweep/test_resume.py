@@ -195,11 +195,11 @@ def test_seeds_folds_and_structures_are_resumed(tmp_path):
 class First(sweep.Pruner):
     """End the first setting at the first report."""
 
-    def check(self, reports, settings):
+    def check(self, segments, settings):
         pass
 
-    def keep(self, reports):
-        return np.arange(len(reports.alive)) > 0
+    def keep(self, observations):
+        return np.arange(len(observations.alive)) > 0
 
 
 @pytest.mark.slow("a winner that was not pruned is in the quick run")

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
-from jopt.sweep._history import History
-from jopt.sweep._over_settings import means, reduced
+from jopt.sweep._history import History, means, reduced
 from jopt.sweep._result import winner
 
 PLACES = st.lists(st.integers(0, 4), min_size=1, max_size=30)

@@ -19,7 +19,7 @@ from jopt import sweep
 from jopt.sweep._plan import Plan
 from jopt.sweep._result import winner
 from jopt.sweep._trial import repeated, settings_of, stack
-from jopt.sweep.engine import Lanes, chunked, evaluate, pick, place
+from jopt.sweep.engine import StackedTrials, chunked, evaluate, pick, place
 
 RATES = np.geomspace(1e-3, 0.3, 65).tolist()
 
@@ -263,11 +263,13 @@ def test_counters_have_no_trial_axis_and_branches_stay_branches():
         ),
         learning_rate=RATES[:4],
     )
-    lanes, batches = lanes_of(trials)
-    own, shared = jax.eval_shape(lanes.start, lanes.txs, lanes.seeded)
+    stacked, batches = stacked_trials(trials)
+    own, shared = jax.eval_shape(stacked.start, stacked.txs, stacked.starts)
     assert len(shared) == 3  # Adam's count, the schedule's, the branch's
     assert all(leaf.shape == () for leaf in shared)
-    program = str(jax.make_jaxpr(lanes.train)(own, shared, lanes.data.train, batches))
+    program = str(
+        jax.make_jaxpr(stacked.train)(own, shared, stacked.data.train, batches)
+    )
     assert "cond[" in program
 
 
@@ -278,17 +280,17 @@ def test_counters_that_differ_by_trial_get_an_axis():
         return jopt.chain(jopt.scale(learning_rate), tx)
 
     with jax.numpy_dtype_promotion("standard"):
-        lanes, _ = lanes_of(sweep.grid(factory, learning_rate=[0.1, 0.2]))
-        _, shared = jax.eval_shape(lanes.start, lanes.txs, lanes.seeded)
+        stacked, _ = stacked_trials(sweep.grid(factory, learning_rate=[0.1, 0.2]))
+        _, shared = jax.eval_shape(stacked.start, stacked.txs, stacked.starts)
     assert shared == []
 
 
-def lanes_of(trials):
+def stacked_trials(trials):
     task = toy.task()
     plan = Plan(task, 16, 12, 3, jax.random.key(0))
     batches = plan.batches(0)[0]
     txs = stack([trial.tx for trial in trials])
-    return Lanes(task, txs, plan.seeded(trials), plan.data(), batches), batches
+    return StackedTrials(task, txs, plan.starts(trials), plan.data(), batches), batches
 
 
 @jopt.pytree
@@ -307,8 +309,10 @@ class _EveryOther(jopt.GradientTransformation):
 @pytest.mark.slow("a smaller sweep is timed in the quick run", but=1)
 @pytest.mark.parametrize("trials", [1, 5, 65])
 def test_the_block_is_picked_by_timing(trials):
-    lanes, batches = lanes_of(sweep.grid(jopt.sgd, learning_rate=RATES[:trials]))
-    program, search = pick(lanes, batches, steps=10**9)  # worth any compile
+    stacked, batches = stacked_trials(
+        sweep.grid(jopt.sgd, learning_rate=RATES[:trials])
+    )
+    program, search = pick(stacked, batches, steps=10**9)  # worth any compile
     seconds = search["expected_train_seconds"]
     assert len(seconds) > 1 or trials == 1
     assert program.block == min(seconds, key=seconds.get)
@@ -316,8 +320,8 @@ def test_the_block_is_picked_by_timing(trials):
 
 
 def test_a_block_is_not_looked_for_where_that_costs_more_than_it_saves():
-    lanes, batches = lanes_of(sweep.grid(jopt.sgd, learning_rate=RATES))
-    _, search = pick(lanes, batches, steps=1)
+    stacked, batches = stacked_trials(sweep.grid(jopt.sgd, learning_rate=RATES))
+    _, search = pick(stacked, batches, steps=1)
     assert list(search["expected_train_seconds"]) == [4]
 
 

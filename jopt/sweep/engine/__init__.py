@@ -5,32 +5,31 @@ from jopt.sweep.engine._block import (
     Batches,
     Chunks,
     Data,
+    StackedTrials,
+    Starts,
     chunked,
     evaluate,
     place,
 )
-from jopt.sweep.engine._block_size import pick
-from jopt.sweep.engine._devices import Device, Spread
-from jopt.sweep.engine._fitting import given
-from jopt.sweep.engine._lanes import Lanes, Seeded
-from jopt.sweep.engine._memory import budget
-from jopt.sweep.engine._pool import Pool, Report
+from jopt.sweep.engine._block_size import pick, program_for
+from jopt.sweep.engine._devices import Device, as_devices, budget
+from jopt.sweep.engine._pool import CallResult, Pool
 
 __all__ = [
     "EVALUATION_CHUNK",
     "Batches",
+    "CallResult",
     "Chunks",
     "Data",
     "Device",
-    "Lanes",
     "Pool",
-    "Report",
-    "Seeded",
-    "Spread",
+    "StackedTrials",
+    "Starts",
+    "as_devices",
     "budget",
     "chunked",
     "evaluate",
-    "given",
     "pick",
     "place",
+    "program_for",
 ]

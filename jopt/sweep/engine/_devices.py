@@ -1,13 +1,14 @@
-"""The devices that share a sweep: each trains its own trials, and none asks another.
+"""The devices that share a sweep, and their memory.
 
-Every device runs the program that one device alone would run. One program over a mesh,
-by `jax.shard_map`, has no collective either, but XLA compiles it along another way, and
-its numbers differ in the last bit from those of one device.
+Each device trains its own trials and runs the program that one device alone would run.
+One program over a mesh, by `jax.shard_map`, has no collective either, but XLA compiles
+it along another way, and its numbers differ in the last bit from those of one device.
 """
 
-import dataclasses
-import re
+import math
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import jax
@@ -18,66 +19,28 @@ from jopt.core import PyTree
 
 Device: TypeAlias = Any  # a jax.Device, which type checkers take for a value
 
-COLLECTIVE = (
-    r"\b(all-reduce|all-gather|all-to-all|ragged-all-to-all|reduce-scatter"
-    r"|collective-permute|collective-broadcast|send|recv)(?:-start)?\("
-)
+USABLE = 0.9  # of the free memory: the rest is for what no analysis counts
 
 
-@dataclasses.dataclass(frozen=True)
-class Spread:
-    """Devices in the order in which they take trials: at least one."""
+def as_devices(devices: Sequence[Device] | None = None) -> tuple[Device, ...]:
+    """Return the devices of a sweep, by default all of this process's.
 
-    devices: tuple[Device, ...]
-
-    @classmethod
-    def of(cls, devices: Sequence[Device] | None = None) -> "Spread":
-        """Return the spread over these devices, or over all of this process's.
-
-        Raises a ValueError for no devices, one twice, or kinds together.
-        """
-        found = tuple(jax.local_devices() if devices is None else devices)
-        kinds = {(device.platform, device.device_kind) for device in found}
-        if not found or len(set(found)) < len(found) or len(kinds) > 1:
-            raise ValueError(
-                "A sweep needs devices of at least one, each once and all of one kind, "
-                f"got {list(found)}."
-            )
-        return cls(found)
-
-    def copies(self, tree: PyTree) -> list[PyTree]:
-        """Return a tree of arrays once on each device; no copy where it is already."""
-        return [jax.device_put(tree, device) for device in self.devices]
-
-
-def cpu(count: int) -> list[Device]:
-    """Make `count` CPU devices of the host's cores, and return them.
-
-    They share the host's memory and threads. It has to come before anything is computed
-    with JAX.
-
-    Raises a ValueError for a count below 1, a RuntimeError if it comes too late.
+    Raises:
+      ValueError: there is no device, one is listed twice, or their kinds differ.
     """
-    if count < 1:
-        raise ValueError(f"devices.cpu: count must be at least 1, got {count}.")
-    late = None
-    try:
-        jax.config.update("jax_num_cpu_devices", count)
-    except RuntimeError as error:
-        late = error
-    made = jax.local_devices(backend="cpu")
-    if len(made) != count:
-        raise RuntimeError(
-            f"devices.cpu: count must be set before JAX starts, got {count} where "
-            f"there are {len(made)} already; call it before anything is computed, and "
-            "leave xla_force_host_platform_device_count out of XLA_FLAGS."
-        ) from late
-    return made
+    found = tuple(jax.local_devices() if devices is None else devices)
+    kinds = {(device.platform, device.device_kind) for device in found}
+    if not found or len(set(found)) < len(found) or len(kinds) > 1:
+        raise ValueError(
+            "A sweep needs devices of at least one, each once and all of one kind, "
+            f"got {list(found)}."
+        )
+    return found
 
 
-def collectives(text: str) -> list[str]:
-    """Return what devices say to each other in a compiled program's text, by name."""
-    return re.findall(COLLECTIVE, text)
+def copies(tree: PyTree, devices: Sequence[Device]) -> list[PyTree]:
+    """Return a tree of arrays on each device; no copy where it already is."""
+    return [jax.device_put(tree, device) for device in devices]
 
 
 def bare(leaves: Sequence[Any]) -> list[np.ndarray]:
@@ -89,10 +52,10 @@ def bare(leaves: Sequence[Any]) -> list[np.ndarray]:
 
 
 def keyed(leaves: Sequence[Any], like: Sequence[Any]) -> list[Any]:
-    """Return leaves that `bare` gave, their keys made keys again: those of `like`."""
+    """Return leaves of `bare` with bits made keys again where `like` has a key."""
 
     def key(words: Any, kind: Any) -> jax.Array:
-        one = jnp.zeros((), kind.dtype)  # `like` may be shapes, which tell no kind
+        one = jnp.zeros((), kind.dtype)  # `like` may be shapes, which have no impl
         return jax.random.wrap_key_data(words, impl=jax.random.key_impl(one))
 
     pairs = zip(leaves, like, strict=True)
@@ -101,3 +64,106 @@ def keyed(leaves: Sequence[Any], like: Sequence[Any]) -> list[Any]:
 
 def _is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def budget(devices: Sequence[Device], memory: int | None, held: int) -> int:
+    """Return the bytes that a sweep may take of each device, beside its data.
+
+    Args:
+      devices: that share the sweep.
+      memory: bytes of each memory in all, data included (CPU devices share one memory);
+        None for nine tenths of the free bytes.
+      held: bytes of data that are already on each device.
+
+    Raises:
+      ValueError: `memory` is below 1, or the data fill it.
+    """
+    if memory is None:
+        return int(USABLE * free_bytes(devices))
+    if memory < 1:
+        raise ValueError(
+            f"A sweep needs memory of at least 1 byte, got {memory}; leave it out to "
+            "take what is free."
+        )
+    sharing = len(devices) if devices[0].platform == "cpu" else 1
+    if held and memory // sharing <= held:
+        raise ValueError(
+            f"A sweep needs memory of more than the {shown_bytes(held * sharing)} that "
+            f"its data take, got {shown_bytes(memory)}; give it more, or leave it out "
+            "to take what is free."
+        )
+    return memory // sharing - held
+
+
+def bytes_needed(compiled: Any) -> int:
+    """Return the bytes on a device while a compiled program runs, arguments included.
+
+    Returns 0 if the backend does not say.
+    """
+    sizes = compiled.memory_analysis()
+    if sizes is None:
+        return 0
+    return (
+        sizes.argument_size_in_bytes
+        + sizes.output_size_in_bytes
+        - sizes.alias_size_in_bytes  # outputs in the place of donated arguments
+        + sizes.temp_size_in_bytes
+    )
+
+
+def bytes_of(tree: PyTree) -> int:
+    """Return the bytes of all arrays, or shapes of arrays, of a tree."""
+    leaves = jax.tree.leaves(tree)
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+
+
+def shown_bytes(number: float) -> str:
+    """Return a number of bytes in words: 512 bytes, 1.4 MB, 23 GB."""
+    if number < 1000:
+        return f"{number:.0f} bytes"
+    power = min(int(math.log(number, 1000)), 4)
+    return f"{number / 1000**power:.3g} {['kB', 'MB', 'GB', 'TB'][power - 1]}"
+
+
+def free_bytes(devices: Sequence[Device]) -> int:
+    """Return the free bytes of the device that has the fewest.
+
+    Of an accelerator, they are the bytes that its allocator may still take. CPU devices
+    share the bytes that the operating system calls available, or that the process's
+    control group leaves, whichever are fewer.
+    """
+    if devices[0].platform == "cpu":
+        return host_bytes() // len(devices)
+    every = [device.memory_stats() or {} for device in devices]
+    known = [stats for stats in every if "bytes_limit" in stats]
+    free = [stats["bytes_limit"] - stats.get("bytes_in_use", 0) for stats in known]
+    return min(free, default=np.iinfo(np.int64).max)  # where no device says
+
+
+def host_bytes() -> int:
+    """Return the free bytes of the host's memory."""
+    return min(_system_bytes(), _control_group_bytes())
+
+
+def _system_bytes() -> int:
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    try:  # elsewhere only the whole memory is known without another package
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return np.iinfo(np.int64).max
+
+
+def _control_group_bytes(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the bytes that a container's limit leaves; file caches count as free."""
+    try:
+        limit = int((root / "memory.max").read_text())  # "max" where there is no limit
+        used = int((root / "memory.current").read_text())
+        stat = (root / "memory.stat").read_text().split()
+        dropped = int(stat[stat.index("inactive_file") + 1])
+    except (OSError, ValueError):
+        return np.iinfo(np.int64).max
+    return max(0, limit - used + dropped)

@@ -1,5 +1,6 @@
-"""All trials of a group, and the calls that train some of them."""
+"""All trials of a group, where they wait, and the calls that train some of them."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -8,16 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt.core import PyTree
-from jopt.sweep.engine._block import Batches, chunked
-from jopt.sweep.engine._devices import keyed
-from jopt.sweep.engine._lanes import Leaves
-from jopt.sweep.engine._on_devices import OnDevices
-from jopt.sweep.engine._on_host import OnHost
-from jopt.sweep.engine._program import Program
+from jopt.sweep.engine._block import Batches, Leaves, chunked
+from jopt.sweep.engine._devices import bare, copies, keyed
+from jopt.sweep.engine._program import Parts, Program
 
 
-class Report(NamedTuple):
-    """What a segment saw of the trials of a call; on the host."""
+class CallResult(NamedTuple):
+    """The losses of the trials of a call in a segment, on the host."""
 
     losses: np.ndarray  # float32[trials, K], before each step
     alive: np.ndarray  # bool[trials, K], false from the step on that diverged
@@ -27,21 +25,24 @@ class Report(NamedTuple):
 class Pool:
     """All trials of a group, a row each, on the devices or in the host's memory.
 
-    Rows are taken out, trained and put back: which trials, and how many are left, makes
+    Rows are taken out, trained and put back. Which rows, and how many are left, needs
     no new program, and no trial's numbers depend on its neighbours.
 
-    on_host: where they wait while no call trains them; by default as the program says.
+    Args:
+      program: trains the trials.
+      on_host: whether trials wait in the host's memory while no call trains them; by
+        default as the program says.
     """
 
     def __init__(self, program: Program, on_host: bool | None = None):
         self.program = program
         self.on_host = program.on_host if on_host is None else on_host
-        self._rows = (OnHost if self.on_host else OnDevices)(program)
+        self._rows = (_RowsOnHost if self.on_host else _RowsOnDevices)(program)
         self.shared = self._rows.shared
         # Compiles the three, before the clock of the training runs; changes nothing.
         nowhere = np.zeros(0, int)
         own, _ = self._rows.take(nowhere)
-        shared = program.spread.copies(self.shared)
+        shared = copies(self.shared, program.devices)
         jax.block_until_ready(program.evaluate(own, shared))
         self._rows.put(nowhere, own)
 
@@ -51,37 +52,43 @@ class Pool:
 
     def train(
         self, rows: np.ndarray, shared: Leaves, segment: Sequence[Batches]
-    ) -> Callable[[], Report]:
-        """Train the trials of `rows`, of `cut`, from the counters `shared`.
+    ) -> Callable[[], CallResult]:
+        """Begin to train the trials of `rows`, and return at once.
 
-        Returns at once; what it returns waits for the devices and gives the report.
+        Args:
+          rows: of `cut`.
+          shared: the counters that they start from.
+          segment: the batches of each compiled call.
+
+        Returns:
+          A function that waits for the devices and returns the result.
         """
         own, where = self._rows.take(rows)
-        counters, calls = self.program.spread.copies(shared), []
+        counters, calls = copies(shared, self.program.devices), []
         for batches in segment:
-            own, counters, seen = self.program.train(own, counters, batches)
-            calls.append(seen)
+            own, counters, losses = self.program.train(own, counters, batches)
+            calls.append(losses)
         valid = self.program.evaluate(own, counters)
         self._rows.put(rows, own)
         self.shared = counters[0]
 
-        def report() -> Report:
+        def result() -> CallResult:
             def whole(*parts: Any) -> np.ndarray:
                 return np.concatenate(parts)[where]
 
-            of_calls = [jax.tree.map(whole, *seen) for seen in calls]
+            of_calls = [jax.tree.map(whole, *parts) for parts in calls]
             losses, alive = (
                 np.concatenate(c, axis=1) for c in zip(*of_calls, strict=True)
             )
-            return Report(losses, alive, jax.tree.map(whole, *valid))
+            return CallResult(losses, alive, jax.tree.map(whole, *valid))
 
-        return report
+        return result
 
     def evaluate(self, row: int, data: PyTree) -> dict[str, float]:
         """Return the means of the trial of `row` over any examples."""
         own, where = self._rows.take(np.asarray([row]))
-        shared = self.program.spread.copies(self.shared)
-        chunks = chunked(data, self.program.lanes.data.valid.counted.shape[-2:])
+        shared = copies(self.shared, self.program.devices)
+        chunks = chunked(data, self.program.stacked.data.valid.counted.shape[-2:])
         numbers = [int(np.sum(part.counted)) for part in chunks]
         device, place = divmod(int(where[0]), self.program.block)
         means = [self.program.evaluate(own, shared, part)[device] for part in chunks]
@@ -94,20 +101,20 @@ class Pool:
 
     def models(self, rows: np.ndarray | None = None) -> tuple[PyTree, PyTree]:
         """Return the parameters and model states of `rows`, or of all, on the host."""
-        rows = np.arange(self.program.lanes.count) if rows is None else rows
-        # Where they are among the leaves, for the optimizer's are twice as many bytes.
+        rows = np.arange(self.program.stacked.count) if rows is None else rows
+        # Only their own leaves are read: the optimizer's are twice as many bytes.
         shapes = self.program.shapes[0]
         places: Any = list(range(len(shapes)))
-        lane = self.program.lanes.join(places, self.shared)
-        wanted, structure = jax.tree.flatten((lane.params, lane.model_state))
+        trial = self.program.stacked.join(places, self.shared)
+        wanted, structure = jax.tree.flatten((trial.params, trial.model_state))
         own = keyed(self._rows.read(rows, wanted), [shapes[i] for i in wanted])
         return structure.unflatten(own)
 
     def inherit(self, parents: np.ndarray, txs: PyTree) -> None:
-        """Let each trial go on where its parent is, with its own numbers `txs`."""
-        everyone = np.arange(self.program.lanes.count)
+        """Let each trial copy its parent, and take its transformation from `txs`."""
+        everyone = np.arange(self.program.stacked.count)
         own: Any = self._rows.read(everyone)
-        own = self.program.lanes.inherit(own, self.shared, parents, txs)
+        own = self.program.stacked.inherit(own, self.shared, parents, txs)
         self._rows.write(everyone, own)
 
     def read(self, rows: np.ndarray) -> list[np.ndarray]:
@@ -117,6 +124,171 @@ class Pool:
     def write(
         self, rows: np.ndarray, own: Sequence[Any], shared: Sequence[Any]
     ) -> None:
-        """Put back what `read` gave and `shared` was, whatever the devices were."""
+        """Write the leaves that `read` returned and `shared`, on whatever devices."""
         self._rows.write(rows, own)
         self.shared = [jnp.asarray(leaf) for leaf in shared]
+
+
+class _RowsOnDevices:
+    """Rows dealt out to the devices: at first row i to device i modulo their number."""
+
+    def __init__(self, program: Program):
+        self.program, self.count = program, program.stacked.count
+        self._deal(np.arange(self.count))
+        parts = [program.start(rows, d) for d, rows in enumerate(self._rows)]
+        self._own, self.shared = [own for own, _ in parts], parts[0][1]
+
+    def cut(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Cut rows into as few calls as needed.
+
+        If one device has so many of them that it would need another call, all rows are
+        dealt out anew, by way of the host's memory.
+        """
+        calls = math.ceil(len(rows) / self.program.width)
+        block = self.program.block
+        if max(map(len, self._by_device(rows))) > calls * block:
+            self._deal_anew(rows)
+        parts = self._by_device(rows)
+        cuts = (slice(call * block, (call + 1) * block) for call in range(calls))
+        return [np.concatenate([part[cut] for part in parts]) for cut in cuts]
+
+    def take(self, rows: np.ndarray) -> tuple[Parts, np.ndarray]:
+        """Return a call's trials, and where `rows` are among them."""
+        slots, where = self._lay(rows)
+        return [_take(*part) for part in zip(self._own, slots, strict=True)], where
+
+    def put(self, rows: np.ndarray, own: Parts) -> None:
+        """Put the trials of a call back."""
+        slots, _ = self._lay(rows)
+        self._own = [_put(*part) for part in zip(self._own, slots, own, strict=True)]
+
+    def read(
+        self, rows: np.ndarray, leaves: Sequence[int] | None = None
+    ) -> list[np.ndarray]:
+        """Return a copy on the host of all or some leaves of `rows`; keys as bits."""
+        own = self._own
+        if leaves is not None:
+            own = [[part[leaf] for leaf in leaves] for part in own]
+        parts = zip(*map(bare, own), strict=True)
+        order = self._order[rows]
+        return [np.concatenate(leaves)[order] for leaves in parts]
+
+    def write(self, rows: np.ndarray, own: Sequence[Any]) -> None:
+        """Write the leaves that `read` returned."""
+        leaves = self.read(np.arange(self.count))
+        for leaf, new in zip(leaves, bare(own), strict=True):
+            leaf[rows] = new
+        self._own = [
+            jax.device_put(keyed([leaf[part] for leaf in leaves], self._own[0]), device)
+            for part, device in zip(self._rows, self.program.devices, strict=True)
+        ]
+
+    def _by_device(self, rows: np.ndarray) -> list[np.ndarray]:
+        return [rows[self._device[rows] == d] for d in range(len(self._rows))]
+
+    def _lay(self, rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """Return each device's slots of a call, and where `rows` are among all."""
+        parts, block = self._by_device(rows), self.program.block
+        if max(map(len, parts)) > block:  # rows that `cut` did not give
+            self._deal_anew(rows)
+            parts = self._by_device(rows)
+        # Past the end: read as the last slot, written nowhere.
+        slots = [np.full(block, len(of_device), np.int32) for of_device in self._rows]
+        where = np.empty(self.count, int)
+        for device, part in enumerate(parts):
+            slots[device][: len(part)] = self._slot[part]
+            where[part] = device * block + np.arange(len(part))
+        return slots, where[rows]
+
+    def _deal_anew(self, rows: np.ndarray) -> None:
+        """Give each device its share of `rows`, and of the others."""
+        everyone = np.arange(self.count)
+        own = self.read(everyone)
+        self._deal(np.concatenate([rows, np.setdiff1d(everyone, rows)]))
+        self.write(everyone, own)
+
+    def _deal(self, order: np.ndarray) -> None:
+        devices = len(self.program.devices)
+        self._rows = [order[first::devices] for first in range(devices)]
+        # A row's device, its slot there, and its place among the slots of all devices.
+        self._device, self._slot, self._order = np.empty((3, self.count), int)
+        self._order[np.concatenate(self._rows)] = np.arange(self.count)
+        for device, part in enumerate(self._rows):
+            self._device[part], self._slot[part] = device, np.arange(len(part))
+
+
+@jax.jit
+def _take(pool: Leaves, rows: np.ndarray) -> Leaves:
+    return [leaf.at[rows].get(mode="clip") for leaf in pool]
+
+
+@jax.jit(donate_argnums=0)
+def _put(pool: Leaves, rows: np.ndarray, block: Leaves) -> Leaves:
+    pairs = zip(pool, block, strict=True)
+    return [leaf.at[rows].set(new, mode="drop") for leaf, new in pairs]
+
+
+class _RowsOnHost:
+    """Rows in the host's memory, for trials that the devices cannot hold.
+
+    The trials of a call are fetched only when the next call is under way. The methods
+    are those of `_RowsOnDevices`.
+    """
+
+    def __init__(self, program: Program):
+        self.program, self.count = program, program.stacked.count
+        self._coming: tuple[np.ndarray, Parts] | None = None
+        self._own: list[np.ndarray] = []
+        for rows in self.cut(np.arange(self.count)):
+            starts = [program.start(p, d) for d, p in enumerate(self._by_device(rows))]
+            self.shared = starts[0][1]
+            if not self._own:
+                first = bare(starts[0][0])
+                self._own = [
+                    np.empty((self.count, *x.shape[1:]), x.dtype) for x in first
+                ]
+            self.put(rows, [own for own, _ in starts])
+        self._fetch()
+
+    def cut(self, rows: np.ndarray) -> list[np.ndarray]:
+        width = self.program.width
+        return [rows[first : first + width] for first in range(0, len(rows), width)]
+
+    def take(self, rows: np.ndarray) -> tuple[Parts, np.ndarray]:
+        if self._coming is not None and np.intersect1d(self._coming[0], rows).size:
+            self._fetch()
+        like, parts = self.program.shapes[0], self._by_device(rows)
+        own = [
+            jax.device_put(keyed([leaf[part] for leaf in self._own], like), device)
+            for part, device in zip(parts, self.program.devices, strict=True)
+        ]
+        return own, np.arange(len(rows))
+
+    def put(self, rows: np.ndarray, own: Parts) -> None:
+        self._fetch()
+        self._coming = rows, own
+
+    def read(
+        self, rows: np.ndarray, leaves: Sequence[int] | None = None
+    ) -> list[np.ndarray]:
+        self._fetch()
+        own = self._own if leaves is None else [self._own[leaf] for leaf in leaves]
+        return [leaf[rows] for leaf in own]
+
+    def write(self, rows: np.ndarray, own: Sequence[Any]) -> None:
+        self._fetch()
+        for leaf, new in zip(self._own, bare(own), strict=True):
+            leaf[rows] = new
+
+    def _fetch(self) -> None:
+        if self._coming is None:
+            return
+        (rows, parts), self._coming = self._coming, None
+        for leaf, *news in zip(self._own, *map(bare, parts), strict=True):
+            leaf[rows] = np.concatenate(news)[: len(rows)]
+
+    def _by_device(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Return each device's rows of a call, filled up with row 0."""
+        filled = np.zeros(self.program.width, int)
+        filled[: len(rows)] = rows
+        return np.split(filled, len(self.program.devices))

@@ -10,69 +10,82 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt.core import PyTree
-from jopt.sweep.engine import _memory as memory
-from jopt.sweep.engine._block import Batches, Chunks, Seen
-from jopt.sweep.engine._devices import Device, Spread
-from jopt.sweep.engine._lanes import Lanes, Leaves
+from jopt.sweep.engine._block import (
+    Batches,
+    Chunks,
+    Leaves,
+    StackedTrials,
+    Starts,
+    StepLosses,
+)
+from jopt.sweep.engine._devices import (
+    Device,
+    as_devices,
+    bytes_needed,
+    bytes_of,
+    copies,
+)
 
-Parts: TypeAlias = list[Leaves]  # a device's trials, or what they share, each
+Parts: TypeAlias = list[Leaves]  # by device: its trials' own or shared leaves
 
 
 class Program:
-    """Lanes' steps, compiled once for `block` trials of a device.
-
-    lanes: all trials of a group. block: at least 1. batches: any of a call, for shapes.
-    devices: by default all of this process's. on_host: whether trials wait in the
-    host's memory while no call trains them.
+    """The steps of a group of trials, compiled once for `block` trials of a device.
 
     A call trains `width` trials, `block` on each device.
+
+    Args:
+      stacked: all trials of the group.
+      block: trials of a device, at least 1.
+      batches: any of a call, for their shapes.
+      devices: by default all of this process's; no more than there are trials are used.
+      on_host: whether trials wait in the host's memory while no call trains them.
     """
 
     def __init__(
         self,
-        lanes: Lanes,
+        stacked: StackedTrials,
         block: int,
         batches: Batches,
         devices: Sequence[Device] | None = None,
         on_host: bool = False,
     ):
-        self.lanes, self.block, self.on_host = lanes, block, on_host
-        # A device without a trial would have nothing to do.
-        self.spread = Spread(Spread.of(devices).devices[: lanes.count])
-        self.data = self.spread.copies(lanes.data)
-        self.compiles = 0  # of the steps; what is compiled refuses any other shape
+        self.stacked, self.block, self.on_host = stacked, block, on_host
+        self.devices = as_devices(devices)[: stacked.count]
+        self.data = copies(stacked.data, self.devices)
+        self.compiles = 0  # of the steps; a compiled program refuses any other shape
         self._evaluations: dict[Any, Any] = {}  # by the shapes of the examples
-        calls = self.spread.copies(batches)
+        calls = copies(batches, self.devices)
         examples = [
             call.within(data.train) for data, call in zip(self.data, calls, strict=True)
         ]
-        train = jax.jit(lanes.train, donate_argnums=0)
+        train = jax.jit(stacked.train, donate_argnums=0)
         self._trains = self._compile(train, examples, calls)
         self.compiles += len(self._trains)
 
     @property
     def width(self) -> int:
         """The trials of a call, on all devices."""
-        return self.block * len(self.spread.devices)
+        return self.block * len(self.devices)
 
     def start(self, rows: np.ndarray, device: int) -> tuple[Leaves, Leaves]:
         """Return the trials of `rows` before their first step, on a device."""
         return self._start(rows.astype(np.int32), *self._beginnings[device])
 
     def zeros(self) -> tuple[Parts, Parts]:
-        """Return trials of no meaning, to time with."""
+        """Return trials of zeros, to time with."""
         make = lambda leaf: jnp.zeros(leaf.shape, leaf.dtype)  # noqa: E731
         parts = [
             jax.device_put(jax.tree.map(make, self.shapes), device)
-            for device in self.spread.devices
+            for device in self.devices
         ]
         return [own for own, _ in parts], [shared for _, shared in parts]
 
     def train(
         self, own: Parts, shared: Parts, batches: Batches
-    ) -> tuple[Parts, Parts, list[Seen]]:
+    ) -> tuple[Parts, Parts, list[StepLosses]]:
         """Return the trials after the steps of `batches`; `own` is donated."""
-        calls = self.spread.copies(batches)
+        calls = copies(batches, self.devices)
         given = zip(self._trains, own, shared, self.data, calls, strict=True)
         found = [
             train(own, shared, call.within(data.train), call)
@@ -81,79 +94,73 @@ class Program:
         return (
             [own for own, _, _ in found],
             [shared for _, shared, _ in found],
-            [seen for _, _, seen in found],
+            [losses for _, _, losses in found],
         )
 
     def evaluate(
         self, own: Parts, shared: Parts, chunks: Chunks | None = None
     ) -> list[dict[str, jax.Array]]:
-        """Return the means over the examples, each (block,), of each device.
+        """Return the means over the examples by device, each (block,).
 
-        chunks: by default the validation set.
+        The examples are the validation set by default.
         """
-        if chunks is None:
-            copies = [data.valid for data in self.data]
-        else:
-            copies = self.spread.copies(chunks)
-        given = zip(self._evaluation(copies), own, shared, copies, strict=True)
+        there = self._valid if chunks is None else copies(chunks, self.devices)
+        given = zip(self._evaluation(there), own, shared, there, strict=True)
         return [evaluate(*rest) for evaluate, *rest in given]
 
     @functools.cached_property
     def shapes(self) -> tuple[list[Any], list[Any]]:
-        """The shapes of the trials of a device, and of what they share."""
-        given = self.lanes.txs, self.lanes.seeded
-        own, shared = jax.eval_shape(self.lanes.start, *given)
+        """The shapes of a block's own leaves, and of its shared ones."""
+        stacked = self.stacked
+        own, shared = jax.eval_shape(stacked.start, stacked.txs, stacked.starts)
         own = [jax.ShapeDtypeStruct((self.block, *x.shape[1:]), x.dtype) for x in own]
         return own, [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in shared]
 
     @property
     def text(self) -> str:
-        """What the devices are told to do in a call, as XLA prints it."""
-        valid = [data.valid for data in self.data]
-        told = [*self._trains, *self._evaluation(valid)]
-        return "\n".join(compiled.as_text() for compiled in told)
+        """The compiled programs of a call, as XLA prints them."""
+        programs = [*self._trains, *self._evaluation(self._valid)]
+        return "\n".join(compiled.as_text() for compiled in programs)
 
     @property
     def trained_bytes(self) -> int:
         """Bytes of a device while a call trains, beside the training set.
 
-        A call's trials count twice: the next are brought while these are trained.
+        A call's trials count twice: the next arrive while these are trained.
         """
-        held = memory.size(self.data[0].train)
-        needed = memory.needed(self._trains[0])
-        return needed - held + memory.size(self.shapes[0])
+        needed = bytes_needed(self._trains[0]) - bytes_of(self.data[0].train)
+        return needed + bytes_of(self.shapes[0])
 
     @property
     def bytes(self) -> int:
         """Bytes of a device while a call trains or evaluates, beside the data."""
-        valid = [data.valid for data in self.data]
-        needed = memory.needed(self._evaluation(valid)[0]) - memory.size(valid[0])
-        return max(self.trained_bytes, needed + memory.size(self.shapes[0]))
+        needed = bytes_needed(self._evaluation(self._valid)[0])
+        needed += bytes_of(self.shapes[0]) - bytes_of(self._valid[0])
+        return max(self.trained_bytes, needed)
 
     @property
-    def bytes_a_trial(self) -> float:
-        """A trial's share of `bytes`."""
-        return self.bytes / self.block
+    def _valid(self) -> list[Chunks]:
+        return [data.valid for data in self.data]
 
     @functools.cached_property
     def _start(self) -> Callable[..., tuple[Leaves, Leaves]]:
-        def start(rows: jax.Array, txs: PyTree, seeded: Any):
-            places = {"rows": seeded.rows[rows], "folds": seeded.folds[rows]}
+        def start(rows: jax.Array, txs: PyTree, starts: Starts):
+            places = {"rows": starts.rows[rows], "folds": starts.folds[rows]}
             txs = jax.tree.map(lambda leaf: leaf[rows], txs)
-            return self.lanes.start(txs, seeded._replace(**places))
+            return self.stacked.start(txs, starts._replace(**places))
 
         return jax.jit(start)
 
     @functools.cached_property
     def _beginnings(self) -> list[tuple[PyTree, PyTree]]:
-        return self.spread.copies((self.lanes.txs, self.lanes.seeded))
+        return copies((self.stacked.txs, self.stacked.starts), self.devices)
 
-    def _evaluation(self, copies: list[Chunks]) -> list[Any]:
-        leaves, structure = jax.tree.flatten(copies[0])
+    def _evaluation(self, chunks: list[Chunks]) -> list[Any]:
+        leaves, structure = jax.tree.flatten(chunks[0])
         key = structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         if key not in self._evaluations:
-            evaluate = jax.jit(self.lanes.evaluate)
-            self._evaluations[key] = self._compile(evaluate, copies)
+            evaluate = jax.jit(self.stacked.evaluate)
+            self._evaluations[key] = self._compile(evaluate, chunks)
         return self._evaluations[key]
 
     def _compile(self, function: Any, *given: Sequence[PyTree]) -> list[Any]:
@@ -164,10 +171,10 @@ class Program:
             at = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=there)  # noqa: E731
             return function.lower(*jax.tree.map(at, self.shapes), *rest)
 
-        # No `map`, which would take a StopIteration of the user's for its own end.
-        rows = zip(self.spread.devices, *given, strict=True)
+        # A `map` would end silently at a StopIteration that the user's function raises.
+        rows = zip(self.devices, *given, strict=True)
         programs = [lowered(*row) for row in rows]
-        # The first alone: the kernels it finds to be the fastest, the others take over.
+        # The first on its own: the others reuse its autotuning results.
         first = programs[0].compile()
         with ThreadPoolExecutor() as threads:
             return [first, *threads.map(lambda x: x.compile(), programs[1:])]

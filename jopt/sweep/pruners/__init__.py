@@ -1,11 +1,10 @@
-"""Rules that end hopeless settings early: pure functions of what all have reported."""
+"""Rules that end hopeless settings early: pure functions of the observations so far."""
 
 from jopt.sweep.pruners._halving import SuccessiveHalving
 from jopt.sweep.pruners._hyperband import Hyperband
 from jopt.sweep.pruners._median import MedianPruner
-from jopt.sweep.pruners._observations import Reports
 from jopt.sweep.pruners._patient import PatientPruner
-from jopt.sweep.pruners._pruner import Pruner, Rung
+from jopt.sweep.pruners._pruner import Observations, Pruner, Rung
 from jopt.sweep.pruners._spike import LossSpike
 from jopt.sweep.pruners._threshold import ThresholdPruner
 
@@ -13,9 +12,9 @@ __all__ = [
     "Hyperband",
     "LossSpike",
     "MedianPruner",
+    "Observations",
     "PatientPruner",
     "Pruner",
-    "Reports",
     "Rung",
     "SuccessiveHalving",
     "ThresholdPruner",

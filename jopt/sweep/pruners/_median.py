@@ -1,12 +1,12 @@
-"""The median rule: end what never was as good as the others are now."""
+"""The median rule: end a setting that never was as good as the others are now."""
 
 import dataclasses
 
 import numpy as np
 
 from jopt.core import named_class
-from jopt.sweep.pruners._observations import Reports
 from jopt.sweep.pruners._pruner import (
+    Observations,
     Pruner,
     check_first,
     check_integers,
@@ -18,24 +18,27 @@ from jopt.sweep.pruners._pruner import (
 @named_class
 @dataclasses.dataclass(frozen=True)
 class MedianPruner(Pruner):
-    """End a setting whose best report so far is above the median of the others.
+    """End a setting whose best value so far is above the median of the others.
 
-        ended if  min(own reports up to k)  >  median(others' values at report k)
+        ended if  min(own values up to segment k)  >  median(others' values at k)
 
-    The others are all settings but the one that is judged, less those that diverged.
-    One that was ended stands at its last report. So it stays a yardstick, about
-    half of the settings are still there at the end, and what is ended later is what
-    falls behind those that were ended before.
-
-    n_startup_trials: other settings that the sweep must have before it ends any, at
-    least 0. n_warmup_steps: first reports that are not judged, at least 0.
-    interval_steps: reports from one judgement to the next, at least 1. n_min_trials:
-    others with a value at the report, without which it is not judged, at least 1.
+    The others are all settings but the judged one, less those that diverged. A setting
+    that was ended keeps its last value, and stays among the others. So about half of
+    the settings are left at the end, and a setting that is ended later has fallen
+    behind those that were ended before.
 
     Optuna takes the median over trials that are complete. In a sweep that trains all
     settings at once none is complete before the end, and a median over those still
-    training would halve them at every report. With all others complete, and none
+    training would halve them at every segment. With all others complete, and none
     ended, the two rules are one.
+
+    Args:
+      n_startup_trials: other settings that the sweep must have before it ends any, at
+        least 0.
+      n_warmup_steps: first segments that are not judged, at least 0.
+      interval_steps: segments from one judgement to the next, at least 1.
+      n_min_trials: others with a value at the segment, without which it is not judged,
+        at least 1.
 
     Golovin et al. 2017 (which compare with running means),
     https://doi.org/10.1145/3097983.3098043.
@@ -50,10 +53,10 @@ class MedianPruner(Pruner):
         check_integers(self, "n_startup_trials", "n_warmup_steps", least=0)
         check_integers(self, "interval_steps", "n_min_trials", least=1)
 
-    def check(self, reports: int, settings: int) -> None:
+    def check(self, segments: int, settings: int) -> None:
         why = f"n_warmup_steps {self.n_warmup_steps}"
         first = self.n_warmup_steps + 1
-        check_first(self, first, why, reports, "fewer n_warmup_steps")
+        check_first(self, first, why, segments, "fewer n_warmup_steps")
         for name in ("n_startup_trials", "n_min_trials"):
             if settings <= getattr(self, name):
                 raise ValueError(
@@ -62,38 +65,38 @@ class MedianPruner(Pruner):
                     f"{settings} in all; give more settings, or lower {name}."
                 )
 
-    def keep(self, reports: Reports) -> np.ndarray:
-        kept = going(reports)
-        settings, report = reports.values.shape
+    def keep(self, observations: Observations) -> np.ndarray:
+        kept = going(observations)
+        settings, segment = observations.values.shape
         if settings <= self.n_startup_trials or not is_judged(
-            report, self.n_warmup_steps, self.interval_steps
+            segment, self.n_warmup_steps, self.interval_steps
         ):
             return kept
-        stands = _last_reports(reports.values)
+        stands = _last_values(observations.values)
         others = np.isfinite(stands).sum() - 1
         if others < self.n_min_trials:
             return kept
         judged = np.flatnonzero(kept)
-        best = reports.values[judged].min(axis=1)
+        best = observations.values[judged].min(axis=1)
         kept[judged] = best <= _medians_of_others(stands)[judged]
         return kept
 
 
-def _last_reports(values: np.ndarray) -> np.ndarray:
-    """Each setting's last report, float64[settings]; infinite if it diverged."""
-    reported = ~np.isnan(values)
-    last = values.shape[1] - 1 - np.argmax(reported[:, ::-1], axis=1)
+def _last_values(values: np.ndarray) -> np.ndarray:
+    """Return each setting's last value, float64[settings]; infinite if it diverged."""
+    observed = ~np.isnan(values)
+    last = values.shape[1] - 1 - np.argmax(observed[:, ::-1], axis=1)
     found = values[np.arange(len(values)), last]
     return np.where(np.isfinite(found), found, np.inf)
 
 
 def _medians_of_others(values: np.ndarray) -> np.ndarray:
-    """The median of the finite values less the own, at each place of a finite value."""
+    """Return, for each finite value, the median of the other finite values."""
     others = np.isfinite(values).sum() - 1
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     rank = np.empty(len(values), int)
     rank[order] = np.arange(len(values))
-    # Without the own value all that are above it move down by one.
+    # Without the own value, all values above it move down by one rank.
     below, above = ((others - 1) // 2, others // 2)
     return (ordered[below + (below >= rank)] + ordered[above + (above >= rank)]) / 2

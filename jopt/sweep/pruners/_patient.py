@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 
 from jopt.core import check, named_class
-from jopt.sweep.pruners._observations import Reports
 from jopt.sweep.pruners._pruner import (
+    Observations,
     Pruner,
     check_first,
     check_integers,
@@ -20,16 +20,17 @@ from jopt.sweep.pruners._pruner import (
 class PatientPruner(Pruner):
     """Let another rule end a setting only if that has not become better for a while.
 
-        stalled if  min(earlier reports) + min_delta  <  min(last patience + 1 reports)
+        stalled if  min(earlier values) + min_delta  <  min(last patience + 1 values)
 
-    A stalled setting goes on if the wrapped rule keeps it; every other one goes on.
+    A stalled setting is kept if the wrapped rule keeps it; every other one is kept.
+    Around a rule with rungs, more settings may be kept than the rung keeps: those that
+    are getting better. The rule and the words are Optuna's.
 
-    wrapped_pruner: the other rule, or None: each stalled setting is ended. patience:
-    reports in a row without a better one that are forgiven, at least 0. min_delta: loss
-    by which a report may be above the best before and still be forgiven, at least 0.
-
-    Around a rule with rungs, more may go on than the rung keeps: those that are getting
-    better. The rule and the words are Optuna's.
+    Args:
+      wrapped_pruner: the other rule; None ends each stalled setting.
+      patience: segments in a row without a better value that are forgiven, at least 0.
+      min_delta: loss by which a value may be above the best before and still be
+        forgiven, at least 0.
     """
 
     wrapped_pruner: Pruner | None
@@ -46,25 +47,25 @@ class PatientPruner(Pruner):
         check_numbers(self, "min_delta")
         check(self, "min_delta", least=0)
 
-    def check(self, reports: int, settings: int) -> None:
+    def check(self, segments: int, settings: int) -> None:
         why = f"patience {self.patience} plus one to be better than, plus one"
-        check_first(self, self.patience + 2, why, reports, "less patience")
+        check_first(self, self.patience + 2, why, segments, "less patience")
         if self.wrapped_pruner is not None:
-            self.wrapped_pruner.check(reports, settings)
+            self.wrapped_pruner.check(segments, settings)
 
-    def for_sweep(self, reports: int, settings: int) -> "PatientPruner":
-        self.check(reports, settings)
+    def for_sweep(self, segments: int, settings: int) -> "PatientPruner":
+        self.check(segments, settings)
         if self.wrapped_pruner is None:
             return self
-        wrapped = self.wrapped_pruner.for_sweep(reports, settings)
+        wrapped = self.wrapped_pruner.for_sweep(segments, settings)
         return dataclasses.replace(self, wrapped_pruner=wrapped)
 
-    def keep(self, reports: Reports) -> np.ndarray:
-        kept = going(reports)
-        earlier, last = np.split(reports.values, [-self.patience - 1], axis=1)
+    def keep(self, observations: Observations) -> np.ndarray:
+        kept = going(observations)
+        earlier, last = np.split(observations.values, [-self.patience - 1], axis=1)
         if not earlier.size:
             return kept
         stalled = earlier.min(axis=1) + self.min_delta < last.min(axis=1)
         if self.wrapped_pruner is not None:
-            stalled &= ~self.wrapped_pruner.keep(reports)
+            stalled &= ~self.wrapped_pruner.keep(observations)
         return kept & ~stalled

@@ -1,4 +1,4 @@
-"""A threshold: end what is outside of given bounds."""
+"""A threshold: end a setting whose loss is outside of given bounds."""
 
 import dataclasses
 import math
@@ -6,8 +6,8 @@ import math
 import numpy as np
 
 from jopt.core import check, named_class
-from jopt.sweep.pruners._observations import Reports
 from jopt.sweep.pruners._pruner import (
+    Observations,
     Pruner,
     check_first,
     check_integers,
@@ -20,13 +20,14 @@ from jopt.sweep.pruners._pruner import (
 @named_class
 @dataclasses.dataclass(frozen=True)
 class ThresholdPruner(Pruner):
-    """End a setting whose report is below `lower` or above `upper`.
+    """End a setting whose validation loss is below `lower` or above `upper`.
 
-    lower, upper: validation loss, or None for no bound; at least one of the two.
-    n_warmup_steps: first reports that are not judged, at least 0. interval_steps:
-    reports from one judgement to the next, at least 1.
+    The rule is Optuna's, but that a setting which diverges in the warmup ends as well.
 
-    As Optuna's, but for one thing: a setting that diverged is out in the warmup too.
+    Args:
+      lower, upper: validation loss, or None for no bound; at least one of the two.
+      n_warmup_steps: first segments that are not judged, at least 0.
+      interval_steps: segments from one judgement to the next, at least 1.
     """
 
     lower: float | None = None
@@ -46,17 +47,17 @@ class ThresholdPruner(Pruner):
         check_integers(self, "n_warmup_steps", least=0)
         check_integers(self, "interval_steps", least=1)
 
-    def check(self, reports: int, settings: int) -> None:
+    def check(self, segments: int, settings: int) -> None:
         why = f"n_warmup_steps {self.n_warmup_steps}"
         first = self.n_warmup_steps + 1
-        check_first(self, first, why, reports, "fewer n_warmup_steps")
+        check_first(self, first, why, segments, "fewer n_warmup_steps")
 
-    def keep(self, reports: Reports) -> np.ndarray:
-        kept = going(reports)
-        report = reports.values.shape[1]
-        if not is_judged(report, self.n_warmup_steps, self.interval_steps):
+    def keep(self, observations: Observations) -> np.ndarray:
+        kept = going(observations)
+        segment = observations.values.shape[1]
+        if not is_judged(segment, self.n_warmup_steps, self.interval_steps):
             return kept
         lower = -math.inf if self.lower is None else self.lower
         upper = math.inf if self.upper is None else self.upper
-        values = reports.values[:, -1]
+        values = observations.values[:, -1]
         return kept & (values >= lower) & (values <= upper)

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jopt.core import PyTree
-from jopt.sweep import _trees as trees
+from jopt.sweep import _array_files as array_files
 
 NAME = "checkpoints"
 KEPT = 2  # the newest, and one in case it is damaged
@@ -66,7 +66,7 @@ class Checkpoints:
             self.directory.mkdir(parents=True, exist_ok=True)
             for leftover in self.directory.glob(f"{PARTIAL}*"):
                 shutil.rmtree(leftover)
-            trees.write_arrays(partial, arrays)
+            array_files.write_arrays(partial, arrays)
             write_manifest(partial, kinds)
             if final.exists():
                 shutil.rmtree(final)
@@ -102,7 +102,7 @@ class Checkpoints:
                     f"{path} is the checkpoint of another sweep: its leaf {name} is "
                     f"{then}, and here it is {now}."
                 )
-        arrays = trees.read_arrays(path, list(named))
+        arrays = array_files.read_arrays(path, list(named))
         found = [_like(leaf, arrays[name]) for name, leaf in named.items()]
         return jax.tree.unflatten(jax.tree.structure(like), found)
 

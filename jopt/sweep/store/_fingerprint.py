@@ -13,10 +13,10 @@ import numpy as np
 
 from jopt._version import __version__
 from jopt.core import PyTree
-from jopt.sweep import _equality as equality, _references as references
+from jopt.sweep import _equality as equality, _object_names as object_names
+from jopt.sweep._shown_values import shown
 from jopt.sweep._task import Task
 from jopt.sweep._trial import Trial
-from jopt.sweep._wording import shown
 from jopt.sweep.store._checkpoints import kind
 from jopt.sweep.store._journal import decode, encode
 
@@ -125,7 +125,7 @@ def _code(function: Callable[..., Any], *args: Any) -> str:
     """Return a digest of a function's trace and of the constants in it."""
     traced = jax.make_jaxpr(function)(*args)
     text = traced.pretty_print(use_color=False)
-    digest = hashlib.sha256(references.lasting(text).encode())
+    digest = hashlib.sha256(object_names.lasting(text).encode())
     for constant in traced.consts:
         array = np.asarray(constant)
         digest.update(kind(array).encode() + array.tobytes())
@@ -137,7 +137,7 @@ def _value(value: Any) -> Any:
     dtype = getattr(value, "dtype", None)
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
         return {"key": str(dtype), "words": jax.random.key_data(value)}
-    held = references.written(value)
+    held = object_names.written(value)
     if not isinstance(held, dict) or "$repr" not in held:
         return held
     return {"$repr": str(shown(value)), "digest": equality.digest(value)}
@@ -271,7 +271,7 @@ def _full(value: Any) -> str:
 
 
 def _words(value: Any) -> str:
-    """Return a value that `references.to_json` made as a person would write it."""
+    """Return a value that `object_names.to_json` made as a person would write it."""
     if isinstance(value, list):
         return f"[{', '.join(map(_words, value))}]"
     if not isinstance(value, dict):

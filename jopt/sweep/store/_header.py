@@ -5,10 +5,10 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from jopt.sweep import _references as references
+from jopt.core import noted
+from jopt.sweep import _object_names as object_names
 from jopt.sweep._group import Group
-from jopt.sweep._noted import noted
-from jopt.sweep._options import Options
+from jopt.sweep._plan import Plan
 from jopt.sweep._task import Task
 from jopt.sweep._trial import Trial, repeated
 from jopt.sweep.store._fingerprint import (
@@ -25,7 +25,7 @@ def header(
     trials: Sequence[Trial],
     every: Sequence[Trial],
     groups: Sequence[Group],
-    options: Options,
+    options: Plan,
 ) -> dict[str, Any]:
     """Return the header of a sweep; `every` has the trials of all seeds and folds."""
     blocks = [group.pool.program.block for group in groups]
@@ -34,8 +34,8 @@ def header(
         "source": task.source,
         "trials": [
             {
-                "factory": references.written(trial.factory),
-                "setting": references.written(trial.hyperparameters),
+                "factory": object_names.written(trial.factory),
+                "setting": object_names.written(trial.hyperparameters),
                 "seed": trial.seed,
             }
             for trial in trials
@@ -53,7 +53,7 @@ def task_of(header: dict[str, Any]) -> Task:
             "sweep.resume(directory, task)."
         )
     source = header["source"]
-    found = references.find(source)
+    found = object_names.find(source)
     made = found
     if callable(found):
         with noted(f"In {source}, by which the sweep's task is found. {SOURCE}."):
@@ -67,20 +67,20 @@ def trials_of(header: dict[str, Any]) -> list[Trial]:
     """Return the trials, built again. Raises a ValueError if they cannot be."""
     trials: list[Trial] = []
     for held in header["trials"]:
-        factory = references.from_json(held["factory"])
+        factory = object_names.from_json(held["factory"])
         if factory is None:
             raise ValueError(
                 "The sweep's trials were made without a factory; give them again: "
                 "sweep.resume(directory, task, trials)."
             )
-        setting = references.from_json(held["setting"])
+        setting = object_names.from_json(held["setting"])
         made = Trial.of(factory, setting)
         trials.append(dataclasses.replace(made, seed=held["seed"]))
     return trials
 
 
 def same(
-    header: dict[str, Any], task: Task, trials: Sequence[Trial], options: Options
+    header: dict[str, Any], task: Task, trials: Sequence[Trial], options: Plan
 ) -> None:
     """Raise a ValueError that says what changed; warn if versions or devices did."""
     every = repeated(trials, options.seeds, options.folds)

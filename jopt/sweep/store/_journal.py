@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jopt.sweep._wording import shown
+from jopt.sweep._shown_values import shown
 from jopt.sweep.store._checkpoints import to_disk
 
 try:

@@ -1,4 +1,4 @@
-"""Trees of arrays on the disk, as orbax checkpoints: whole or not there."""
+"""Trees of arrays on the disk, as orbax checkpoints: written whole or not at all."""
 
 import contextlib
 import functools
@@ -17,15 +17,17 @@ import numpy as np
 from jopt.core import PyTree
 
 _ONE = threading.Lock()  # sweeps of several threads share the logger
-ROOM = 1 << 18, 1 << 13  # bytes that orbax writes beside the arrays; and for each
+ROOM = 1 << 18, 1 << 13  # bytes that orbax writes beside the arrays: in all, for each
 
 
 def write_arrays(path: Path, tree: PyTree) -> None:
-    """Write a checkpoint of arrays, those of size 0 too, to a path that is not there.
+    """Write a checkpoint of arrays, of size 0 as well, to a path that does not exist.
 
-    Raises an OSError with the words of the operating system if there is no room. The
-    room is asked for first: of a write that fails, TensorStore's threads say so on the
-    terminal, for as long as they run.
+    The room on the disk is allocated first: if a write fails, TensorStore's threads
+    print it on the terminal for as long as they run.
+
+    Raises:
+      OSError: there is no room; in the words of the operating system.
     """
     tree = jax.tree.map(lambda x: np.asarray(x) if np.size(x) == 0 else x, tree)
     try:
@@ -38,7 +40,7 @@ def write_arrays(path: Path, tree: PyTree) -> None:
 
 
 def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return arrays of a checkpoint that is a dict of them, by their names."""
+    """Return arrays of a checkpoint of a dict of arrays, by their names."""
     checkpointer, ocp = _orbax()
     plain = ocp.RestoreArgs(restore_type=np.ndarray)
     with _quiet():
@@ -81,7 +83,7 @@ def _orbax() -> tuple[Any, Any]:
 
 
 class _Unsized(np.ndarray):
-    """An array of size 0 that orbax, which refuses those, takes for another.
+    """An array of size 0 that says its size is 1, since orbax refuses size 0.
 
     TensorStore writes and reads it as it is.
     """
@@ -94,7 +96,7 @@ class _Unsized(np.ndarray):
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what orbax logs, errors that it raises as well, from the terminal."""
+    """Keep orbax's log, which repeats the errors that it raises, off the terminal."""
     logger = logging.getLogger("absl")
     with _ONE:
         before, logger.disabled = logger.disabled, True
@@ -105,7 +107,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Return the words of the operating system, if it was its error."""
+    """Return an error in the words of the operating system, if it was its own."""
     code = re.search(r"os_error_code='(\d+)'", str(error))  # within TensorStore's
     if code:
         return os.strerror(int(code[1]))

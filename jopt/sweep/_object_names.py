@@ -1,6 +1,7 @@
-"""Objects by the names that they are imported by: what a journal says in place of them.
+"""Objects by the names that they are imported by, as a journal holds them.
 
-A journal names what is called with what it holds: resume only what you trust.
+Reading an object back imports its module, and a dataclass is called with its fields:
+resume only a sweep that you trust.
 """
 
 import dataclasses
@@ -17,10 +18,10 @@ AGAIN = "give the trials, the pruner or the population again, as they were"
 
 
 def name(value: Any) -> str | None:
-    """Return "module:name" of a function or class, or None if none gives it back.
+    """Return "module:name" of a function or class; None if it has no such name.
 
-    None: lambdas, what is defined in a function, and what is in `__main__`, which
-    another process does not have.
+    Lambdas, objects defined in a function and objects of `__main__`, which another
+    process does not have, give None.
     """
     module = getattr(value, "__module__", None)
     qualified = getattr(value, "__qualname__", None)
@@ -36,9 +37,10 @@ def name(value: Any) -> str | None:
 
 
 def find(name: str) -> Any:
-    """Return what `name` gave the name "module:name".
+    """Return the object of the name "module:name".
 
-    Raises a ValueError in a sentence if it cannot be imported.
+    Raises:
+      ValueError: it cannot be imported.
     """
     module, _, qualified = name.partition(":")
     try:
@@ -51,13 +53,15 @@ def find(name: str) -> Any:
 
 
 def to_json(value: Any, title: str = "The value") -> Any:
-    """Return what JSON can hold, and `from_json` gives back as it was.
+    """Return a value for JSON, which `from_json` turns back exactly.
 
-    value: a number, string, bool or None, of Python or NumPy, exactly; a list, tuple or
-    dict of such; a dataclass whose fields are such; anything else that has a `name`.
-    title: what the sentence calls it.
+    Args:
+      value: a number, string, bool or None, of Python or NumPy; a list, tuple or dict
+        of such; a dataclass whose fields are such; or anything that has a `name`.
+      title: what an error calls it.
 
-    Raises a ValueError in a sentence for anything else.
+    Raises:
+      ValueError: it is another value.
     """
     if type(value) in PLAIN:
         return value
@@ -84,9 +88,9 @@ def to_json(value: Any, title: str = "The value") -> Any:
 
 
 def written(value: Any) -> Any:
-    """Return `to_json`, or else what lets `from_json` say what could not be written.
+    """Return `to_json` of a value, or the text for an error of `from_json`.
 
-    That is what the value prints, without addresses: the same in every process.
+    The text is how the value prints, without addresses: the same in every process.
     """
     try:
         return to_json(value)
@@ -95,7 +99,7 @@ def written(value: Any) -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """Return what `to_json` was given, or raise a ValueError in a sentence."""
+    """Return the value that `to_json` was given, or raise a ValueError."""
     if isinstance(value, list):
         return [from_json(item) for item in value]
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Numbers that the functions of transformations hold: constants of their programs."""
+"""Numbers that functions in transformations hold, and that are compiled in."""
 
 import functools
 import itertools
@@ -11,18 +11,21 @@ import numpy as np
 
 from jopt.core import Labels, children
 from jopt.sweep._equality import contents, same
+from jopt.sweep._shown_values import told_apart
 from jopt.sweep._trial import Trial
-from jopt.sweep._wording import told_apart
 
 
 def swept_constant(
     trials: Sequence[Trial], parts: Sequence[Sequence[int]]
 ) -> str | None:
-    """Return a sentence that names a number which makes programs differ, or None.
+    """Return a sentence about a number that makes programs differ, or None.
 
-    parts: of `groups`. The number is one that a function holds in a field of the
-    transformations: in a closure, a default, a partial's argument, or a bound method's
-    object.
+    The number is held by a function in a field of the transformations: in a closure, a
+    default, a partial's argument, or a bound method's object.
+
+    Args:
+      trials: of a sweep.
+      parts: the positions of each group's trials, as `groups` returns them.
     """
     firsts = [trials[rows[0]] for rows in parts]
     for one, other in itertools.pairwise(firsts):
@@ -43,7 +46,7 @@ def swept_constant(
 
 
 def _held(tx: Any) -> dict[tuple[str, str], Any]:
-    """The numbers that functions hold, by the field that a function is in, and name."""
+    """Return the numbers that functions hold, by the function's field and name."""
     return {
         (".".join(path), name): number
         for path, value in _ends(tx, ())
@@ -60,7 +63,7 @@ def _ends(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], A
 
 
 def _numbers(name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
-    """The numbers in a function, and in the functions in it, each with its name."""
+    """Yield the numbers in a function and in the functions it holds, with names."""
     if id(value) in seen:  # a recursive function
         return
     seen.add(id(value))
@@ -73,7 +76,7 @@ def _numbers(name: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """What a function holds, each with the name that its code has for it."""
+    """Yield the values that a function holds, with the names of its code."""
     if isinstance(value, Labels):
         yield "", value.function
     elif isinstance(value, types.FunctionType):
@@ -90,7 +93,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, types.MethodType):
         yield "", value.__func__
         yield from getattr(value.__self__, "__dict__", {}).items()
-    elif isinstance(value, tuple):  # optax's pair for one
+    elif isinstance(value, tuple):  # such as optax's pair
         yield from (("", part) for part in value)
     elif hasattr(value, "__wrapped__"):  # by jax.jit, functools.cache
         yield "", value.__wrapped__

@@ -1,0 +1,123 @@
+"""Values of hyperparameters as tables and files show them."""
+
+import functools
+import math
+import re
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jopt.core import is_real
+from jopt.sweep._equality import Identities
+from jopt.sweep._object_names import lasting
+from jopt.sweep._trial import Trial
+
+FEW = 8  # numbers of an array that are shown one by one
+
+# A table's own columns, and the names to which hyperparameters so called are renamed.
+OWN = re.compile(r"(param_)*(trials?|seed|fold|status|steps|train_loss(_.*)?|valid_.*)")
+
+
+def shown(value: Any) -> Any:
+    """Return a value as tables show it: plain, or else in words."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if _is_array(value):
+        if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+            return f"{value.dtype}({np.asarray(jax.random.key_data(value)).tolist()})"
+        if value.ndim == 0 and value.dtype.kind != "c":
+            return value.item()
+        if value.size > FEW:
+            return f"{value.dtype}{list(value.shape)}"
+        return f"{value.dtype}({np.asarray(value).tolist()})"
+    if isinstance(value, functools.partial):
+        return f"partial({shown(value.func)})"
+    return getattr(value, "__name__", None) or lasting(repr(value))
+
+
+def told_apart(values: Sequence[Any]) -> list[Any]:
+    """Return the values as tables show them, alike only where they are equal.
+
+    Different values that `shown` shows alike get their types, `float32(0.5)` beside
+    `0.5`, and values that are still alike get numbers, `<lambda> #2`.
+    """
+    identities = Identities()
+    numbers = list(map(identities.of, values))
+    first: dict[int, Any] = {}
+    for number, value in zip(numbers, values, strict=True):
+        first.setdefault(number, value)
+    words = {number: shown(value) for number, value in first.items()}
+    for alike in _alike(words):
+        words |= {number: _typed(first[number]) for number in alike}
+    for alike in _alike(words):
+        words |= {n: f"{words[n]} #{place}" for place, n in enumerate(alike, start=1)}
+    return [words[number] for number in numbers]
+
+
+def _alike(words: dict[int, Any]) -> list[list[int]]:
+    """Return which words are alike in a column; one text makes all of them text."""
+    text = any(isinstance(word, str) for word in words.values())
+    found: dict[Hashable, list[int]] = {}
+    for number, word in words.items():
+        written = "" if word is None else str(word)
+        found.setdefault(written if text else word, []).append(number)
+    return [numbers for numbers in found.values() if len(numbers) > 1]
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (np.generic, np.ndarray, jax.Array))
+
+
+def _typed(value: Any) -> str:
+    if _is_array(value) and value.ndim == 0:
+        return f"{value.dtype}({shown(value)})"
+    return repr(value) if isinstance(value, (bool, int, float, str)) else shown(value)
+
+
+def shown_settings(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Return each trial's hyperparameters as tables show them, by name.
+
+    Values of one name that are shown alike are equal.
+    """
+    found: list[dict[str, Any]] = [{} for _ in trials]
+    for name in dict.fromkeys(name for t in trials for name in t.hyperparameters):
+        rows = [row for row, t in enumerate(trials) if name in t.hyperparameters]
+        values = told_apart([trials[row].hyperparameters[name] for row in rows])
+        for row, value in zip(rows, values, strict=True):
+            found[row][name] = value
+    return found
+
+
+def space(trials: Sequence[Trial]) -> dict[str, list[Any]]:
+    """Return the values of each column of `columns`, in the order of the trials."""
+    found: dict[str, dict[Any, Any]] = {}
+    for setting in shown_settings(trials):
+        for name, value in setting.items():
+            # By how they print, for NaN is not equal to NaN.
+            found.setdefault(column_of(name), {}).setdefault(repr(value), value)
+    return {name: list(values.values()) for name, values in found.items()}
+
+
+def column_of(name: str) -> str:
+    """Return the table's column of a hyperparameter: `param_seed` of one named `seed`.
+
+    Two hyperparameters never share a column.
+    """
+    return f"param_{name}" if OWN.fullmatch(name) else name
+
+
+def columns(trials: Sequence[Trial]) -> dict[str, np.ndarray]:
+    """Return the hyperparameters of all trials as columns of a table.
+
+    A trial without a hyperparameter has NaN among numbers, and None among others.
+    """
+    settings = shown_settings(trials)
+    found: dict[str, np.ndarray] = {}
+    for name in dict.fromkeys(name for setting in settings for name in setting):
+        values = [setting[name] for setting in settings if name in setting]
+        none = math.nan if all(map(is_real, values)) else None
+        found[column_of(name)] = np.asarray([s.get(name, none) for s in settings])
+    return found
