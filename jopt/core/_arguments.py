@@ -157,7 +157,7 @@ class ArgumentChecks:
         found = refused(error)
         if found is None or not found.sentence:
             return
-        alike = [name for name, mine in given if mine is found.value]
+        alike = [name for name, mine in given if _is_same(mine, found.value)]
         if alike and found.field not in alike:
             error.args = (f"{found.sentence} This is {alike[0]} of {self.name()}.",)
 
@@ -167,6 +167,12 @@ class ArgumentChecks:
         rest = [] if self._spread is None else itertools.repeat(self._spread)
         yield from zip(itertools.chain(self._order, rest), args, strict=False)
         yield from kwargs.items()
+
+
+def _is_same(given: object, found: object) -> bool:
+    """Return whether an argument is the value found; a converter may copy integers."""
+    copied = type(given) is int and isinstance(found, int) and given == found
+    return given is found or copied
 
 
 def _guarded(

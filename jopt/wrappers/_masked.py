@@ -10,7 +10,6 @@ from jopt.core import (
     Mask,
     PyTree,
     Transformation,
-    as_mask,
     as_transformation,
     common_groups,
     field,
@@ -60,7 +59,7 @@ class Masked(GradientTransformation):
     """
 
     inner: Transformation = field(converter=as_transformation)
-    mask: PyTree = static(converter=as_mask)
+    mask: PyTree = static(converter=Mask)
     mask_compatible_extra_args: bool = static(default=False, kw_only=True)
 
     any_dtype = True
