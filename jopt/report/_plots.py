@@ -102,7 +102,7 @@ def draw_response(axes: "Axes", result: SweepResult, name: str) -> None:
         axes.plot(*best, "*", ms=16, mec="black", color=WINNER, label=label, zorder=5)
     axes.set_xlabel(name.replace("_", " "))
     ended = {"pruned", "interrupted"} & set(settings["status"].tolist())
-    when = "at the last report" if ended else f"after {result.info['steps']} steps"
+    when = "at the last segment" if ended else f"after {result.info['steps']} steps"
     axes.set_ylabel(f"validation loss {when}")
     axes.set_title(_title(result))
     axes.grid(alpha=0.3)
