@@ -176,7 +176,7 @@ def test_what_a_result_does_not_have_is_named(noisy, tmp_path):
 def test_pictures_say_when_and_join_no_members(tmp_path):
     rates = sweep.grid(jopt.sgd, learning_rate=[0.1, 0.2, 0.4, 0.8])
     pruned = sweep.run(toy.task(), rates, pruner=sweep.SuccessiveHalving(1, 2), **SIZES)
-    assert pruned.plot().axes[0].get_ylabel() == "validation loss at the last report"
+    assert pruned.plot().axes[0].get_ylabel() == "validation loss at the last segment"
     rate = {"learning_rate": sweep.log_uniform(0.01, 1)}
     population = sweep.PopulationBasedTraining(rate)
     evolved = sweep.run(toy.task(), rates, population=population, **SIZES)
