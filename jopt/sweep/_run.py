@@ -77,8 +77,8 @@ def run(
       segments: parts of the training. At the end of each, all trials are evaluated on
         the validation set, and diverged ones are dropped.
       seed: of everything random, an integer or a key.
-      pruner: the rule by which settings end early; the others are moved together into
-        full blocks, with no new program.
+      pruner: the rule by which settings end early; the survivors are gathered into
+        full blocks, which run the program that is already compiled.
       population: the rule by which trials copy others.
       directory: where the sweep's state is kept, for `resume`.
       overwrite: whether a sweep that is already there is removed, as soon as this one

@@ -25,8 +25,8 @@ class CallResult(NamedTuple):
 class Pool:
     """All trials of a group, a row each, on the devices or in the host's memory.
 
-    Rows are taken out, trained and put back. Which rows, and how many are left, needs
-    no new program, and no trial's numbers depend on its neighbours.
+    A block of rows is gathered, trained and written back. One compiled program serves
+    any choice and number of rows, and no trial's numbers depend on its neighbours.
 
     Args:
       program: trains the trials.

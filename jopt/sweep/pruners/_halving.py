@@ -29,8 +29,8 @@ class SuccessiveHalving(Pruner):
 
     81 settings, 81 segments and eta = 3 take 297 segments in place of 6561.
 
-    Optuna's pruner judges a trial by those that came to the rung before it. This one
-    judges when all settings have come, so that none is kept for having come early.
+    Optuna's pruner compares a trial with those that reached the rung before it. This
+    one compares all settings at the rung at once, so arriving early is no advantage.
 
     Args:
       min_resource: r, in segments, at least 1.
