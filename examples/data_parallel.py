@@ -1,5 +1,7 @@
 """Train on all devices there are: the batch and Adam's moments divided among them."""
 
+import os
+
 import jax
 import numpy as np
 import optax
@@ -10,8 +12,9 @@ from sklearn.datasets import load_digits
 import jopt
 
 jax.config.update("jax_num_cpu_devices", 8)  # without GPUs: of the host's cores
-# They share the host's threads: with several steps under way, those that wait for one
-# another may leave none for those that they wait for.
+# They share the host's threads. With a thread a device, or several steps under way,
+# those that wait for one another may leave none for those that they wait for.
+os.environ.setdefault("NPROC", "32")  # XLA's threads
 jax.config.update("jax_cpu_enable_async_dispatch", False)
 images, labels = load_digits(return_X_y=True)
 devices = jax.devices()

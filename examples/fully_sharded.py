@@ -4,6 +4,8 @@ The axes of the mesh are explicit: the type of an array says how it is divided, 
 operation that would have to guess is an error. Each block gathers its own weights.
 """
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,8 @@ import jopt
 from jopt.tasks import VOCABULARY, text
 
 jax.config.update("jax_num_cpu_devices", 8)  # without GPUs: of the host's cores
-jax.config.update("jax_cpu_enable_async_dispatch", False)  # they share its threads
+os.environ.setdefault("NPROC", "32")  # they share its threads: see data_parallel.py
+jax.config.update("jax_cpu_enable_async_dispatch", False)
 mesh = jax.make_mesh((len(jax.devices()),), ("data",), axis_types=(AxisType.Explicit,))
 jax.set_mesh(mesh)
 WIDTH, HEADS, LENGTH, LAYERS = 64, 4, 64, 2

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+import os
 import re
 import tempfile
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
 if __name__ == "__main__":
+    os.environ.setdefault("NPROC", "32")  # XLA's threads: some wait for one another
     jax.config.update("jax_num_cpu_devices", 8)
     # They share the host's threads, and a step of one waits for that of another.
     jax.config.update("jax_cpu_enable_async_dispatch", False)

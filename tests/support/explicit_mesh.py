@@ -3,11 +3,14 @@
 Prints the name of each transformation that gives the same params both ways.
 """
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 if __name__ == "__main__":
+    os.environ.setdefault("NPROC", "32")  # XLA's threads: some wait for one another
     jax.config.update("jax_num_cpu_devices", 8)
     # They share the host's threads, and a step of one waits for that of another.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
