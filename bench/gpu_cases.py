@@ -37,6 +37,7 @@ import optax
 from turns import TURN, rounds, steps, timed
 
 import jopt
+from jopt.sweep._supervised import training_of
 from jopt.sweep.engine._devices import bytes_needed
 
 Row = dict[str, Any]
@@ -171,10 +172,10 @@ class Sweeps:
         self.loop = {"loop, a trial": looped(self.works[self.first])} if loop else {}
         self.blocks: dict[int, Any] = {}
         task, key = variants[0].task, jax.random.key(0)
-        shapes = jax.eval_shape(task.init, key)
+        shapes = jax.eval_shape(training_of(task).start, key)
         self.parameters = sum(x.size for x in jax.tree.leaves(shapes[0]))
         batch = jax.tree.map(lambda x: jnp.asarray(x[: task.batch_size]), task.train)
-        slope = jax.make_jaxpr(jax.grad(task.loss, has_aux=True))
+        slope = jax.make_jaxpr(jax.grad(training_of(task).loss, has_aux=True))
         self.flops = products(slope(*shapes, batch, key).jaxpr)  # of a step
 
     def measure(

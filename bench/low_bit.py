@@ -35,6 +35,7 @@ import numpy as np
 from record import keep, question
 
 import jopt
+from jopt.sweep._supervised import training_of
 from jopt.sweep.store import surroundings
 from jopt.tasks import text
 
@@ -59,7 +60,7 @@ def trained(task, tx, params, keys, steps):
             params, state = carry
             rows = jax.random.randint(key, (task.batch_size,), 0, len(train[0]))
             batch = jax.tree.map(lambda x: x[rows], train)
-            loss = lambda p: task.loss(p, {}, batch, key)[0]  # noqa: E731
+            loss = lambda p: training_of(task).loss(p, {}, batch, key)[0]  # noqa: E731
             value, grads = jax.value_and_grad(loss)(params)
             updates, state = tx.update(grads, state, params)
             return (jopt.apply_updates(params, updates), state), value
@@ -110,10 +111,12 @@ def main():
     )
     adamw = jopt.adamw(rate, weight_decay=0.01)
     keys = jax.random.split(jax.random.key(0), (2, options.seeds))
-    start = jax.jit(jax.vmap(lambda key: task.init(key)[0]))(keys[0])
+    start = jax.jit(jax.vmap(lambda key: training_of(task).start(key)[0]))(keys[0])
     parameters = sum(x[0].size for x in jax.tree.leaves(start))
     some = jax.tree.map(lambda x: jnp.asarray(x[:256]), task.valid)
-    held_out = jax.jit(jax.vmap(lambda p: task.evaluate(p, {}, some)["loss"].mean()))
+    held_out = jax.jit(
+        jax.vmap(lambda p: training_of(task).values(p, {}, some)["loss"].mean())
+    )
     quick = ["float32", "8-bit dynamic", "4-bit dynamic"]
     names = quick if options.quick else list(ROWS)
 

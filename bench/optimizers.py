@@ -21,6 +21,7 @@ from record import keep, question
 
 import jopt
 from jopt import sweep
+from jopt.sweep._supervised import training_of
 from jopt.sweep.store import surroundings
 from jopt.tasks import digits
 
@@ -52,8 +53,10 @@ def of_rate(name, make):
 
 def first_loss(task):
     """Return the validation loss before the first step."""
-    params, model_state = task.init(jax.random.key(0))
-    return float(task.evaluate(params, model_state, task.valid)["loss"].mean())
+    params, model_state = training_of(task).start(jax.random.key(0))
+    return float(
+        training_of(task).values(params, model_state, task.valid)["loss"].mean()
+    )
 
 
 def picture(rows, path):

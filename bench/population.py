@@ -30,6 +30,7 @@ from scipy import stats
 import jopt
 from jopt import sweep
 from jopt.sweep import Lineage, PopulationBasedTraining, Replay, log_uniform
+from jopt.sweep._supervised import training_of
 from jopt.sweep.store import surroundings
 from jopt.tasks import digits
 
@@ -61,7 +62,7 @@ def retrained(task, trial, population, seed, options):
     losses = []
     for row, status in enumerate(result.table["status"]):
         model = result.params(row), result.model_state(row)
-        loss = float(np.mean(task.evaluate(*model, task.test)["loss"]))
+        loss = float(np.mean(training_of(task).values(*model, task.test)["loss"]))
         losses.append(loss if status == "complete" else np.inf)
     return float(np.mean(losses))
 

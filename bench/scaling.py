@@ -39,6 +39,7 @@ from roofline import roofs, shown
 from scaling_picture import draw
 from trials import Work, powers, serial, steps_that_fit
 
+from jopt.sweep._supervised import training_of
 from jopt.sweep.engine import _devices as devices, pick
 from jopt.sweep.engine._program import Program
 from jopt.sweep.store import surroundings
@@ -116,7 +117,9 @@ def measure(task, numbers, steps, seconds, roof):
         "question": question(__doc__),
         "model": task.name,
         "batch_size": task.batch_size,
-        "parameters": devices.bytes_of(jax.eval_shape(task.init, work.plan.key)[0])
+        "parameters": devices.bytes_of(
+            jax.eval_shape(training_of(task).start, work.plan.key)[0]
+        )
         // 4,
         "steps": work.steps,
         "training_steps_told": TRAINING,

@@ -32,7 +32,8 @@ import jopt
 from jopt import sweep
 from jopt.cli import lookup
 from jopt.sweep._plan import Plan
-from jopt.sweep.engine import evaluate
+from jopt.sweep._supervised import training_of
+from jopt.sweep.engine import means_over
 from jopt.sweep.store import surroundings
 
 
@@ -43,17 +44,23 @@ class Work:
         self.task, self.rates, self.steps = task, rates, steps
         self.plan = Plan(task, task.batch_size, steps, 1, jax.random.key(0))
         init_key, self.key = jax.random.split(jax.random.fold_in(self.plan.key, 0))
-        self.start = jax.jit(task.init)(init_key)
+        self.training = training_of(task)
+        self.start = tuple(jax.jit(self.training.start)(init_key))
         self.data = jax.tree.map(jnp.asarray, task.train)
         self.rows = jnp.concatenate([b.rows for b in self.plan.batches(0)])[:steps]
         self.valid = self.plan.data().valid
-        self.evaluate = jax.jit(lambda model: evaluate(task, *model, self.valid))
+        self.evaluate = jax.jit(self.evaluated)
+
+    def evaluated(self, model):
+        """Return the means over the validation set."""
+        values = self.training.values
+        return means_over(lambda batch, _: values(*model, batch), self.valid)
 
     def advance(self, tx, model, opt_state, batch, number):
         """One step, as plain optax."""
         params, model_state = model
         key = jax.random.fold_in(self.key, number)
-        loss = jax.value_and_grad(self.task.loss, has_aux=True)
+        loss = jax.value_and_grad(self.training.loss, has_aux=True)
         (value, model_state), grads = loss(params, model_state, batch, key)
         updates, opt_state = tx.update(grads, opt_state, params)
         return (optax.apply_updates(params, updates), model_state), opt_state, value
@@ -94,7 +101,7 @@ def serial(work):
 
         steps = (rows, jnp.arange(work.steps))
         (model, _), losses = jax.lax.scan(step, (model, tx.init(model[0])), steps)
-        return evaluate(work.task, *model, work.valid)["loss"], losses
+        return work.evaluated(model)["loss"], losses
 
     began = time.perf_counter()
     arguments = (work.start, work.data, work.rows)

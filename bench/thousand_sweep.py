@@ -102,9 +102,9 @@ def said(task, trials, options):
         task, task.batch_size, options["steps"], options["segments"], base_key(0)
     )
     call = plan.batches(0)[0]
-    txs, data = stack([trial.tx for trial in trials]), plan.data()
+    configs, data = stack([trial.config for trial in trials]), plan.data()
     program = Program(
-        StackedTrials(task, txs, plan.starts(trials), data, call),
+        StackedTrials(task, configs, plan.starts(trials), data, call),
         options["block"],
         call,
     )

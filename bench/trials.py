@@ -12,6 +12,7 @@ from turns import steps
 import jopt
 from jopt import sweep
 from jopt.sweep._plan import CALL, Plan, base_key
+from jopt.sweep._supervised import training_of
 from jopt.sweep._trial import stack
 from jopt.sweep.engine import StackedTrials
 from jopt.sweep.engine._program import Program
@@ -32,8 +33,8 @@ class Work:
         """Return `number` trials, each with a learning rate of its own."""
         rates = np.geomspace(1e-4, 1e-2, number)
         trials = sweep.grid(jopt.adamw, learning_rate=rates)
-        txs, seeded = stack([t.tx for t in trials]), self.plan.starts(trials)
-        return StackedTrials(self.task, txs, seeded, self.data, self.batches)
+        configs, seeded = stack([t.config for t in trials]), self.plan.starts(trials)
+        return StackedTrials(self.task, configs, seeded, self.data, self.batches)
 
     def seconds(self, program, number):
         """Return the time of `number` trials for the steps of a call."""
@@ -77,7 +78,7 @@ def by_optax(work):
 
     step(rate, held, data, (rows, number)) returns what it holds next, and the loss.
     """
-    loss = jax.value_and_grad(work.task.loss, has_aux=True)
+    loss = jax.value_and_grad(training_of(work.task).loss, has_aux=True)
 
     def step(rate, held, data, now):
         params, model_state, opt_state = held
@@ -93,7 +94,7 @@ def by_optax(work):
 
 def start_of_optax(work):
     """Return what the first of those steps holds."""
-    params, model_state = work.plan.init(work.plan.key)
+    params, model_state = training_of(work.task).start(work.plan.key)
     return params, model_state, optax.adamw(0.0).init(params)
 
 

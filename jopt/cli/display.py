@@ -13,11 +13,6 @@ from jopt.studies import combine
 from jopt.sweep import Progress, SweepResult, Task, column_of
 
 EVERY = 0.5  # the least number of seconds between two updates of the display
-METRICS = {
-    "valid_loss": "valid loss",
-    "valid_accuracy": "accuracy",
-    "train_loss": "train loss",
-}
 
 
 class Display:
@@ -121,9 +116,8 @@ def together(console: Console, task: Task, result: SweepResult, keep: int) -> No
     for split, name in columns:
         table.add_column(f"{split} {name}", justify="right")
     for way, scores in ways.items():
-        if scores is not None:
-            row = [f"{scores[split][name]:.4g}" for split, name in columns]
-            table.add_row(way, *row)
+        row = [f"{scores[split][name]:.4g}" for split, name in columns]
+        table.add_row(way, *row)
     console.print(table)
 
 
@@ -159,13 +153,14 @@ def _best(result: SweepResult, names: list[str], most: int = 5) -> Table:
     settings = result.settings()
     several = bool(settings["trials"].max() > 1)
     table = Table(title="best settings" + (_means(result.info) if several else ""))
-    metrics = [name for name in METRICS if name in settings]
-    for title in ("trial", *names, *(METRICS[name] for name in metrics)):
+    metrics = {f"valid_{name}": _title(name) for name in result.valid}
+    metrics |= {f"train_{name}": f"train {name}" for name in ("loss", *result.train)}
+    for title in ("trial", *names, *metrics.values()):
         table.add_column(title, justify="right")
-    losses = settings["valid_loss"]
+    values = settings[f"valid_{result.metric}"]
     chosen = {name: _apart(settings[name]) for name in names}
-    for row in np.argsort(losses)[:most]:
-        if np.isfinite(losses[row]):
+    for row in np.argsort(-values if result.mode == "max" else values)[:most]:
+        if np.isfinite(values[row]):
             table.add_row(
                 str(settings["trial"][row]),
                 *(chosen[name][row] for name in names),
@@ -201,7 +196,13 @@ def _spread(settings: dict[str, Any], name: str, row: int, several: bool) -> str
 
 
 def _short(row: dict[str, Any], names: list[str]) -> str:
-    return f"{_settings(row, names)} (valid loss {row['valid_loss']:.4g})"
+    ranks = next(name for name in row if name.startswith("valid_"))  # the first does
+    title = _title(ranks.removeprefix("valid_"))
+    return f"{_settings(row, names)} ({title} {row[ranks]:.4g})"
+
+
+def _title(metric: str) -> str:
+    return "valid loss" if metric == "loss" else metric.replace("_", " ")
 
 
 def _settings(row: dict[str, Any], names: list[str]) -> str:

@@ -141,6 +141,16 @@ def _add_training(group: Any) -> None:
         metavar="N",
         help="evaluations per trial (default: 10)",
     )
+    add(
+        "--metric",
+        metavar="NAME",
+        help="validation metric that ranks settings (default: the task's)",
+    )
+    add(
+        "--mode",
+        choices=("min", "max"),
+        help="which of its values are better (default: the task's)",
+    )
     add("--pruner", metavar="NAME[:FIELD=N,...]", help="stop poor settings early")
     add(
         "--evolve",
@@ -237,6 +247,8 @@ def run(options: argparse.Namespace) -> int:
                         block=options.block,
                         segments=options.segments,
                         seed=options.seed,
+                        metric=options.metric,
+                        mode=options.mode,
                         pruner=pruner,
                         population=population,
                         directory=directory,

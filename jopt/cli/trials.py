@@ -45,7 +45,8 @@ def trials(options: argparse.Namespace) -> tuple[sweep.Task, list[sweep.Trial]]:
         names = list(optimizers)
         given = {"optimizer": sweep.choice(names) if options.sample else names} | given
     if options.sample is None:
-        return task, sweep.grid(factory, **given)
+        values: dict[str, Any] = given
+        return task, sweep.grid(factory, **values)
     drawn: dict[str, Any] = {"seed": options.seed, **given}
     drawn["sampler"] = lookup.look_up(options.sampler, SAMPLERS, "sampler")()
     return task, sweep.sample(factory, options.sample, **drawn)

@@ -59,6 +59,7 @@ class GradientTransformation:
         super().__init_subclass__(**kwargs)
         cls.init = _checked(cls.init)
         cls.update = _compiled(cls.update)
+        cls.eval_params = _explained(cls.eval_params)
 
     def init(self, params: PyTree) -> PyTree:
         """Return the initial state.
@@ -102,6 +103,25 @@ class GradientTransformation:
           TypeError: if an argument is not a tree of arrays.
         """
         raise NotImplementedError
+
+    def eval_params(self, state: PyTree, params: PyTree) -> PyTree:
+        """Return the parameters at which a model is evaluated, saved and used.
+
+        They are `params` themselves, but for transformations that train at one point
+        and mean another: an average (Schedule-Free, `parameter_ema`) or the slow
+        weights of `lookahead`. One that holds others asks each of them in turn.
+
+        Args:
+          state: the state of this transformation.
+          params: the current params.
+
+        Returns:
+          A tree like `params`, in its dtypes.
+        """
+        for tx, part in self.parts(state).values():
+            if isinstance(tx, GradientTransformation):
+                params = tx.eval_params(part, params)
+        return params
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.init, self.update))
@@ -272,12 +292,45 @@ def _check_update(
         check_arrays(title, "state", state)
     if raised_by_jopt(error) and not (state is None or all_leaves([state])):
         return
-    made = jax.eval_shape(self.init, updates)
+    _check_state(self, title, updates, state, "tx.update(updates, state, params)")
+
+
+def _check_state(
+    self: GradientTransformation, title: str, like: PyTree, state: PyTree, call: str
+) -> None:
+    """Raise TypeError if a state is not what `init` makes of trees like `like`."""
+    made = jax.eval_shape(self.init, like)
     if jax.tree.structure(made) != jax.tree.structure(state):
         raise TypeError(
             f"{title}: state must be what init returned, a {type(made).__name__}, got "
-            f"{shown(state)}; call tx.update(updates, state, params)."
+            f"{shown(state)}; call {call}."
         )
+
+
+def _explained(eval_params: Callable[..., Any]) -> Callable[..., Any]:
+    """Check the arguments of `eval_params` after it has raised an error."""
+
+    @functools.wraps(eval_params)
+    def called(self: Any, state: PyTree, params: PyTree) -> PyTree:
+        try:
+            return eval_params(self, state, params)
+        except (
+            TypeError,
+            ValueError,
+            AttributeError,
+            ArithmeticError,
+            LookupError,
+        ) as error:
+            title = f"{type(self).__name__}.eval_params"
+            check_arrays(title, "params", params)
+            if state is not None:
+                check_arrays(title, "state", state)
+            if not raised_by_jopt(error) or state is None or all_leaves([state]):
+                call = "tx.eval_params(state, params)"
+                _check_state(self, title, params, state, call)
+            raise
+
+    return called
 
 
 def _is_data(leaf: object) -> bool:

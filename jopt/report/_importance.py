@@ -52,7 +52,7 @@ def importance(record: Record) -> dict[str, Any]:
 
 def _values(record: Record) -> tuple[np.ndarray, np.ndarray]:
     """Return each setting's first row and value; nothing if every setting diverged."""
-    losses = record.table.get("valid_loss", record.table["train_loss"])
+    losses = record.table[record.metric]
     rows = record.settings()
     means = np.asarray([losses[found].astype(float).mean() for found in rows])
     finite = np.isfinite(means)
@@ -61,6 +61,7 @@ def _values(record: Record) -> tuple[np.ndarray, np.ndarray]:
     began |= np.asarray(["diverged" in record.table["status"][found] for found in rows])
     if not finite.any():
         return np.zeros(0, int), np.zeros(0)
+    means = -means if record.mode == "max" else means
     means = np.where(finite, means, means[finite].max())
     if means.min() > 0:
         means = np.log(means)

@@ -78,7 +78,7 @@ def page(record: Record) -> str:
 
 def contents(record: Record) -> dict[str, Any]:
     """Return all that the figures and the table show; no value is NaN or infinite."""
-    losses = record.table.get("valid_loss", record.table["train_loss"])
+    losses = record.table[record.metric]
     best = None if record.best is None else int(record.best["trial"])
     ends, means = thinned(record.curves)
     setting = np.zeros(len(losses), int)
@@ -90,9 +90,11 @@ def contents(record: Record) -> dict[str, Any]:
         "varying": record.varying,
         "setting": setting.tolist(),
         "best": best,
+        "metric": record.metric,
+        "mode": record.mode,
         "steps": record.curves.shape[1],
         "curves": {"steps": ends.tolist(), "losses": _packed(means)},
-        "shown": shown(losses, best).tolist(),
+        "shown": shown(-losses if record.mode == "max" else losses, best).tolist(),
         "valid": {
             "steps": record.valid_steps.tolist(),
             "metrics": {name: _packed(v) for name, v in record.valid.items()},

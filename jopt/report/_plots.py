@@ -58,7 +58,7 @@ def main_hyperparameter(result: SweepResult) -> str | None:
 
 
 def draw_response(axes: "Axes", result: SweepResult, name: str) -> None:
-    """Draw the final validation loss against a hyperparameter.
+    """Draw the final value of the sweep's metric against a hyperparameter.
 
     Each line is a setting of the other hyperparameters: the mean over the seeds, with a
     band from the least to the greatest. More than `LINES` settings, and the members of
@@ -69,7 +69,8 @@ def draw_response(axes: "Axes", result: SweepResult, name: str) -> None:
     from matplotlib import colormaps  # an extra, and slow to load
 
     settings = result.settings()
-    x, y = _numbers(settings[name]), settings["valid_loss"]
+    metric = f"valid_{result.metric}"
+    x, y = _numbers(settings[name]), settings[metric]
     diverged = (settings["status"] == "diverged") & ~np.isnan(x)
     pruned = settings["status"] == "pruned"
     if pruned.any():
@@ -83,7 +84,7 @@ def draw_response(axes: "Axes", result: SweepResult, name: str) -> None:
     for (label, rows), color in zip(lines, colors, strict=True):
         rows = rows[~(diverged | pruned)[rows]]
         rows = rows[np.argsort(x[rows])]
-        low, high = settings["valid_loss_min"][rows], settings["valid_loss_max"][rows]
+        low, high = settings[f"{metric}_min"][rows], settings[f"{metric}_max"][rows]
         axes.plot(x[rows], y[rows], "o-", ms=4, color=color, label=label)
         axes.fill_between(x[rows], low, high, color=color, alpha=0.25, lw=0)
     if _spans_decades(x):
@@ -97,13 +98,13 @@ def draw_response(axes: "Axes", result: SweepResult, name: str) -> None:
         axes.plot(x[diverged], top, "x", color=BAD, transform=high, label="diverged")
     if result.best is not None:
         value = _numbers(result.table[name])[result.best.trial]
-        best = value, result.best.valid["loss"]
+        best = value, result.best.valid[result.metric]
         label = f"best: {best[0]:.3g}"
         axes.plot(*best, "*", ms=16, mec="black", color=WINNER, label=label, zorder=5)
     axes.set_xlabel(name.replace("_", " "))
     ended = {"pruned", "interrupted"} & set(settings["status"].tolist())
     when = "at the last segment" if ended else f"after {result.info['steps']} steps"
-    axes.set_ylabel(f"validation loss {when}")
+    axes.set_ylabel(f"validation {result.metric.replace('_', ' ')} {when}")
     axes.set_title(_title(result))
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")

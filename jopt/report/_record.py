@@ -80,6 +80,17 @@ class Record:
         )
 
     @property
+    def metric(self) -> str:
+        """The column of the table that ranks the trials."""
+        name = f"valid_{self.info.get('metric', 'loss')}"
+        return name if name in self.table else "train_loss"
+
+    @property
+    def mode(self) -> str:
+        """Which values of the metric are better: "min" or "max"."""
+        return "max" if self.info.get("mode") == "max" else "min"
+
+    @property
     def hyperparameters(self) -> list[str]:
         """The names of the columns of hyperparameters, in the table's order."""
         names = list(self.table)
@@ -148,7 +159,7 @@ def _read_table(path: Path, info: dict[str, Any]) -> dict[str, np.ndarray]:
     if not rows or {len(row) for row in rows} != {len(names)}:
         raise _damaged(path, "it has no rows, or rows of different lengths")
     space = info.get("space", {})
-    metrics = {n for n in names if n == "train_loss" or n.startswith("valid_")}
+    metrics = {n for n in names if n.startswith(("train_", "valid_"))}
     words = {n for n in names if _are_words(space.get(n, []))}
     table: dict[str, np.ndarray] = {}
     for name, column in zip(names, zip(*rows, strict=True), strict=True):

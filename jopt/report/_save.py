@@ -12,7 +12,7 @@ import numpy as np
 
 from jopt.core import PyTree
 from jopt.report._record import Record, to_json
-from jopt.sweep import SweepResult, write_arrays
+from jopt.sweep import Model, SweepResult, write_arrays
 
 
 def save(result: SweepResult, directory: Path, keep: int) -> list[Path]:
@@ -45,7 +45,8 @@ def save_models(
     """Write an orbax checkpoint of each trial's model: `directory/1`, `2`, ...
 
     Each is {"params": ..., "model_state": ...}, dicts of arrays by name for a model of
-    any framework. An existing `directory` is replaced.
+    any framework; of a task that is not supervised learning, {"model": ...}. An
+    existing `directory` is replaced.
 
         saved = orbax.checkpoint.StandardCheckpointer().restore(directory / "1")
         nnx.update(model, *nnx.restore_int_paths(saved).values())  # Flax nnx
@@ -59,8 +60,13 @@ def save_models(
             shutil.rmtree(made)
         made.mkdir(parents=True)
         for rank, trial in enumerate(trials, start=1):
-            params, state = result.params(trial), result.model_state(trial)
-            model = {"params": _as_dicts(params), "model_state": _as_dicts(state)}
+            model = result.model(trial)
+            if isinstance(model, Model):
+                model = {
+                    name: _as_dicts(part) for name, part in model._asdict().items()
+                }
+            else:
+                model = {"model": _as_dicts(model)}
             write_arrays(made.absolute() / str(rank), model)
         if directory.exists():
             shutil.rmtree(directory)
@@ -95,6 +101,7 @@ def _curves(result: SweepResult, path: Path) -> Path:
         "train_loss": result.curves,
         "valid_steps": result.valid_steps,
         **{f"valid_{name}": values for name, values in result.valid.items()},
+        **{f"train_{name}": values for name, values in result.train.items()},
     }
     np.savez_compressed(path, allow_pickle=False, **arrays)
     return path

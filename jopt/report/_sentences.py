@@ -79,6 +79,8 @@ def facts(record: Record) -> list[tuple[str, str]]:
         "Steps of a trial": info.get("steps"),
         "Batch size": info.get("batch_size"),
         "Segments": info.get("segments"),
+        "Metric": _goal(info),
+        "Baseline": info.get("baseline"),
         "Seeds": len(set(record.table["seed"].tolist())),
         "Folds": folds if folds > 1 else None,
         "Held fixed": ", ".join(
@@ -106,6 +108,14 @@ def number(value: Any) -> str:
         return str(value)
     digits, e, power = f"{value:.4g}".partition("e")
     return f"{digits}e{int(power)}" if e else digits
+
+
+def _goal(info: dict[str, Any]) -> str | None:
+    """Return what ranks the trials, where it is not the loss."""
+    metric, mode = info.get("metric", "loss"), info.get("mode", "min")
+    if (metric, mode) == ("loss", "min"):
+        return None
+    return f"{metric}, the {'higher' if mode == 'max' else 'lower'} the better"
 
 
 def _trials(record: Record) -> int:

@@ -71,6 +71,7 @@ def lr_range(
         grid(factory, **{hyperparameter: tried}, **settings),
         steps=steps,
         seeds=seeds,
+        shuffle="sweep",
         batch_size=batch_size,
         block=block,
         segments=SEGMENTS,

@@ -12,6 +12,7 @@ from jopt.core import noted
 from jopt.sweep._plan import Plan
 from jopt.sweep._shown_values import shown_settings
 from jopt.sweep._swept_constants import swept_constant
+from jopt.sweep._task import check_task
 from jopt.sweep._trial import Trial, groups, repeated, stack
 from jopt.sweep.engine import (
     Data,
@@ -44,23 +45,28 @@ class Group(NamedTuple):
         trials: Sequence[Trial],
         positions: Sequence[int],
         block: int | None,
+        scanned: bool | None,
         devices: Sequence[Device] | None,
         memory: int | None,
     ) -> "Group":
         """Compile the program of the trials at `positions` of all.
 
-        `block` is the number of trials of a device; None picks it by timing.
+        `block` is the number of trials of a device; None picks it by timing. `scanned`
+        says whether a call scans over its steps; None leaves that to the engine.
         """
         began = time.perf_counter()
         members = [trials[i] for i in positions]
         search = None
         with noted(f"In the program of {trials_named(positions)} ({plan.task.name})."):
-            txs, call = stack([trial.tx for trial in members]), plan.batches(0)[0]
-            stacked = StackedTrials(plan.task, txs, plan.starts(members), data, call)
+            configs = stack([trial.config for trial in members])
+            call = plan.batches(0)[0]
+            stacked = StackedTrials(
+                plan.task, configs, plan.starts(members, positions), data, call
+            )
             if block is None:
                 program, search = pick(stacked, call, plan.steps, devices, memory)
             else:
-                program = program_for(stacked, block, call, devices, memory)
+                program = program_for(stacked, block, call, devices, memory, scanned)
             pool = Pool(program)
         seconds = time.perf_counter() - began - (search["seconds"] if search else 0)
         return cls(np.asarray(positions), plan, pool, search, seconds)
@@ -91,24 +97,31 @@ def compiled_groups(
     if not trials:
         raise ValueError("A sweep needs at least one trial, got none.")
     trials = repeated(trials, plan.seeds, plan.folds)
-    for task in {id(t.task): t.task for t in trials if t.task is not None}.values():
-        task.check()
+    own = {id(trial.task): trial for trial in reversed(trials)}
+    for trial in own.values():
+        size = plan.batch_size if trial.batch_size is None else trial.batch_size
+        check_task(trial.task or plan.task, trial.config, plan.metric, size)
     parts = groups(trials)
     plan.check(trials)
     if why := swept_constant(trials, parts):
         warnings.warn(f"The sweep compiles {len(parts)} programs: {why}.", stacklevel=3)
     blocks = plan.blocks or (None,)
     blocks = blocks * len(parts) if len(blocks) == 1 else blocks
+    scans = plan.scans or (None,) * len(parts)
     room = budget(as_devices(devices), memory, held=0)
     # All plans before the first compilation: one may be refused.
-    plans = [plan.for_group(trials[positions[0]], room) for positions in parts]
+    plans = [
+        plan.for_group(trials[positions[0]], room).for_orders(trials, positions)
+        for positions in parts
+    ]
     found: list[Group] = []
     data: dict[int, Data] = {}
-    for own, positions, block in zip(plans, parts, blocks, strict=True):
+    ways = zip(blocks, scans, strict=True)
+    for own, positions, (block, scanned) in zip(plans, parts, ways, strict=True):
         if id(own.task) not in data:
             data[id(own.task)] = own.data()
-        given = own, data[id(own.task)], trials, positions, block, devices, memory
-        found.append(Group.compiled(*given))
+        given = own, data[id(own.task)], trials, positions
+        found.append(Group.compiled(*given, block, scanned, devices, memory))
     return trials, found
 
 

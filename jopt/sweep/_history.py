@@ -8,22 +8,41 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jopt.sweep._task import Mode
 from jopt.sweep.engine import CallResult
 from jopt.sweep.pruners import Observations
 
 
 class History:
-    """The losses and metrics of each trial while it trained; a row each."""
+    """The losses and metrics of each trial while it trained; a row each.
 
-    def __init__(self, trials: int, steps: int, segments: int, length: int):
+    Args:
+      trials, steps, segments: how many.
+      length: of a segment, in steps.
+      metric: the name of the validation metric that ranks.
+      mode: "min" or "max".
+    """
+
+    def __init__(
+        self,
+        trials: int,
+        steps: int,
+        segments: int,
+        length: int,
+        metric: str = "loss",
+        mode: Mode = "min",
+    ):
         # float32, or float64 where JAX has it.
         self.losses = np.full((trials, steps), np.nan, jnp.result_type(float))
-        self.valid: dict[str, np.ndarray] = {}  # each [trials, segments], of that dtype
+        # Each [trials, segments], of that dtype: validation metrics, and the means over
+        # a segment's steps of the scalars that they returned beside the loss.
+        self.valid: dict[str, np.ndarray] = {}
+        self.train: dict[str, np.ndarray] = {}
         self.steps = np.zeros(trials, int)  # made, or until the one that diverged
         self.died = np.full(trials, segments)  # the segment in which it diverged
         self.pruned = np.zeros(trials, bool)
-        self.segments = segments
-        self.length = length  # of a segment, in steps
+        self.segments, self.length = segments, length
+        self.metric, self.mode = metric, mode
 
     @property
     def dtype(self) -> np.dtype:
@@ -50,27 +69,51 @@ class History:
         shown = np.where(going | (np.cumsum(~going, axis=1) == 1), losses, np.nan)
         self.losses[trials, first : first + losses.shape[1]] = shown
         self.steps[trials] = first + made
-        alive &= np.isfinite(result.valid["loss"])
-        # The loss before the others, wherever they are listed.
-        for name in sorted(result.valid, key=_order):
+        for name in {"loss", self.metric} & result.valid.keys():
+            alive &= np.isfinite(result.valid[name])
+        for name in sorted(result.valid, key=self._order):
             values = result.valid[name]
-            kept = self.valid.setdefault(
-                name, np.full((len(self.steps), self.segments), np.nan, self.dtype)
+            self._of(self.valid, name)[trials, segment] = np.where(
+                alive, values, np.nan
             )
-            kept[trials, segment] = np.where(alive, values, np.nan)
+        for name, sums in result.sums.items():
+            with np.errstate(invalid="ignore", divide="ignore"):  # no step was made
+                self._of(self.train, name)[trials, segment] = sums / made
         self.died[trials] = np.where(alive, self.segments, segment)
         return int(made.sum())
+
+    def _of(self, metrics: dict[str, np.ndarray], name: str) -> np.ndarray:
+        """Return the values of a metric, made where it is new."""
+        empty = np.full((len(self.steps), self.segments), np.nan, self.dtype)
+        return metrics.setdefault(name, empty)
 
     def observations(
         self, segment: int, settings: Sequence[np.ndarray]
     ) -> Observations:
-        """Return the losses of the settings, given by their trials, up to a segment."""
-        values = self.valid["loss"][:, : segment + 1].astype(float)
-        train = self.segment_losses(segment + 1)
+        """Return what is seen of settings, given by their trials, up to a segment."""
         after = np.arange(segment + 1) >= self.died[:, None]
-        values, train = np.where(after, np.inf, values), np.where(after, np.inf, train)
-        alive = reduced(np.logical_or, self.going, settings)
-        return Observations(means(values, settings), means(train, settings), alive)
+
+        def seen(values: np.ndarray, of_dead: float) -> np.ndarray:
+            values = values[:, : segment + 1].astype(float)
+            return means(np.where(after, of_dead, values), settings)
+
+        return Observations(
+            seen(lower_better(self.valid[self.metric], self.mode), np.inf),
+            seen(self.segment_losses(segment + 1), np.inf),
+            reduced(np.logical_or, self.going, settings),
+            {name: seen(values, np.nan) for name, values in self.valid.items()},
+            -1 if self.mode == "max" else 1,
+        )
+
+    def value(self, segment: int) -> np.ndarray:
+        """Return what ranks after a segment, lower is better, float64[trials].
+
+        It is infinite where a trial diverged.
+        """
+        values = lower_better(
+            self.valid[self.metric][:, segment].astype(float), self.mode
+        )
+        return np.where(self.diverged, np.inf, values)
 
     def segment_losses(self, segments: int) -> np.ndarray:
         """Return each trial's mean training loss by segment; NaN without a step."""
@@ -89,11 +132,8 @@ class History:
         steps = self.losses.shape[1]
         return np.minimum(np.arange(1, self.segments + 1) * self.length, steps)
 
-    def final(self, name: str) -> np.ndarray:
-        """Return each trial's last value of a validation metric; NaN if it diverged."""
-        values = self.valid.get(name)
-        if values is None:
-            return np.full(len(self.steps), np.nan, self.dtype)
+    def final(self, values: np.ndarray) -> np.ndarray:
+        """Return each trial's last value of a metric by segment; NaN if it diverged."""
         last = np.maximum(np.searchsorted(self.ends(), self.steps, "right") - 1, 0)
         found = values[np.arange(len(last)), last]
         return np.where(self.diverged, np.nan, found).astype(self.dtype)
@@ -122,18 +162,24 @@ class History:
 
     def arrays(self) -> dict[str, Any]:
         """Return everything as a tree of arrays, for a checkpoint."""
-        names = ("losses", "valid", "steps", "died", "pruned")
+        names = ("losses", "valid", "train", "steps", "died", "pruned")
         return {name: getattr(self, name) for name in names}
 
     def restore(self, arrays: dict[str, Any]) -> None:
         """Take the values that `arrays` returned."""
         for name, value in jax.tree.map(np.array, arrays).items():
             setattr(self, name, value)
-        self.valid = dict(sorted(self.valid.items(), key=lambda item: _order(item[0])))
+        by_name = sorted(self.valid.items(), key=lambda item: self._order(item[0]))
+        self.valid = dict(by_name)
+
+    def _order(self, name: str) -> tuple[bool, bool, str]:
+        """What ranks comes first and the loss next, wherever metrics are listed."""
+        return name != self.metric, name != "loss", name
 
 
-def _order(name: str) -> tuple[bool, str]:
-    return name != "loss", name
+def lower_better(values: np.ndarray, mode: str) -> np.ndarray:
+    """Return values of which lower ones are better."""
+    return -values if mode == "max" else values
 
 
 def reduced(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jopt.core import noted
+from jopt.sweep._data import whole
 from jopt.sweep._equality import digest, same
 from jopt.sweep._group import Group, reasons, trials_named
 from jopt.sweep._history import History
@@ -39,7 +40,8 @@ class State:
         self.plan = groups[0].plan
         self.segments = self.plan.segments
         sizes = self.plan.steps, self.plan.segments, self.plan.length
-        self.history = History(len(trials), *sizes)
+        self.goal = self.plan.metric, self.plan.mode
+        self.history = History(len(trials), *sizes, *self.goal)
         # Members of a population differ from their first generation on.
         alone = [np.asarray([trial]) for trial in range(len(trials))]
         population = self.plan.population
@@ -58,7 +60,7 @@ class State:
     def best_row(self) -> dict[str, Any] | None:
         """Return the row of the table that is best now; None if all diverged."""
         table = self.table()
-        best = winner(self.settings, table)
+        best = winner(self.settings, table, *self.goal)
         return None if best is None else {name: v[best] for name, v in table.items()}
 
     def change(self, settings: Sequence[dict[str, Any]]) -> None:
@@ -76,6 +78,7 @@ class State:
             "step": self.step_after(segment),
             "kept": np.flatnonzero(self.kept()),
             "metrics": list(self.history.valid),
+            "train_metrics": list(self.history.train),
             "best": self.best_row(),
             "generation": [event_as_dict(_by_digests(event)) for event in events],
         }
@@ -86,8 +89,9 @@ class State:
         They are the trials still trained, and the one that wins if those diverge.
         """
         kept, table = self.history.going, self.table()
-        losses = np.where(kept, np.nan, table["valid_loss"])
-        best = winner(self.settings, {**table, "valid_loss": losses})
+        name = f"valid_{self.plan.metric}"
+        of_ended = {name: np.where(kept, np.nan, table[name])}
+        best = winner(self.settings, {**table, **of_ended}, *self.goal)
         return kept if best is None else kept | (table["trial"] == best)
 
     def tree(self, kept: np.ndarray | None = None) -> dict[str, Any]:
@@ -105,6 +109,7 @@ class State:
         seen = np.zeros((len(self.trials), self.segments), self.history.dtype)
         tree = self.tree(kept)
         tree["history"]["valid"] = dict.fromkeys(record["metrics"], seen)
+        tree["history"]["train"] = dict.fromkeys(record["train_metrics"], seen)
         return tree
 
     def restore(self, found: Found) -> None:
@@ -253,8 +258,7 @@ class Loop:
         state, population = self.state, self.state.plan.population
         if population is None or not population.due(segment, state.segments):
             return
-        losses = state.history.valid["loss"][:, segment].astype(float)
-        values = np.where(state.history.diverged, np.inf, losses)
+        values = state.history.value(segment)
         settings = [trial.hyperparameters for trial in state.trials]
         random = state.plan.random(segment, GENERATIONS)
         with noted(f"In {population} after segment {segment + 1}."):
@@ -262,8 +266,8 @@ class Loop:
         state.lineage.record(segment, state.step_after(segment), generation)
         state.change(generation.settings)
         (group,) = state.groups
-        txs = stack([trial.tx for trial in state.trials])
-        group.pool.inherit(generation.parents, txs)
+        configs = stack([trial.config for trial in state.trials])
+        group.pool.inherit(generation.parents, configs)
         state.history.inherit(generation.parents)
         state.at_hand = state.at_hand[generation.parents]
 
@@ -328,18 +332,19 @@ class Loop:
         """Return the result; only the winner is evaluated on the test set."""
         state, models = self.state, []
         table = state.table()
-        best = winner(state.settings, table)
+        best = winner(state.settings, table, *state.goal)
         chosen = None if best is None or interrupted else best
         best = None if chosen is None else self._best(table, chosen)
         info = self._info(seconds, interrupted)
         for group in state.groups:
             rows = group.rows(state.at_hand)
-            models.append((group.positions[rows], *group.pool.models(rows)))
+            models.append((group.positions[rows], group.pool.models(rows)))
         return SweepResult(
             trials=tuple(state.trials),
             table=table,
             curves=state.history.losses,
             valid=state.history.valid,
+            train=state.history.train,
             valid_steps=state.history.ends(),
             best=best,
             info=info,
@@ -354,7 +359,8 @@ class Loop:
             row = group.row(best)
             if row is not None and group.plan.task.test is not None:
                 with noted(f"In the evaluation of trial {best} on the test set."):
-                    test = group.pool.evaluate(row, group.plan.task.test)
+                    task = group.plan.task
+                    test = group.pool.evaluate(row, whole(task.name, "test", task.test))
         metrics, trial = self.state.history.valid, self.state.trials[best]
         valid = {name: float(table[f"valid_{name}"][best]) for name in metrics}
         return Best(best, trial.hyperparameters, trial.seed, valid, test, trial.fold)
@@ -369,10 +375,14 @@ class Loop:
             setting[rows] = number
         return {
             "task": plan.task.name,
+            "metric": plan.metric,
+            "mode": plan.mode,
+            "baseline": dict(plan.task.baseline or {}),
             "space": space(state.trials),
             "trials": trials,
             "setting": setting.tolist(),
             "seeds": len({trial.seed for trial in state.trials}),
+            "shuffle": plan.shuffle,
             "folds": plan.folds,
             "steps": plan.steps,
             "batch_size": plan.batch_size,
@@ -382,6 +392,9 @@ class Loop:
             "population": None if population is None else repr(population),
             "lineage": state.lineage.as_dict() if state.lineage.events else None,
             "block": [group.pool.program.block for group in groups],
+            "strategy": [
+                "scan" if group.pool.program.scanned else "step" for group in groups
+            ],
             "groups": len(groups),
             "grouped_by": reasons(state.trials, groups),
             "segment_compiles": sum(group.pool.program.compiles for group in groups),

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +12,19 @@ import numpy as np
 
 from jopt.core import PyTree, is_integer, noted, shown
 from jopt.sweep import _object_names as object_names
+from jopt.sweep._data import whole
 from jopt.sweep._swept_constants import swept_constant
-from jopt.sweep._task import Task, examples
+from jopt.sweep._task import Mode, Task, examples
 from jopt.sweep._trial import MOST_TRIALS, Trial, groups, settings_of
 from jopt.sweep.engine import Batches, Data, Starts, place
 from jopt.sweep.population import Population
 from jopt.sweep.pruners import Pruner
 
 MOST_STEPS = 2**31 - 1  # they are counted in int32
+VALIDATED = 2**32 - 5  # tell random numbers of other purposes from an epoch's
+ORDERS = {"seed": 2**32 - 3, "trial": 2**32 - 4}
+Order: TypeAlias = tuple[int, int]
+Shuffle: TypeAlias = Literal["sweep", "seed", "trial"]
 CALL = 128  # steps of a compiled call at most: much more than a call itself costs
 
 
@@ -37,9 +42,16 @@ class Plan:
         with 1, the task's own split.
       streams: whether the examples come with the batches, because the training set does
         not fit on the device.
-      seeds: keys with which each setting is trained.
+      seeds: keys with which each setting is trained: their number, or themselves.
+      shuffle: what shares one order of examples: "sweep", "seed" or "trial".
+      orders: of the examples, of a group's trials, as `order_of` returns them; by
+        default one a fold.
+      valid_examples: of the validation set that are used; None for all.
       blocks: trials of a call on a device, by group or one for all; None: by timing.
+      scans: by group, whether a call scans over its steps; None: as the block's timing
+        or the program says.
       pruner, population: rules, if there are any.
+      metric, mode: what ranks, and which of its values are better.
     """
 
     task: Task
@@ -49,10 +61,16 @@ class Plan:
     key: jax.Array
     folds: int = 1
     streams: bool = False
-    seeds: int = 1
+    seeds: int | tuple[int, ...] = 1
+    shuffle: Shuffle = "sweep"
+    orders: tuple[Order, ...] = ()
+    valid_examples: int | None = None
     blocks: tuple[int, ...] | None = None
+    scans: tuple[bool, ...] | None = None
     pruner: Pruner | None = None
     population: Population | None = None
+    metric: str = "loss"
+    mode: Mode = "min"
 
     def for_group(self, trial: Trial, room: float = math.inf) -> "Plan":
         """Return the plan of a trial, and of those that share its program.
@@ -68,6 +86,8 @@ class Plan:
         size = self.batch_size if trial.batch_size is None else trial.batch_size
         task = trial.task or self.task
         plan = dataclasses.replace(self, task=task, batch_size=size)
+        if task.train is None or task.stream is not None:
+            return plan
         most = examples(plan.examples)
         if self.folds > 1:
             most -= max(map(len, plan.held_out))
@@ -85,7 +105,8 @@ class Plan:
         """Return the options for JSON, as `from_json` reads them; rules by name."""
         key = {"impl": str(jax.random.key_impl(self.key))}
         key |= {"words": np.asarray(jax.random.key_data(self.key)).tolist()}
-        names = ("steps", "batch_size", "seeds", "folds", "blocks")
+        names = ("steps", "batch_size", "seeds", "folds", "metric", "mode", "shuffle")
+        names += ("valid_examples", "blocks", "scans")
         return {
             **{name: getattr(self, name) for name in names},
             "key": key,
@@ -102,13 +123,15 @@ class Plan:
           ValueError: a rule cannot be found by its name.
         """
         held = dict(held)
-        key = held.pop("key")
+        key, seeds = held.pop("key"), held.pop("seeds")
         words = jnp.asarray(key["words"], jnp.uint32)
         return cls(
             task=task,
             key=jax.random.wrap_key_data(words, impl=key["impl"]),
             asked_segments=held.pop("segments"),
+            seeds=seeds if isinstance(seeds, int) else tuple(seeds),
             blocks=tuple(blocks) if (blocks := held.pop("blocks")) else None,
+            scans=tuple(scans) if (scans := held.pop("scans", None)) else None,
             pruner=object_names.from_json(held.pop("pruner")),
             population=object_names.from_json(held.pop("population")),
             **held,
@@ -130,8 +153,15 @@ class Plan:
                 f"A sweep needs steps of at most 2^31 - 1, got {self.steps}."
             )
         plan = self.for_group(trials[0])
-        size = examples(plan.examples)
-        if self.folds > size:
+        if self.folds > 1 and (
+            any(data is None for data in (self.task.train, self.task.valid))
+            or self.task.stream is not None
+        ):
+            raise ValueError(
+                "A sweep with folds needs training and validation examples to cut, as "
+                f"trees of arrays, and {self.task.name} has none; leave folds out."
+            )
+        if self.folds > 1 and self.folds > (size := examples(plan.examples)):
             raise ValueError(
                 f"A sweep needs folds of at most the {size} examples of "
                 f"{self.task.name}, got {self.folds}."
@@ -181,10 +211,27 @@ class Plan:
 
     def data(self) -> Data:
         """Put the data of all trials on the device."""
-        valid = [self.task.valid]
+        valid = [] if self.task.valid is None else [self.valid]
         if self.folds > 1:
-            valid = [_rows(self.examples, rows) for rows in self.held_out]
-        return place(None if self.streams else self.examples, valid)
+            parts = map(self._validated, self.held_out)
+            valid = [_rows(self.examples, rows) for rows in parts]
+        there = not self.streams and self.task.stream is None
+        return place(self.examples if there else None, valid)
+
+    @functools.cached_property
+    def valid(self) -> PyTree:
+        """The validation set as a tree of arrays, or the part of it that is used."""
+        data = whole(self.task.name, "valid", self.task.valid)
+        if self.valid_examples is None or self.folds > 1:
+            return data
+        return _rows(data, self._validated(np.arange(examples(data))))
+
+    def _validated(self, rows: np.ndarray) -> np.ndarray:
+        """Return the rows that are validated on, the same in every segment."""
+        if self.valid_examples is None:
+            return rows
+        chosen = self.random(VALIDATED).permutation(len(rows))[: self.valid_examples]
+        return rows[np.sort(chosen)]
 
     @functools.cached_property
     def examples(self) -> PyTree:
@@ -194,7 +241,7 @@ class Plan:
         return jax.tree.map(
             lambda *parts: np.concatenate([np.asarray(part) for part in parts]),
             self.task.train,
-            self.task.valid,
+            self.valid,
         )
 
     @functools.cached_property
@@ -203,50 +250,90 @@ class Plan:
         order = self.random(2**32 - 1).permutation(examples(self.examples))
         return [np.sort(part) for part in np.array_split(order, self.folds)]
 
-    def starts(self, trials: Sequence[Trial]) -> Starts:
+    def order_of(self, trial: Trial, position: int) -> Order:
+        """Return what the order of a trial's examples depends on: its own, its fold.
+
+        Its own is its seed or its position in the sweep. It is -1 for the order that
+        all trials share, which is that of seed 0 too.
+        """
+        own = {"sweep": -1, "seed": trial.seed or -1, "trial": position}[self.shuffle]
+        return own, trial.fold
+
+    def for_orders(self, trials: Sequence[Trial], positions: Sequence[int]) -> "Plan":
+        """Return the plan with the orders of the trials at these positions."""
+        orders = {self.order_of(trials[position], position) for position in positions}
+        return dataclasses.replace(self, orders=tuple(sorted(orders)))
+
+    def starts(self, trials: Sequence[Trial], positions: Sequence[int] = ()) -> Starts:
         """Return what the trials start from, made of their seeds one by one.
 
-        A trial's place in the sweep and the number of seeds do not matter.
+        The number of seeds does not matter, nor does a trial's place in the sweep,
+        unless it has an order of examples of its own.
+
+        Args:
+          trials: of a group.
+          positions: theirs in the sweep, for a plan with orders.
         """
         seeds = sorted({trial.seed for trial in trials})
-        models, keys = [], []
-        for seed in seeds:
-            init_key, key = jax.random.split(jax.random.fold_in(self.key, seed))
-            models.append(self.init(init_key))
-            keys.append(key)
-        rows = jnp.asarray([seeds.index(trial.seed) for trial in trials], jnp.int32)
+        place = {seed: row for row, seed in enumerate(seeds)}
+        of_seed = [jax.random.fold_in(self.key, seed) for seed in seeds]
+        keys = jax.vmap(jax.random.split)(jnp.stack(of_seed))
+        rows = jnp.asarray([place[trial.seed] for trial in trials], jnp.int32)
         folds = jnp.asarray([trial.fold for trial in trials], jnp.int32)
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *models)
-        return Starts(stacked, jnp.stack(keys), rows, folds)
-
-    @functools.cached_property
-    def init(self) -> Any:
-        # It runs once a seed: a fast compilation is worth more than a fast program.
-        fast = {"xla_backend_optimization_level": 0}
-        return jax.jit(self.task.init, compiler_options=fast)
+        orders = folds
+        if self.orders:
+            pairs = zip(trials, positions, strict=True)
+            at = [self.orders.index(self.order_of(*pair)) for pair in pairs]
+            orders = jnp.asarray(at, jnp.int32)
+        return Starts(keys[:, 0], keys[:, 1], rows, folds, orders)
 
     def batches(self, segment: int) -> list[Batches]:
-        """Return the batches of a segment, by call; all trials of a fold share them.
+        """Return the batches of a segment, by call; trials of one order share them.
 
-        An epoch is a permutation, less its remainder. The order depends on the key and
-        the step alone.
+        An epoch is a permutation, less its remainder. It depends on the key, the step
+        and the order alone.
         """
         first = segment * self.length
         steps = np.arange(first, first + self.length)
-        if self.folds == 1:
-            rows = self._epochs(steps, np.arange(examples(self.examples)))
-        else:
-            everything = np.arange(examples(self.examples))
-            kept = [np.setdiff1d(everything, held_out) for held_out in self.held_out]
-            rows = np.stack([self._epochs(steps, k, f) for f, k in enumerate(kept)], 1)
-        cuts = np.split(steps.astype(np.int32), self.calls), np.split(rows, self.calls)
-        return [self._call(s, r) for s, r in zip(*cuts, strict=True)]
+        if self.task.train is None:
+            cuts = np.split(steps.astype(np.int32), self.calls)
+            end = jnp.asarray(self.steps, jnp.int32)
+            return [Batches(jnp.asarray(cut), None, end) for cut in cuts]
+        if self.task.stream is not None:
+            return self._drawn(first, steps)
+        orders = self.orders or tuple((-1, fold) for fold in range(self.folds))
+        every = [self._epochs(steps, own, fold) for own, fold in orders]
+        rows = every[0] if len(every) == 1 else np.stack(every)
+        numbers = np.split(steps.astype(np.int32), self.calls)
+        cuts = np.split(rows, self.calls, axis=rows.ndim - 2)
+        return [self._call(s, r) for s, r in zip(numbers, cuts, strict=True)]
 
-    def _epochs(self, steps: np.ndarray, rows: np.ndarray, *fold: int) -> np.ndarray:
-        """Return each step's rows, int32[steps, batch], among the rows trained on."""
+    def _drawn(self, first: int, steps: np.ndarray) -> list[Batches]:
+        """Return batches that the host draws; past the end, the last one again."""
+        assert self.task.stream is not None
+        last = min(self.length, self.steps - first) - 1
+        drawn = self.task.stream.draw(first, last + 1)
+        rows = np.minimum(np.arange(self.length), last)
+        end = jnp.asarray(self.steps, jnp.int32)
+        at = jnp.arange(self.length // self.calls, dtype=jnp.int32)
+
+        def call(numbers: np.ndarray, rows: np.ndarray) -> Batches:
+            seen = jax.tree.map(lambda x: jnp.asarray(x[rows]), drawn)
+            return Batches(jnp.asarray(numbers, jnp.int32), at, end, seen)
+
+        cuts = np.split(steps, self.calls), np.split(rows, self.calls)
+        return list(map(call, *cuts))
+
+    def _epochs(self, steps: np.ndarray, own: int, fold: int) -> np.ndarray:
+        """Return each step's rows in an order, int32[steps, batch]."""
+        rows, numbers = np.arange(examples(self.examples)), ()
+        if self.folds > 1:
+            rows, numbers = np.setdiff1d(rows, self.held_out[fold]), (fold,)
+        if own >= 0:
+            numbers += (ORDERS[self.shuffle], own)
         each = len(rows) // self.batch_size
         orders = {
-            epoch: rows[self.random(epoch, *fold).permutation(len(rows))]
+            epoch: rows[self.random(epoch, *numbers).permutation(len(rows))]
             for epoch in set((steps // each).tolist())
         }
         within = (steps % each)[:, None] * self.batch_size + np.arange(self.batch_size)
@@ -254,7 +341,6 @@ class Plan:
         return np.stack([orders[step // each][w] for step, w in taken]).astype(np.int32)
 
     def _call(self, steps: np.ndarray, rows: np.ndarray) -> Batches:
-        rows = rows if self.folds == 1 else np.moveaxis(rows, 1, 0)
         end, seen = jnp.asarray(self.steps, jnp.int32), None
         if self.streams:
             seen = jax.tree.map(jnp.asarray, _rows(self.examples, rows.ravel()))

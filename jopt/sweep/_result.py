@@ -11,8 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt.core import FilePath, PyTree, argument_error, checked, is_integer
-from jopt.sweep._history import History, means, reduced
+from jopt.sweep._history import History, lower_better, means, reduced
 from jopt.sweep._shown_values import shown_settings
+from jopt.sweep._supervised import Model
+from jopt.sweep._task import Mode
 from jopt.sweep._trial import Trial
 from jopt.sweep.population import Lineage
 
@@ -43,11 +45,14 @@ class SweepResult:
         another column is `param_seed` here; NaN or None in trials that have none),
         `seed`, `fold` if there are several, `status` (complete, pruned, diverged or
         interrupted), `steps` (those made, until the one that diverged), `train_loss`
-        (mean over as many last steps as a segment has), `valid_loss` and the task's
-        other metrics at the end of the trial's last segment; NaN if it diverged.
+        (mean over as many last steps as a segment has), `train_...` the other scalars
+        that its steps returned, means of its last segment, and `valid_...` the task's
+        metrics at the end of that segment, first the one that ranks; NaN if it
+        diverged.
       curves: the training loss before each step, float32[trials, steps], or float64 if
         JAX has it enabled; NaN where a trial made no step.
       valid: the validation metrics by segment, each [trials, segments], of that dtype.
+      train: means by segment of the other scalars that steps returned, like `valid`.
       valid_steps: the steps made before those metrics, int[segments].
       best: the winner, or None if every trial diverged.
       info: versions, device, sizes and times of the run.
@@ -58,25 +63,44 @@ class SweepResult:
     table: dict[str, np.ndarray]
     curves: np.ndarray
     valid: dict[str, np.ndarray]
+    train: dict[str, np.ndarray]
     valid_steps: np.ndarray
     best: Best | None
     info: dict[str, Any]
     lineage: Lineage | None = None
-    # The trials' numbers, and their parameters and model state, stacked, by structure.
-    _models: Sequence[tuple[np.ndarray, PyTree, PyTree]] = dataclasses.field(
+    # The trials' numbers, and their models, stacked, by structure.
+    _models: Sequence[tuple[np.ndarray, PyTree]] = dataclasses.field(
         default=(), repr=False
     )
     _settings: Sequence[np.ndarray] = dataclasses.field(default=(), repr=False)
 
     @checked
     def params(self, trial: int) -> PyTree:
-        """Return a trial's last parameters, those before it diverged if it did."""
-        return self._row(trial)[0]
+        """Return a trial's last parameters, those before it diverged if it did.
+
+        Of a task that is not supervised learning, they are what its `model` returns.
+        """
+        model = self.model(trial)
+        return model.params if isinstance(model, Model) else model
 
     @checked
     def model_state(self, trial: int) -> PyTree:
-        """Return a trial's last model state, such as batch statistics and counters."""
-        return self._row(trial)[1]
+        """Return a trial's last model state, such as batch statistics and counters.
+
+        Raises a ValueError for a task that is not supervised learning.
+        """
+        model = self.model(trial)
+        if not isinstance(model, Model):
+            raise ValueError(
+                f"The task {self.info['task']} has no model state; its model is "
+                "result.model(trial)."
+            )
+        return model.model_state
+
+    @checked
+    def model(self, trial: int) -> PyTree:
+        """Return what the task's `model` keeps of a trial, as it was last."""
+        return self._row(trial)
 
     def settings(self) -> dict[str, np.ndarray]:
         """Return the table with a row a setting: means and spreads over its trials.
@@ -90,13 +114,16 @@ class SweepResult:
         diverged, and its metrics are NaN. `trial` is its best trial, `trials` their
         number.
         """
+        ranks = ranked(self.table, self.metric, self.mode)
+        metrics = [f"train_{key}" for key in self.train]
+        metrics += [f"valid_{key}" for key in self.valid]
         table: dict[str, list[Any]] = {}
         for rows in self._settings:
-            best = rows[int(np.argmin(_worst_last(self.table["valid_loss"][rows])))]
+            best = rows[int(np.argmin(ranks[rows]))]
             row: dict[str, Any] = {"trial": best, "trials": len(rows)}
             row |= {name: self.table[name][best] for name in self.info["space"]}
             row["status"] = max(self.table["status"][rows], key=_STATUSES.index)
-            for name in ("train_loss", *(f"valid_{key}" for key in self.valid)):
+            for name in ("train_loss", *metrics):
                 values = self.table[name][rows].astype(float)
                 spread = values.std(ddof=1) if len(values) > 1 else np.nan
                 row |= {name: values.mean(), f"{name}_std": spread}
@@ -130,13 +157,41 @@ class SweepResult:
         if not is_integer(k) or k < 0:
             rule = "an integer of at least 0"
             raise argument_error("SweepResult.top", "k", k, rule, ValueError)
-        losses, status = self.table["valid_loss"], self.table["status"]
-        losses = np.where(status == "complete", _worst_last(losses), np.inf)
-        ranked = sorted(
-            self._settings, key=lambda rows: (losses[rows].mean(), losses[rows].min())
+        values = ranked(self.table, self.metric, self.mode)
+        values = np.where(self.table["status"] == "complete", values, np.inf)
+        in_order = sorted(
+            self._settings, key=lambda rows: (values[rows].mean(), values[rows].min())
         )
-        trials = [int(rows[np.argmin(losses[rows])]) for rows in ranked]
-        return [trial for trial in trials if np.isfinite(losses[trial])][:k]
+        trials = [int(rows[np.argmin(values[rows])]) for rows in in_order]
+        return [trial for trial in trials if np.isfinite(values[trial])][:k]
+
+    @property
+    def metric(self) -> str:
+        """The name of the validation metric that ranks the trials."""
+        return self.info["metric"]
+
+    @property
+    def mode(self) -> Mode:
+        """Which values of the metric are better: "min" or "max"."""
+        return self.info["mode"]
+
+    @checked
+    def best_by(self, metric: str, mode: Mode = "min") -> int | None:
+        """Return the trial that is best by any of the metrics; None if all diverged.
+
+        Args:
+          metric: one of `valid`.
+          mode: "min" or "max".
+
+        Raises:
+          ValueError: there is no such metric.
+        """
+        if metric not in self.valid:
+            raise ValueError(
+                f"SweepResult.best_by: metric must be one of {', '.join(self.valid)}, "
+                f"got {metric!r}."
+            )
+        return winner(self._settings, self.table, metric, mode)
 
     @checked
     def plot(self, hyperparameter: str | None = None) -> "Figure":
@@ -174,18 +229,17 @@ class SweepResult:
 
         return report.save(self, Path(directory), keep)
 
-    def _row(self, trial: int) -> tuple[PyTree, PyTree]:
+    def _row(self, trial: int) -> PyTree:
         last = len(self.trials) - 1
         if not is_integer(trial):
             raise TypeError(
                 f"SweepResult: trial must be an integer from 0 to {last}, got "
                 f"{trial!r}."
             )
-        for positions, params, model_state in self._models:
+        for positions, models in self._models:
             if trial in positions:
                 take = operator.itemgetter(int(np.flatnonzero(positions == trial)[0]))
-                row = jax.tree.map(take, (params, model_state))
-                return jax.tree.map(jnp.asarray, row)
+                return jax.tree.map(jnp.asarray, jax.tree.map(take, models))
         if 0 <= trial <= last:
             raise KeyError(
                 f"The parameters of trial {trial} are not at hand: it had ended before "
@@ -210,31 +264,41 @@ def table_of(
         "status": history.statuses(),
         "steps": history.steps.copy(),
         "train_loss": history.train_loss(),
-        **{f"valid_{name}": history.final(name) for name in history.valid},
+        **{f"train_{k}": history.final(v) for k, v in history.train.items()},
+        **{f"valid_{k}": history.final(v) for k, v in history.valid.items()},
     }
 
 
-def winner(settings: Sequence[np.ndarray], table: dict[str, np.ndarray]) -> int | None:
+def ranked(table: dict[str, np.ndarray], metric: str, mode: Mode) -> np.ndarray:
+    """Return each trial's validation metric, lower is better; infinite without one.
+
+    They are float64: means over seeds are formed of them.
+    """
+    values = lower_better(table[f"valid_{metric}"].astype(float), mode)
+    return np.where(np.isfinite(values), values, np.inf)
+
+
+def winner(
+    settings: Sequence[np.ndarray],
+    table: dict[str, np.ndarray],
+    metric: str = "loss",
+    mode: Mode = "min",
+) -> int | None:
     """Return the trial that is best on validation, or None if all diverged.
 
-    The setting with the least mean validation loss over its trials wins, and of its
-    trials the one with the least. If every setting has a trial that diverged, the
+    The setting with the best mean of the metric over its trials wins, and of its trials
+    the best one. If every setting has a trial that diverged, the
     setting with the best trial wins. A pruned one wins only if all others diverged.
 
     Args:
       settings: the trials of each setting.
       table: as `table_of` returns it.
+      metric, mode: what ranks, and which values are better.
     """
-    losses, pruned = _worst_last(table["valid_loss"]), table["status"] == "pruned"
-
+    losses, pruned = ranked(table, metric, mode), table["status"] == "pruned"
     least = reduced(np.minimum, losses, settings)
     last = reduced(np.logical_and, pruned, settings) | (least == np.inf)
     # The last key counts first, and the first of equals wins.
     rows = settings[np.lexsort((least, means(losses, settings), last))[0]]
     best = int(rows[np.argmin(losses[rows])])
     return best if np.isfinite(losses[best]) else None
-
-
-def _worst_last(losses: np.ndarray) -> np.ndarray:
-    # float64: means over seeds are formed of them.
-    return np.where(np.isfinite(losses), losses.astype(float), np.inf)

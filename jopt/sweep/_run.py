@@ -13,10 +13,10 @@ import numpy as np
 from jopt.core import is_integer, is_path, shown
 from jopt.sweep._group import compiled_groups
 from jopt.sweep._loop import Loop, State
-from jopt.sweep._plan import Plan, base_key
+from jopt.sweep._plan import Plan, Shuffle, base_key
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import SweepResult
-from jopt.sweep._task import Task, examples
+from jopt.sweep._task import Mode, Task, examples
 from jopt.sweep._trial import Trial
 from jopt.sweep.engine import Device
 from jopt.sweep.population import Population
@@ -30,12 +30,16 @@ def run(
     *,
     steps: int | None = None,
     epochs: int | None = None,
-    seeds: int = 1,
+    seeds: int | Sequence[int] = 1,
     folds: int = 1,
+    shuffle: Shuffle = "seed",
     batch_size: int | None = None,
+    valid_examples: int | None = None,
     block: int | None = None,
     segments: int = 10,
     seed: int | jax.Array = 0,
+    metric: str | None = None,
+    mode: Mode | None = None,
     pruner: Pruner | None = None,
     population: Population | None = None,
     directory: str | os.PathLike[str] | None = None,
@@ -68,15 +72,25 @@ def run(
       epochs: in place of steps, passes over the examples that a trial is trained on, at
         the sweep's batch size, each less its last, smaller batch; by default the
         task's.
-      seeds: keys with which each setting is trained.
+      seeds: how many keys each setting is trained with, or the seeds themselves, such
+        as range(100, 116).
       folds: parts of the training and validation examples together, each held out once:
         a trial a fold; with 1, the task's own validation set.
+      shuffle: what shares one order of the examples: the "sweep", each "seed", so that
+        a spread over seeds holds the order's part, or each "trial". Seed 0 has the
+        order of the sweep. Several orders take a gather a trial in each step; one is
+        read for all trials at once, which may change the last bits.
       batch_size: examples a step; by default the task's.
+      valid_examples: examples of the validation set that a segment is judged on, drawn
+        once; by default all.
       block: trials trained together in one compiled call on a device; by default picked
         by timing.
       segments: parts of the training. At the end of each, all trials are evaluated on
         the validation set, and diverged ones are dropped.
       seed: of everything random, an integer or a key.
+      metric: the name of the validation metric that ranks settings: pruners,
+        populations and the winner follow it; by default the task's.
+      mode: "min" or "max", which of its values are better; by default the task's.
       pruner: the rule by which settings end early; the survivors are gathered into
         full blocks, which run the program that is already compiled.
       population: the rule by which trials copy others.
@@ -101,13 +115,21 @@ def run(
             f"sweep.run: steps or epochs must be left out, got {steps} steps and "
             f"{epochs} epochs; each says how long a trial is."
         )
-    task.check()
     size = task.batch_size if batch_size is None else batch_size
+    if steps is None and not _has_epochs(task):
+        raise ValueError(
+            f"sweep.run: steps must be given, as {task.name} has no training examples "
+            "to pass over, or does not say how many batches they are."
+        )
     if steps is None:
         passes = task.epochs if epochs is None else epochs
         if passes < 1:
             raise ValueError(f"A sweep needs epochs of at least 1, got {passes}.")
-        steps = passes * max(_trained_on(task, folds) // max(size, 1), 1)
+        if task.stream is not None:
+            steps = passes * len(task.stream)
+        else:
+            steps = passes * max(_trained_on(task, folds) // max(size, 1), 1)
+    asked: Any = seeds
     plan = Plan(
         task,
         size,
@@ -115,10 +137,14 @@ def run(
         segments,
         base_key(seed),
         folds,
-        seeds=seeds,
+        seeds=int(asked) if is_integer(asked) else tuple(map(int, asked)),
+        shuffle=shuffle,
+        valid_examples=valid_examples,
         blocks=None if block is None else (block,),
         pruner=pruner,
         population=population,
+        metric=task.metric if metric is None else metric,
+        mode=_mode(task, metric, mode),
     )
     store = None if directory is None else Store.new(directory, overwrite)
     try:
@@ -170,7 +196,6 @@ def resume(
     if block is not None:
         plan = dataclasses.replace(plan, blocks=(block,))
     trials = trials_of(begun) if trials is None else trials
-    task.check()
     same(begun, task, trials, plan)
     store = Store(directory)
     try:
@@ -180,6 +205,26 @@ def resume(
         return loop.run()
     finally:
         store.close()
+
+
+def _mode(task: Task, metric: str | None, mode: Mode | None) -> Mode:
+    """Return the mode of a metric that the task may not know."""
+    if mode is None and metric not in (None, task.metric, "loss"):
+        raise ValueError(
+            f"sweep.run: mode must be given with the metric {metric!r}, as "
+            f"{task.name} says which values are better of {task.metric!r} alone; give "
+            '"min" or "max".'
+        )
+    if mode is None:
+        return task.mode if metric in (None, task.metric) else "min"
+    return mode
+
+
+def _has_epochs(task: Task) -> bool:
+    """Return whether the number of steps of an epoch is known."""
+    return task.train is not None and (
+        task.stream is None or hasattr(task.train, "__len__")
+    )
 
 
 def _trained_on(task: Task, folds: int) -> int:
@@ -208,13 +253,27 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     ),
     "steps": ("an integer", is_integer),
     **dict.fromkeys(
-        ("epochs", "seeds", "folds", "batch_size", "block", "segments"),
+        ("epochs", "folds", "batch_size", "block", "segments"),
         ("an integer", lambda v: is_integer(v) and v < 2**31),
     ),
+    "seeds": (
+        "an integer, or a list of integers from 0 to 2**32 - 1",
+        lambda v: (
+            (is_integer(v) and v < 2**31)
+            or _list_of(lambda each: is_integer(each) and 0 <= each < 2**32, v)
+        ),
+    ),
+    "shuffle": (
+        '"sweep", "seed" or "trial"',
+        lambda v: v in ("sweep", "seed", "trial"),
+    ),
+    "valid_examples": ("an integer of at least 1", lambda v: is_integer(v) and v >= 1),
     "seed": (
         "an integer or a key of jax.random.key",
         lambda v: is_integer(v) or isinstance(v, (jax.Array, np.ndarray)),
     ),
+    "metric": ("the name of a metric", lambda v: isinstance(v, str)),
+    "mode": ('"min" or "max"', lambda v: v in ("min", "max")),
     "pruner": (
         "a pruner, such as sweep.SuccessiveHalving()",
         lambda v: isinstance(v, Pruner),

@@ -29,14 +29,14 @@ def swept_constant(
     """
     firsts = [trials[rows[0]] for rows in parts]
     for one, other in itertools.pairwise(firsts):
-        ours, theirs = _held(one.tx), _held(other.tx)
+        ours, theirs = _held(one.config), _held(other.config)
         for place in filter(theirs.__contains__, ours):
             pair = ours[place], theirs[place]
             if not same(*pair):
                 field, name = place
                 values = " and ".join(map(str, told_apart(pair)))
                 return (
-                    f"the function in the field {field} of {type(one.tx).__name__} "
+                    f"the function in the field {field} of {type(one.config).__name__} "
                     f"holds {name} ({values}), and what a function holds is a constant "
                     f"of its program; give {name} to a transformation or a schedule of "
                     "jopt as a number (to optax's by jopt.lift), and one program "

@@ -1,56 +1,137 @@
-"""`Task`: the model, loss and data of a sweep, as pure functions and arrays."""
+"""`Task`: what a sweep trains, as pure functions and data."""
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import keystr, tree_leaves_with_path
 
-from jopt.core import PyTree, checked, checked_class, is_integer, noted
-from jopt.training import form_of, pure_loss
+from jopt.core import (
+    PyTree,
+    checked,
+    checked_class,
+    close_match,
+    is_integer,
+    noted,
+    shown,
+)
+from jopt.sweep import _supervised as supervised
+from jopt.sweep._config import plain
+from jopt.sweep._data import Stream, is_stream, whole
+from jopt.sweep._equality import same
+
+Mode: TypeAlias = Literal["min", "max"]
+Scalars: TypeAlias = dict[str, jax.Array]
 
 
 @checked_class
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Task:
-    """A model, its loss and its data, as pure functions and arrays.
+    """A training program over any state, as pure functions and data.
+
+        init(config, key) -> state
+        step(config, state, batch, key) -> (state, metrics)
+        evaluate(config, state, batch, key) -> values
+
+    The config is what the factory of the trials made of a trial's hyperparameters: a
+    transformation, a dict of numbers, any tree. Supervised learning is
+    `Task.from_model`, or `Task.from_loss` for functions of parameters.
+
+    Two tasks are equal, and their trials share programs, if their fields are equal by
+    value.
 
     Args:
       name: shown in tables, the report and errors.
-      init: key -> (params, model_state).
-      loss: (params, model_state, batch, key) -> (scalar loss, model_state), training.
-      evaluate: (params, model_state, batch) -> dict of arrays, one value an example,
-        `loss` among them; `accuracy`, if it is there, is shown everywhere.
-      train, valid, test: trees of arrays whose first axis is the example. `test` is
-        used once, by the winner.
+      init: all trials of one seed get the same key. The state is a tree with at least
+        one array, of the same shapes for every config and key of a program.
+      step: returns the state after the step, of the same structure and shapes, and
+        scalars by name; a trial diverges when `loss` is among them and not finite. The
+        key is fold_in(trial's key, step). The batch is None without `train`.
+      evaluate: returns a dict of arrays, one value of any shape an example, which are
+        averaged over the examples. Without `valid` it is called once with batch None
+        and returns scalars.
+      summarize: (config, state, means) -> scalars by name, made of the means: R2, F1,
+        perplexity. They are beside the means that are scalars.
+      model: (config, state) -> what is kept of a trial, saved and predicted with; by
+        default the state.
+      predict: (model, batch) -> predictions that may be averaged over models, a tree of
+        arrays with the examples on the first axis: probabilities, not logits. For
+        ensembles; may be left out.
+      score: (predictions, batch) -> as `evaluate`. For ensembles; may be left out.
+      train: a tree of arrays whose first axis is the example; or batches from the host:
+        `by_step`, `by_epoch`, or an iterable of batches that can be started again, such
+        as a loader, whose end is an epoch's; or None.
+      valid, test: trees of arrays, or iterables of batches, which are read once; or
+        None. `test` is used once, by the winner.
+      metric: the name of the value that ranks trials, unless a sweep says otherwise.
+      mode: "min" or "max", which values of the metric are better.
       batch_size: examples a step, unless a sweep says otherwise.
       epochs: passes over `train`, unless a sweep says otherwise.
-      diverged_above: training loss above which a trial counts as diverged; a loss that
+      diverged_above: loss of a step above which a trial counts as diverged; a loss that
         is not finite always does.
-      predict: (params, model_state, batch) -> predictions that may be averaged over
-        models, a tree of arrays with the examples on the first axis: probabilities,
-        not logits. For ensembles; may be left out.
-      score: (predictions, batch) -> as `evaluate`. For ensembles; may be left out.
+      baseline: values to beat, by the name of a metric, shown beside the results.
       source: "module:name" of the task, or of a function without arguments that returns
         it, by which a resumed sweep finds it.
     """
 
     name: str
-    init: Callable[[Any], tuple[PyTree, PyTree]]
-    loss: Callable[[PyTree, PyTree, PyTree, Any], tuple[Any, PyTree]]
-    evaluate: Callable[[PyTree, PyTree, PyTree], dict[str, Any]]
-    train: PyTree
-    valid: PyTree
-    test: PyTree | None = None
+    init: Callable[[PyTree, Any], PyTree]
+    step: Callable[[PyTree, PyTree, PyTree, Any], tuple[PyTree, dict[str, Any]]]
+    evaluate: Callable[[PyTree, PyTree, PyTree, Any], dict[str, Any]]
+    _: dataclasses.KW_ONLY
+    summarize: Callable[[PyTree, PyTree, dict[str, Any]], dict[str, Any]] | None = None
+    model: Callable[[PyTree, PyTree], PyTree] | None = None
+    predict: Callable[[PyTree, PyTree], PyTree] | None = None
+    score: Callable[[PyTree, PyTree], dict[str, Any]] | None = None
+    train: PyTree = None
+    valid: PyTree = None
+    test: PyTree = None
+    metric: str = "loss"
+    mode: Mode = "min"
     batch_size: int = 64
     epochs: int = 10
     diverged_above: float = math.inf
-    predict: Callable[[PyTree, PyTree, PyTree], PyTree] | None = None
-    score: Callable[[PyTree, PyTree], dict[str, Any]] | None = None
+    baseline: Mapping[str, float] | None = None
     source: str | None = None
+
+    @classmethod
+    @checked
+    def from_loss(
+        cls,
+        name: str,
+        init: Callable[[Any], tuple[PyTree, PyTree]],
+        loss: Callable[[PyTree, PyTree, PyTree, Any], tuple[Any, PyTree]],
+        evaluate: Callable[[PyTree, PyTree, PyTree], dict[str, Any]],
+        train: PyTree,
+        valid: PyTree,
+        test: PyTree | None = None,
+        *,
+        predict: Callable[[PyTree, PyTree], PyTree] | None = None,
+        **fields: Any,
+    ) -> "Task":
+        """Return the task of supervised learning with a loss of parameters.
+
+        The config is a transformation, or a `Supervised` with one.
+
+        Args:
+          name: as the field.
+          init: key -> (params, model_state).
+          loss: (params, model_state, batch, key) -> (scalar loss, model_state).
+          evaluate: (params, model_state, batch) -> dict of arrays, one value an
+            example.
+          train, valid, test: as the fields.
+          predict: as the field; the model is a pair with the fields `params` and
+            `model_state`.
+          **fields: the other fields.
+        """
+        made = supervised.of_functions(name, init, loss, evaluate, predict)
+        data = {"train": train, "valid": valid, "test": test}
+        return cls(name, **made.functions(), **data, **fields)
 
     @classmethod
     @checked
@@ -60,155 +141,292 @@ class Task:
         make: Callable[[Any], Any],
         loss_fn: Callable[..., Any],
         evaluate: Callable[[Any, PyTree], dict[str, Any]],
+        *,
         predict: Callable[[Any, PyTree], PyTree] | None = None,
-        **data: Any,
+        has_aux: bool = False,
+        precision: Any = None,
+        loss_scale: Any = None,
+        accumulate: int = 1,
+        microbatch: int | None = None,
+        weight: Callable[[PyTree], Any] | None = None,
+        **fields: Any,
     ) -> "Task":
-        """Return the task of a Flax model.
+        """Return the task of a Flax model, or of a tree of parameters.
+
+        A trial is trained by the step that `train_step` compiles. The config is a
+        transformation, or a `Supervised` with one.
 
         The functions `evaluate` and `predict` get nnx modules, alone or in a tree, in
         `eval()` mode, and a linen module in `nnx.bridge.ToNNX` with the fields
         deterministic and use_running_average True where they are False. Linen's mode is
-        an argument of its call.
+        an argument of its call. The parameters are those of the transformation's
+        `eval_params`.
 
         Args:
           name: as the field.
           make: key -> nnx module, linen's variables, or a tree of parameters.
-          loss_fn: (model, batch, key) -> loss, as `train_step` takes it.
+          loss_fn: (model, batch, key) -> loss, as `train_step` takes it. The loss of a
+            `Supervised` is its fourth argument.
           evaluate: (model, batch) -> as the field.
           predict: (model, batch) -> as the field.
-          data: `train`, `valid` and the other fields.
+          has_aux: as for `train_step`; the metrics are shown as means of a segment.
+          precision, loss_scale: as for `TrainState.create`. Without a loss scale, a
+            trial whose loss is not finite has diverged. With one, a step that overflows
+            is skipped.
+          accumulate, microbatch, weight: as for `train_step`.
+          **fields: `train`, `valid` and the other fields.
         """
-        forms: list[Any] = []
+        made = supervised.of_model(
+            name,
+            make,
+            loss_fn,
+            evaluate,
+            predict,
+            has_aux=has_aux,
+            precision=precision,
+            loss_scale=loss_scale,
+            accumulate=accumulate,
+            microbatch=microbatch,
+            weight=weight,
+        )
+        return cls(name, **made.functions(), **fields)
 
-        def trace(key: Any) -> Any:
-            forms.append(form_of(model := make(key)))
-            return forms[0].split(model)
+    @functools.cached_property
+    def stream(self) -> Stream | None:
+        """The training data that come in batches from the host, if they do."""
+        return Stream(self.name, self.train) if is_stream(self.train) else None
 
-        with noted(f"In make of the task {name}."):
-            jax.eval_shape(trace, jax.random.key(0))
-        form = forms[0]
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Task):
+            return NotImplemented
+        names = [field.name for field in dataclasses.fields(self)]
+        return same(*([getattr(x, name) for name in names] for x in (self, other)))
 
-        @jax.jit
-        def init(key: Any) -> tuple[PyTree, PyTree]:
-            return form.split(make(key))
+    def __hash__(self) -> int:
+        return hash((self.name, self.metric, self.mode, self.batch_size, self.epochs))
 
-        def pure(function: Callable[[Any, PyTree], Any]) -> Callable[..., Any]:
-            def called(params: PyTree, model_state: PyTree, batch: PyTree) -> Any:
-                model = form.evaluated(form.join(params, model_state))
-                return function(model, batch)
 
-            return called
+def kept(task: Task, config: PyTree, state: PyTree) -> PyTree:
+    """Return what is kept of a trial: the task's `model`, by default the state."""
+    return state if task.model is None else task.model(plain(config), state)
 
-        predicted = None if predict is None else pure(predict)
-        loss = pure_loss(loss_fn, form)
-        return cls(name, init, loss, pure(evaluate), predict=predicted, **data)
 
-    def check(self) -> None:
-        """Raise a ValueError if the functions and the data do not fit together."""
-        for name in ("batch_size", "epochs"):
-            if not is_integer(value := getattr(self, name)):
+def summarized(task: Task, config: PyTree, state: PyTree, means: Scalars) -> Scalars:
+    """Return the scalars among the means, and those that `summarize` makes."""
+    scalars = {name: mean for name, mean in means.items() if not mean.shape}
+    if task.summarize is None:
+        return scalars
+    with noted(f"In summarize of the task {task.name}."):
+        made = task.summarize(plain(config), state, means)
+    return scalars | {name: jnp.asarray(value) for name, value in made.items()}
+
+
+def check_task(
+    task: Task,
+    config: PyTree,
+    metric: str | None = None,
+    batch_size: int | None = None,
+) -> None:
+    """Raise an error if a task's functions and data do not fit together.
+
+    Args:
+      task: the task.
+      config: of any trial.
+      metric: the name of the value that ranks; by default the task's.
+      batch_size: examples a step; by default the task's.
+    """
+    for name in ("batch_size", "epochs"):
+        if not is_integer(value := getattr(task, name)):
+            raise ValueError(
+                f"Task {task.name}: {name} must be an integer, got {value!r}."
+            )
+    if (task.predict is None) != (task.score is None):
+        raise ValueError(
+            f"Task {task.name}: predict and score must be given together, or neither: "
+            "score says how good the mean of predictions is."
+        )
+    size = task.batch_size if batch_size is None else batch_size
+    _Checks(task, config, size).run(task.metric if metric is None else metric)
+
+
+class _Checks:
+    """The checks of a task's functions, on shapes alone."""
+
+    def __init__(self, task: Task, config: PyTree, batch_size: int):
+        self.task, self.batch_size = task, batch_size
+        self.config = jax.tree.map(
+            lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), config
+        )
+        self.title = f"Task {task.name}"
+
+    def run(self, metric: str) -> None:
+        state = self._state(0)
+        if state != self._state(1):
+            raise ValueError(
+                f"{self.title}: init must give the same shapes whatever the key, got "
+                "others for another key; trials of one program have one shape."
+            )
+        if not jax.tree.leaves(state):
+            raise ValueError(
+                f"{self.title}: init made a state with no leaves; it must return a "
+                "tree with at least one array."
+            )
+        self._check_step(state)
+        given = {name: getattr(self.task, name) for name in ("train", "valid", "test")}
+        splits = [name for name, data in given.items() if data is not None]
+        if self.task.stream is not None:
+            splits.remove("train")
+        for split in splits if "valid" in splits else ["valid"]:
+            found = self._check_evaluate(state, split)
+            if metric not in found:
                 raise ValueError(
-                    f"Task {self.name}: {name} must be an integer, got {value!r}."
+                    f"{self.title}: the metric {metric!r} must be among what evaluate "
+                    f"and summarize return, got {', '.join(found) or 'none'}"
+                    f"{close_match(metric, found)}."
                 )
-        params, model_state = self._shapes(0)
-        if (params, model_state) != self._shapes(1):
+
+    def _state(self, seed: int) -> PyTree:
+        """Return the shapes that init gives; a new function is traced anew."""
+        init = lambda config, key: self.task.init(config, key)  # noqa: E731
+        with noted(
+            f"In init of the task {self.task.name}; it must not look at the key but by "
+            "jax.random: shapes and branches must be the same for every key."
+        ):
+            return self._shapes(init, jax.random.key(seed))
+
+    def _shapes(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Return the shapes of what a function makes of the config and arguments."""
+        return jax.eval_shape(
+            lambda config, *args: function(plain(config), *args), self.config, *args
+        )
+
+    def _check_step(self, state: PyTree) -> None:
+        batch = None if self.task.train is None else self._batch()
+        with noted(
+            f"In step of the task {self.task.name}, on a batch of train, "
+            f"{_described(batch)}."
+        ):
+            found = self._shapes(self.task.step, state, batch, jax.random.key(0))
+        if not (isinstance(found, tuple) and len(found) == 2):
             raise ValueError(
-                f"Task {self.name}: init must give the same shapes whatever the key, "
-                "got others for another key; trials of one program have one shape."
+                f"{self.title}: step must return (state, metrics), got {shown(found)}."
             )
-        if not jax.tree.leaves(params):
+        after, metrics = found
+        if place := _first_difference(state, after):
             raise ValueError(
-                f"Task {self.name}: init made params with no leaves; it must return "
-                "(params, model_state) with at least one array of parameters."
+                f"{self.title}: step must return a state of the structure and shapes "
+                f"that it was given, and {place}."
             )
-        if (self.predict is None) != (self.score is None):
+        named = metrics if isinstance(metrics, dict) else {}
+        if named != metrics or any(x.shape for x in jax.tree.leaves(named)):
             raise ValueError(
-                f"Task {self.name}: predict and score must be given together, or "
-                "neither: score says how good the mean of predictions is."
+                f"{self.title}: step must return its metrics as a dict of scalars by "
+                f"name, got {_described(metrics)}; take means over the batch."
             )
-        splits = ["train", "valid", *(["test"] if self.test is not None else [])]
-        rows = {split: self._first_rows(split) for split in splits}
-        self._check_loss(params, model_state, rows["train"])
-        for split, batch in rows.items():
-            self._check_evaluate(params, model_state, batch, split)
+
+    def _batch(self) -> PyTree:
+        """Return the shapes of a batch."""
+        if self.task.stream is not None:
+            batch = self.task.stream.first
+            return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
+        first = self._first_rows("train")
+        asked = self.batch_size if is_integer(self.batch_size) else 1  # refused later
+        size = max(1, min(asked, examples(self.task.train)))
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((size, *x.shape[1:]), x.dtype), first
+        )
 
     def _first_rows(self, split: str) -> PyTree:
         """Return the first two examples, or the only one."""
-        data = getattr(self, split)
+        name = self.task.name
+        data = whole(name, split, getattr(self.task, split))
         sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(data)}
         if not sizes:
             raise ValueError(
-                f"Task {self.name}: {split} must have at least one array of examples, "
-                f"got {data!r}."
+                f"{self.title}: {split} must have at least one array of examples, got "
+                f"{data!r}."
             )
         if len(sizes) > 1 or () in sizes or (0,) in sizes:
             raise ValueError(
-                f"Task {self.name}: the arrays of {split} must have one number of "
+                f"{self.title}: the arrays of {split} must have one number of "
                 f"examples, at least 1, on their first axis, got {sizes}."
             )
         return jax.tree.map(lambda array: jnp.asarray(array[:2]), data)
 
-    def _check_loss(self, params: PyTree, model_state: PyTree, batch: PyTree) -> None:
-        key = jax.random.key(0)
-        with noted(f"In loss of the task {self.name}, on the first examples of train."):
-            found = jax.eval_shape(self.loss, params, model_state, batch, key)
-        if not _is_pair(found):
-            raise ValueError(
-                f"Task {self.name}: loss must return (loss, model_state), got {found}."
-            )
-        loss, _ = found
-        if getattr(loss, "shape", None) != ():
-            raise ValueError(
-                f"Task {self.name}: loss must be a scalar, got "
-                f"{_described(loss)}; take the mean over the batch."
-            )
-        if not jnp.issubdtype(loss.dtype, jnp.floating):
-            raise ValueError(
-                f"Task {self.name}: loss must be a real number of a floating dtype, to "
-                f"have a gradient, got {loss.dtype}."
-            )
-
-    def _check_evaluate(
-        self, params: PyTree, model_state: PyTree, batch: PyTree, split: str
-    ) -> None:
+    def _check_evaluate(self, state: PyTree, split: str) -> dict[str, Any]:
+        """Return the shapes of the metrics of a split; there may be no `valid`."""
+        data = getattr(self.task, split)
+        batch = None if data is None else self._first_rows(split)
         with noted(
-            f"In evaluate of the task {self.name}, on the first examples of {split}; "
-            "it must take train, valid and test alike, with arrays of the same shapes "
-            "but for their first axis."
+            f"In evaluate of the task {self.task.name}, on the first examples of "
+            f"{split}; it must take train, valid and test alike, with arrays of the "
+            "same shapes but for their first axis."
         ):
-            values = jax.eval_shape(self.evaluate, params, model_state, batch)
-        size = len(jax.tree.leaves(batch)[0])
+            values = self._shapes(self.task.evaluate, state, batch, jax.random.key(0))
         named = values if isinstance(values, dict) else {}
-        fits = all(getattr(v, "shape", None) == (size,) for v in named.values())
-        if "loss" not in named or not fits:
-            shapes = {name: _described(value) for name, value in named.items()}
-            raise ValueError(
-                f"Task {self.name}: evaluate must return a dict of one value an "
-                f"example, loss among them (shape ({size},) for {size} examples of "
-                f"{split}), got {shapes or values}."
+        first: tuple[int, ...] = ()
+        if batch is not None:
+            first = np.shape(jax.tree.leaves(batch)[0])[:1]
+        axes = len(first)
+        fits = [
+            hasattr(value, "shape")
+            and value.shape[:axes] == first
+            and not (batch is None and value.shape)
+            for value in named.values()
+        ]
+        if not named or not all(fits):
+            words = (
+                "scalars by name, as there are no examples to validate on"
+                if batch is None
+                else "one value an example by name (a first axis of "
+                f"{first} for as many examples of {split})"
             )
-
-    def _shapes(self, seed: int) -> tuple[PyTree, PyTree]:
-        """Return the shapes that init gives; a new function is traced anew."""
-        with noted(
-            f"In init of the task {self.name}; it must not look at the key but by "
-            "jax.random: shapes and branches must be the same for every key."
-        ):
-            made = jax.eval_shape(lambda key: self.init(key), jax.random.key(seed))
-        if not _is_pair(made):
             raise ValueError(
-                f"Task {self.name}: init must return (params, model_state), {{}} for a "
-                f"model without a state, got {made}."
+                f"{self.title}: evaluate must return a dict of {words}, got "
+                f"{_described(values)}."
             )
-        return made
+        means = {
+            name: jax.ShapeDtypeStruct(value.shape[axes:], value.dtype)
+            for name, value in named.items()
+        }
+        found = self._shapes(functools.partial(summarized, self.task), state, means)
+        wrong = {name: value for name, value in found.items() if value.shape}
+        if wrong:
+            raise ValueError(
+                f"{self.title}: summarize must return scalars by name, got "
+                f"{_described(wrong)}."
+            )
+        return found
 
 
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 2
+def _first_difference(before: PyTree, after: PyTree) -> str | None:
+    """Return where two trees of shapes differ, in words; None if nowhere."""
+    old, new = (
+        {keystr(path): leaf for path, leaf in tree_leaves_with_path(tree)}
+        for tree in (before, after)
+    )
+    for path in old | new:
+        title = f"state{path}"
+        if path not in new or path not in old:
+            return f"{title} {'is gone' if path not in new else 'is new'}"
+        if old[path].shape != new[path].shape:
+            shapes = list(new[path].shape), list(old[path].shape)
+            return f"{title} has the shape {shapes[0]}, not {shapes[1]}"
+    if jax.tree.structure(before) != jax.tree.structure(after):
+        return "its nodes are of other kinds"
+    return None
 
 
 def _described(value: Any) -> str:
-    return f"shape {value.shape}" if hasattr(value, "shape") else repr(value)
+    """Return the shapes in a tree, for an error."""
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
+    if dtype is not None and shape is not None:
+        return f"{dtype}{list(shape)}"
+    if isinstance(value, dict) and value:
+        return "{" + ", ".join(f"{k}: {_described(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, (tuple, list)) and not hasattr(value, "_fields"):
+        return f"({', '.join(map(_described, value))})"
+    return shown(value)
 
 
 def examples(data: PyTree) -> int:

@@ -12,12 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt.core import (
-    GradientTransformation,
     Kind,
     PyTree,
     Seed,
-    Transformation,
-    as_transformation,
     checked,
     checked_class,
     close_match,
@@ -25,6 +22,7 @@ from jopt.core import (
     noted,
     shown as got,
 )
+from jopt.sweep._config import as_config, wrong_leaf
 from jopt.sweep._equality import Identities, structure
 from jopt.sweep._task import Task
 from jopt.sweep.space import Distribution, Random, Sampler, is_several
@@ -32,10 +30,17 @@ from jopt.sweep.space import Distribution, Random, Sampler, is_several
 Factory: TypeAlias = Annotated[
     Callable[..., Any], Kind("callable, such as jopt.adamw", callable)
 ]
-_OURS = Kind(
-    "a transformation of jopt's",
-    lambda value: isinstance(value, GradientTransformation),
+_CONFIG = Kind(
+    "a tree of numbers, such as a transformation of jopt's",
+    lambda value: wrong_leaf(value) is None,
     hint="Trial.of wraps another library's, and jopt.lift makes its numbers leaves.",
+)
+_NAMES = Kind(
+    "a tuple of names of hyperparameters",
+    lambda value: (
+        isinstance(value, (tuple, list))
+        and all(isinstance(name, str) for name in value)
+    ),
 )
 _SAMPLER = Kind(
     "a sampler, such as sweep.Sobol()",
@@ -52,7 +57,7 @@ def _at_least(least: int) -> Kind:
 @checked_class
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What a factory returns to choose more than the transformation.
+    """What a factory returns to choose more than the config.
 
         @functools.cache
         def network(width): ...  # a Task
@@ -64,12 +69,12 @@ class Setup:
     value. If all have one task object, its data are not compared.
 
     Args:
-      tx: the transformation.
+      config: a transformation, or what else the task takes.
       task: in place of the sweep's.
       batch_size: in place of the sweep's.
     """
 
-    tx: Transformation
+    config: Any
     task: Task | None = None
     batch_size: int | None = None
 
@@ -84,26 +89,39 @@ class Trial:
 
     Args:
       hyperparameters: by name.
-      tx: the transformation.
+      config: what the factory made of them, a tree whose leaves are numbers; what else
+        it holds is part of its structure, and trials of one structure share a program.
       seed: from 0 to 2**32 - 1.
       fold: which part of the examples is held out, in a sweep with folds.
       task: in place of the sweep's.
       batch_size: in place of the sweep's.
-      factory: makes `tx` of the hyperparameters; needed if they change in training.
+      factory: makes the config of the hyperparameters; needed if they change in
+        training.
+      static: names of the config's numbers that are part of the program.
     """
 
     hyperparameters: dict[str, Any]
-    tx: Annotated[GradientTransformation, _OURS]
+    config: Annotated[Any, _CONFIG]
     seed: Seed = 0
     fold: int = 0
     task: Task | None = None
     batch_size: int | None = None
     factory: Callable[..., Any] | None = None
+    static: Annotated[tuple[str, ...], _NAMES] = ()
 
     @classmethod
     @checked
-    def of(cls, factory: Factory, setting: dict[str, Any]) -> "Trial":
+    def of(
+        cls,
+        factory: Factory,
+        setting: dict[str, Any],
+        static: Annotated[tuple[str, ...], _NAMES] = (),
+    ) -> "Trial":
         """Return the trial that `factory` makes of a setting.
+
+        What the factory returns is the config, or a `Setup` with one. Its floats, ints
+        and arrays are numbers. Bools, strings, None and functions are static, as are
+        the numbers of dict entries and fields that `static` names.
 
         An error that `factory` raises gets a note with the setting.
         """
@@ -111,9 +129,10 @@ class Trial:
         with noted(f"In the trial with {given}."):
             made = factory(**setting)
             setup = made if isinstance(made, Setup) else Setup(made)
-            tx = as_transformation(setup.tx)
+            config = as_config(setup.config, static)
         own = {"task": setup.task, "batch_size": setup.batch_size}
-        return cls(dict(setting), tx, factory=factory, **own)
+        fixed = {"factory": factory, "static": tuple(static)}
+        return cls(dict(setting), config, **own, **fixed)
 
     @checked
     def changed(self, setting: dict[str, Any]) -> "Trial":
@@ -123,12 +142,18 @@ class Trial:
                 "A trial's hyperparameters can change in training only if the trial "
                 "knows its factory; make it with sweep.grid, sweep.sample or Trial.of."
             )
-        made = Trial.of(self.factory, setting)
+        made = Trial.of(self.factory, setting, self.static)
         return dataclasses.replace(made, seed=self.seed, fold=self.fold)
 
 
 @checked
-def grid(factory: Factory, **values: Any) -> list[Trial]:
+def grid(
+    factory: Factory,
+    /,
+    *,
+    static: Annotated[tuple[str, ...], _NAMES] = (),
+    **values: Any,
+) -> list[Trial]:
     """Return a trial for every combination of `values`.
 
         grid(jopt.adamw, learning_rate=np.logspace(-5, 0, 64), weight_decay=[0, 1e-4])
@@ -137,14 +162,20 @@ def grid(factory: Factory, **values: Any) -> list[Trial]:
 
         lambda peak: jopt.adamw(jopt.warmup_cosine_decay_schedule(0, peak, 50, 500))
 
+    A task of one's own takes what it needs, a dict of numbers for example:
+
+        grid(dict, learning_rate=[1e-4, 1e-3], entropy=[0.0, 0.01])
+
     Values that change the structure (bools, names) make groups of trials, and each
     group is compiled once. A value that is listed twice counts once: values are
     compared by value and dtype, functions by their code and what they close over.
 
     Args:
-      factory: any callable that builds a transformation, or a `Setup`, of its arguments
-        by name.
-      values: a sequence by name, or a single value, such as a string, a dict, a
+      factory: any callable that builds a config, such as a transformation, or a
+        `Setup`, of its arguments by name.
+      static: names of numbers of the config that are part of the program, such as a
+        width: each of their values is a group with a program of its own.
+      **values: a sequence by name, or a single value, such as a string, a dict, a
         transformation or a key.
 
     Raises:
@@ -159,14 +190,16 @@ def grid(factory: Factory, **values: Any) -> list[Trial]:
         dict(zip(columns, row, strict=True))
         for row in itertools.product(*columns.values())
     )
-    return [Trial.of(factory, setting) for setting in settings]
+    return [Trial.of(factory, setting, static) for setting in settings]
 
 
 @checked
 def sample(
     factory: Factory,
     n: Annotated[int, _at_least(1)],
+    /,
     *,
+    static: Annotated[tuple[str, ...], _NAMES] = (),
     sampler: Annotated[Sampler, _SAMPLER] = Random(),  # noqa: B008, it is immutable
     seed: Annotated[int, _at_least(0)] = 0,
     **space: Any,
@@ -196,7 +229,8 @@ def sample(
       sampler: Random, Sobol, Halton or LatinHypercube.
       seed: of the sampler, an integer of at least 0: the same arguments give the same
         trials.
-      space: a distribution by name, or one fixed value.
+      static: as in `grid`.
+      **space: a distribution by name, or one fixed value.
 
     Raises:
       ValueError: `factory` does not take a name, or nothing is drawn.
@@ -219,7 +253,7 @@ def sample(
         values = {k: d.at(u) for (k, d), u in zip(drawn.items(), point, strict=True)}
         settings.append({**space, **values})
     settings = Identities().first_of_each(settings)
-    return [Trial.of(factory, setting) for setting in settings]
+    return [Trial.of(factory, setting, static) for setting in settings]
 
 
 def _check_fixed(name: str, value: Any) -> None:
@@ -239,20 +273,29 @@ def check_number(what: str, number: int) -> None:
         raise ValueError(f"{what} must be at most {MOST_TRIALS:,}, got {got(number)}.")
 
 
-def repeated(trials: Sequence[Trial], seeds: int, folds: int = 1) -> list[Trial]:
+def repeated(
+    trials: Sequence[Trial], seeds: int | Sequence[int], folds: int = 1
+) -> list[Trial]:
     """Return each trial once a seed and fold, those of a setting side by side.
 
-    If seeds is 1, trials keep the seeds that they have.
+    Args:
+      trials: one a setting.
+      seeds: their number, or the seeds themselves. With 1, trials keep theirs.
+      folds: the number of folds.
     """
-    for name, number in {"seeds": seeds, "folds": folds}.items():
-        if number < 1:
-            raise ValueError(f"A sweep needs {name} of at least 1, got {number}.")
+    number = seeds if isinstance(seeds, int) else len(seeds)
+    for name, least in {"seeds": number, "folds": folds}.items():
+        if least < 1:
+            raise ValueError(f"A sweep needs {name} of at least 1, got {least}.")
     what = "A sweep's settings times seeds times folds"
-    check_number(what, len(trials) * seeds * folds)
+    check_number(what, len(trials) * number * folds)
+    of_all = range(seeds) if isinstance(seeds, int) else seeds
+    if len(set(of_all)) < number:
+        raise ValueError(f"A sweep needs seeds that differ, got {got(seeds)}.")
     return [
         dataclasses.replace(trial, seed=seed, fold=fold)
         for trial in _sharing_tasks(trials)
-        for seed in (range(seeds) if seeds > 1 else [trial.seed])
+        for seed in ([trial.seed] if seeds == 1 else of_all)
         for fold in range(folds)
     ]
 
@@ -306,7 +349,7 @@ def groups(trials: Sequence[Trial]) -> list[list[int]]:
     identities, known = Identities(), dict[Any, Any]()
     by_structure: dict[Any, list[int]] = {}
     for position, trial in enumerate(trials):
-        leaves, form = jax.tree.flatten(trial.tx)
+        leaves, form = jax.tree.flatten(trial.config)
         if form not in known:
             known[form] = structure(form, identities)
         kinds = tuple((np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
@@ -322,6 +365,8 @@ def check_names(factory: Callable[..., Any], names: Iterable[str]) -> None:
             f"The factory of trials must be callable, such as jopt.adamw, got "
             f"{factory!r}."
         )
+    if factory is dict:  # takes any name, and has no signature
+        return
     try:
         parameters = inspect.signature(factory).parameters
     except ValueError:  # of a builtin

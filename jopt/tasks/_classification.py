@@ -61,7 +61,7 @@ def nnx_classifier(
         lambda key: make(nnx.Rngs(key)),
         loss,
         evaluate,
-        predict,
+        predict=predict,
         **ours | data,
     )
 
@@ -102,7 +102,7 @@ def linen_classifier(
         lambda key: module.init(key, first),
         loss,
         evaluate,
-        predict,
+        predict=predict,
         **ours | data,
     )
 

@@ -128,13 +128,14 @@ def _task(
     def predict(model: Transformer, batch: Any) -> jax.Array:
         return jax.nn.softmax(model(batch[0]))
 
+    data: dict[str, Any] = _parts(content, length)
     return Task.from_model(
         "text",
         lambda key: Transformer(length, width, layers, heads, key),
         loss,
         evaluate,
-        predict,
-        **_parts(content, length),
+        predict=predict,
+        **data,
         score=_scores_of_probabilities,
         batch_size=8,
         epochs=2,

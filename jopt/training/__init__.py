@@ -1,12 +1,19 @@
 """Training one model: its state, its step, its precision."""
 
 from jopt.training._devices import state_sharding
-from jopt.training._forms import form_of as form_of, pure_loss as pure_loss
+from jopt.training._forms import (
+    Form as Form,
+    LossFn as LossFn,
+    Pair as Pair,
+    form_of as form_of,
+    pure_loss as pure_loss,
+)
+from jopt.training._gradients import Weight as Weight
 from jopt.training._loss_scale import LossScale
 from jopt.training._memory import Memory, memory
 from jopt.training._precision import Precision
-from jopt.training._state import TrainState
-from jopt.training._step import descend as descend, train_step, train_steps
+from jopt.training._state import TrainState, state_of as state_of
+from jopt.training._step import PureStep as PureStep, train_step, train_steps
 from jopt.training._update import Metrics
 
 __all__ = [

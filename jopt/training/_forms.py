@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr, tree_leaves_with_path
 
-from jopt.core import PyTree, checked, function_name, noted
+from jopt.core import PyTree, checked, function_name, noted, shown
 
 if TYPE_CHECKING:
     from flax import nnx
@@ -30,9 +30,9 @@ LossFn: TypeAlias = Callable[..., PyTree]
 """`loss_fn(model, batch, key) -> scalar`; with linen's variables (scalar, changed)."""
 
 PureLoss: TypeAlias = Callable[
-    [PyTree, PyTree, PyTree, jax.Array], tuple[jax.Array, PyTree]
+    [PyTree, PyTree, PyTree, jax.Array], tuple[jax.Array, tuple[PyTree, PyTree]]
 ]
-"""`loss(params, model_state, batch, key) -> (scalar, model_state)`."""
+"""`loss(params, model_state, batch, key) -> (scalar, (model_state, metrics))`."""
 
 MODES = ("deterministic", "use_running_average")  # Flax's names, nnx's and linen's
 
@@ -48,6 +48,23 @@ class Plain(NamedTuple):
 
     def state_after(self, model: Model, model_state: PyTree, changed: PyTree) -> PyTree:
         return model_state
+
+    def evaluated(self, model: Model) -> Model:
+        return model
+
+
+class Pair(NamedTuple):
+    """A pair (params, model_state); the loss function returns (loss, model_state)."""
+
+    def split(self, model: Model) -> tuple[PyTree, PyTree]:
+        params, model_state = model
+        return params, model_state
+
+    def join(self, params: PyTree, model_state: PyTree) -> Model:
+        return params, model_state
+
+    def state_after(self, model: Model, model_state: PyTree, changed: PyTree) -> PyTree:
+        return changed
 
     def evaluated(self, model: Model) -> Model:
         return model
@@ -143,7 +160,7 @@ def _linen_evaluated(node: Any) -> Any:
     return node.clone(**changed)
 
 
-Form: TypeAlias = Plain | Linen | Nnx
+Form: TypeAlias = Plain | Pair | Linen | Nnx
 
 
 def form_of(model: Model) -> Form:
@@ -192,35 +209,57 @@ def _has_modules(model: Model, nnx: ModuleType) -> bool:
 
 
 @checked
-def pure_loss(loss_fn: LossFn, form: Form) -> PureLoss:
+def pure_loss(loss_fn: LossFn, form: Form, has_aux: bool = False) -> PureLoss:
     """Return `loss_fn(model, batch, key)` as a function of params and model state.
 
     Args:
       loss_fn: the user's loss function.
       form: the form of its model, of `form_of`.
+      has_aux: whether it returns metrics, last.
 
     Returns:
       A function of (params, model_state, batch, key) that returns the loss, a real
-      scalar, and the new model state, for `jax.value_and_grad(..., has_aux=True)`. It
-      raises a TypeError if the loss is no real scalar.
+      scalar, with the new model state and the metrics, for
+      `jax.value_and_grad(..., has_aux=True)`. It raises a TypeError if the loss or a
+      metric is no scalar.
     """
 
     def loss(
         params: PyTree, model_state: PyTree, batch: PyTree, key: jax.Array
-    ) -> tuple[jax.Array, PyTree]:
+    ) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
         model = form.join(params, model_state)
         with noted(f"Raised by the loss function, {function_name(loss_fn)}."):
             returned = loss_fn(model, batch, key)
+        returned, metrics = _without_metrics(returned) if has_aux else (returned, {})
         value, changed = _loss_and_changed(returned, form)
         _check_scalar(value, form)
-        return value, form.state_after(model, model_state, changed)
+        return value, (form.state_after(model, model_state, changed), metrics)
 
     return loss
 
 
+def _without_metrics(returned: PyTree) -> tuple[PyTree, dict[str, jax.Array]]:
+    """Return what a loss function returned without its metrics, and these."""
+    fits = isinstance(returned, tuple) and len(returned) in (2, 3)
+    metrics = returned[-1] if fits else None
+    if not isinstance(metrics, Mapping) or any(jnp.shape(x) for x in metrics.values()):
+        raise TypeError(
+            "With has_aux the loss function must return (loss, metrics), metrics a "
+            f"dict of scalars by name, got {shown(returned)}."
+        )
+    rest = returned[0] if len(returned) == 2 else returned[:2]
+    return rest, {name: jnp.asarray(value) for name, value in metrics.items()}
+
+
 def _loss_and_changed(returned: PyTree, form: Form) -> tuple[PyTree, PyTree]:
-    """Return the loss and the collections that changed, or None for these."""
-    if isinstance(form, Linen) and isinstance(returned, tuple) and len(returned) == 2:
+    """Return the loss and what changed of the model's state, or None for it."""
+    pair = isinstance(returned, tuple) and len(returned) == 2
+    if isinstance(form, Pair) and not pair:
+        raise TypeError(
+            "The loss function must return (loss, model_state), {} for a model without "
+            f"a state, got {shown(returned)}."
+        )
+    if isinstance(form, (Linen, Pair)) and pair:
         return returned
     return returned, None
 
@@ -232,7 +271,7 @@ def _check_scalar(value: object, form: Form) -> None:
         return
     beside = ", or that and the changed collections" if isinstance(form, Linen) else ""
     raise TypeError(
-        f"train_step: the loss function must return a real scalar{beside}, got "
+        f"The loss function must return a real scalar{beside}, got "
         f"{type(value).__name__ if shape is None else f'{dtype}{list(shape)}'}; take "
         "the mean over the batch."
     )

@@ -24,6 +24,7 @@ from jopt.core import (
     shown,
     stored,
     wide,
+    wide_dtype,
 )
 from jopt.training._devices import Placement
 from jopt.training._forms import PureLoss
@@ -38,6 +39,7 @@ class Gradients(NamedTuple):
     grads: PyTree  # like the params
     factor: tuple[jax.Array, ...]  # scalars, still to be multiplied into `grads`
     loss: jax.Array  # scalar, the mean
+    metrics: dict[str, jax.Array]  # scalars, means like the loss
     model_state: PyTree
     nonfinite: jax.Array  # int32[], microbatches that were left out
     counted: jax.Array  # int32[], microbatches that are more than padding
@@ -48,23 +50,22 @@ class _Sums(NamedTuple):
 
     grads: PyTree  # like the params, at least float32
     loss: jax.Array
+    metrics: dict[str, jax.Array]
     weight: jax.Array
     model_state: PyTree
     nonfinite: jax.Array
     counted: jax.Array
 
 
-def key_of(state: TrainState, microbatch: ArrayLike = 0) -> jax.Array:
-    """Return the key of a microbatch of the next step.
+def microbatch_key(key: jax.Array, number: ArrayLike) -> jax.Array:
+    """Return the key of a microbatch of a step.
 
-        k_0 = key, k_n = fold_in(key, 2^32 - n)        fold_in(k_n, step)
+        k_0 = key, k_n = fold_in(key, 2^32 - n)
 
-    So the first has the key of a whole batch, and no two microbatches of a run have the
-    same key, however many there are in a step: steps are below 2^31.
+    So the first has the key of the step, as a whole batch has.
     """
-    later = jax.random.fold_in(state.key, -jnp.asarray(microbatch, jnp.int32))
-    base = jax.lax.select(jnp.equal(microbatch, 0), state.key, later)
-    return jax.random.fold_in(base, state.step)
+    later = jax.random.fold_in(key, -jnp.asarray(number, jnp.int32))
+    return jax.lax.select(jnp.equal(number, 0), key, later)
 
 
 def batch_gradients(
@@ -84,7 +85,8 @@ def batch_gradients(
       ValueError: if the loss function returns a model state of another structure.
     """
     differentiate = jax.value_and_grad(loss, has_aux=True)
-    (value, changed), grads = differentiate(params, model_state, batch, key)
+    held, grads = differentiate(params, model_state, batch, key)
+    value, (changed, metrics) = held
     # JAX returns dL/dx - i dL/dy, and the way down is against dL/dx + i dL/dy.
     grads = jax.tree.map(lambda g: g.conj() if jnp.iscomplexobj(g) else g, grads)
     leaves, structure = jax.tree.flatten(grads)
@@ -94,7 +96,7 @@ def batch_gradients(
     )
     changed = _like(model_state, changed)
     none, one = jnp.zeros((), jnp.int32), jnp.ones((), jnp.int32)
-    return Gradients(grads, (), value, changed, none, one)
+    return Gradients(grads, (), value, metrics, changed, none, one)
 
 
 def _finite_or_zero(grad: jax.Array) -> jax.Array:
@@ -107,8 +109,10 @@ def accumulated_gradients(
     state: TrainState,
     params: PyTree,
     parts: list[PyTree],
+    key: jax.Array,
     weight: Weight | None,
     placement: Placement | None,
+    has_aux: bool = False,
 ) -> Gradients:
     """Return the mean gradients of microbatches, at the price of one addition each.
 
@@ -126,9 +130,11 @@ def accumulated_gradients(
       params: the params of the state, as the loss function takes them.
       parts: stacks of microbatches, each with a leading axis, of equal sizes within one
         stack.
+      key: the key of the step.
       weight: function of a microbatch that returns w, a scalar; None for its number of
         examples.
       placement: where the arrays of the step lie; None on one device.
+      has_aux: whether the loss function returns metrics.
 
     Returns:
       The sums G, with 1 / W as the factor that they are still to be multiplied by.
@@ -141,8 +147,8 @@ def accumulated_gradients(
         w = _weight_of(batch, weight)
         counts = w != 0
         # The keys of padding are behind those that microbatches can have.
-        key = key_of(state, jnp.where(counts, total.counted, number + position))
-        found = batch_gradients(loss, state.tx, params, total.model_state, batch, key)
+        own = microbatch_key(key, jnp.where(counts, total.counted, number + position))
+        found = batch_gradients(loss, state.tx, params, total.model_state, batch, own)
         grads = found.grads
         if placement is not None:
             grads = placement.leaf_gradients(state.packed, grads)
@@ -151,20 +157,26 @@ def accumulated_gradients(
         changed = model_state_after(finite, found.model_state, total.model_state)
 
         def sums(old: jax.Array, new: jax.Array) -> jax.Array:
-            return jnp.where(finite & counts, old + w * new, old)
+            return jnp.where(finite & counts, old + w * wide(new), old)
 
         return _Sums(
             grads=map_leaves(sums, total.grads, grads),
             loss=map_leaves(sums, total.loss, found.loss),
+            metrics=jax.tree.map(sums, total.metrics, found.metrics),
             weight=sums(total.weight, jnp.ones_like(w)),
             model_state=where(counts, changed, total.model_state),
             nonfinite=total.nonfinite + (~finite & counts).astype(jnp.int32),
             counted=total.counted + counts.astype(jnp.int32),
         ), None
 
+    metrics = {}
+    if has_aux:
+        first = jax.tree.map(lambda x: x[0], parts[0])
+        _, (_, metrics) = jax.eval_shape(loss, params, state.model_state, first, key)
     total = _Sums(
         grads=full_like(params),
         loss=jnp.zeros((), float),
+        metrics=jax.tree.map(lambda x: jnp.zeros((), wide_dtype(x)), metrics),
         weight=jnp.zeros((), float),
         model_state=state.model_state,
         nonfinite=jnp.zeros((), jnp.int32),
@@ -180,6 +192,7 @@ def accumulated_gradients(
         total.grads,
         (1 / total.weight,),
         map_leaves(lambda loss: loss / total.weight, total.loss),
+        jax.tree.map(lambda value: value / total.weight, total.metrics),
         total.model_state,
         total.nonfinite,
         total.counted,

@@ -132,29 +132,8 @@ class TrainState:
             another type.
         """
         _check_options(tx, key, buckets, shards, precision, loss_scale)
-        form = form_of(model)
-        params, model_state = form.split(model)
-        _check_params(params, model)
-        precision = precision or Precision()
-        tx = precision.rounded(as_transformation(tx))
-        params, model_state = jax.tree.map(
-            _copied, (precision.held(params), model_state)
-        )
-        most = LARGEST_JOINED if isinstance(buckets, (bool, np.bool_)) else int(buckets)
-        packed = pack(params, tx, most, shards) if buckets else params
-        seeded = isinstance(key, (int, np.integer))
-        return cls(
-            step=jnp.zeros((), jnp.int32),
-            packed=packed,
-            model_state=model_state,
-            opt_state=precision.stored(tx.init(packed)),
-            key=jax.random.key(key) if seeded else jnp.copy(key),
-            skipped=jnp.zeros((), jnp.int32),
-            loss_scale=loss_scale,
-            tx=tx,
-            form=form,
-            precision=precision,
-        )
+        options = (buckets, precision, loss_scale, shards)
+        return state_of(form_of(model), model, tx, key, *options)
 
     @property
     def params(self) -> PyTree:
@@ -165,6 +144,22 @@ class TrainState:
     def model(self) -> Model:
         """The current model: an nnx module, linen's variables or the params."""
         return self.form.join(self.params, self.model_state)
+
+    @property
+    def eval_params(self) -> PyTree:
+        """The parameters to evaluate and to keep, in the user's own tree.
+
+        They are those of the transformation's `eval_params`: the average of
+        Schedule-Free and of `parameter_ema`, the slow weights of `lookahead`, and else
+        the current parameters.
+        """
+        return unpack(self.tx.eval_params(self.opt_state, self.packed))
+
+    @property
+    def eval_model(self) -> Model:
+        """The model of `eval_params`; nnx modules in `eval()` mode."""
+        model = self.form.join(self.eval_params, self.model_state)
+        return self.form.evaluated(model)
 
     def with_params(self, params: PyTree) -> "TrainState":
         """Return this state with other parameters of the same tree, shapes and dtypes.
@@ -233,6 +228,39 @@ class TrainState:
         where = "TrainState.filled: by_leaf"
         leaves = matching_leaves(self, by_leaf, dtypes=True, where=where)
         return jax.tree.map(_placed_like, pack_leaves(self, leaves), self)
+
+
+def state_of(
+    form: Form,
+    model: Model,
+    tx: Transformation,
+    key: Key = 0,
+    buckets: bool | int = True,
+    precision: Precision | None = None,
+    loss_scale: LossScale | None = None,
+    shards: int = 1,
+) -> TrainState:
+    """Return the state of a model of this form; arguments as of `TrainState.create`."""
+    params, model_state = form.split(model)
+    _check_params(params, model)
+    precision = precision or Precision()
+    tx = precision.rounded(as_transformation(tx))
+    params, model_state = jax.tree.map(_copied, (precision.held(params), model_state))
+    most = LARGEST_JOINED if isinstance(buckets, (bool, np.bool_)) else int(buckets)
+    packed = pack(params, tx, most, shards) if buckets else params
+    seeded = isinstance(key, (int, np.integer))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        packed=packed,
+        model_state=model_state,
+        opt_state=precision.stored(tx.init(packed)),
+        key=jax.random.key(key) if seeded else jnp.copy(key),
+        skipped=jnp.zeros((), jnp.int32),
+        loss_scale=loss_scale,
+        tx=tx,
+        form=form,
+        precision=precision,
+    )
 
 
 def _check_options(

@@ -1,20 +1,10 @@
 """`train_step` and `train_steps`: one compiled step for Flax models, or any pytree."""
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import jax
 
-from jopt.core import (
-    Kind,
-    Params,
-    PyTree,
-    State,
-    Transformation,
-    apply_updates,
-    checked,
-    is_count,
-    unpack,
-)
+from jopt.core import Kind, PyTree, checked, is_count, unpack
 from jopt.training._devices import Placement
 from jopt.training._donation import CompiledStep
 from jopt.training._forms import LossFn, PureLoss, pure_loss
@@ -23,7 +13,6 @@ from jopt.training._gradients import (
     accumulated_gradients,
     batch_gradients,
     common_length,
-    key_of,
     microbatches,
 )
 from jopt.training._state import TrainState
@@ -34,35 +23,62 @@ _Number: TypeAlias = Annotated[
 ]
 
 
-@checked
-def descend(
-    loss: PureLoss,
-    tx: Transformation,
-    params: Params,
-    model_state: PyTree,
-    opt_state: State,
-    batch: PyTree,
-    key: Any,
-) -> tuple[PyTree, PyTree, PyTree, jax.Array]:
-    """Take one step of `tx` on `loss`, without compiling anything.
+class PureStep(NamedTuple):
+    """A step of training as a pure function, which is not compiled.
+
+        state, metrics, finite = step(state, batch, key)
+
+    `train_step` compiles it, and a sweep maps it over trials: there is one step.
 
     Args:
-      loss: function of (params, model_state, batch, key), as `pure_loss` returns it.
-      tx: the gradient transformation.
-      params: tree of float or complex arrays.
-      model_state: what else the model holds.
-      opt_state: the state of `tx`.
-      batch: tree of arrays.
-      key: key for the loss function, a new one at every step.
-
-    Returns:
-      The new params, model state and optimizer state, and the loss before the step, a
-      scalar.
+      loss_fn: as for `train_step`.
+      accumulate, microbatch, weight: as for `train_step`.
+      has_aux: as for `train_step`.
+      skips: whether a run goes on after a step whose loss or gradients are not finite,
+        as `update_state` says.
+      placement: where the arrays of the step lie; None on one device.
     """
-    found = batch_gradients(loss, tx, params, model_state, batch, key)
-    updates, opt_state = tx.update(found.grads, opt_state, params, value=found.loss)
-    params = apply_updates(params, updates)
-    return params, found.model_state, opt_state, found.loss
+
+    loss_fn: LossFn
+    accumulate: int = 1
+    microbatch: int | None = None
+    weight: Weight | None = None
+    has_aux: bool = False
+    skips: bool = True
+    placement: Placement | None = None
+
+    def __call__(
+        self, state: TrainState, batch: PyTree, key: jax.Array
+    ) -> tuple[TrainState, Metrics, jax.Array]:
+        """Return the state after the step, what it saw, and whether that is finite."""
+        loss, placement = self._loss(state), self.placement
+        params = unpack(state.packed, true=state.step >= 0)
+        if self.accumulate == 1 and self.microbatch is None and self.weight is None:
+            held = params, state.model_state
+            found = batch_gradients(loss, state.tx, *held, batch, key)
+        else:
+            parts = microbatches(
+                batch, self.accumulate, self.microbatch, placement is not None
+            )
+            found = accumulated_gradients(
+                loss, state, params, parts, key, self.weight, placement, self.has_aux
+            )
+        return update_state(state, found, placement, self.skips)
+
+    def _loss(self, state: TrainState) -> PureLoss:
+        """Return the loss function in the state's precision, times its scale."""
+        precision, scale = state.precision, state.loss_scale
+        pure = pure_loss(self.loss_fn, state.form, self.has_aux)
+
+        def loss(
+            params: PyTree, model_state: PyTree, batch: PyTree, key: jax.Array
+        ) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
+            params, batch = precision.computed(params), precision.computed(batch)
+            value, held = pure(params, model_state, batch, key)
+            value = precision.answered(value)
+            return value if scale is None else scale.scaled(value), held
+
+        return loss
 
 
 @checked
@@ -72,6 +88,7 @@ def train_step(
     accumulate: _Number = 1,
     microbatch: _Number | None = None,
     weight: Weight | None = None,
+    has_aux: bool = False,
     shardings: TrainState | None = None,
     axis: str = "data",
 ) -> CompiledStep[Metrics]:
@@ -139,6 +156,9 @@ def train_step(
         `accumulate`; the last microbatch may have fewer.
       weight: function of a microbatch that returns its weight in the mean, a scalar. By
         default the weight is the number of examples.
+      has_aux: whether `loss_fn` returns metrics, a dict of scalars, beside the loss:
+        (loss, metrics), with linen's changed collections (loss, changed, metrics). They
+        are `Metrics.aux`; of microbatches, their mean, weighed like the loss.
       shardings: what `state_sharding` returned, for a state on many devices. The
         devices divide the batch, sum the gradients, and each makes its part of the
         update. The results are those of one device, to rounding. Examples are then
@@ -166,16 +186,14 @@ def train_step(
         )
     placement = None if shardings is None else Placement(shardings, axis)
 
+    pure = PureStep(
+        loss_fn, accumulate, microbatch, weight, has_aux, placement=placement
+    )
+
     def step(state: TrainState, batch: PyTree) -> tuple[TrainState, Metrics]:
-        loss = _loss_in_precision(loss_fn, state)
-        params = unpack(state.packed, true=state.step >= 0)
-        if accumulate == 1 and microbatch is None and weight is None:
-            held = params, state.model_state
-            found = batch_gradients(loss, state.tx, *held, batch, key_of(state))
-        else:
-            parts = microbatches(batch, accumulate, microbatch, shardings is not None)
-            found = accumulated_gradients(loss, state, params, parts, weight, placement)
-        return update_state(state, found, placement)
+        key = jax.random.fold_in(state.key, state.step)
+        new, metrics, _ = pure(state, batch, key)
+        return new, metrics
 
     return CompiledStep(step if placement is None else placement.around(step))
 
@@ -211,19 +229,3 @@ def train_steps(loss_fn: LossFn, **kwargs: Any) -> CompiledStep[Metrics]:
         return jax.lax.scan(step.function, state, batches)
 
     return CompiledStep(steps)
-
-
-def _loss_in_precision(loss_fn: LossFn, state: TrainState) -> PureLoss:
-    """Return the loss function in the state's precision, multiplied by its scale."""
-    precision, scale = state.precision, state.loss_scale
-
-    def loss(
-        params: PyTree, model_state: PyTree, batch: PyTree, key: jax.Array
-    ) -> tuple[jax.Array, PyTree]:
-        params, batch = precision.computed(params), precision.computed(batch)
-        pure = pure_loss(loss_fn, state.form)
-        value, model_state = pure(params, model_state, batch, key)
-        value = precision.answered(value)
-        return value if scale is None else scale.scaled(value), model_state
-
-    return loss

@@ -42,6 +42,7 @@ class Metrics(NamedTuple):
         finite.
       hyperparameters: scalars by name, as the update used them.
       loss_scale: float32[], the scale that the step used; None without one.
+      aux: the scalars that the loss function returned beside the loss, by name.
     """
 
     loss: jax.Array
@@ -49,20 +50,30 @@ class Metrics(NamedTuple):
     nonfinite: jax.Array
     hyperparameters: dict[str, jax.Array]
     loss_scale: jax.Array | None
+    aux: dict[str, jax.Array]
 
 
 def update_state(
-    state: TrainState, found: Gradients, placement: Placement | None
-) -> tuple[TrainState, Metrics]:
-    """Let the optimizer take its step, if the loss and the gradients are finite.
+    state: TrainState,
+    found: Gradients,
+    placement: Placement | None = None,
+    skips: bool = True,
+) -> tuple[TrainState, Metrics, jax.Array]:
+    """Let the optimizer take its step.
 
     Args:
       state: the state before the step.
       found: the gradients of the batch, not yet multiplied by their factors.
       placement: where the arrays of the step lie; None on one device.
+      skips: whether a run goes on after a step whose loss or gradients are not finite,
+        which is skipped. If not, its caller ends the run where `finite` is false. Under
+        vmap that step is made and not found out: a branch would run both ways, and to
+        choose and to read the gradients once more would cost a fifth. The loss of the
+        next step shows it.
 
     Returns:
-      The state after the step, and what the step saw.
+      The state after the step, what the step saw, and `finite`, bool[]: whether loss
+      and gradients are.
     """
     scale = state.loss_scale
     numbers = hyperparameters(state.tx, state.opt_state)
@@ -86,6 +97,8 @@ def update_state(
         return apply_updates(packed, updates), after
 
     packed = state.packed if placement is None else placement.parts(state.packed)
+    if not skips:
+        finite = _unless_mapped(finite)
     packed, opt_state = _advance_if(finite, advance, packed, state.opt_state)
     # A batch of padding alone is no step, and no overflow either.
     some = found.counted > 0
@@ -96,13 +109,14 @@ def update_state(
         packed=packed,
         model_state=model_state_after(finite, found.model_state, state.model_state),
         opt_state=opt_state,
-        skipped=state.skipped + nonfinite,
+        skipped=state.skipped + nonfinite if skips else state.skipped,
         loss_scale=None
         if scale is None
         else where(some, scale.after(nonfinite == 0), scale),
     )
     used = None if scale is None else jnp.asarray(scale.scale)
-    return new, Metrics(wide(loss), norm, nonfinite, numbers, used)
+    aux = jax.tree.map(wide, found.metrics)
+    return new, Metrics(wide(loss), norm, nonfinite, numbers, used, aux), finite
 
 
 def _packed_with_norm(
@@ -214,6 +228,17 @@ def _advance_if(
         return where(flag, advance(*held), held)
 
     return platform_dependent(flag, *held, cpu=branch, default=select)
+
+
+@jax.custom_batching.custom_vmap
+def _unless_mapped(flag: jax.Array) -> jax.Array:
+    """Return the flag, and under vmap a constant: True, which has no axis."""
+    return flag
+
+
+@_unless_mapped.def_vmap
+def _when_mapped(axis_size: int, in_batched: list[bool], flag: jax.Array):
+    return jnp.array(True), False
 
 
 def _product(*scalars: jax.Array) -> jax.Array:

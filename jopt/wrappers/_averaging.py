@@ -95,6 +95,14 @@ class ParameterEma(GradientTransformation):
         weight = weight.astype(state.weight.dtype)
         return updates, ParameterEmaState(increment(state.count), weight, ema)
 
+    def eval_params(self, state, params):
+        some = state.weight > 0  # none before the first update
+
+        def mean(p, ema):
+            return jnp.where(some, ema / jnp.where(some, state.weight, 1), p)
+
+        return map_leaves(mean, params, state.ema)
+
 
 parameter_ema = ParameterEma
 

@@ -50,6 +50,9 @@ class Flatten(GradientTransformation):
         made, state = self.inner.update(_flat(updates), state, params, **extra)
         return _unflat(made, updates), state
 
+    def eval_params(self, state, params):
+        return _unflat(self.inner.eval_params(state, _flat(params)), params)
+
     def parts(self, state):
         return {"inner": (self.inner, state)}
 

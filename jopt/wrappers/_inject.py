@@ -133,6 +133,10 @@ class InjectHyperparams(GradientTransformation):
             inner_state=inner_state,
         )
 
+    def eval_params(self, state, params):
+        inner = self._made(state.hyperparams)
+        return inner.eval_params(state.inner_state, params)
+
     def parts(self, state):
         states = state.hyperparams_states
         scheduled = {n: s(states[n]) for n, s in self.schedules.items()}

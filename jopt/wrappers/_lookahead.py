@@ -141,6 +141,13 @@ class Lookahead(GradientTransformation):
         moved = apply_updates(state.slow, slow)
         return fast, LookaheadState(fast_state, steps, moved)
 
+    def eval_params(self, state, params):
+        if isinstance(params, LookaheadParams):
+            return params.slow
+        if state.slow is None:
+            return params
+        return map_leaves(lambda fast, slow: slow, params, state.slow)
+
     def parts(self, state):
         return {"fast_optimizer": (self.fast_optimizer, state.fast_state)}
 

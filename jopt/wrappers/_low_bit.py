@@ -128,6 +128,9 @@ class LowBit(GradientTransformation):
         code = lambda o, n: o.like(n) if is_coded(o) else n  # noqa: E731
         return updates, LowBitState(jax.tree.map(code, old, new, is_leaf=is_coded))
 
+    def eval_params(self, state, params):
+        return self.inner.eval_params(decoded(state.inner_state), params)
+
     def parts(self, state):
         return {"inner": (self.inner, state.inner_state)}
 

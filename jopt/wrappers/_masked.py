@@ -89,6 +89,12 @@ class Masked(GradientTransformation):
         made, inner = self.inner.update(given, state.inner_state, params, **extra)
         return mask.choose(updates, made, updates), MaskedState(inner)
 
+    def eval_params(self, state, params):
+        mask = self.mask.on(params)
+        given = mask.hide(params, MaskedNode())
+        made = self.inner.eval_params(state.inner_state, given)
+        return mask.choose(params, made, params)
+
     def parts(self, state):
         return {"inner": (self.inner, state.inner_state)}
 

@@ -71,6 +71,12 @@ class Partition(GradientTransformation):
             updates, states[name] = tx.update(updates, states[name], params, **extra)
         return updates, PartitionState(states)
 
+    def eval_params(self, state, params):
+        states = self._states(state)
+        for name, tx in self._groups(params).items():
+            params = tx.eval_params(states[name], params)
+        return params
+
     def parts(self, state):
         states = [self._states(state)[name].inner_state for name in self.names]
         pairs = zip(self.transforms, states, strict=True)

@@ -139,6 +139,15 @@ class Sam(GradientTransformation):
         grad_fn = needed(grad_fn, self, purpose, extra="grad_fn=grad_fn")
         return self._all(updates, state, params, grad_fn, extra)
 
+    def eval_params(self, state, params):
+        """Return the point that descends, where the params are on their way up."""
+        if not self.opaque_mode:
+            down = state.steps_since_sync == 0
+            params = map_leaves(
+                lambda p, start: jnp.where(down, p, start), params, state.cache
+            )
+        return self.optimizer.eval_params(state.opt_state, params)
+
     def parts(self, state):
         return {
             "optimizer": (self.optimizer, state.opt_state),

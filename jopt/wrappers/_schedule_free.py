@@ -141,6 +141,9 @@ class ScheduleFree(GradientTransformation):
             z=z,
         )
 
+    def eval_params(self, state, params):
+        return _average(state.b1, state.z, params)
+
     def parts(self, state):
         return {"base_optimizer": (self.base_optimizer, state.base_optimizer_state)}
 

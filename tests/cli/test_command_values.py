@@ -27,7 +27,7 @@ def test_an_integer_of_an_optimizer_is_swept():
     import jopt
 
     trials = sweep.grid(jopt.muon, learning_rate=0.1, ns_steps=values("3,5", ""))
-    tx = trials[0].tx
+    tx = trials[0].config
     params = {"w": np.ones((2, 2), np.float32)}
     assert np.isfinite(tx.update(params, tx.init(params), params)[0]["w"]).all()
 

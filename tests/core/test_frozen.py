@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 import jopt
-from jopt.training import TrainState, descend, train_step
+from jopt.training import PureStep, TrainState, train_step
 
 PARAMS = {
     "body": {"w": jnp.ones((3, 3)), "b": jnp.zeros(3)},
@@ -75,12 +75,11 @@ def test_microbatches_and_the_step_of_a_sweep_do_so_too():
     assert metrics.nonfinite == 0
     assert not np.array_equal(state.params["head"]["w"], PARAMS["head"]["w"])
 
-    def pure(params, model_state, batch, key):
-        return loss_fn(params, batch, key), model_state
-
     bad = jopt.chain(jopt.clip_by_global_norm(1.0), tx)
-    params, *_ = descend(pure, bad, PARAMS, {}, bad.init(PARAMS), 1.0, None)
-    chex.assert_tree_all_finite(params)
+    state = TrainState.create(PARAMS, bad, buckets=False)
+    state, _, finite = PureStep(loss_fn, skips=False)(state, 1.0, state.key)
+    assert finite
+    chex.assert_tree_all_finite(state.params)
 
 
 def test_a_leaf_that_trains_still_stops_the_step():

@@ -20,7 +20,8 @@ RATES = [1e-4, 0.01, 0.03, 0.1, 0.3]
 SIZES: dict[str, Any] = {"steps": 30, "segments": 3, "block": 3}
 
 
-def predict(params, model_state, batch):
+def predict(model, batch):
+    params = model.params
     return jax.nn.softmax(jnp.tanh(batch[0] @ params["hidden"]) @ params["out"])
 
 
@@ -100,12 +101,9 @@ def test_an_ensemble_counts_every_example_of_many_chunks(swept):
     assert found.best.keys() == {"valid"}
 
 
-def test_a_task_that_predicts_nothing_has_a_soup_alone(swept):
-    found: Any = studies.combine(toy.task(), swept, 3)
-    assert found.ensemble is None
-    chex.assert_trees_all_close(
-        found.soup["valid"], studies.combine(TASK, swept, 3).soup["valid"], rtol=1e-5
-    )
+def test_a_task_that_predicts_nothing_is_not_combined(swept):
+    with pytest.raises(ValueError, match="points must have predict and score"):
+        studies.combine(toy.task(), swept, 3)
 
 
 def test_seeds_give_their_best_alone():
@@ -141,7 +139,7 @@ def test_those_of_another_structure_are_left_out():
             params, state = toy.init(key)
             return jax.tree.map(jnp.copy, cut(params, width)), state
 
-        return dataclasses.replace(TASK, init=init)
+        return toy.task(init=init, predict=predict, score=score)
 
     def cut(params, width):
         return {"hidden": params["hidden"][:, :width], "out": params["out"][:width]}

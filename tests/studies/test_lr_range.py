@@ -75,7 +75,7 @@ def falling(**changes):
         "valid": np.zeros(8, np.float32),
         "batch_size": 8,
     }
-    return Task(**{**fields, **changes})
+    return Task.from_loss(**{**fields, **changes})
 
 
 def test_every_rate_is_constant_and_the_loss_a_mean_over_the_last_fifth():

@@ -165,14 +165,14 @@ GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
     ("state_sharding", "state"): trained,
     ("state_sharding", "params_sharding"): mesh,
     ("train_step", "shardings"): shardings,
-    ("descend", "loss"): lambda: pure,
     ("pure_loss", "form"): lambda: trained().form,
-    ("descend", "opt_state"): lambda: adam().init(PARAMS),
-    ("descend", "model_state"): lambda: {},
     ("TrainState.filled", "by_leaf"): trained,
     "mutations": lambda: {"learning_rate": sweep.uniform(0, 1)},
     "setting": lambda: {"learning_rate": 0.1},
     "make": lambda: lambda key: PARAMS,
+    ("Task", "init"): lambda: TASK.init,
+    ("Task", "step"): lambda: TASK.step,
+    ("Task", "evaluate"): lambda: TASK.evaluate,
     "evaluate": lambda: lambda model, batch: {"loss": jnp.ones(len(batch))},
     "train": lambda: np.ones((8, 4), np.float32),
     "valid": lambda: np.ones((8, 4), np.float32),
@@ -277,6 +277,7 @@ EXCEPTIONS: dict[str, str] = {
     "GradientTransformation.init": "abstract",
     "GradientTransformation.update": "abstract",
     "TrainState": MADE_BY_JOPT,
+    "SweepResult.model": "a KeyError, as of any look-up, in a sentence",
     "SweepResult.params": "a KeyError, as of any look-up, in a sentence",
     "SweepResult.model_state": "a KeyError, as of any look-up, in a sentence",
     "TrainState.with_constant": "a compiled step calls it on what `apart` returned",
@@ -375,10 +376,9 @@ def called(names: tuple[str, ...], function: Callable[..., Any]) -> Called:
             return function(*given.values(), value)
         extra = MORE.get(names[0], {})
         positional = [p for p in needed if p.kind is inspect.Parameter.POSITIONAL_ONLY]
-        if positional:
-            order = {**given, argument: value}
-            return function(*(order[p.name] for p in needed))
-        return function(**{**extra, **given, argument: value})
+        order = {**extra, **given, argument: value}
+        first = [order.pop(p.name) for p in positional]
+        return function(*first, **order)
 
     arguments = tuple(p.name for p in listed if p.kind is not p.VAR_KEYWORD)
     return Called(names, function, (*arguments, *MORE.get(names[0], {})), call)

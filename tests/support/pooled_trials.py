@@ -19,8 +19,8 @@ def stacked_trials(number):
     """Trials at `number` learning rates."""
     rates = np.geomspace(1e-3, 0.3, number).tolist()
     trials = sweep.grid(jopt.adamw, learning_rate=rates)
-    txs = stack([trial.tx for trial in trials])
-    return StackedTrials(PLAN.task, txs, PLAN.starts(trials), PLAN.data(), CALL)
+    configs = stack([trial.config for trial in trials])
+    return StackedTrials(PLAN.task, configs, PLAN.starts(trials), PLAN.data(), CALL)
 
 
 def trained(pool, survivors=None):

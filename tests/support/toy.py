@@ -51,4 +51,4 @@ def task(**changes):
         "batch_size": 16,
         "epochs": 4,
     }
-    return Task(**{**fields, **changes})
+    return Task.from_loss(**{**fields, **changes})

@@ -13,6 +13,7 @@ from compile_counts import compiled_anew
 import jopt
 from jopt import sweep
 from jopt.sweep._plan import Plan
+from jopt.sweep._supervised import training_of
 from jopt.sweep._task import examples
 
 RATES = [0.01, 0.1]
@@ -65,9 +66,9 @@ def by_hand(cut, fold, rate):
     """A fold's training in a Python loop, with optax; its losses on both sets."""
     data, task = cut.examples, toy.task()
     init_key, _ = jax.random.split(jax.random.fold_in(cut.key, 0))
-    params, state = task.init(init_key)
+    params, state = training_of(task).start(init_key)
     tx, losses = optax.adamw(rate), []
-    step = jax.jit(jax.value_and_grad(task.loss, has_aux=True))
+    step = jax.jit(jax.value_and_grad(training_of(task).loss, has_aux=True))
     with jax.numpy_dtype_promotion("standard"):
         opt_state = tx.init(params)
         for segment in range(2):

@@ -493,11 +493,11 @@ CHANGES = [
     ({"task": toy.task(test=None)}, "task points: test is missing."),
     (
         {"task": toy.task(init=wide)},
-        "params['hidden'] was 'float32[2,5]', now 'f",
+        "state.packed['hidden'] was 'float32[2,5]', now 'f",
     ),
     (
         {"task": toy.task(loss=other_loss)},
-        "task points: loss is another function.",
+        "task points: step is another function.",
     ),
     ({"task": toy.task(diverged_above=9.0)}, "diverged_above was inf, now 9.0."),
     ({"rates": (0.1, 0.2, 0.3)}, "space: learning_rate had 2 values, now 3."),
@@ -530,7 +530,7 @@ def test_numbers_that_a_function_holds_belong_to_it():
 
 def test_functions_are_not_compared_between_versions_of_jax():
     then = print_of()
-    then["task"]["code"]["loss"] = then["trials"][0]["transformation"] = "of another"
+    then["task"]["code"]["step"] = then["trials"][0]["config"] = "of another"
     then["surroundings"]["versions"]["jax"] = "0.9"
     then["surroundings"]["device"]["kind"] = "abacus"
     then["surroundings"]["matmul_precision"] = "high"
@@ -555,7 +555,8 @@ same.defvjp(lambda x: (x, None), lambda _, g: (jax.pure_callback(abs, g, g),))
 def loss(params, state, batch, key):
     return same(toy.loss(params, state, batch, key)[0]), state
 task = toy.task(loss=loss)
-make = lambda learning_rate, f: jopt.adamw(learning_rate, mask=lambda p: p)
+mask = lambda params: jax.tree.map(lambda x: x.ndim > 1, params)
+make = lambda learning_rate, f: jopt.adamw(learning_rate, mask=mask)
 trials = sweep.grid(make, learning_rate=[0.1], f=[print, lambda: 1])
 made = fingerprint(task, trials, {"f": lambda: 1})
 """

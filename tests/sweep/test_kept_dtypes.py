@@ -83,7 +83,17 @@ def test_a_sweep_a_resume_and_a_save_keep_shapes_and_dtypes(x64, tmp_path):
             np.random.default_rng(0).normal(size=(32, 4)).astype(jnp.result_type(float))
         )
         init = lambda key: (params(key), model_state())  # noqa: E731
-        task = sweep.Task("kinds", init, loss, evaluate, data, data[:8], batch_size=8)
+        task = sweep.Task.from_loss(
+            "kinds",
+            init,
+            loss,
+            evaluate,
+            data,
+            data[:8],
+            batch_size=8,
+            predict=lambda model, batch: answer(model.params, batch),
+            score=lambda made, batch: {"third": jnp.full_like(made, 1 / 3)},
+        )
         trials = sweep.grid(jopt.sgd, learning_rate=[1e-4, 1e-3])
         size: dict[str, Any] = {"steps": 4, "segments": 2, "block": 2}
         result = sweep.run(task, trials, **size, directory=tmp_path)
@@ -114,7 +124,7 @@ def test_a_sweep_trains_in_float64_what_plain_steps_do():
     with jax.enable_x64(True):
         data = np.random.default_rng(0).normal(size=(8, 4))
         mean_loss = lambda p, b: jnp.mean((b @ p["w"] - 1) ** 2)  # noqa: E731
-        task = sweep.Task(
+        task = sweep.Task.from_loss(
             "line",
             lambda key: ({"w": jnp.zeros(4, float)}, {}),
             lambda p, s, b, key: (mean_loss(p, b), s),

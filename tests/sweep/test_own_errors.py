@@ -98,7 +98,7 @@ CASES = {
     ),
     "loss": (
         lambda e: {"task": toy.task(loss=Raises(e))},
-        "In loss of the task points, on the first examples of train",
+        "In step of the task points, on a batch of train",
     ),
     "evaluate": (
         lambda e: {"task": toy.task(evaluate=Raises(e))},
@@ -113,7 +113,7 @@ CASES = {
         r"In the program of trials 0, 1 \(points\)",
     ),
     "evaluate, later": (
-        lambda e: {"task": toy.task(evaluate=Raises(e, toy.evaluate, 2))},
+        lambda e: {"task": toy.task(evaluate=Raises(e, toy.evaluate, 4))},
         r"In the program of trials 0, 1 \(points\)",
     ),
     "progress": (

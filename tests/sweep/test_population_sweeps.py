@@ -14,6 +14,7 @@ import toy
 import jopt
 from jopt import sweep
 from jopt.sweep._plan import Plan
+from jopt.sweep._supervised import training_of
 
 RATES = [0.001, 0.01, 0.05, 0.1, 0.2, 0.3]
 SIZES: dict[str, Any] = {"steps": 12, "segments": 4, "block": 3}
@@ -53,13 +54,13 @@ def task():
 
 @pytest.fixture(scope="module")
 def evolved(task):
-    return run(task, seeds=2, population=population())
+    return run(task, seeds=2, shuffle="sweep", population=population())
 
 
 def stopped(task, number, **options):
     """The sweep as it was after this segment, and the generation at its end."""
     callbacks = [bitwise.interrupt_after(number)]
-    return run(task, seeds=2, callbacks=callbacks, **options)
+    return run(task, seeds=2, shuffle="sweep", callbacks=callbacks, **options)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def _two_losses(task, plan, event, seed):
     """Train the parent for a segment, then two steps with the child's setting."""
     start = jax.random.fold_in(plan.key, event.parent % 2)  # by its seed
     init_key, key = jax.random.split(start)
-    params, state = task.init(init_key)
+    params, state = training_of(task).start(init_key)
     trace = jax.tree.map(jnp.zeros_like, params)
     settings = {"learning_rate": RATES[event.parent // 2], "decay": 0.9}
     losses = []
@@ -112,7 +113,7 @@ def _two_losses(task, plan, event, seed):
             _, key = jax.random.split(jax.random.fold_in(plan.key, seed))
         batch = jax.tree.map(lambda a, r=rows[step]: jnp.asarray(a[r]), task.train)
         step_key = jax.random.fold_in(key, step)
-        grad = jax.value_and_grad(task.loss, has_aux=True)
+        grad = jax.value_and_grad(training_of(task).loss, has_aux=True)
         (loss, state), grads = grad(params, state, batch, step_key)
         trace = jax.tree.map(
             lambda g, t, d=settings["decay"]: g + jnp.float32(d) * t, grads, trace
@@ -127,7 +128,7 @@ def _two_losses(task, plan, event, seed):
 
 
 def test_trials_that_copy_nobody_are_those_of_a_sweep_without(task, evolved):
-    plain = run(task, seeds=2)
+    plain = run(task, seeds=2, shuffle="sweep")
     children = {event.child for event in evolved.lineage.events}
     kept = [trial for trial in range(12) if trial not in children]
     assert len(kept) > 3

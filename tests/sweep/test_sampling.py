@@ -101,7 +101,7 @@ def test_drawn_settings_lie_in_the_space(sampler):
         assert 1e-5 <= drawn["learning_rate"] <= 1
         assert 0.8 <= drawn["b1"] <= 0.99
         assert drawn["weight_decay"] == 1e-4
-        assert trial.tx == jopt.adamw(**drawn)
+        assert trial.config == jopt.adamw(**drawn)
     assert {trial.hyperparameters["nesterov"] for trial in trials} == {False, True}
     assert len(groups(trials)) == 2
 
@@ -144,7 +144,7 @@ def test_optimizers_widths_and_batch_sizes_are_drawn_like_numbers():
     assert len(groups(trials)) == 2 * 2 * 2
     for trial in trials:
         drawn = trial.hyperparameters
-        assert trial.tx == drawn["optimizer"](drawn["learning_rate"])
+        assert trial.config == drawn["optimizer"](drawn["learning_rate"])
         assert trial.task is network(drawn["width"])
         assert trial.batch_size == drawn["batch_size"]
 

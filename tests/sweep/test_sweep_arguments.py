@@ -29,7 +29,7 @@ TRIALS = sweep.grid(jopt.sgd, learning_rate=[0.1, 0.2])
         ({"steps": "4"}, "steps must be an integer, got '4'."),
         ({"steps": True}, "steps must be an integer, got True."),
         ({"epochs": 1.5}, "epochs must be an integer, got 1.5."),
-        ({"seeds": 2.0}, "seeds must be an integer, got 2.0."),
+        ({"seeds": 2.0}, "seeds must be an integer, or a list of integers from 0 to "),
         ({"folds": 2.0}, "folds must be an integer, got 2.0."),
         ({"folds": None}, "folds must be an integer, got None."),
         ({"block": 2.5}, "block must be an integer, got 2.5."),

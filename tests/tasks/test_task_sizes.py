@@ -3,13 +3,14 @@
 import jax
 import pytest
 
+from jopt.sweep._supervised import training_of
 from jopt.tasks import digits, mnist, mnist_nnx, text
 
 DEFAULTS = {digits: 64, mnist: 32, mnist_nnx: 32, text: 64}
 
 
 def shapes(task):
-    params, _ = jax.eval_shape(task.init, jax.random.key(0))
+    params, _ = jax.eval_shape(training_of(task).start, jax.random.key(0))
     return [leaf.shape for leaf in jax.tree.leaves(params)]
 
 

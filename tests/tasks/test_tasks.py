@@ -11,6 +11,8 @@ from flax import nnx
 
 import jopt
 from jopt import sweep
+from jopt.sweep._supervised import training_of
+from jopt.sweep._task import check_task
 from jopt.tasks import convolve, digits, max_pool, mnist, mnist_nnx
 from jopt.tasks._digits import _task
 
@@ -48,14 +50,14 @@ def test_splits_are_always_the_same():
 
 
 def test_a_task_fits_together(task):
-    task.check()
+    check_task(task, jopt.sgd(0.1))
 
 
 def test_two_spellings_of_the_network_are_one_network():
     linen, nnx_ = mnist(), mnist_nnx()
     shapes = []
     for task in (linen, nnx_):
-        params, _ = jax.eval_shape(task.init, jax.random.key(0))
+        params, _ = jax.eval_shape(training_of(task).start, jax.random.key(0))
         shapes.append(sorted(leaf.shape for leaf in jax.tree.leaves(params)))
     assert shapes[0] == shapes[1]
     assert (3, 3, 32, 64) in shapes[0]

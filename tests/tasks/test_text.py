@@ -8,6 +8,8 @@ import pytest
 
 import jopt
 from jopt import sweep
+from jopt.sweep._supervised import Model, training_of
+from jopt.sweep._task import check_task
 from jopt.tasks import VOCABULARY, Transformer, text
 
 SMALL: Any = {"length": 16, "width": 16, "layers": 1, "heads": 2}
@@ -22,9 +24,9 @@ def task():
 @pytest.fixture(scope="module")
 def model(task):
     """The task's loss of each sequence, of some parameters, as one program."""
-    params, state = task.init(jax.random.key(0))
+    params, state = training_of(task).start(jax.random.key(0))
     with jax.numpy_rank_promotion("allow"):
-        evaluate = jax.jit(lambda batch: task.evaluate(params, state, batch))
+        evaluate = jax.jit(lambda batch: training_of(task).values(params, state, batch))
         evaluate(jax.tree.map(lambda a: a[:2], task.valid))
     return params, evaluate
 
@@ -68,7 +70,7 @@ def test_the_text_of_python_is_almost_all_in_the_vocabulary(task):
 
 
 def test_the_task_fits_together(task):
-    task.check()
+    check_task(task, jopt.sgd(0.1))
 
 
 @pytest.mark.slow("the score has a test in the quick run")
@@ -88,7 +90,7 @@ def test_the_score_of_predictions_is_the_evaluation(task, model):
     params, evaluate = model
     batch = jax.tree.map(lambda a: a[:3], task.valid)
     with jax.numpy_rank_promotion("allow"):
-        chances = jax.jit(task.predict)(params, {}, batch)
+        chances = jax.jit(task.predict)(Model(params, {}), batch)
     np.testing.assert_allclose(chances.sum(-1), 1, rtol=1e-5)
     score, expected = task.score(chances, batch), evaluate(batch)
     for name in ("loss", "accuracy"):

@@ -12,6 +12,7 @@ import toy
 
 import jopt
 from jopt import sweep
+from jopt.sweep._supervised import training_of
 from jopt.training import TrainState, train_step, train_steps
 
 INPUTS, LABELS = map(jnp.asarray, toy.points(16))
@@ -100,9 +101,11 @@ def trained(kind: Any, **options: Any) -> Any:
     task = task_of(kind)
 
     def loss(params, batch, key):
-        return task.loss(params, kind.seen(seen=jnp.zeros(())), batch, key)[0]
+        return training_of(task).loss(
+            params, kind.seen(seen=jnp.zeros(())), batch, key
+        )[0]
 
-    params, _ = task.init(jax.random.key(0))
+    params, _ = training_of(task).start(jax.random.key(0))
     state, metrics = TrainState.create(params, TX), None
     step = train_step(loss, **options)
     for _ in range(3):
@@ -132,12 +135,12 @@ def test_a_model_state_is_changed_as_a_dict_is(kind):
         task = task_of(kind)
 
         def loss(variables, batch, key):
-            value, changed = task.loss(
+            value, changed = training_of(task).loss(
                 variables["params"], variables["counts"], batch, key
             )
             return value, {"counts": changed}
 
-        params, seen = task.init(jax.random.key(0))
+        params, seen = training_of(task).start(jax.random.key(0))
         state = TrainState.create({"params": params, "counts": seen}, TX)
         batches = jax.tree.map(lambda x: jnp.stack([x] * 3), batch_of(kind))
         return train_steps(loss)(state, batches)

@@ -13,6 +13,7 @@ from flax import linen, nnx
 
 import jopt
 from jopt import sweep
+from jopt.sweep._supervised import training_of
 
 X = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
 
@@ -93,10 +94,15 @@ def task(make, answer, answer_in_training=None):
 
 def losses(task):
     """The loss in training twice, and in evaluation."""
-    params, state = task.init(jax.random.key(0))
-    first, state = task.loss(params, state, X, jax.random.key(1))
-    second, state = task.loss(params, state, X, jax.random.key(1))
-    return params, first, second, task.evaluate(params, state, X)["loss"].mean()
+    params, state = training_of(task).start(jax.random.key(0))
+    first, state = training_of(task).loss(params, state, X, jax.random.key(1))
+    second, state = training_of(task).loss(params, state, X, jax.random.key(1))
+    return (
+        params,
+        first,
+        second,
+        training_of(task).values(params, state, X)["loss"].mean(),
+    )
 
 
 @pytest.mark.parametrize("name", CONTAINERS)

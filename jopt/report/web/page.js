@@ -3,7 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const columns = data.columns;
 const trials = columns.trial.length;
-const metric = columns.valid_loss ? "valid_loss" : "train_loss";
+const metric = data.metric, sign = data.mode === "max" ? -1 : 1; // sign * value: lower is better
 
 let chosen = null; // a row of the table
 const listeners = []; // called with the chosen row, or null

@@ -39,7 +39,7 @@ function linearTicks(low, high) {
 function losses() {
   const known = columns[metric].map((value, row) => [value, row]).filter(([value]) => value !== null);
   const shares = new Array(trials).fill(0);
-  known.sort((a, b) => b[0] - a[0]).forEach(([, row], i) => (shares[row] = FULL * Math.pow((i + 1) / known.length, 3)));
+  known.sort((a, b) => sign * (b[0] - a[0])).forEach(([, row], i) => (shares[row] = FULL * Math.pow((i + 1) / known.length, 3)));
   return shares;
 }
 
@@ -61,7 +61,7 @@ function hasWebGL() {
 }
 
 function parallel() {
-  element("parallel-note").textContent = `A line is a trial, the strongest colour the least loss. Drag along an axis to keep a range; drag a title to move an axis.${notAll()}`;
+  element("parallel-note").textContent = `A line is a trial, the strongest colour the best ${words(metric)}. Drag along an axis to keep a range; drag a title to move an axis.${notAll()}`;
   const target = element("parallel"), metrics = Object.keys(columns).filter((name) => name.startsWith("valid_") && columns[name].some((value) => value !== null));
   if (!data.varying.length) return sentence(target, "No hyperparameter varies."), [];
   if (!hasWebGL()) return sentence(target, "This figure needs WebGL, which this browser has not; the table below has the same."), [];

@@ -33,7 +33,7 @@ function showChosen(row) {
 }
 
 options(element("colour"), [...data.varying, metric, "trial"], data.varying.includes("learning_rate") ? "learning_rate" : data.varying[0]);
-options(element("metric"), Object.keys(validMetrics), "loss");
+options(element("metric"), Object.keys(validMetrics), metric.replace(/^valid_/, ""));
 element("colour").addEventListener("change", markCurves);
 element("metric").addEventListener("change", markCurves);
 bar.querySelector("button").addEventListener("click", () => choose(chosen));

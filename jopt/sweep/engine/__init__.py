@@ -7,8 +7,9 @@ from jopt.sweep.engine._block import (
     Data,
     StackedTrials,
     Starts,
+    chunk_shape,
     chunked,
-    evaluate,
+    means_over,
     place,
 )
 from jopt.sweep.engine._block_size import pick, program_for
@@ -27,8 +28,9 @@ __all__ = [
     "Starts",
     "as_devices",
     "budget",
+    "chunk_shape",
     "chunked",
-    "evaluate",
+    "means_over",
     "pick",
     "place",
     "program_for",

@@ -1,4 +1,4 @@
-"""How many trials of a device train together: as asked, or found by timing."""
+"""How many trials of a device train together, and whether a call scans over steps."""
 
 import math
 import time
@@ -22,6 +22,17 @@ ENOUGH = 0.1  # seconds of timing a size, at least
 SPENT = 0.01  # of the whole training, on timing a size, if that is more
 ROUNDS = 10  # at most
 HOPED = {4: 0.5, 2: 0.2}  # of the time: what a size so many times off may save
+HOPED_OF_STEPS = 0.2  # of the time: what a step a call may save
+
+
+class Way(NamedTuple):
+    """How many trials train together, and whether a call makes many steps or one."""
+
+    block: int
+    scanned: bool
+
+    def __str__(self) -> str:
+        return f"{self.block}" if self.scanned else f"{self.block}, a step a call"
 
 
 class Room(NamedTuple):
@@ -51,7 +62,7 @@ def room(
     """
     found = as_devices(devices)[: stacked.count]
     free = budget(found, memory, held=bytes_of(stacked.data))
-    own, _ = jax.eval_shape(stacked.start, stacked.txs, stacked.starts)
+    own, _ = jax.eval_shape(stacked.start, stacked.configs, stacked.starts)
     waiting, there = bytes_of(own), host_bytes()
     part = math.ceil(waiting / len(found))
     if part <= free / 2:
@@ -65,20 +76,34 @@ def room(
     return Room(free, on_host=True)
 
 
+def scans(stacked: StackedTrials, devices: Sequence[Device] | None = None) -> bool:
+    """Return whether a call scans over steps where nobody has timed it.
+
+    XLA's CPU backend makes convolutions 10 to 30 times slower in a loop: there, a step
+    with one is a call of its own.
+    """
+    return not (stacked.convolves and as_devices(devices)[0].platform == "cpu")
+
+
 def program_for(
     stacked: StackedTrials,
     block: int,
     batches: Batches,
     devices: Sequence[Device] | None = None,
     memory: int | None = None,
+    scanned: bool | None = None,
 ) -> Program:
     """Return the program of a block size that the user gave; arguments as in `pick`.
+
+    Args:
+      scanned: whether a call scans over its steps; by default as `scans` says.
 
     Raises:
       ValueError: the block does not fit in the memory of a device.
     """
     there = room(stacked, devices, memory)
-    program = _compiled(stacked, block, batches, devices, there)
+    scanned = scans(stacked, devices) if scanned is None else scanned
+    program = _compiled(stacked, Way(block, scanned), batches, devices, there)
     needs = math.inf if program is None else program.bytes
     if program is not None and needs <= there.bytes:
         return program
@@ -107,6 +132,10 @@ def pick(
     a fifth, 2 times off) is more than what it costs. A size is evened out, so that the
     last block is about as full as the others, and cut to what fits in memory.
 
+    These calls scan over steps. A step a call is tried beside them, for one trial and
+    for all at once, if that may save a fifth. Where `scans` says that a scan is slow,
+    the sizes are timed with a step a call, and no scan is compiled.
+
     Args:
       stacked: all trials of a group.
       batches: of a call.
@@ -120,17 +149,20 @@ def pick(
     began = time.perf_counter()
     search = _Search(stacked, batches, steps, devices, room(stacked, devices, memory))
     cpu = search.devices[0].platform == "cpu"
-    for first in (4 if cpu else 64, 1):
-        search.consider(first)
+    scanned = scans(stacked, devices)
+    for first in ((4 if cpu else 64) if scanned else 1, 1):
+        search.consider(Way(first, scanned))
         if search.seconds:
             break
     for factor in HOPED:
         while search.seconds and search.nearby(factor):
             pass
+    if scanned and search.seconds:
+        search.by_step()
     program = search.settle()
     return program, {
         "seconds": time.perf_counter() - began,
-        "expected_train_seconds": search.seconds,
+        "expected_train_seconds": {str(way): s for way, s in search.seconds.items()},
         "compiles": len(search.programs) * len(program.devices),
     }
 
@@ -148,45 +180,46 @@ class _Search:
         self.devices = as_devices(devices)
         self.calls = steps / len(batches.steps)  # of a block
         self.share = math.ceil(stacked.count / len(self.devices))
-        self.programs: dict[int, Program] = {}
-        self.least: dict[int, float] = {}  # seconds of a call
-        self.compiling = 0.0  # seconds, of the last size
+        self.programs: dict[Way, Program] = {}
+        self.least: dict[Way, float] = {}  # seconds of a call
+        self.compiling = 0.0  # seconds, of the last program
         self.needs = math.inf  # bytes of the smallest size that does not fit
 
     @property
-    def seconds(self) -> dict[int, float]:
-        """Seconds of the whole training, by size."""
+    def seconds(self) -> dict[Way, float]:
+        """Seconds of the whole training, by way."""
         return {
-            size: math.ceil(self.share / size) * self.calls * least
-            for size, least in self.least.items()
+            way: math.ceil(self.share / way.block) * self.calls * least
+            for way, least in self.least.items()
         }
 
     @property
-    def best(self) -> int:
+    def best(self) -> Way:
         return min(seconds := self.seconds, key=seconds.__getitem__)
 
     def nearby(self, factor: int) -> bool:
         """Consider the sizes `factor` times off the best; return whether it moved."""
         best = self.best
-        for size in (best * factor, best // factor):
-            size = self._evened(size)
-            saved = HOPED[factor] * self.seconds[best]
-            calls = self.least[best] * (1 + size / best)
-            if size not in self.programs and saved > self.compiling + calls:
-                self.consider(size)
+        for block in (best.block * factor, best.block // factor):
+            self._consider_if(best._replace(block=block), HOPED[factor])
         return self.best != best
 
-    def consider(self, size: int) -> None:
-        """Compile a size, and time it if it fits."""
-        size, began = self._evened(size), time.perf_counter()
-        given = self.stacked, size, self.batches, self.devices
+    def by_step(self) -> None:
+        """Consider a step a call, of one trial and of all at once."""
+        for block in (1, self.share):
+            self._consider_if(Way(block, scanned=False), HOPED_OF_STEPS)
+
+    def consider(self, way: Way) -> None:
+        """Compile a program, and time it if it fits."""
+        way, began = self._evened(way), time.perf_counter()
+        given = self.stacked, way, self.batches, self.devices
         program = _compiled(*given, self.there)
         self.compiling = time.perf_counter() - began
         if program is None or program.trained_bytes > self.there.bytes:
             self.needs = math.inf if program is None else program.trained_bytes
             return
-        rivals = {size, *([self.best] if self.least else [])}
-        self.programs[size] = program
+        rivals = {way, *([self.best] if self.least else [])}
+        self.programs[way] = program
         spent, rounds, enough = 0.0, 0, ENOUGH * len(rivals)
         while rounds < ROUNDS and spent < enough:
             for rival in rivals:
@@ -196,6 +229,14 @@ class _Search:
             rounds += 1
             enough = max(enough, SPENT * self.seconds[self.best])
 
+    def _consider_if(self, way: Way, hoped: float) -> None:
+        """Consider a way if what it may save is more than what it costs to try."""
+        way, best = self._evened(way), self.best
+        saved = hoped * self.seconds[best]
+        calls = self.least[best] * (1 + way.block / best.block)
+        if way not in self.programs and saved > self.compiling + calls:
+            self.consider(way)
+
     def settle(self) -> Program:
         """Return the best program whose evaluation fits as well."""
         while self.least:
@@ -203,18 +244,20 @@ class _Search:
             if program.bytes <= self.there.bytes:
                 return program
             self.needs = program.bytes
-            smaller, _ = self.best // 2, self.least.pop(self.best)
+            best = self.best
+            smaller, _ = best.block // 2, self.least.pop(best)
             if not self.least and smaller:
-                self.consider(smaller)
+                self.consider(best._replace(block=smaller))
         raise _too_small(self.there, self.needs)
 
-    def _evened(self, size: int) -> int:
+    def _evened(self, way: Way) -> Way:
         """Return the size, within memory, that makes the last block about as full."""
+        size = way.block
         if self.programs:
-            one = max(p.trained_bytes / s for s, p in self.programs.items())
+            one = max(p.trained_bytes / w.block for w, p in self.programs.items())
             size = min(size, int(self.there.bytes / one))
         size = max(1, min(size, self.share))
-        return math.ceil(self.share / math.ceil(self.share / size))
+        return way._replace(block=math.ceil(self.share / math.ceil(self.share / size)))
 
 
 def _seconds(program: Program, batches: Batches) -> float:
@@ -227,14 +270,14 @@ def _seconds(program: Program, batches: Batches) -> float:
 
 def _compiled(
     stacked: StackedTrials,
-    block: int,
+    way: Way,
     batches: Batches,
     devices: Sequence[Device] | None,
     there: Room,
 ) -> Program | None:
     """Return a block's program; None if it is too large even to be compiled."""
     try:
-        return Program(stacked, block, batches, devices, on_host=there.on_host)
+        return Program(stacked, way.block, batches, devices, there.on_host, way.scanned)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

@@ -9,16 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt.core import PyTree
-from jopt.sweep.engine._block import Batches, Leaves, chunked
+from jopt.sweep.engine._block import Batches, Leaves, chunk_shape, chunked
 from jopt.sweep.engine._devices import bare, copies, keyed
 from jopt.sweep.engine._program import Parts, Program
 
 
 class CallResult(NamedTuple):
-    """The losses of the trials of a call in a segment, on the host."""
+    """What the trials of a call in a segment gave, on the host."""
 
-    losses: np.ndarray  # float32[trials, K], before each step
+    losses: np.ndarray  # float32[trials, K], before each step; NaN without a loss
     alive: np.ndarray  # bool[trials, K], false from the step on that diverged
+    sums: dict[str, np.ndarray]  # of the steps' other scalars, each float32[trials]
     valid: dict[str, np.ndarray]  # each float32[trials], after the last step
 
 
@@ -66,8 +67,8 @@ class Pool:
         own, where = self._rows.take(rows)
         counters, calls = copies(shared, self.program.devices), []
         for batches in segment:
-            own, counters, losses = self.program.train(own, counters, batches)
-            calls.append(losses)
+            own, counters, seen = self.program.train(own, counters, batches)
+            calls.extend(seen)
         valid = self.program.evaluate(own, counters)
         self._rows.put(rows, own)
         self.shared = counters[0]
@@ -77,20 +78,28 @@ class Pool:
                 return np.concatenate(parts)[where]
 
             of_calls = [jax.tree.map(whole, *parts) for parts in calls]
-            losses, alive = (
-                np.concatenate(c, axis=1) for c in zip(*of_calls, strict=True)
+            losses, alive, sums = zip(*of_calls, strict=True)
+            return CallResult(
+                np.concatenate(losses, axis=1),
+                np.concatenate(alive, axis=1),
+                jax.tree.map(lambda *parts: np.sum(parts, axis=0), *sums),
+                jax.tree.map(whole, *valid),
             )
-            return CallResult(losses, alive, jax.tree.map(whole, *valid))
 
         return result
 
     def evaluate(self, row: int, data: PyTree) -> dict[str, float]:
-        """Return the means of the trial of `row` over any examples."""
+        """Return the metrics of the trial of `row` on any examples."""
         own, where = self._rows.take(np.asarray([row]))
         shared = copies(self.shared, self.program.devices)
-        chunks = chunked(data, self.program.stacked.data.valid.counted.shape[-2:])
-        numbers = [int(np.sum(part.counted)) for part in chunks]
         device, place = divmod(int(where[0]), self.program.block)
+        valid, task = self.program.stacked.data.valid, self.program.stacked.task
+        if valid is None or task.summarize is not None:
+            shape = chunk_shape([data])
+        else:  # means of means are means, and need no new program
+            shape = valid.counted.shape[-2:]
+        chunks = chunked(data, shape)
+        numbers = [int(np.sum(part.counted)) for part in chunks]
         means = [self.program.evaluate(own, shared, part)[device] for part in chunks]
         return {
             name: float(
@@ -99,22 +108,33 @@ class Pool:
             for name in means[0]
         }
 
-    def models(self, rows: np.ndarray | None = None) -> tuple[PyTree, PyTree]:
-        """Return the parameters and model states of `rows`, or of all, on the host."""
-        rows = np.arange(self.program.stacked.count) if rows is None else rows
-        # Only their own leaves are read: the optimizer's are twice as many bytes.
-        shapes = self.program.shapes[0]
-        places: Any = list(range(len(shapes)))
-        trial = self.program.stacked.join(places, self.shared)
-        wanted, structure = jax.tree.flatten((trial.params, trial.model_state))
-        own = keyed(self._rows.read(rows, wanted), [shapes[i] for i in wanted])
-        return structure.unflatten(own)
+    def models(self, rows: np.ndarray | None = None) -> PyTree:
+        """Return what is kept of `rows`, or of all, stacked, on the host."""
+        count = self.program.stacked.count
+        rows = np.arange(count) if rows is None else rows
+        if not len(rows):
+            return jax.tree.map(lambda leaf: leaf[:0], self.models(np.zeros(1, int)))
+        shared = copies(self.shared, self.program.devices)
+        places, every = np.zeros(count, int), list[np.ndarray]()
+        places[rows] = np.arange(len(rows))
+        for taken in self.cut(rows):
+            own, where = self._rows.take(taken)
+            models = self.program.models(own, shared)
+            parts = [bare(jax.tree.leaves(part)) for part in models]
+            leaves = [np.concatenate(leaf)[where] for leaf in zip(*parts, strict=True)]
+            if not every:
+                every = [np.empty((len(rows), *x.shape[1:]), x.dtype) for x in leaves]
+            for leaf, new in zip(every, leaves, strict=True):
+                leaf[places[taken]] = new
+        shapes = jax.eval_shape(self.program.stacked.models, *self.program.shapes)
+        like, structure = jax.tree.flatten(shapes)
+        return structure.unflatten(keyed(every, like))
 
-    def inherit(self, parents: np.ndarray, txs: PyTree) -> None:
-        """Let each trial copy its parent, and take its transformation from `txs`."""
+    def inherit(self, parents: np.ndarray, configs: PyTree) -> None:
+        """Let each trial copy its parent, and take its config from `configs`."""
         everyone = np.arange(self.program.stacked.count)
         own: Any = self._rows.read(everyone)
-        own = self.program.stacked.inherit(own, self.shared, parents, txs)
+        own = self.program.stacked.inherit(own, self.shared, parents, configs)
         self._rows.write(everyone, own)
 
     def read(self, rows: np.ndarray) -> list[np.ndarray]:

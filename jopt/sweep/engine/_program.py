@@ -16,7 +16,7 @@ from jopt.sweep.engine._block import (
     Leaves,
     StackedTrials,
     Starts,
-    StepLosses,
+    StepMetrics,
 )
 from jopt.sweep.engine._devices import (
     Device,
@@ -40,6 +40,7 @@ class Program:
       batches: any of a call, for their shapes.
       devices: by default all of this process's; no more than there are trials are used.
       on_host: whether trials wait in the host's memory while no call trains them.
+      scanned: whether a compiled call scans over its steps; if not, it makes one.
     """
 
     def __init__(
@@ -49,8 +50,10 @@ class Program:
         batches: Batches,
         devices: Sequence[Device] | None = None,
         on_host: bool = False,
+        scanned: bool = True,
     ):
         self.stacked, self.block, self.on_host = stacked, block, on_host
+        self.scanned = scanned
         self.devices = as_devices(devices)[: stacked.count]
         self.data = copies(stacked.data, self.devices)
         self.compiles = 0  # of the steps; a compiled program refuses any other shape
@@ -59,8 +62,13 @@ class Program:
         examples = [
             call.within(data.train) for data, call in zip(self.data, calls, strict=True)
         ]
-        train = jax.jit(stacked.train, donate_argnums=0)
-        self._trains = self._compile(train, examples, calls)
+        if scanned:
+            train = jax.jit(stacked.train, donate_argnums=0)
+            self._trains = self._compile(train, examples, calls)
+        else:
+            train = jax.jit(stacked.train_one_step, donate_argnums=0)
+            at = copies(jnp.int32(0), self.devices)
+            self._trains = self._compile(train, examples, calls, at)
         self.compiles += len(self._trains)
 
     @property
@@ -83,36 +91,46 @@ class Program:
 
     def train(
         self, own: Parts, shared: Parts, batches: Batches
-    ) -> tuple[Parts, Parts, list[StepLosses]]:
-        """Return the trials after the steps of `batches`; `own` is donated."""
+    ) -> tuple[Parts, Parts, list[list[StepMetrics]]]:
+        """Return the trials after the steps of `batches`, and what they saw.
+
+        `own` is donated. What they saw is a list by call, each by device.
+        """
         calls = copies(batches, self.devices)
-        given = zip(self._trains, own, shared, self.data, calls, strict=True)
-        found = [
-            train(own, shared, call.within(data.train), call)
-            for train, own, shared, data, call in given
-        ]
-        return (
-            [own for own, _, _ in found],
-            [shared for _, shared, _ in found],
-            [losses for _, _, losses in found],
-        )
+        every: list[tuple[np.int32, ...]] = [()]
+        if not self.scanned:
+            every = [(np.int32(at),) for at in range(len(batches.steps))]
+        seen: list[list[StepMetrics]] = []
+        for at in every:
+            given = zip(self._trains, own, shared, self.data, calls, strict=True)
+            found = [
+                train(own, shared, call.within(data.train), call, *at)
+                for train, own, shared, data, call in given
+            ]
+            own, shared = [own for own, _, _ in found], [part for _, part, _ in found]
+            seen.append([metrics for _, _, metrics in found])
+        return own, shared, seen
 
     def evaluate(
         self, own: Parts, shared: Parts, chunks: Chunks | None = None
     ) -> list[dict[str, jax.Array]]:
-        """Return the means over the examples by device, each (block,).
+        """Return the metrics on the examples by device, each (block,).
 
-        The examples are the validation set by default.
+        The examples are the validation set by default, if there is one.
         """
         there = self._valid if chunks is None else copies(chunks, self.devices)
         given = zip(self._evaluation(there), own, shared, there, strict=True)
         return [evaluate(*rest) for evaluate, *rest in given]
 
+    def models(self, own: Parts, shared: Parts) -> list[PyTree]:
+        """Return what is kept of the trials by device, each (block, ...)."""
+        return [self._models(*part) for part in zip(own, shared, strict=True)]
+
     @functools.cached_property
     def shapes(self) -> tuple[list[Any], list[Any]]:
         """The shapes of a block's own leaves, and of its shared ones."""
         stacked = self.stacked
-        own, shared = jax.eval_shape(stacked.start, stacked.txs, stacked.starts)
+        own, shared = jax.eval_shape(stacked.start, stacked.configs, stacked.starts)
         own = [jax.ShapeDtypeStruct((self.block, *x.shape[1:]), x.dtype) for x in own]
         return own, [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in shared]
 
@@ -139,23 +157,29 @@ class Program:
         return max(self.trained_bytes, needed)
 
     @property
-    def _valid(self) -> list[Chunks]:
+    def _valid(self) -> list[Chunks | None]:
         return [data.valid for data in self.data]
 
     @functools.cached_property
     def _start(self) -> Callable[..., tuple[Leaves, Leaves]]:
-        def start(rows: jax.Array, txs: PyTree, starts: Starts):
-            places = {"rows": starts.rows[rows], "folds": starts.folds[rows]}
-            txs = jax.tree.map(lambda leaf: leaf[rows], txs)
-            return self.stacked.start(txs, starts._replace(**places))
+        def start(rows: jax.Array, configs: PyTree, starts: Starts):
+            names = ("rows", "folds", "orders")
+            places = {name: getattr(starts, name)[rows] for name in names}
+            configs = jax.tree.map(lambda leaf: leaf[rows], configs)
+            return self.stacked.start(configs, starts._replace(**places))
 
-        return jax.jit(start)
+        # It runs once: a fast compilation is worth more than a fast program.
+        return jax.jit(start, compiler_options={"xla_backend_optimization_level": 0})
+
+    @functools.cached_property
+    def _models(self) -> Callable[[Leaves, Leaves], PyTree]:
+        return jax.jit(self.stacked.models)
 
     @functools.cached_property
     def _beginnings(self) -> list[tuple[PyTree, PyTree]]:
-        return copies((self.stacked.txs, self.stacked.starts), self.devices)
+        return copies((self.stacked.configs, self.stacked.starts), self.devices)
 
-    def _evaluation(self, chunks: list[Chunks]) -> list[Any]:
+    def _evaluation(self, chunks: Sequence[Chunks | None]) -> list[Any]:
         leaves, structure = jax.tree.flatten(chunks[0])
         key = structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         if key not in self._evaluations:

@@ -1,6 +1,7 @@
 """`Pruner`: a rule that says after each segment which settings are trained on."""
 
 import abc
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -9,15 +10,17 @@ from jopt.core import check, is_integer, is_real
 
 
 class Observations(NamedTuple):
-    """The losses of all settings so far, one at the end of each segment.
+    """What is seen of all settings so far, at the end of each segment.
 
-    A setting's loss is the mean over its seeds and folds. A setting of which one trial
-    diverged has an infinite loss from then on.
+    A setting's value is the mean over its seeds and folds. A setting of which one trial
+    diverged has an infinite value from then on.
     """
 
-    values: np.ndarray  # float64[settings, segments], validation loss; nan: had ended
+    values: np.ndarray  # float64[settings, segments], lower is better; nan: had ended
     train_losses: np.ndarray  # float64[settings, segments], means over the segments
     alive: np.ndarray  # bool[settings], still training
+    metrics: Mapping[str, np.ndarray] = {}
+    sign: int = 1  # -1: the values are the metric's with the sign turned, for "max"
 
 
 class Rung(NamedTuple):

@@ -20,12 +20,13 @@ from jopt.sweep.pruners._pruner import (
 @named_class
 @dataclasses.dataclass(frozen=True)
 class ThresholdPruner(Pruner):
-    """End a setting whose validation loss is below `lower` or above `upper`.
+    """End a setting whose metric is below `lower` or above `upper`.
 
     The rule is Optuna's, but that a setting which diverges in the warmup ends as well.
 
     Args:
-      lower, upper: validation loss, or None for no bound; at least one of the two.
+      lower, upper: the sweep's metric as validated, or None for no bound; at least one
+        of the two.
       n_warmup_steps: first segments that are not judged, at least 0.
       interval_steps: segments from one judgement to the next, at least 1.
     """
@@ -59,5 +60,5 @@ class ThresholdPruner(Pruner):
             return kept
         lower = -math.inf if self.lower is None else self.lower
         upper = math.inf if self.upper is None else self.upper
-        values = observations.values[:, -1]
+        values = observations.sign * observations.values[:, -1]
         return kept & (values >= lower) & (values <= upper)

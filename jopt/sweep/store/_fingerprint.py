@@ -14,6 +14,8 @@ import numpy as np
 from jopt._version import __version__
 from jopt.core import PyTree
 from jopt.sweep import _equality as equality, _object_names as object_names
+from jopt.sweep._config import plain
+from jopt.sweep._data import ByEpoch, ByStep, is_stream, whole
 from jopt.sweep._shown_values import shown
 from jopt.sweep._task import Task
 from jopt.sweep._trial import Trial
@@ -52,8 +54,8 @@ def fingerprint(
 ) -> dict[str, Any]:
     """Return what the numbers of a sweep depend on, for JSON and for `differences`.
 
-    The task's functions are recorded by digests of their traces, the transformations by
-    value, with their functions by code. Another version of JAX or Python may trace or
+    The task's functions are recorded by digests of their traces, the configs by value,
+    with their functions by code. Another version of JAX or Python may trace or
     compile them differently, so `differences` compares them only where versions agree.
 
     Args:
@@ -61,13 +63,16 @@ def fingerprint(
       trials: the trials of all seeds and folds.
       options: other arguments of the sweep, by name.
     """
-    own = {id(t.task): t.task for t in trials if t.task is not None}
+    own = {id(t.task): t for t in reversed(trials) if t.task is not None}
+    own = {id(t.task): own[id(t.task)] for t in trials if t.task is not None}
     places = {key: place for place, key in enumerate(own)}
-    txs = {id(trial.tx): trial.tx for trial in trials}
-    digests = {key: equality.digest(tx) for key, tx in txs.items()}
+    configs = {id(trial.config): trial.config for trial in trials}
+    digests = {key: equality.digest(config) for key, config in configs.items()}
+    # Of the sweep's task, unless no trial has it.
+    first = next((t for t in trials if t.task is None), None)
     found = {
-        "task": _task(task),
-        "own_tasks": [_task(t) for t in own.values()],
+        "task": _task(task, None if first is None else first.config),
+        "own_tasks": [_task(t.task, t.config) for t in own.values() if t.task],
         "trials": [
             {
                 "setting": {n: _value(v) for n, v in t.hyperparameters.items()},
@@ -75,7 +80,7 @@ def fingerprint(
                 "fold": t.fold,
                 "task": places.get(id(t.task)),
                 "batch_size": t.batch_size,
-                "transformation": digests[id(t.tx)],
+                "config": digests[id(t.config)],
             }
             for t in trials
         ],
@@ -85,29 +90,44 @@ def fingerprint(
     return decode(encode(found))  # lists for tuples, as when it is read
 
 
-def _task(task: Task) -> dict[str, Any]:
-    key = jax.random.key(0)
-    params, model_state = jax.eval_shape(task.init, key)
-    batch = jax.tree.map(lambda array: jnp.asarray(array[:2]), task.train)
-    # With the gradient: a custom rule for it may be all that has changed.
-    loss = jax.value_and_grad(task.loss, has_aux=True, allow_int=True)
-    return {
+def _task(task: Task, config: PyTree | None) -> dict[str, Any]:
+    """Return what is recorded of a task; its functions, with the config of a trial."""
+    held = {
         "name": task.name,
         "diverged_above": task.diverged_above,
         "data": {split: _data(getattr(task, split)) for split in SPLITS},
-        "params": _kinds(params),
-        "model_state": _kinds(model_state),
-        "code": {
-            "init": _code(task.init, key),
-            "loss": _code(loss, params, model_state, batch, key),
-            "evaluate": _code(task.evaluate, params, model_state, batch),
-        },
+        "state": {},
+        "code": {},
     }
+    if config is None:
+        return held
+    config = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), config)
+    key = jax.random.key(0)
+
+    def of(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda config, *args: function(plain(config), *args)
+
+    def rows(split: str) -> PyTree:
+        data = whole(task.name, split, getattr(task, split))
+        return jax.tree.map(lambda array: jnp.asarray(array[:2]), data)
+
+    state = jax.eval_shape(of(task.init), config, key)
+    valid = rows("valid")
+    batch = rows("train") if task.stream is None else task.stream.first
+    code = {
+        "init": _code(of(task.init), config, key),
+        "step": _code(of(task.step), config, state, batch, key),
+        "evaluate": _code(of(task.evaluate), config, state, valid, key),
+    }
+    return {**held, "state": _kinds(state), "code": code}
 
 
 def _data(data: PyTree) -> dict[str, Any] | None:
     if data is None:
         return None
+    if is_stream(data):  # what it gives is known only by drawing it all
+        words = equality.digest(data) if isinstance(data, (ByStep, ByEpoch)) else ""
+        return {"arrays": {type(data).__name__: words}, "sha256": words}
     digest = hashlib.sha256()
     arrays = jax.tree.map(np.asanyarray, data)
     for array in jax.tree.leaves(arrays):
@@ -147,11 +167,10 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return a sentence for each change that gives a resumed sweep other numbers."""
     versions = then["surroundings"]["versions"], now["surroundings"]["versions"]
     traced = all(versions[0].get(n) == versions[1].get(n) for n in TRACING)
-    said = [
-        *_task_changes(then, now, traced),
-        *_space_changes(then["trials"], now["trials"]),
-    ]
-    said = said or list(_trial_changes(then["trials"], now["trials"], traced))
+    trials = then["trials"], now["trials"]
+    said = [*_space_changes(*trials)] or [*_trial_changes(*trials, traced)]
+    # Another config makes another step of the same task.
+    said = [*_task_changes(then, now, traced, same_configs=not said), *said]
     return [*said, *_changes(then["options"], now["options"])]
 
 
@@ -169,7 +188,7 @@ def surroundings_differences(
 
 
 def _task_changes(
-    then: Mapping[str, Any], now: Mapping[str, Any], traced: bool
+    then: Mapping[str, Any], now: Mapping[str, Any], traced: bool, same_configs: bool
 ) -> Iterator[str]:
     before = [then["task"], *then["own_tasks"]]
     after = [now["task"], *now["own_tasks"]]
@@ -183,8 +202,9 @@ def _task_changes(
         yield from _changes({limit: old[limit]}, {limit: new[limit]}, title + ": ")
         for split, data in new["data"].items():
             yield from _data_changes(old["data"].get(split), data, f"{title}: {split}")
-        for part in ("params", "model_state"):
-            yield from _changes(old[part], new[part], f"{title}: {part}")
+        if not same_configs:
+            continue
+        yield from _changes(old["state"], new["state"], f"{title}: state")
         for name, code in new["code"].items():
             if traced and old["code"].get(name) != code:
                 yield f"{title}: {name} is another function."
@@ -234,14 +254,14 @@ def _trial_changes(then: list[Any], now: list[Any], traced: bool) -> Iterator[st
         return
     for number, (old, new) in enumerate(zip(then, now, strict=True)):
         old, new = dict(old), dict(new)
-        made = old.pop("transformation"), new.pop("transformation")
+        made = old.pop("config"), new.pop("config")
         if _full(old) != _full(new):
             yield f"trial {number} was {_words(old)}, now {_words(new)}."
             return
         if traced and made[0] != made[1]:
             yield (
                 f"trial {number}: the same setting, {_words(old['setting'])}, makes "
-                "another transformation."
+                "another config."
             )
             return
 

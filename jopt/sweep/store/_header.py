@@ -28,7 +28,11 @@ def header(
     options: Plan,
 ) -> dict[str, Any]:
     """Return the header of a sweep; `every` has the trials of all seeds and folds."""
-    blocks = [group.pool.program.block for group in groups]
+    programs = [group.pool.program for group in groups]
+    ways = {
+        "blocks": [program.block for program in programs],
+        "scans": [program.scanned for program in programs],
+    }
     return {
         "fingerprint": fingerprint(task, every, {}),
         "source": task.source,
@@ -37,10 +41,11 @@ def header(
                 "factory": object_names.written(trial.factory),
                 "setting": object_names.written(trial.hyperparameters),
                 "seed": trial.seed,
+                "static": list(trial.static),
             }
             for trial in trials
         ],
-        "options": {**options.as_json(), "blocks": blocks},
+        "options": {**options.as_json(), **ways},
     }
 
 
@@ -74,7 +79,7 @@ def trials_of(header: dict[str, Any]) -> list[Trial]:
                 "sweep.resume(directory, task, trials)."
             )
         setting = object_names.from_json(held["setting"])
-        made = Trial.of(factory, setting)
+        made = Trial.of(factory, setting, tuple(held.get("static", ())))
         trials.append(dataclasses.replace(made, seed=held["seed"]))
     return trials
 

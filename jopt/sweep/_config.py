@@ -1,0 +1,116 @@
+"""Configs: what a factory makes of a trial's hyperparameters, as trees of numbers."""
+
+import dataclasses
+from collections.abc import Collection
+from typing import Any
+
+import jax
+import numpy as np
+from jax.tree_util import DictKey, GetAttrKey, KeyPath, keystr
+
+from jopt.core import (
+    GradientTransformation,
+    PyTree,
+    Transformation,
+    as_transformation,
+    is_transformation,
+    pytree,
+    shown,
+)
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class Static:
+    """A value of a config that is part of the program, as its structure is."""
+
+    value: Any
+
+    def __post_init__(self):
+        try:
+            hash(self.value)
+        except TypeError:
+            raise TypeError(
+                "A sweep's static values must be hashable, as its program depends on "
+                f"them, got {shown(self.value)}; give a tuple, or a frozen dataclass."
+            ) from None
+
+
+@pytree
+class Supervised:
+    """A config for `Task.from_model` that chooses more than the transformation.
+
+        def factory(learning_rate, gamma):
+            return sweep.Supervised(jopt.adamw(learning_rate), loss=Focal(gamma))
+
+    Args:
+      tx: the transformation.
+      loss: given to the task's `loss_fn` as its fourth argument, if it is not None: a
+        pytree of numbers, such as a loss with its hyperparameters.
+      augment: (batch, key) -> batch, before each step; a callable pytree of numbers, or
+        a function.
+    """
+
+    tx: Transformation
+    loss: Any = None
+    augment: Any = None
+
+
+def as_config(made: Any, static: Collection[str] = ()) -> PyTree:
+    """Return what a factory made as a tree whose leaves are numbers and arrays.
+
+    Bools, strings, functions and what else is no number become `Static`, and other
+    libraries' transformations are wrapped.
+
+    Args:
+      made: any tree; nodes that are transformations of any library.
+      static: names of dict entries and fields whose numbers are static too.
+
+    Raises:
+      TypeError: a static value is not hashable.
+    """
+
+    def leaf(path: KeyPath, value: Any) -> Any:
+        if isinstance(value, GradientTransformation):
+            return jax.tree_util.tree_map_with_path(named, value) if static else value
+        if is_transformation(value):
+            return as_transformation(value)
+        return named(path, value) if is_number(value) else Static(value)
+
+    def named(path: KeyPath, value: Any) -> Any:
+        return Static(value) if path and _name(path[-1]) in static else value
+
+    def is_end(value: Any) -> bool:
+        return isinstance(value, GradientTransformation) or is_transformation(value)
+
+    return jax.tree_util.tree_map_with_path(leaf, made, is_leaf=is_end)
+
+
+def plain(config: PyTree) -> PyTree:
+    """Return a config with its static values as they were given."""
+    return jax.tree.map(
+        lambda leaf: leaf.value if isinstance(leaf, Static) else leaf,
+        config,
+        is_leaf=lambda leaf: isinstance(leaf, Static),
+    )
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a leaf of a config: a number or an array, no bool."""
+    if isinstance(value, (bool, np.bool_)):
+        return False
+    return isinstance(value, (int, float, complex, np.generic, np.ndarray, jax.Array))
+
+
+def wrong_leaf(config: PyTree) -> str | None:
+    """Return the place of a leaf that is no number, in words; None if all are."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(config):
+        if not (is_number(leaf) or hasattr(leaf, "dtype") or isinstance(leaf, bool)):
+            return keystr(path) or "it"
+    return None
+
+
+def _name(key: Any) -> str | None:
+    if isinstance(key, DictKey):
+        return str(key.key)
+    return key.name if isinstance(key, GetAttrKey) else None

@@ -1,0 +1,197 @@
+"""Data that comes in batches from the host: functions of the step, and loaders."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from jopt.core import PyTree, checked, noted, shown
+
+
+@dataclasses.dataclass(frozen=True)
+class ByStep:
+    """Batches that are a function of the step; made by `by_step`."""
+
+    function: Callable[[int], PyTree]
+
+
+@dataclasses.dataclass(frozen=True)
+class ByEpoch:
+    """Batches that are a function of the epoch; made by `by_epoch`."""
+
+    function: Callable[[int], Iterable[PyTree]]
+
+
+@checked
+def by_step(function: Callable[[int], PyTree]) -> ByStep:
+    """Return training data that are a function of the step.
+
+        train=sweep.by_step(lambda step: rng_batch(step))
+
+    The function is called on the host, once a step, whatever the number of trials.
+
+    Args:
+      function: step, counted from 0, -> batch, a tree of arrays of the same shapes at
+        every step.
+    """
+    return ByStep(function)
+
+
+@checked
+def by_epoch(function: Callable[[int], Iterable[PyTree]]) -> ByEpoch:
+    """Return training data that are a function of the epoch.
+
+        train=sweep.by_epoch(lambda epoch: loader(seed=epoch))
+
+    Args:
+      function: epoch, counted from 0, -> an iterable of batches, trees of arrays of the
+        same shapes.
+    """
+    return ByEpoch(function)
+
+
+def is_stream(data: PyTree) -> bool:
+    """Return whether data come in batches from the host, not as a tree of arrays."""
+    if isinstance(data, (ByStep, ByEpoch)):
+        return True
+    if hasattr(data, "__next__"):
+        return True
+    whole = hasattr(data, "shape") or jax.tree.leaves(data) != [data]
+    return not whole and hasattr(data, "__iter__")
+
+
+class Stream:
+    """The batches of `by_step`, `by_epoch` or an iterable, in the order of the steps.
+
+    A step's batch is drawn once and kept until others are asked for, so that all groups
+    of trials are given the same. Steps are drawn in order: to go back, or to begin
+    later, is to start again and to pass over the batches before.
+
+    Args:
+      name: of the task, for errors.
+      data: where the batches come from.
+
+    Raises:
+      ValueError: the data can be iterated over only once.
+    """
+
+    def __init__(self, name: str, data: Any):
+        self.name, self.data = name, data
+        self._next = 0  # step
+        self._epoch = -1
+        self._batches: Iterator[PyTree] = iter(())
+        self._held: dict[int, PyTree] = {}  # by step, those drawn last
+        self._stacked: PyTree = None  # the same
+        self._kinds: Any = None
+        if not isinstance(data, (ByStep, ByEpoch)) and iter(data) is data:
+            raise ValueError(
+                f"Task {name}: train must be data that can be started again, got an "
+                f"iterator, {shown(data)}, which gives its batches once; give what "
+                "makes it: a loader, or sweep.by_epoch(function)."
+            )
+
+    def __len__(self) -> int:
+        """Return the number of steps of an epoch, if the data know it."""
+        return len(self.data)
+
+    @functools.cached_property
+    def first(self) -> PyTree:
+        """The batch of step 0."""
+        return jax.tree.map(lambda x: x[0], self.draw(0, 1))
+
+    def draw(self, first: int, count: int) -> PyTree:
+        """Return the batches of `count` steps, stacked along a new leading axis.
+
+        Raises:
+          ValueError: there are no batches, or they have different shapes; the sentence
+            names the step.
+        """
+        steps = range(first, first + count)
+        if list(self._held) != list(steps):
+            held = self._held
+            self._held = {
+                step: held[step] if step in held else self._batch(step)
+                for step in steps
+            }
+            batches = self._held.values()
+            self._stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
+        return self._stacked
+
+    def _batch(self, step: int) -> PyTree:
+        with noted(f"In the training data of the task {self.name}, at step {step}."):
+            if isinstance(self.data, ByStep):
+                batch = self.data.function(step)
+            else:
+                batch = self._of_epoch(step)
+            batch = jax.tree.map(np.asarray, batch)
+        kinds = (
+            jax.tree.structure(batch),
+            [(x.shape, x.dtype) for x in jax.tree.leaves(batch)],
+        )
+        self._kinds = self._kinds or kinds
+        if kinds != self._kinds:
+            raise ValueError(
+                f"Task {self.name}: every batch of train must have the shapes of the "
+                f"first, {_shapes(self._kinds)}, got {_shapes(kinds)} at step {step}; "
+                "drop the last, smaller batch of an epoch, or fill it up."
+            )
+        return batch
+
+    def _of_epoch(self, step: int) -> PyTree:
+        if step < self._next:
+            self._next, self._epoch, self._batches = 0, -1, iter(())
+        while True:
+            for batch in self._batches:
+                self._next += 1
+                if self._next > step:
+                    return batch
+            began = self._next
+            self._epoch += 1
+            by_epoch = isinstance(self.data, ByEpoch)
+            made = self.data.function(self._epoch) if by_epoch else self.data
+            self._batches = iter(made)
+            first = next(self._batches, None)
+            if first is None:
+                raise ValueError(
+                    f"Task {self.name}: train must give batches whenever it is "
+                    f"started, got none at step {began}, in epoch {self._epoch}."
+                )
+            self._next += 1
+            if self._next > step:
+                return first
+
+
+def whole(name: str, split: str, data: Any) -> PyTree:
+    """Return the examples of a validation or test set as a tree of arrays.
+
+    Args:
+      name: of the task.
+      split: which set it is.
+      data: a tree of arrays, or an iterable of batches, or `by_epoch`.
+
+    Raises:
+      ValueError: the data have no end, or there are none.
+    """
+    if not is_stream(data):
+        return data
+    if isinstance(data, ByStep):
+        raise ValueError(
+            f"Task {name}: {split} must have an end, got sweep.by_step(...), which has "
+            "none; give a tree of arrays, or an iterable of batches."
+        )
+    with noted(f"In the batches of {split} of the task {name}."):
+        batches = [jax.tree.map(np.asarray, batch) for batch in _epoch(data)]
+    if not batches:
+        raise ValueError(f"Task {name}: {split} must give batches, got none.")
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)
+
+
+def _epoch(data: Any) -> Iterable[PyTree]:
+    return data.function(0) if isinstance(data, ByEpoch) else data
+
+
+def _shapes(kinds: Any) -> str:
+    return ", ".join(f"{dtype}{list(shape)}" for shape, dtype in kinds[1])

@@ -1,0 +1,225 @@
+"""What a task of supervised learning is made of: `train_step`'s state and step."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jopt.core import GradientTransformation, PyTree, as_transformation, noted, shown
+from jopt.sweep._config import Supervised
+from jopt.training import (
+    Form,
+    LossFn,
+    LossScale,
+    Pair,
+    Precision,
+    PureStep,
+    TrainState,
+    Weight,
+    form_of,
+    pure_loss,
+    state_of,
+)
+
+
+class Model(NamedTuple):
+    """What is kept of a supervised trial: its parameters, where they are evaluated."""
+
+    params: PyTree
+    model_state: PyTree  # batch statistics, counters
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """Supervised learning of one model, as the functions of a `Task`.
+
+    The state is a `TrainState` without its transformation and key, which are the
+    trial's. The step is the one that `train_step` compiles.
+
+    Args:
+      name: of the task, for errors.
+      make: key -> model.
+      form: how the model is split and joined.
+      loss_fn: as for `train_step`; a config's loss is its fourth argument.
+      evaluation: (model, batch) -> values by name, one an example.
+      prediction: (model, batch) -> answers; may be None.
+      has_aux, precision, loss_scale, accumulate, microbatch, weight: as for
+        `Task.from_model`.
+    """
+
+    name: str
+    make: Callable[[Any], Any]
+    form: Form
+    loss_fn: LossFn
+    evaluation: Callable[[Any, PyTree], dict[str, Any]]
+    prediction: Callable[[Any, PyTree], PyTree] | None = None
+    has_aux: bool = False
+    precision: Precision | None = None
+    loss_scale: LossScale | None = None
+    accumulate: int = 1
+    microbatch: int | None = None
+    weight: Weight | None = None
+
+    def functions(self) -> dict[str, Any]:
+        """Return the functions by the names of a task's fields."""
+        predict = None if self.prediction is None else self.predict
+        named = {"init": self.init, "step": self.step, "evaluate": self.evaluate}
+        return {**named, "model": self.model, "predict": predict}
+
+    def init(self, config: PyTree, key: jax.Array) -> PyTree:
+        tx, _, _ = self._parts(config)
+        with noted(f"In the model of the task {self.name}."):
+            model = self.make(key)
+        options = {"precision": self.precision, "loss_scale": self.loss_scale}
+        state = state_of(self.form, model, tx, buckets=False, **options)
+        return state.apart()[0]
+
+    def step(
+        self, config: PyTree, state: TrainState, batch: PyTree, key: jax.Array
+    ) -> tuple[PyTree, dict[str, jax.Array]]:
+        tx, loss, augment = self._parts(config)
+
+        @functools.wraps(getattr(self.loss_fn, "function", self.loss_fn))
+        def loss_fn(model: Any, batch: PyTree, key: jax.Array) -> Any:
+            batch = batch if augment is None else augment(batch, key)
+            given = (model, batch, key)
+            return self.loss_fn(*given) if loss is None else self.loss_fn(*given, loss)
+
+        step = PureStep(
+            loss_fn,
+            self.accumulate,
+            self.microbatch,
+            self.weight,
+            self.has_aux,
+            skips=self.loss_scale is not None,
+        )
+        whole = state.with_constant((state.precision.rounded(tx), None))
+        whole, metrics, finite = step(whole, batch, key)
+        skips = self.loss_scale is not None
+        loss = metrics.loss if skips else jnp.where(finite, metrics.loss, jnp.nan)
+        return whole.apart()[0], {"loss": loss, **metrics.aux}
+
+    def evaluate(
+        self, config: PyTree, state: TrainState, batch: PyTree, key: jax.Array
+    ) -> dict[str, Any]:
+        if batch is None:
+            raise ValueError(
+                f"Task {self.name}: valid must have at least one array of examples, "
+                "got None."
+            )
+        precision = state.precision
+        params, model_state = self.model(config, state)
+        params, batch = precision.computed(params), precision.computed(batch)
+        return self.values(params, model_state, batch)
+
+    def model(self, config: PyTree, state: TrainState) -> Model:
+        tx, _, _ = self._parts(config)
+        tx = state.precision.rounded(tx)
+        return Model(tx.eval_params(state.opt_state, state.packed), state.model_state)
+
+    def predict(self, model: Model, batch: PyTree) -> PyTree:
+        assert self.prediction is not None
+        return self.prediction(self._joined(model), batch)
+
+    def start(self, key: jax.Array) -> Model:
+        """Return a model before its first step."""
+        return Model(*self.form.split(self.make(key)))
+
+    def loss(
+        self, params: PyTree, model_state: PyTree, batch: PyTree, key: jax.Array
+    ) -> tuple[jax.Array, PyTree]:
+        """Return the loss that a step differentiates, and the model's state after."""
+        value, (after, _) = pure_loss(self.loss_fn, self.form, self.has_aux)(
+            params, model_state, batch, key
+        )
+        return value, after
+
+    def values(
+        self, params: PyTree, model_state: PyTree, batch: PyTree
+    ) -> dict[str, jax.Array]:
+        """Return the values of examples by a model of these parameters."""
+        return self.evaluation(self._joined(Model(params, model_state)), batch)
+
+    def _joined(self, model: Model) -> Any:
+        joined = self.form.join(*model)
+        if isinstance(self.form, Pair):
+            return Model(*joined)
+        return self.form.evaluated(joined)
+
+    def _parts(self, config: PyTree) -> tuple[GradientTransformation, Any, Any]:
+        """Return a config's transformation, loss and augmentation."""
+        if isinstance(config, Supervised):
+            return as_transformation(config.tx), config.loss, config.augment
+        if not isinstance(config, GradientTransformation):
+            raise TypeError(
+                f"Task {self.name}: the factory of the trials must return a gradient "
+                "transformation, or a Supervised or Setup with one, got "
+                f"{shown(config)}; a factory must be called first: jopt.adam(1e-3), "
+                "not jopt.adam."
+            )
+        return config, None, None
+
+
+def training_of(task: Any) -> Training:
+    """Return the training of a task of supervised learning."""
+    return task.step.__self__
+
+
+def of_functions(
+    name: str,
+    init: Callable[[Any], tuple[PyTree, PyTree]],
+    loss: Callable[[PyTree, PyTree, PyTree, Any], tuple[Any, PyTree]],
+    evaluate: Callable[[PyTree, PyTree, PyTree], dict[str, Any]],
+    predict: Callable[[Model, PyTree], PyTree] | None,
+) -> Training:
+    """Return the training of a model that is functions of params and model state."""
+    spread = _Spread(loss), _Spread(evaluate)
+    return Training(name, _Pairs(name, init), Pair(), *spread, predict)
+
+
+def of_model(
+    name: str,
+    make: Callable[[Any], Any],
+    loss_fn: LossFn,
+    evaluate: Callable[[Any, PyTree], dict[str, Any]],
+    predict: Callable[[Any, PyTree], PyTree] | None,
+    **options: Any,
+) -> Training:
+    """Return the training of a Flax model, or of a tree of parameters."""
+    forms: list[Form] = []
+
+    def trace(key: Any) -> Any:
+        forms.append(form_of(model := make(key)))
+        return forms[0].split(model)
+
+    with noted(f"In make of the task {name}."):
+        jax.eval_shape(trace, jax.random.key(0))
+    return Training(name, make, forms[0], loss_fn, evaluate, predict, **options)
+
+
+class _Pairs(NamedTuple):
+    """An init whose results are checked to be pairs."""
+
+    name: str
+    init: Callable[[Any], tuple[PyTree, PyTree]]
+
+    def __call__(self, key: jax.Array) -> tuple[PyTree, PyTree]:
+        made = self.init(key)
+        if not isinstance(made, tuple) or len(made) != 2:
+            raise ValueError(
+                f"Task {self.name}: init must return (params, model_state), {{}} for a "
+                f"model without a state, got {shown(made)}."
+            )
+        return made
+
+
+class _Spread(NamedTuple):
+    """A function of params and model state as a function of the pair of them."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, model: Model, *rest: Any) -> Any:
+        return self.function(*model, *rest)

@@ -1,0 +1,175 @@
+"""Promises about training data that are functions of the step, or loaders."""
+
+from typing import Any
+
+import chex
+import numpy as np
+import pytest
+import toy
+
+import jopt
+from jopt import sweep
+from jopt.sweep._plan import Plan, base_key
+
+SIZES: dict[str, Any] = {"steps": 12, "segments": 3, "block": 2}
+TRIALS = sweep.grid(jopt.adamw, learning_rate=[0.01, 0.1, 0.3])
+INPUTS, LABELS = toy.points()
+
+
+def rows_of_arrays():
+    """The rows of the steps of a sweep of arrays."""
+    plan = Plan(toy.task(), 16, 12, 3, base_key(0))
+    return np.concatenate([plan.batches(segment)[0].rows for segment in range(3)])
+
+
+BATCHES = [(INPUTS[rows], LABELS[rows]) for rows in rows_of_arrays()]
+
+
+class Loader:
+    """A loader of four batches an epoch, the same in every epoch of its kind."""
+
+    def __init__(self, epochs):
+        self.epochs, self.started, self.given = epochs, 0, 0
+
+    def __len__(self):
+        return 4
+
+    def __iter__(self):
+        epoch = self.epochs[self.started % len(self.epochs)]
+        self.started += 1
+        for batch in epoch:
+            self.given += 1
+            yield batch
+
+
+def run(train, directory=None, **options) -> Any:
+    given = {**SIZES, **options}
+    return sweep.run(toy.task(train=train), TRIALS, **given, directory=directory)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return run(toy.points())
+
+
+WAYS = {
+    "by step": lambda: sweep.by_step(BATCHES.__getitem__),
+    "by epoch": lambda: sweep.by_epoch(lambda e: BATCHES[4 * e : 4 * e + 4]),
+    "a loader": lambda: Loader([BATCHES[:4], BATCHES[4:8], BATCHES[8:]]),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_batches_from_the_host_train_as_rows_of_arrays_do(way, whole):
+    result = run(WAYS[way]())
+    np.testing.assert_allclose(result.curves, whole.curves, rtol=1e-6)
+    chex.assert_trees_all_close(result.valid, whole.valid, rtol=1e-6)
+    assert result.best.trial == whole.best.trial
+
+
+def test_a_batch_is_drawn_once_for_all_blocks_and_groups():
+    asked = []
+
+    def batch(step):
+        asked.append(step)
+        return BATCHES[step]
+
+    task = toy.task(train=sweep.by_step(batch))
+    trials = sweep.grid(
+        jopt.adamw, learning_rate=[0.01, 0.1, 0.3], nesterov=[False, True]
+    )
+    result = sweep.run(task, trials, **SIZES)
+    assert result.info["groups"] == 2
+    assert asked == list(range(12))
+
+
+@pytest.mark.parametrize("way", ["by epoch", "a loader"])
+def test_a_resume_goes_on_at_the_right_batch(way, tmp_path):
+    def stop(now):
+        if now.number == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(WAYS[way](), tmp_path, callbacks=[stop])
+    again = sweep.resume(tmp_path, toy.task(train=WAYS[way]()), TRIALS)
+    through = run(WAYS[way]())
+    np.testing.assert_array_equal(again.curves, through.curves)
+    chex.assert_trees_all_equal(again.valid, through.valid)
+
+
+def test_the_epochs_of_a_loader_are_its_lengths():
+    loader = Loader([BATCHES[:4]])
+    result = run(loader, steps=None, epochs=2, segments=2)
+    assert result.info["steps"] == 8
+    assert loader.started >= 2
+
+
+def test_a_last_segment_may_be_shorter():
+    result = run(WAYS["by step"](), steps=11)
+    assert result.table["steps"].tolist() == [11] * 3
+    through = run(toy.points(), steps=11)
+    np.testing.assert_allclose(result.curves, through.curves, rtol=1e-6)
+
+
+def test_a_validation_set_may_be_a_loader():
+    inputs, labels = toy.points(30, seed=1)
+    parts = [(inputs[:20], labels[:20]), (inputs[20:], labels[20:])]
+    task = toy.task(valid=Loader([parts]), test=Loader([parts]))
+    got: Any = sweep.run(task, TRIALS, **SIZES)
+    wanted: Any = sweep.run(toy.task(test=toy.points(30, seed=1)), TRIALS, **SIZES)
+    chex.assert_trees_all_close(got.valid, wanted.valid)
+    chex.assert_trees_all_close(got.best.test, wanted.best.test)
+
+
+def test_what_gives_no_batches_is_refused():
+    with pytest.raises(ValueError, match="can be started again, got an iterator"):
+        run(iter(BATCHES))
+    with pytest.raises(ValueError, match="got none at step 0, in epoch 0"):
+        run(Loader([[]]))
+    with pytest.raises(ValueError, match="got none at step 4, in epoch 1"):
+        run(sweep.by_epoch(lambda e: BATCHES[:4] if e == 0 else []))
+    with pytest.raises(ValueError, match=r"must have an end, got sweep.by_step"):
+        sweep.run(toy.task(valid=WAYS["by step"]()), TRIALS, **SIZES)
+    with pytest.raises(ValueError, match="or does not say how many batches"):
+        run(WAYS["by step"](), steps=None)
+    with pytest.raises(ValueError, match="folds needs training and validation"):
+        run(WAYS["by step"](), folds=2)
+
+
+def test_a_batch_of_another_shape_is_refused_by_its_step():
+    ragged = [*BATCHES[:3], tuple(part[:5] for part in BATCHES[3])]
+    with pytest.raises(
+        ValueError, match=r"got float32\[5,2\]|at step 3; drop the last"
+    ):
+        run(Loader([ragged]))
+
+
+def test_an_error_of_the_loader_names_the_step():
+    def batch(step):
+        if step == 5:
+            raise OSError("no such shard")
+        return BATCHES[step]
+
+    with pytest.raises(OSError, match="no such shard") as raised:
+        run(sweep.by_step(batch))
+    assert "at step 5" in "".join(raised.value.__notes__)
+
+
+def test_a_loader_of_torchs_is_one():
+    data = pytest.importorskip("torch.utils.data")
+    torch = pytest.importorskip("torch")
+    tensors = data.TensorDataset(
+        *(torch.from_numpy(np.concatenate(part)) for part in zip(*BATCHES, strict=True))
+    )
+    result = run(data.DataLoader(tensors, batch_size=16))
+    through = run(WAYS["by step"]())
+    np.testing.assert_array_equal(result.curves, through.curves)
+
+
+def test_a_loader_of_grains_is_one():
+    grain = pytest.importorskip("grain")
+    rows = [tuple(part[i] for part in batch) for batch in BATCHES for i in range(16)]
+    loader = grain.MapDataset.source(rows).batch(16).to_iter_dataset()
+    result = run(loader)
+    through = run(WAYS["by step"]())
+    np.testing.assert_array_equal(result.curves, through.curves)
