@@ -88,8 +88,19 @@ def test_sweeps_of_threads_train_save_and_end_when_asked(tmp_path):
     np.testing.assert_array_equal(again.curves, found["whole"].curves)
 
 
+@pytest.fixture
+def default_signals():
+    """Signals that end processes, also where the tests run under nohup."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.slow("SIGTERM is taken alike", but=1)
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.usefixtures("default_signals")
 def test_a_signal_that_ends_processes_saves_what_was_trained(
     name, tmp_path, monkeypatch, capsys
 ):
