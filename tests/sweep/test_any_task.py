@@ -130,6 +130,26 @@ def test_a_counter_of_the_state_is_shared_unless_trials_differ():
     assert is_shared(counted) == 0
 
 
+def test_a_last_segment_that_is_shorter_ends_where_it_should():
+    """Steps past the end change nothing of a state, counters included."""
+    result = run(steps=11)
+    for trial, state in enumerate(
+        run(steps=11, segments=11).params(i) for i in range(3)
+    ):
+        chex.assert_trees_all_close(result.params(trial), state, rtol=1e-6)
+        assert result.params(trial)["moves"] == 11
+    # Also of what is evaluated and not kept.
+    task = dataclasses.replace(
+        climb(),
+        model=lambda config, state: state["at"],
+        evaluate=lambda config, state, batch, key: {
+            "height": height(state["at"]),
+            "moves": state["moves"].astype(jnp.float32),
+        },
+    )
+    assert run(task, steps=11).table["valid_moves"].tolist() == [11] * 3
+
+
 def test_static_numbers_are_groups_and_reach_the_functions_as_they_are():
     seen = []
 

@@ -136,7 +136,8 @@ def chunked(data: PyTree, shape: tuple[int, ...]) -> list[Chunks]:
 
 def train(
     task: Task,
-    freezes: Sequence[bool],
+    is_asked: Sequence[bool],
+    is_shared: Sequence[bool],
     trial: TrialState,
     data: PyTree,
     batches: Batches,
@@ -145,7 +146,10 @@ def train(
 
     Args:
       task: what is trained.
-      freezes: of each leaf of the task's state, whether it stays when the trial dies.
+      is_asked: of each leaf of the task's state, whether anything is asked of it
+        between steps. Others, such as moments, go on when the trial has died.
+      is_shared: of each leaf, whether all trials share it. It goes on when one dies: if
+        it stayed, it would get a trial axis, and branches on it would run both ways.
       trial: before the first step.
       data: the training set, whose rows make the batches.
       batches: of the steps.
@@ -169,9 +173,10 @@ def train(
         # Frozen by `where`, for 0 * nan is nan.
         running = number < batches.end
         leaves, structure = jax.tree.flatten(new)
+        every = zip(is_asked, is_shared, leaves, jax.tree.leaves(state), strict=True)
         leaves = [
-            jnp.where(running & alive, n, o) if still else n
-            for still, n, o in zip(freezes, leaves, jax.tree.leaves(state), strict=True)
+            jnp.where(running if shared else running & alive, n, o) if asked else n
+            for asked, shared, n, o in every
         ]
         seen = {k: jnp.where(running & alive, v, 0) for k, v in metrics.items()}
         return (structure.unflatten(leaves), alive), StepMetrics(loss, alive, seen)
@@ -272,7 +277,7 @@ class StackedTrials:
         trial = jax.eval_shape(self._start_one, starts[:2], *first)
         self._structure = jax.tree.structure(trial)
         self._is_shared = _counters(trial)
-        self._is_kept = _used(functools.partial(kept, task), trial.config, trial.state)
+        self._is_asked = self._asked(trial)
         self._unshare(batches)
         self._train_one = jax.jit(self._train)
         self._evaluate_one = jax.jit(functools.partial(evaluate, task))
@@ -373,12 +378,17 @@ class StackedTrials:
         self, trial: TrialState, data: PyTree, batches: Batches
     ) -> tuple[TrialState, StepMetrics]:
         is_shared = jax.tree.leaves(self._structure.unflatten(self._is_shared).state)
-        pairs = zip(self._is_kept, is_shared, strict=True)
-        # What is shared goes on: if it stayed for some trials, it would get a trial
-        # axis, and branches on it would run both ways. So does what nobody will ask a
-        # dead trial for, such as moments.
-        freezes = [held and not shared for held, shared in pairs]
-        return train(self.task, freezes, trial, data, batches)
+        return train(self.task, self._is_asked, is_shared, trial, data, batches)
+
+    def _asked(self, trial: TrialState) -> list[bool]:
+        """Return for each leaf of the state whether it is evaluated, or kept."""
+
+        def asked(trial: TrialState, chunks: Chunks | None) -> Any:
+            model = kept(self.task, trial.config, trial.state)
+            return model, evaluate(self.task, trial, chunks)
+
+        is_used = _used(asked, trial, self.data.valid)
+        return jax.tree.leaves(self._structure.unflatten(is_used).state)
 
     def _split(self, trial: TrialState) -> tuple[Leaves, Leaves]:
         leaves = list(zip(self._is_shared, jax.tree.leaves(trial), strict=True))
@@ -398,7 +408,7 @@ class StackedTrials:
         ) -> Any:
             trial = self._start_one(self.starts[:2], config, *places)
             before = probe(jax.tree.leaves(trial))
-            # A shared one is the first trial's, whatever it was made of.
+            # The trials share the first one's, so its value does not depend on theirs.
             leaves = [
                 jnp.zeros_like(x) if shared else x
                 for x, shared in zip(before, self._is_shared, strict=True)
@@ -441,12 +451,12 @@ def _over_trials(one: Any, own: Leaves, shared: Leaves, out_axes: Any) -> Any:
     )
 
 
-def _used(keep: Callable[..., PyTree], config: PyTree, state: PyTree) -> list[bool]:
-    """Return for each leaf of a state whether what is kept of it is made of it."""
-    jaxpr = jax.make_jaxpr(keep)(config, state).jaxpr
+def _used(function: Callable[..., Any], tree: PyTree, *rest: PyTree) -> list[bool]:
+    """Return for each leaf of a tree whether `function(tree, *rest)` reads it."""
+    jaxpr = jax.make_jaxpr(function)(tree, *rest).jaxpr
     used = {id(var) for eqn in jaxpr.eqns for var in eqn.invars}
     used |= {id(var) for var in jaxpr.outvars}
-    return [id(var) in used for var in jaxpr.invars[len(jax.tree.leaves(config)) :]]
+    return [id(var) in used for var in jaxpr.invars[: len(jax.tree.leaves(tree))]]
 
 
 def _has(jaxpr: Any, primitive: str) -> bool:

@@ -96,7 +96,7 @@ class Pool:
         valid, task = self.program.stacked.data.valid, self.program.stacked.task
         if valid is None or task.summarize is not None:
             shape = chunk_shape([data])
-        else:  # means of means are means, and need no new program
+        else:  # the program of the validation set averages chunks of this shape, too
             shape = valid.counted.shape[-2:]
         chunks = chunked(data, shape)
         numbers = [int(np.sum(part.counted)) for part in chunks]
