@@ -14,9 +14,9 @@ MOST = 128  # settings given to fANOVA, whose time grows with their square
 
 
 def importance(record: Record) -> dict[str, Any]:
-    """Return the importance of each varying hyperparameter for the validation loss.
+    """Return the importance of each varying hyperparameter for what ranks.
 
-    A setting's value is the mean over its trials of the last validation loss, its log
+    A setting's value is the mean over its trials of the last value that ranks, its log
     if all are positive; a setting that diverged has the worst value of the others.
 
     Returns:

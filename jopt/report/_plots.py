@@ -101,10 +101,10 @@ def draw_response(axes: "Axes", result: SweepResult, name: str) -> None:
         best = value, result.best.valid[result.metric]
         label = f"best: {best[0]:.3g}"
         axes.plot(*best, "*", ms=16, mec="black", color=WINNER, label=label, zorder=5)
-    axes.set_xlabel(name.replace("_", " "))
+    axes.set_xlabel(_words(name))
     ended = {"pruned", "interrupted"} & set(settings["status"].tolist())
     when = "at the last segment" if ended else f"after {result.info['steps']} steps"
-    axes.set_ylabel(f"validation {result.metric.replace('_', ' ')} {when}")
+    axes.set_ylabel(f"validation {_words(result.metric)} {when}")
     axes.set_title(_title(result))
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
@@ -138,7 +138,7 @@ def draw_curves(axes: "Axes", result: SweepResult, name: str | None) -> None:
     axes.set_ylabel("training loss")
     axes.set_title(_title(result))
     axes.grid(alpha=0.3)
-    label = (name or "trial").replace("_", " ")
+    label = _words(name or "trial")
     axes.figure.colorbar(colors, ax=axes, label=label)
 
 
@@ -155,7 +155,7 @@ def _lines(
     found = []
     for rows in lines.values():
         label = ", ".join(f"{n}={settings[n][rows[0]]!s:.8}" for n in others)
-        found.append((label or "validation loss", np.asarray(rows)))
+        found.append((label or f"validation {_words(result.metric)}", np.asarray(rows)))
     return found
 
 
@@ -186,3 +186,7 @@ def _spans_decades(values: np.ndarray) -> bool:
 
 def _title(result: SweepResult) -> str:
     return f"{result.info['task']}: {len(result.trials)} trials"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import DictKey, GetAttrKey, KeyPath, keystr
 
@@ -93,6 +94,11 @@ def plain(config: PyTree) -> PyTree:
         config,
         is_leaf=lambda leaf: isinstance(leaf, Static),
     )
+
+
+def as_arrays(config: PyTree) -> PyTree:
+    """Return a config whose numbers are arrays, of the dtypes that JAX gives them."""
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), config)
 
 
 def is_number(value: Any) -> bool:

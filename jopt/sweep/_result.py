@@ -195,7 +195,7 @@ class SweepResult:
 
     @checked
     def plot(self, hyperparameter: str | None = None) -> "Figure":
-        """Return a matplotlib figure: final validation loss, and the loss curves.
+        """Return a matplotlib figure: the final metric, and the loss curves.
 
         Args:
           hyperparameter: of the horizontal axis, a column of numbers; by default the

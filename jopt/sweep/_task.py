@@ -21,7 +21,7 @@ from jopt.core import (
     shown,
 )
 from jopt.sweep import _supervised as supervised
-from jopt.sweep._config import plain
+from jopt.sweep._config import as_arrays, plain
 from jopt.sweep._data import Stream, is_stream, whole
 from jopt.sweep._equality import same
 
@@ -254,9 +254,7 @@ class _Checks:
 
     def __init__(self, task: Task, config: PyTree, batch_size: int):
         self.task, self.batch_size = task, batch_size
-        self.config = jax.tree.map(
-            lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), config
-        )
+        self.config = as_arrays(config)
         self.title = f"Task {task.name}"
 
     def run(self, metric: str) -> None:

@@ -87,6 +87,14 @@ def test_the_greatest_wins_where_the_mode_is_max(climbed):
         climbed.best_by("hight")
 
 
+def test_a_picture_names_what_ranks(climbed):
+    axes = climbed.plot("size").axes[0]
+    assert axes.get_ylabel() == "validation height after 12 steps"
+    _, labels = axes.get_legend_handles_labels()
+    assert "validation height" in labels
+    assert not any("loss" in label for label in labels)
+
+
 def test_the_metric_of_a_run_takes_the_place_of_the_tasks():
     result = run(climb(metric="loss", mode="min"), metric="height", mode="max")
     assert result.best.trial == np.argmax(result.table["valid_height"])

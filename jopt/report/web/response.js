@@ -1,4 +1,4 @@
-// The last validation loss against each hyperparameter that varies.
+// The last value of what ranks against each hyperparameter that varies.
 
 // A path: a circle's corners in pixels are misread on a log axis.
 const RING = "M0,-9 C5,-9 9,-5 9,0 C9,5 5,9 0,9 C-5,9 -9,5 -9,0 C-9,-5 -5,-9 0,-9 Z";

@@ -46,7 +46,8 @@ class Population(Protocol):
         """Return how the trials continue after `segment`.
 
         Args:
-          values: validation losses, float64[trials]; infinity where a trial diverged.
+          values: the sweep's metric as validated, float64[trials], lower is better: its
+            sign is turned for mode "max"; infinity where a trial diverged.
           settings: the hyperparameters of each trial until now.
           random: the generator to draw from.
           segment: the segment that has just ended, counted from 0.

@@ -14,7 +14,7 @@ import numpy as np
 from jopt._version import __version__
 from jopt.core import PyTree
 from jopt.sweep import _equality as equality, _object_names as object_names
-from jopt.sweep._config import plain
+from jopt.sweep._config import as_arrays, plain
 from jopt.sweep._data import ByEpoch, ByStep, is_stream, whole
 from jopt.sweep._shown_values import shown
 from jopt.sweep._task import Task
@@ -101,7 +101,7 @@ def _task(task: Task, config: PyTree | None) -> dict[str, Any]:
     }
     if config is None:
         return held
-    config = jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), config)
+    config = as_arrays(config)
     key = jax.random.key(0)
 
     def of(function: Callable[..., Any]) -> Callable[..., Any]:
