@@ -54,7 +54,7 @@ class Work:
         """Return what the roofline says of a step of a block."""
         first = {name: getattr(self.batches, name)[:1] for name in ("steps", "rows")}
         trials = [jax.tree.leaves(part) for part in program.zeros()]
-        arguments = *trials, self.data.train, self.batches._replace(**first)
+        arguments = *trials, (), self.data.train, self.batches._replace(**first)
         step = jax.jit(program.stacked.train, donate_argnums=0).lower(*arguments)
         return least(step.compile(), roof)
 

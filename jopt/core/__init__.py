@@ -66,7 +66,14 @@ from jopt.core._kinds import (
     is_number as is_number,
     is_path as is_path,
 )
-from jopt.core._labels import Labels, Mask, as_mask, path_text as path_text
+from jopt.core._labels import (
+    Labels,
+    Mask,
+    as_mask,
+    by_path as by_path,
+    path_text as path_text,
+    with_paths as with_paths,
+)
 from jopt.core._late import late as late
 from jopt.core._leaves import (
     all_finite,

@@ -47,7 +47,7 @@ class Labels:
             self._set(given, {})
         else:
             with error_about(given):
-                self._set(None, _table(given))
+                self._set(None, by_path(given))
 
     @classmethod
     def at(cls, table: Mapping[TreePath, Any]) -> Self:
@@ -84,7 +84,7 @@ class Labels:
         if self._function is None:
             return self._table
         if not _takes_a_leaf(self._function):
-            return _table(self._function(params))
+            return by_path(self._function(params))
         return {
             path: self._function("/".join(path), _only(node))
             for path, node in _points(params)[0]
@@ -266,8 +266,15 @@ def _paths_of(tree: PyTree, most: int = 20) -> str:
     return ", ".join(paths[:most]) + more
 
 
-def _table(tree: PyTree) -> dict[TreePath, Any]:
+def by_path(tree: PyTree) -> dict[TreePath, Any]:
+    """Return the leaves of a tree by their paths; a Variable counts as its value."""
     return {path: _only(node) for path, node in _points(tree)[0]}
+
+
+def with_paths(function: Callable[[TreePath, PyTree], PyTree], tree: PyTree) -> PyTree:
+    """Return the tree of `function(path, leaf)`; the leaf may be a Variable."""
+    points, structure = _points(tree)
+    return structure.unflatten(function(path, node) for path, node in points)
 
 
 def _points(

@@ -52,6 +52,27 @@ def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
         )
 
 
+def read_tree(path: Path) -> Any:
+    """Return all of a checkpoint, as orbax gives its tree, with NumPy's arrays.
+
+    Raises:
+      FileNotFoundError: there is no checkpoint at the path.
+      ValueError: what is there is no checkpoint.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"There is no checkpoint at {path}.")
+    checkpointer, ocp = _orbax()
+    with _quiet():
+        try:
+            shapes = checkpointer.metadata(path).item_metadata.tree
+        except (OSError, AttributeError) as error:
+            raise ValueError(f"{path} is no checkpoint of orbax's.") from error
+        plain = jax.tree.map(
+            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes
+        )
+        return checkpointer.restore(path, ocp.args.PyTreeRestore(restore_args=plain))
+
+
 def _ask_for_room(directory: Path, arrays: Sequence[Any]) -> None:
     if not hasattr(os, "posix_fallocate"):
         return

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jopt.core import GradientTransformation, PyTree, as_transformation, noted, shown
 from jopt.sweep._config import Supervised
+from jopt.sweep._start import Given
 from jopt.training import (
     Form,
     LossFn,
@@ -20,6 +21,7 @@ from jopt.training import (
     TrainState,
     Weight,
     form_of,
+    joined,
     pure_loss,
     state_of,
 )
@@ -37,7 +39,8 @@ class Training:
     """Supervised learning of one model, as the functions of a `Task`.
 
     The state is a `TrainState` without its transformation and key, which are the
-    trial's. The step is the one that `train_step` compiles.
+    trial's. The step is the one that `train_step` compiles. It returns the frozen
+    parameters as they are, so that all trials of a sweep share them.
 
     Args:
       name: of the task, for errors.
@@ -46,6 +49,8 @@ class Training:
       loss_fn: as for `train_step`; a config's loss is its fourth argument.
       evaluation: (model, batch) -> values by name, one an example.
       prediction: (model, batch) -> answers; may be None.
+      given: what a model begins from, in place of what `make` gives.
+      wrt: which parameters are trained, as for `TrainState.create`.
       has_aux, precision, loss_scale, accumulate, microbatch, weight: as for
         `Task.from_model`.
     """
@@ -56,6 +61,8 @@ class Training:
     loss_fn: LossFn
     evaluation: Callable[[Any, PyTree], dict[str, Any]]
     prediction: Callable[[Any, PyTree], PyTree] | None = None
+    given: Given | None = None
+    wrt: PyTree = None
     has_aux: bool = False
     precision: Precision | None = None
     loss_scale: LossScale | None = None
@@ -71,11 +78,10 @@ class Training:
 
     def init(self, config: PyTree, key: jax.Array) -> PyTree:
         tx, _, _ = self._parts(config)
-        with noted(f"In the model of the task {self.name}."):
-            model = self.make(key)
+        model = self.form.join(*self.start(key))
         options = {"precision": self.precision, "loss_scale": self.loss_scale}
-        state = state_of(self.form, model, tx, buckets=False, **options)
-        return state.apart()[0]
+        options |= {"buckets": False, "wrt": self.wrt}
+        return _of_trial(state_of(self.form, model, tx, **options))
 
     def step(
         self, config: PyTree, state: TrainState, batch: PyTree, key: jax.Array
@@ -96,11 +102,12 @@ class Training:
             self.has_aux,
             skips=self.loss_scale is not None,
         )
-        whole = state.with_constant((state.precision.rounded(tx), None))
+        tx = state.precision.rounded(tx)
+        whole = state.with_constant((tx, None, state.frozen))
         whole, metrics, finite = step(whole, batch, key)
         skips = self.loss_scale is not None
         loss = metrics.loss if skips else jnp.where(finite, metrics.loss, jnp.nan)
-        return whole.apart()[0], {"loss": loss, **metrics.aux}
+        return _of_trial(whole), {"loss": loss, **metrics.aux}
 
     def evaluate(
         self, config: PyTree, state: TrainState, batch: PyTree, key: jax.Array
@@ -118,7 +125,9 @@ class Training:
     def model(self, config: PyTree, state: TrainState) -> Model:
         tx, _, _ = self._parts(config)
         tx = state.precision.rounded(tx)
-        return Model(tx.eval_params(state.opt_state, state.packed), state.model_state)
+        trained = tx.eval_params(state.opt_state, state.packed)
+        params = joined(state.wrt, trained, state.frozen)
+        return Model(params, state.model_state)
 
     def predict(self, model: Model, batch: PyTree) -> PyTree:
         assert self.prediction is not None
@@ -126,7 +135,12 @@ class Training:
 
     def start(self, key: jax.Array) -> Model:
         """Return a model before its first step."""
-        return Model(*self.form.split(self.make(key)))
+        with noted(f"In the model of the task {self.name}."):
+            params, model_state = self.form.split(self.make(key))
+        if self.given is not None:
+            params = self.given.params.into(params)
+            model_state = self.given.model_state.into(model_state)
+        return Model(params, model_state)
 
     def loss(
         self, params: PyTree, model_state: PyTree, batch: PyTree, key: jax.Array
@@ -163,6 +177,11 @@ class Training:
         return config, None, None
 
 
+def _of_trial(state: TrainState) -> TrainState:
+    """Return a state without what is the trial's: its transformation and its key."""
+    return state.with_constant((None, None, state.frozen))
+
+
 def training_of(task: Any) -> Training:
     """Return the training of a task of supervised learning."""
     return task.step.__self__
@@ -186,6 +205,7 @@ def of_model(
     loss_fn: LossFn,
     evaluate: Callable[[Any, PyTree], dict[str, Any]],
     predict: Callable[[Any, PyTree], PyTree] | None,
+    start: Any = None,
     **options: Any,
 ) -> Training:
     """Return the training of a Flax model, or of a tree of parameters."""
@@ -196,8 +216,10 @@ def of_model(
         return forms[0].split(model)
 
     with noted(f"In make of the task {name}."):
-        jax.eval_shape(trace, jax.random.key(0))
-    return Training(name, make, forms[0], loss_fn, evaluate, predict, **options)
+        shapes = jax.eval_shape(trace, jax.random.key(0))
+    given = None if start is None else Given.of(start, f"Task {name}: start", shapes)
+    functions = (make, forms[0], loss_fn, evaluate, predict)
+    return Training(name, *functions, given, **options)
 
 
 class _Pairs(NamedTuple):

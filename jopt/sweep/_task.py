@@ -149,6 +149,8 @@ class Task:
         accumulate: int = 1,
         microbatch: int | None = None,
         weight: Callable[[PyTree], Any] | None = None,
+        start: Any = None,
+        wrt: Any = None,
         **fields: Any,
     ) -> "Task":
         """Return the task of a Flax model, or of a tree of parameters.
@@ -174,6 +176,13 @@ class Task:
             trial whose loss is not finite has diverged. With one, a step that overflows
             is skipped.
           accumulate, microbatch, weight: as for `train_step`.
+          start: what all trials begin from: parameters, an nnx module, linen's
+            variables, what `result.model(trial)` returns, or the path of a checkpoint
+            that `result.save` wrote. Parameters that it lacks, such as those of
+            adapters, are those of `make`.
+          wrt: which parameters are trained, as for `TrainState.create`. The others are
+            one copy for all trials if they do not depend on the key, as those of
+            `start`.
           **fields: `train`, `valid` and the other fields.
         """
         made = supervised.of_model(
@@ -182,6 +191,8 @@ class Task:
             loss_fn,
             evaluate,
             predict,
+            start,
+            wrt=wrt,
             has_aux=has_aux,
             precision=precision,
             loss_scale=loss_scale,

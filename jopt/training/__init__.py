@@ -8,7 +8,8 @@ from jopt.training._forms import (
     form_of as form_of,
     pure_loss as pure_loss,
 )
-from jopt.training._gradients import Weight as Weight
+from jopt.training._frozen import joined as joined
+from jopt.training._gradients import Weight as Weight, is_random as is_random
 from jopt.training._loss_scale import LossScale
 from jopt.training._memory import Memory, memory
 from jopt.training._precision import Precision

@@ -44,7 +44,7 @@ def state_sharding(
     transformation that multiplies matrices, such as muon, collects its moments for each
     product.
 
-        params             as given by `params_sharding`
+        params             as given by `params_sharding`, trained and frozen ones
         moments            where an array of the optimizer's state is like a param, as
                            that param, and divided over `axis` too: along the first
                            dimension that is whole and divisible, if there is one. They
@@ -84,12 +84,16 @@ def state_sharding(
     shapes = jax.eval_shape(lambda x: x, state)
     by_leaf = _by_leaf(params_sharding, shapes.params, axis)
     everywhere = NamedSharding(next(iter(by_leaf.values())).mesh, PartitionSpec())
-    packed = dict(_packed(shapes.packed, list(by_leaf.items()), axis))
+    trained = tree_leaves_with_path(unpack(shapes.packed))
+    of_trained = [(path, by_leaf[path]) for path, _ in trained]
+    packed = dict(_packed(shapes.packed, of_trained, axis))
 
     def lies(path: KeyPath, x: jax.ShapeDtypeStruct | Coded) -> NamedSharding | Coded:
         field, *rest = path
         if field == GetAttrKey("packed"):
             return packed[tuple(rest)][1]
+        if field == GetAttrKey("frozen"):
+            return by_leaf[tuple(rest)]
         # mu's leaf of a param has the param's path behind its own.
         ends = (tuple(rest[i:]) for i in range(len(path)))
         shape, sharding = next(

@@ -29,8 +29,9 @@ _TAKEN = (
 class CompiledStep(Generic[M]):
     """A compiled `function(state, batch) -> (state, metrics)` that donates the state.
 
-    The whole state is donated but for the numbers of `tx` and the key. No step changes
-    these: they go in and do not come out, since a step pays for every array that does.
+    The whole state is donated but for the numbers of `tx`, the key and the frozen
+    params. No step changes these: they go in and do not come out, since a step pays for
+    every array that does.
 
     After the first call of each program, the program's own analysis says how many of
     the state's bytes are written in place. If some are copied, a warning says why: such

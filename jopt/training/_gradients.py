@@ -237,10 +237,10 @@ def model_state_after(flag: jax.Array, new: PyTree, old: PyTree) -> PyTree:
     def leaf(random: bool, n: jax.Array, o: jax.Array) -> jax.Array:
         return n if random else jnp.where(flag, n, o)
 
-    return jax.tree.map(leaf, _is_random(old), stored(new, old), old)
+    return jax.tree.map(leaf, is_random(old), stored(new, old), old)
 
 
-def _is_random(model_state: PyTree) -> PyTree:
+def is_random(model_state: PyTree) -> PyTree:
     """Return for each array whether random numbers are drawn from it."""
     # Flax need not be loaded to tell: whoever has a Variable has loaded it.
     of_flax = getattr(sys.modules.get("flax.nnx"), "RngState", ())

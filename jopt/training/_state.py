@@ -14,6 +14,7 @@ from jopt.core import (
     LARGEST_JOINED,
     GradientTransformation,
     Key,
+    Mask,
     PyTree,
     Transformation,
     as_transformation,
@@ -31,11 +32,12 @@ from jopt.core import (
     unpack,
 )
 from jopt.training._forms import Form, Model, Plain, form_of
+from jopt.training._frozen import divided, joined, trained_mask
 from jopt.training._loss_scale import LossScale
 from jopt.training._precision import Precision
 
-Constant: TypeAlias = tuple[GradientTransformation | None, jax.Array | None]
-"""What no step changes: `tx` and the key."""
+Constant: TypeAlias = tuple[GradientTransformation | None, jax.Array | None, PyTree]
+"""What no step changes: `tx`, the key and the frozen parameters."""
 
 
 def _with_own_arrays(tree: PyTree) -> PyTree:
@@ -69,7 +71,7 @@ class TrainState:
 
     Attributes:
       step: int32[], number of steps taken.
-      packed: the params, small leaves joined to vectors (see `pack`).
+      packed: the trained params, small leaves joined to vectors (see `pack`).
       model_state: what else the model holds: batch statistics, counters.
       opt_state: the optimizer's state, made of `packed`.
       key: the key of the run; step t uses `fold_in(key, t)`, see `train_step`.
@@ -78,6 +80,8 @@ class TrainState:
       tx: the gradient transformation; its numbers are leaves.
       form: how the model is split and joined; static.
       precision: the dtypes of the run, a `Precision`; static.
+      frozen: the params that are not trained, None where the others are.
+      wrt: which params are trained, a `Mask`; None for all; static.
     """
 
     step: jax.Array
@@ -92,6 +96,8 @@ class TrainState:
     )
     form: Form = static(default=Plain())
     precision: Precision = static(default=Precision())
+    frozen: PyTree = None
+    wrt: Mask | None = static(default=None)
 
     def __post_init__(self):
         register_with_flax(TrainState)
@@ -107,8 +113,12 @@ class TrainState:
         precision: Precision | None = None,
         loss_scale: LossScale | None = None,
         shards: int = 1,
+        wrt: PyTree = None,
     ) -> "TrainState":
         """Return the state before the first step.
+
+            TrainState.create(model, tx, wrt=nnx.LoRAParam)
+            TrainState.create(params, tx, wrt=lambda path, leaf: "head" in path)
 
         Args:
           model: an nnx module, linen's variables (`module.init(...)`), or any pytree of
@@ -124,21 +134,26 @@ class TrainState:
           loss_scale: the scale of the loss for float16, see `LossScale`.
           shards: the length of a vector is a multiple of it, at least 1, so that as
             many devices can divide it.
+          wrt: which parameters are trained: an nnx filter; or a mask, such as a
+            function of (path, leaf), with paths like "layers/0/kernel". The others have
+            no gradients and no optimizer's state, and steps neither donate nor return
+            them. By default all are trained.
 
         Raises:
-          ValueError: if the model has no parameters, if `buckets` is below 0 or
-            `shards` below 1, or if the device cannot compute in a dtype of `precision`.
+          ValueError: if the model has no parameters, if `wrt` chooses none of them, if
+            `buckets` is below 0 or `shards` below 1, or if the device cannot compute in
+            a dtype of `precision`.
           TypeError: if a parameter is neither float nor complex, or an argument is of
             another type.
         """
         _check_options(tx, key, buckets, shards, precision, loss_scale)
-        options = (buckets, precision, loss_scale, shards)
+        options = (buckets, precision, loss_scale, shards, wrt)
         return state_of(form_of(model), model, tx, key, *options)
 
     @property
     def params(self) -> PyTree:
-        """The current parameters, in the user's own tree."""
-        return unpack(self.packed)
+        """The current parameters, frozen ones too, in the user's own tree."""
+        return joined(self.wrt, unpack(self.packed), self.frozen)
 
     @property
     def model(self) -> Model:
@@ -153,7 +168,8 @@ class TrainState:
         Schedule-Free and of `parameter_ema`, the slow weights of `lookahead`, and else
         the current parameters.
         """
-        return unpack(self.tx.eval_params(self.opt_state, self.packed))
+        trained = unpack(self.tx.eval_params(self.opt_state, self.packed))
+        return joined(self.wrt, trained, self.frozen)
 
     @property
     def eval_model(self) -> Model:
@@ -172,28 +188,31 @@ class TrainState:
           ValueError: names the first leaf that differs.
         """
         where = "TrainState.with_params: params"
-        leaves = matching_leaves(self.packed, params, dtypes=True, where=where)
-        packed = jax.tree.map(
-            _placed_like, pack_leaves(self.packed, leaves), self.packed
-        )
+        leaves = matching_leaves(self.params, params, dtypes=True, where=where)
+        given = divided(self.wrt, jax.tree.structure(self.params).unflatten(leaves))
+        leaves = pack_leaves(self.packed, jax.tree.leaves(given[0]))
+        packed = jax.tree.map(_placed_like, leaves, self.packed)
+        frozen = jax.tree.map(_placed_like, given[1], self.frozen)
         opt_state = jax.tree.map(
             lambda kept, new, anew: _placed_like(new, kept) if anew else kept,
             self.opt_state,
             self.precision.stored(self.tx.init(packed)),
             depends_on_values(self.tx.init, packed),
         )
-        return dataclasses.replace(self, packed=packed, opt_state=opt_state)
+        changed = {"packed": packed, "frozen": frozen, "opt_state": opt_state}
+        return dataclasses.replace(self, **changed)
 
     def apart(self) -> tuple["TrainState", Constant]:
-        """Return the state without `tx` and key, which no step changes, and the two."""
-        return self.with_constant((None, None)), (self.tx, self.key)
+        """Return the state without what no step changes, and that."""
+        constant = (self.tx, self.key, self.frozen)
+        return self.with_constant((None, None, None)), constant
 
     def with_constant(self, constant: Constant) -> "TrainState":
-        """Return the state with this `tx` and this key, as they are."""
+        """Return the state with this `tx`, key and frozen params, as they are."""
         # Not dataclasses.replace: a step does it twice, and copies no number.
         state = object.__new__(TrainState)
         state.__dict__.update(self.__dict__)
-        state.__dict__["tx"], state.__dict__["key"] = constant
+        state.__dict__.update(zip(("tx", "key", "frozen"), constant, strict=True))
         return state
 
     def by_leaf(self) -> "TrainState":
@@ -239,13 +258,17 @@ def state_of(
     precision: Precision | None = None,
     loss_scale: LossScale | None = None,
     shards: int = 1,
+    wrt: PyTree = None,
 ) -> TrainState:
     """Return the state of a model of this form; arguments as of `TrainState.create`."""
     params, model_state = form.split(model)
+    mask = trained_mask(wrt, params)
+    params, frozen = divided(mask, params)
     _check_params(params, model)
     precision = precision or Precision()
     tx = precision.rounded(as_transformation(tx))
-    params, model_state = jax.tree.map(_copied, (precision.held(params), model_state))
+    held = precision.held(params), model_state, frozen
+    params, model_state, frozen = jax.tree.map(_copied, held)
     most = LARGEST_JOINED if isinstance(buckets, (bool, np.bool_)) else int(buckets)
     packed = pack(params, tx, most, shards) if buckets else params
     seeded = isinstance(key, (int, np.integer))
@@ -260,6 +283,8 @@ def state_of(
         tx=tx,
         form=form,
         precision=precision,
+        frozen=frozen,
+        wrt=mask,
     )
 
 

@@ -8,6 +8,7 @@ from jopt.core import Kind, PyTree, checked, is_count, unpack
 from jopt.training._devices import Placement
 from jopt.training._donation import CompiledStep
 from jopt.training._forms import LossFn, PureLoss, pure_loss
+from jopt.training._frozen import joined
 from jopt.training._gradients import (
     Weight,
     accumulated_gradients,
@@ -73,6 +74,7 @@ class PureStep(NamedTuple):
         def loss(
             params: PyTree, model_state: PyTree, batch: PyTree, key: jax.Array
         ) -> tuple[jax.Array, tuple[PyTree, PyTree]]:
+            params = joined(state.wrt, params, state.frozen)
             params, batch = precision.computed(params), precision.computed(batch)
             value, held = pure(params, model_state, batch, key)
             value = precision.answered(value)

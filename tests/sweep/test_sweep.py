@@ -270,7 +270,9 @@ def test_counters_have_no_trial_axis_and_branches_stay_branches():
     assert len(shared) == 5
     assert all(leaf.shape == () for leaf in shared)
     program = str(
-        jax.make_jaxpr(stacked.train)(own, shared, stacked.data.train, batches)
+        jax.make_jaxpr(stacked.train)(
+            own, shared, stacked.data.fixed, stacked.data.train, batches
+        )
     )
     assert "cond[" in program
 

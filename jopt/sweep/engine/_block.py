@@ -6,6 +6,7 @@ optimizer) has no trial axis: a branch on a counter stays a branch, and a first 
 sees one wide product.
 """
 
+import enum
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from jax.extend.core import jaxprs_in_params
 
 from jopt.core import PyTree, stored, wide
 from jopt.sweep._config import plain
-from jopt.sweep._task import Task, examples, kept, summarized
+from jopt.sweep._task import Mode, Task, examples, kept, summarized
 
 EVALUATION_CHUNK = 256  # examples at a time: bounds the activations of a block
 EVALUATION = 2**32 - 1  # tells evaluation's random numbers from a step's
@@ -26,8 +27,23 @@ EVALUATION = 2**32 - 1  # tells evaluation's random numbers from a step's
 Leaves: TypeAlias = list[jax.Array]
 
 
+class Kind(enum.Enum):
+    """Whose a leaf of the trials is."""
+
+    OWN = enum.auto()  # each trial's: it has a trial axis
+    SHARED = enum.auto()  # the same for all trials of a block: a counter
+    FIXED = enum.auto()  # the same for all trials of a group at all times
+
+
+class Moment(NamedTuple):
+    """A trial as it was when its metric was best."""
+
+    value: jax.Array  # float32[], lower is better; infinite before the first evaluation
+    leaves: Leaves  # of the state, those that anything is asked of between steps
+
+
 class TrialState(NamedTuple):
-    """One trial on the device; in a block every leaf but the shared ones is stacked."""
+    """One trial on the device; in a block, the leaves of kind OWN are stacked."""
 
     config: PyTree
     state: PyTree  # the task's
@@ -35,6 +51,7 @@ class TrialState(NamedTuple):
     fold: jax.Array  # int32[], whose examples are held out
     order: jax.Array  # int32[], of the examples of its batches
     alive: jax.Array  # bool[]
+    best: Moment | None = None  # where it is kept
 
 
 class Starts(NamedTuple):
@@ -62,6 +79,7 @@ class Data(NamedTuple):
 
     train: PyTree  # None where the examples come with the batches, or there are none
     valid: Chunks | None
+    fixed: Sequence[jax.Array] = ()  # leaves of all trials' states
 
 
 class Batches(NamedTuple):
@@ -75,6 +93,11 @@ class Batches(NamedTuple):
     def within(self, train: PyTree) -> PyTree:
         """Return the examples that the rows index."""
         return train if self.examples is None else self.examples
+
+    def rows_of(self, order: jax.Array) -> Any:
+        """Return the rows of a trial's order."""
+        rows = self.rows
+        return rows if rows is None or rows.ndim < 3 else rows[order]
 
     def only(self, at: jax.Array) -> "Batches":
         """Return the batch of one of the steps."""
@@ -137,7 +160,7 @@ def chunked(data: PyTree, shape: tuple[int, ...]) -> list[Chunks]:
 def train(
     task: Task,
     is_asked: Sequence[bool],
-    is_shared: Sequence[bool],
+    kinds: Sequence[Kind],
     trial: TrialState,
     data: PyTree,
     batches: Batches,
@@ -148,51 +171,61 @@ def train(
       task: what is trained.
       is_asked: of each leaf of the task's state, whether anything is asked of it
         between steps. Others, such as moments, go on when the trial has died.
-      is_shared: of each leaf, whether all trials share it. It goes on when one dies: if
+      kinds: of each leaf, whose it is. What all trials share goes on when one dies: if
         it stayed, it would get a trial axis, and branches on it would run both ways.
+        What is fixed is no part of the loop.
       trial: before the first step.
       data: the training set, whose rows make the batches.
       batches: of the steps.
     """
     config = plain(trial.config)
+    leaves, structure = jax.tree.flatten(trial.state)
+    changes = [kind is not Kind.FIXED for kind in kinds]
 
-    def step(carry: tuple[PyTree, jax.Array], now: tuple[jax.Array, jax.Array | None]):
-        state, alive = carry
+    def whole(changing: Leaves) -> PyTree:
+        given = iter(changing)
+        pairs = zip(changes, leaves, strict=True)
+        return structure.unflatten([next(given) if c else x for c, x in pairs])
+
+    def step(carry: tuple[Leaves, jax.Array], now: tuple[jax.Array, jax.Array | None]):
+        before, alive = carry
         number, rows = now
         batch = None if rows is None else jax.tree.map(lambda array: array[rows], data)
         key = jax.random.fold_in(trial.key, number)
-        new, metrics = task.step(config, state, batch, key)
-        # In the dtypes that they had: a step may compute statistics in a wider one.
-        new = stored(new, state)
+        new, metrics = task.step(config, whole(before), batch, key)
         metrics = {name: wide(value) for name, value in metrics.items()}
         loss = metrics.pop("loss", None)
         if loss is None:
             loss = jnp.full((), jnp.nan, float)
         else:
             alive = alive & jnp.isfinite(loss) & (loss <= task.diverged_above)
+        # In the dtypes that they had: a step may compute statistics in a wider one.
+        after = stored(_where(changes, jax.tree.leaves(new)), before)
         # Frozen by `where`, for 0 * nan is nan.
         running = number < batches.end
-        leaves, structure = jax.tree.flatten(new)
-        every = zip(is_asked, is_shared, leaves, jax.tree.leaves(state), strict=True)
-        leaves = [
-            jnp.where(running if shared else running & alive, n, o) if asked else n
-            for asked, shared, n, o in every
+        every = zip(
+            _where(changes, is_asked), _where(changes, kinds), after, before, strict=True
+        )
+        after = [
+            jnp.where(running if kind is Kind.SHARED else running & alive, n, o)
+            if asked
+            else n
+            for asked, kind, n, o in every
         ]
         seen = {k: jnp.where(running & alive, v, 0) for k, v in metrics.items()}
-        return (structure.unflatten(leaves), alive), StepMetrics(loss, alive, seen)
+        return (after, alive), StepMetrics(loss, alive, seen)
 
-    rows = batches.rows
-    rows = rows if rows is None or rows.ndim < 3 else rows[trial.order]
-    carry = trial.state, trial.alive
-    every = batches.steps, rows
+    carry = _where(changes, leaves), trial.alive
+    every = batches.steps, batches.rows_of(trial.order)
     if len(batches.steps) == 1:  # XLA's CPU backend is slow at convolutions in a loop
         carry, seen = step(carry, jax.tree.map(lambda x: x[0], every))
         seen = jax.tree.map(lambda x: x[None], seen)
     else:
         carry, seen = jax.lax.scan(step, carry, every)
-    state, alive = carry
+    changed, alive = carry
     sums = jax.tree.map(jnp.sum, seen.sums)
-    return trial._replace(state=state, alive=alive), seen._replace(sums=sums)
+    trial = trial._replace(state=whole(changed), alive=alive)
+    return trial, seen._replace(sums=sums)
 
 
 def evaluate(
@@ -248,10 +281,12 @@ def means_over(
 class StackedTrials:
     """Start, train and evaluate blocks of trials of one structure.
 
-    A block is two lists of leaves. Those in `own` have a trial axis, (trials, ...).
-    Those in `shared` have none: counters, integer scalars of the state that are the
-    same for all trials of a block, since all are at the same step. A counter with a
-    trial axis would turn every `lax.cond` on it into a `select`.
+    The leaves of a block are lists, by kind. Those in `own` have a trial axis,
+    (trials, ...). Those in `shared` have none: counters, integer scalars of the state
+    that are the same for all trials of a block, since all are at the same step. A
+    counter with a trial axis would turn every `lax.cond` on it into a `select`. Those
+    in `fixed` have none either: what does not depend on the trial and is returned by
+    every step as it was, such as the frozen parameters that all trials begin from.
 
     Args:
       task: what is trained.
@@ -259,6 +294,8 @@ class StackedTrials:
       starts: of all trials.
       data: of all trials.
       batches: any of a call, for their shapes.
+      best_by: the metric and the mode by which each trial's best moment is kept; None
+        to keep the last one alone.
 
     Attributes:
       convolves: whether a step has one of XLA's convolutions.
@@ -267,18 +304,32 @@ class StackedTrials:
     convolves: bool
 
     def __init__(
-        self, task: Task, configs: PyTree, starts: Starts, data: Data, batches: Batches
+        self,
+        task: Task,
+        configs: PyTree,
+        starts: Starts,
+        data: Data,
+        batches: Batches,
+        best_by: tuple[str, Mode] | None = None,
     ):
-        self.task, self.data = task, data
+        self.task, self.data, self.best_by = task, data, best_by
         self.configs, self.starts, self.count = configs, starts, len(starts.rows)
-        # Traced once, whatever the size of the block that they are mapped over.
-        self._start_one = jax.jit(self._start)
         first = jax.tree.map(lambda leaf: leaf[0], (configs, *_places(starts)))
-        trial = jax.eval_shape(self._start_one, starts[:2], *first)
+        # Traced once, whatever the size of the block that they are mapped over.
+        self._start_one, trial = _with_constants(self._start, starts[:2], *first)
         self._structure = jax.tree.structure(trial)
-        self._is_shared = _counters(trial)
+        self._kinds = _counters(trial)
         self._is_asked = self._asked(trial)
         self._unshare(batches)
+        fixed = jax.jit(lambda *given: self._split(self._start_one(*given))[Kind.FIXED])
+        if Kind.FIXED in self._kinds:
+            self.data = data._replace(fixed=tuple(fixed(starts[:2], *first)))
+        self._model, self._fixed_in_model = self._look_at_models(trial)
+        if best_by is not None:
+            trial = jax.eval_shape(self._with_best, trial)
+            moments = jax.tree.leaves(trial.best)
+            self._structure = jax.tree.structure(trial)
+            self._kinds += [Kind.OWN] * len(moments)  # they are the last leaves
         self._train_one = jax.jit(self._train)
         self._evaluate_one = jax.jit(functools.partial(evaluate, task))
 
@@ -288,9 +339,13 @@ class StackedTrials:
         They are made one after the other: what one starts from does not depend on how
         many others there are.
         """
-        one = functools.partial(self._start_one, starts[:2])
-        every = configs, *_places(starts)
-        own, shared = jax.lax.map(lambda given: self._split(one(*given)), every)
+
+        def one(given: tuple[PyTree, ...]) -> tuple[Leaves, Leaves]:
+            trial = self._with_best(self._start_one(starts[:2], *given))
+            parts = self._split(trial)
+            return parts[Kind.OWN], parts[Kind.SHARED]
+
+        own, shared = jax.lax.map(one, (configs, *_places(starts)))
         return own, [leaf[0] for leaf in shared]
 
     def inherit(
@@ -298,66 +353,130 @@ class StackedTrials:
     ) -> Leaves:
         """Return the own leaves of trials that copy their parents.
 
-        A trial keeps its key, fold and order, and takes its config from `configs`.
+        A trial keeps its key, fold, order and best moment, and takes its config from
+        `configs`.
 
         Args:
           own, shared: the leaves of all trials.
           parents: int[trials].
           configs: stacked.
         """
-        before = self.join(own, shared)
-        after = self.join([leaf[parents] for leaf in own], shared)
+        before = self.join(own, shared, self.data.fixed)
+        after = self.join([leaf[parents] for leaf in own], shared, self.data.fixed)
         after = after._replace(
-            config=configs, key=before.key, fold=before.fold, order=before.order
+            config=configs,
+            key=before.key,
+            fold=before.fold,
+            order=before.order,
+            best=before.best,
         )
-        return self._split(after)[0]
+        return self._split(after)[Kind.OWN]
 
     def train_one_step(
         self,
         own: Leaves,
         shared: Leaves,
+        fixed: Leaves,
         data: PyTree,
         batches: Batches,
         at: jax.Array,
     ) -> tuple[Leaves, Leaves, StepMetrics]:
         """Return a block after one of the steps of `batches`, as `train` does."""
-        return self.train(own, shared, data, batches.only(at))
+        return self.train(own, shared, fixed, data, batches.only(at))
 
     def train(
-        self, own: Leaves, shared: Leaves, data: PyTree, batches: Batches
+        self,
+        own: Leaves,
+        shared: Leaves,
+        fixed: Leaves,
+        data: PyTree,
+        batches: Batches,
     ) -> tuple[Leaves, Leaves, StepMetrics]:
         """Return a block after the steps of `batches`, and what each trial's saw."""
 
         def one(own: Leaves, shared: Leaves) -> tuple[Leaves, Leaves, StepMetrics]:
-            trial, seen = self._train_one(self.join(own, shared), data, batches)
-            return *self._split(trial), seen
+            trial, seen = self._train_one(self.join(own, shared, fixed), data, batches)
+            parts = self._split(trial)
+            return parts[Kind.OWN], parts[Kind.SHARED], seen
 
         return _over_trials(one, own, shared, out_axes=(0, None, 0))
 
     def evaluate(
-        self, own: Leaves, shared: Leaves, chunks: Chunks | None
+        self,
+        own: Leaves,
+        shared: Leaves,
+        fixed: Leaves,
+        chunks: Chunks | None,
+        of_kept: bool = False,
     ) -> dict[str, jax.Array]:
-        """Return the metrics on the examples, each (trials,)."""
+        """Return the metrics on the examples, each (trials,).
+
+        They are those of the trials as they are, or at the moment that is kept.
+        """
 
         def one(own: Leaves, shared: Leaves) -> dict[str, jax.Array]:
-            return self._evaluate_one(self.join(own, shared), chunks)
+            trial = self.join(own, shared, fixed)
+            return self._evaluate_one(self._kept(trial) if of_kept else trial, chunks)
 
         return _over_trials(one, own, shared, out_axes=0)
 
-    def models(self, own: Leaves, shared: Leaves) -> PyTree:
-        """Return what is kept of the trials, stacked."""
+    def mark(
+        self, own: Leaves, shared: Leaves, fixed: Leaves, metrics: dict[str, jax.Array]
+    ) -> Leaves:
+        """Return a block whose best moment is now, in the trials that are better now.
 
-        def one(own: Leaves, shared: Leaves) -> PyTree:
-            trial = self.join(own, shared)
-            return kept(self.task, trial.config, trial.state)
+        Args:
+          own, shared, fixed: the block.
+          metrics: as `evaluate` has returned them for it.
+        """
+        assert self.best_by is not None
+        name, mode = self.best_by
+        finite = jnp.isfinite(metrics[name])
+        if "loss" in metrics:
+            finite &= jnp.isfinite(metrics["loss"])
+        values = jnp.where(finite, metrics[name], jnp.nan)  # NaN is never better
+        values = -values if mode == "max" else values
 
-        return _over_trials(one, own, shared, out_axes=0)
+        def one(leaves: tuple[Leaves, jax.Array], shared: Leaves) -> Leaves:
+            own, value = leaves
+            trial = self.join(own, shared, fixed)
+            assert trial.best is not None
+            now = stored(Moment(value, self._moment(trial)), trial.best)
+            better = trial.alive & (now.value < trial.best.value)
+            best = jax.tree.map(lambda n, o: jnp.where(better, n, o), now, trial.best)
+            return self._split(trial._replace(best=best))[Kind.OWN]
 
-    def join(self, own: Leaves, shared: Leaves) -> TrialState:
+        return _over_trials(one, (own, values), shared, out_axes=0)
+
+    def models(
+        self, own: Leaves, shared: Leaves, fixed: Leaves
+    ) -> tuple[Leaves, Leaves]:
+        """Return what is kept of the trials: leaves that are stacked, and others.
+
+        The others are the fixed leaves that a model has as they are. `join_models`
+        makes a tree of both.
+        """
+
+        def one(own: Leaves, shared: Leaves) -> tuple[Leaves, Leaves]:
+            trial = self._kept(self.join(own, shared, fixed))
+            leaves = jax.tree.leaves(kept(self.task, trial.config, trial.state))
+            is_fixed = self._fixed_in_model
+            others = [not flag for flag in is_fixed]
+            return _where(others, leaves), _where(is_fixed, leaves)
+
+        return _over_trials(one, own, shared, out_axes=(0, None))
+
+    def join_models(self, stacked: Sequence[Any], fixed: Sequence[Any]) -> PyTree:
+        """Return the tree of the leaves that `models` returned."""
+        own, others = iter(stacked), iter(fixed)
+        leaves = [next(others) if flag else next(own) for flag in self._fixed_in_model]
+        return self._model.unflatten(leaves)
+
+    def join(self, own: Leaves, shared: Leaves, fixed: Leaves) -> TrialState:
         """Return the trial, or the stacked trials, of these leaves."""
-        owns, shares = iter(own), iter(shared)
-        leaves = [next(shares) if s else next(owns) for s in self._is_shared]
-        return self._structure.unflatten(leaves)
+        parts = {Kind.OWN: iter(own), Kind.SHARED: iter(shared)}
+        parts[Kind.FIXED] = iter(fixed)
+        return self._structure.unflatten([next(parts[kind]) for kind in self._kinds])
 
     def _start(
         self,
@@ -374,11 +493,41 @@ class StackedTrials:
         key, alive = own_keys[row], jnp.array(True)
         return TrialState(config, state, key, fold, order, alive)
 
+    def _with_best(self, trial: TrialState) -> TrialState:
+        """Return a trial that has made no step, whose best moment is now."""
+        if self.best_by is None:
+            return trial
+        return trial._replace(best=Moment(jnp.array(jnp.inf), self._moment(trial)))
+
+    def _moment(self, trial: TrialState) -> Leaves:
+        return _where(self._is_marked, jax.tree.leaves(trial.state))
+
+    def _kept(self, trial: TrialState) -> TrialState:
+        """Return a trial as it was at the moment that is kept."""
+        if trial.best is None:
+            return trial
+        leaves, structure = jax.tree.flatten(trial.state)
+        best = iter(trial.best.leaves)
+        pairs = zip(self._is_marked, leaves, strict=True)
+        state = structure.unflatten([next(best) if m else x for m, x in pairs])
+        return trial._replace(state=state)
+
+    @property
+    def _is_marked(self) -> list[bool]:
+        """Of each leaf of the state, whether a best moment has a copy of it."""
+        pairs = zip(self._is_asked, self._kinds_of_state, strict=True)
+        return [asked and kind is not Kind.FIXED for asked, kind in pairs]
+
+    @property
+    def _kinds_of_state(self) -> list[Kind]:
+        return jax.tree.leaves(self._structure.unflatten(self._kinds).state)
+
     def _train(
         self, trial: TrialState, data: PyTree, batches: Batches
     ) -> tuple[TrialState, StepMetrics]:
-        is_shared = jax.tree.leaves(self._structure.unflatten(self._is_shared).state)
-        return train(self.task, self._is_asked, is_shared, trial, data, batches)
+        return train(
+            self.task, self._is_asked, self._kinds_of_state, trial, data, batches
+        )
 
     def _asked(self, trial: TrialState) -> list[bool]:
         """Return for each leaf of the state whether it is evaluated, or kept."""
@@ -390,43 +539,86 @@ class StackedTrials:
         is_used = _used(asked, trial, self.data.valid)
         return jax.tree.leaves(self._structure.unflatten(is_used).state)
 
-    def _split(self, trial: TrialState) -> tuple[Leaves, Leaves]:
-        leaves = list(zip(self._is_shared, jax.tree.leaves(trial), strict=True))
-        return [x for s, x in leaves if not s], [x for s, x in leaves if s]
+    def _look_at_models(self, trial: TrialState) -> tuple[Any, list[bool]]:
+        """Return the structure of a model, and which of its leaves are fixed ones."""
+        found: list[tuple[Any, list[bool]]] = []
+
+        def look(trial: TrialState) -> None:
+            model = kept(self.task, trial.config, trial.state)
+            leaves, structure = jax.tree.flatten(model)
+            fixed = self._split(trial)[Kind.FIXED]
+            is_fixed = [any(leaf is x for x in fixed) for leaf in leaves]
+            found.append((structure, is_fixed))
+
+        jax.eval_shape(look, trial)
+        return found[0]
+
+    def _split(self, trial: TrialState) -> dict[Kind, Leaves]:
+        """Return the leaves of a trial by kind."""
+        leaves = jax.tree.leaves(trial)
+        return {
+            kind: _where([k is kind for k in self._kinds], leaves) for kind in Kind
+        }
 
     def _unshare(self, batches: Batches) -> None:
-        """Give a trial axis to the counters that differ by trial.
+        """Find which leaves differ by trial, and which of the others no step changes.
 
-        They may differ from the start, or a segment may make them differ, as it does
+        Counters may differ from the start, or a step may make them differ, as it does
         the counter of skipped non-finite gradients.
         """
         batched: list[list[bool]] = []
+        returned: list[list[bool]] = []  # as they were
         probe = _probe(batched)
 
         def trained(
-            config: PyTree, places: tuple[jax.Array, ...], data: PyTree, batches: Any
+            config: PyTree,
+            places: tuple[jax.Array, ...],
+            own: jax.Array,
+            data: PyTree,
+            batches: Batches,
         ) -> Any:
             trial = self._start_one(self.starts[:2], config, *places)
-            before = probe(jax.tree.leaves(trial))
             # The trials share the first one's, so its value does not depend on theirs.
+            # Own leaves differ sooner or later, whatever they are at the start.
             leaves = [
-                jnp.zeros_like(x) if shared else x
-                for x, shared in zip(before, self._is_shared, strict=True)
+                jnp.zeros_like(x) if kind is Kind.SHARED else jnp.where(own, x, x)
+                for x, kind in zip(
+                    probe(jax.tree.leaves(trial)), self._kinds, strict=True
+                )
             ]
-            trial, _ = self._train(self._structure.unflatten(leaves), data, batches)
+            trial = self._structure.unflatten(leaves)
+            before, structure = jax.tree.flatten(trial.state)
+            rows = batches.rows_of(trial.order)
+            batch = rows if rows is None else jax.tree.map(lambda x: x[rows[0]], data)
+            key = jax.random.fold_in(trial.key, batches.steps[0])
+            after, _ = self.task.step(
+                plain(trial.config), structure.unflatten(before), batch, key
+            )
+            after = jax.tree.leaves(after)
+            passed = [n is o for n, o in zip(after, before, strict=True)]
+            flags = jax.tree.map(lambda _: False, trial)
+            flags = flags._replace(state=structure.unflatten(passed))
+            returned.append(jax.tree.leaves(flags))
+            trial = trial._replace(state=structure.unflatten(after))
             return probe(jax.tree.leaves(trial))
 
-        trials = jax.vmap(trained, in_axes=(0, 0, None, None))
-        given = self.configs, _places(self.starts)
+        trials = jax.vmap(trained, in_axes=(0, 0, 0, None, None))
+        given = self.configs, _places(self.starts), np.ones(self.count, bool)
         data = batches.within(self.data.train)
         traced = jax.make_jaxpr(trials)(*given, data, batches)
         self.convolves = _has(traced.jaxpr, "conv_general_dilated")
-        still = [
-            shared and not any(differ)
-            for shared, *differ in zip(self._is_shared, *batched, strict=True)
+        found = [
+            Kind.SHARED
+            if kind is Kind.SHARED and not (first or then)
+            else Kind.FIXED
+            if passed and not first
+            else Kind.OWN
+            for kind, first, then, passed in zip(
+                self._kinds, *batched, *returned, strict=True
+            )
         ]
-        if still != self._is_shared:
-            self._is_shared = still
+        if found != self._kinds:
+            self._kinds = found
             self._unshare(batches)  # leaves that depend on these may differ as well
 
 
@@ -435,14 +627,14 @@ def _places(starts: Starts) -> tuple[jax.Array, ...]:
     return starts.rows, starts.folds, starts.orders
 
 
-def _over_trials(one: Any, own: Leaves, shared: Leaves, out_axes: Any) -> Any:
+def _over_trials(one: Any, own: PyTree, shared: Leaves, out_axes: Any) -> Any:
     """Map `one` over the trials of a block; a single trial is taken out of its axis.
 
     XLA's CPU backend makes products with a batch of one 30 % slower than without.
     """
-    if own[0].shape[0] > 1:
+    if jax.tree.leaves(own)[0].shape[0] > 1:
         return jax.vmap(one, in_axes=(0, None), out_axes=out_axes)(own, shared)
-    results = one([leaf[0] for leaf in own], shared)
+    results = one(jax.tree.map(lambda leaf: leaf[0], own), shared)
     if not isinstance(out_axes, tuple):
         return jax.tree.map(lambda leaf: leaf[None], results)
     return tuple(
@@ -468,14 +660,43 @@ def _has(jaxpr: Any, primitive: str) -> bool:
     )
 
 
-def _counters(trial: TrialState) -> list[bool]:
-    """Return for each leaf whether it is an integer scalar of the task's state."""
-    none = TrialState(*(jax.tree.map(lambda _: False, part) for part in trial))
+def _counters(trial: TrialState) -> list[Kind]:
+    """Return the kinds of the leaves: integer scalars of the state may be shared."""
+    own = TrialState(*(jax.tree.map(lambda _: Kind.OWN, part) for part in trial))
     counters = jax.tree.map(
-        lambda leaf: leaf.ndim == 0 and jnp.issubdtype(leaf.dtype, jnp.integer),
+        lambda leaf: (
+            Kind.SHARED
+            if leaf.ndim == 0 and jnp.issubdtype(leaf.dtype, jnp.integer)
+            else Kind.OWN
+        ),
         trial.state,
     )
-    return jax.tree.leaves(none._replace(state=counters))
+    return jax.tree.leaves(own._replace(state=counters))
+
+
+def _with_constants(
+    function: Callable[..., PyTree], *given: PyTree
+) -> tuple[Callable[..., PyTree], PyTree]:
+    """Return a function traced once, and the shapes that it returns.
+
+    Arrays that it closes over, such as given weights, are arguments of the compiled
+    function, and no part of its text.
+    """
+    traced, shapes = jax.make_jaxpr(function, return_shape=True)(*given)
+    structure = jax.tree.structure(shapes)
+
+    @jax.jit
+    def compiled(constants: Leaves, leaves: Leaves) -> PyTree:
+        return structure.unflatten(
+            jax.core.eval_jaxpr(traced.jaxpr, constants, *leaves)
+        )
+
+    return lambda *given: compiled(traced.consts, jax.tree.leaves(given)), shapes
+
+
+def _where(flags: Sequence[bool], values: Sequence[Any]) -> list[Any]:
+    """Return the values whose flag is true."""
+    return [value for flag, value in zip(flags, values, strict=True) if flag]
 
 
 def _probe(batched: list[Any]) -> Any:

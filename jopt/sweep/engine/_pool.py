@@ -1,5 +1,6 @@
 """All trials of a group, where they wait, and the calls that train some of them."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -44,8 +45,8 @@ class Pool:
         nowhere = np.zeros(0, int)
         own, _ = self._rows.take(nowhere)
         shared = copies(self.shared, program.devices)
-        jax.block_until_ready(program.evaluate(own, shared))
-        self._rows.put(nowhere, own)
+        metrics = jax.block_until_ready(program.evaluate(own, shared))
+        self._rows.put(nowhere, program.mark(own, shared, metrics))
 
     def cut(self, rows: np.ndarray) -> list[np.ndarray]:
         """Cut rows into as few calls as will train them, each at most a `width`."""
@@ -70,6 +71,7 @@ class Pool:
             own, counters, seen = self.program.train(own, counters, batches)
             calls.extend(seen)
         valid = self.program.evaluate(own, counters)
+        own = self.program.mark(own, counters, valid)
         self._rows.put(rows, own)
         self.shared = counters[0]
 
@@ -89,7 +91,7 @@ class Pool:
         return result
 
     def evaluate(self, row: int, data: PyTree) -> dict[str, float]:
-        """Return the metrics of the trial of `row` on any examples."""
+        """Return the metrics on any examples of what is kept of the trial of `row`."""
         own, where = self._rows.take(np.asarray([row]))
         shared = copies(self.shared, self.program.devices)
         device, place = divmod(int(where[0]), self.program.block)
@@ -100,7 +102,8 @@ class Pool:
             shape = valid.counted.shape[-2:]
         chunks = chunked(data, shape)
         numbers = [int(np.sum(part.counted)) for part in chunks]
-        means = [self.program.evaluate(own, shared, part)[device] for part in chunks]
+        evaluate = functools.partial(self.program.evaluate, of_kept=True)
+        means = [evaluate(own, shared, part)[device] for part in chunks]
         return {
             name: float(
                 np.average([mean[name][place] for mean in means], weights=numbers)
@@ -109,7 +112,10 @@ class Pool:
         }
 
     def models(self, rows: np.ndarray | None = None) -> PyTree:
-        """Return what is kept of `rows`, or of all, stacked, on the host."""
+        """Return what is kept of `rows`, or of all, stacked, on the host.
+
+        What all trials have in common is one array, seen as many.
+        """
         count = self.program.stacked.count
         rows = np.arange(count) if rows is None else rows
         if not len(rows):
@@ -117,18 +123,23 @@ class Pool:
         shared = copies(self.shared, self.program.devices)
         places, every = np.zeros(count, int), list[np.ndarray]()
         places[rows] = np.arange(len(rows))
+        like: Sequence[Any] = ()
+        fixed: Sequence[Any] = ()
         for taken in self.cut(rows):
             own, where = self._rows.take(taken)
             models = self.program.models(own, shared)
-            parts = [bare(jax.tree.leaves(part)) for part in models]
+            like, fixed = models[0]
+            parts = [bare(stacked) for stacked, _ in models]
             leaves = [np.concatenate(leaf)[where] for leaf in zip(*parts, strict=True)]
             if not every:
                 every = [np.empty((len(rows), *x.shape[1:]), x.dtype) for x in leaves]
             for leaf, new in zip(every, leaves, strict=True):
                 leaf[places[taken]] = new
-        shapes = jax.eval_shape(self.program.stacked.models, *self.program.shapes)
-        like, structure = jax.tree.flatten(shapes)
-        return structure.unflatten(keyed(every, like))
+        in_common = [
+            np.broadcast_to(leaf, (len(rows), *leaf.shape)) for leaf in bare(fixed)
+        ]
+        stacked = self.program.stacked
+        return stacked.join_models(keyed(every, like), keyed(in_common, fixed))
 
     def inherit(self, parents: np.ndarray, configs: PyTree) -> None:
         """Let each trial copy its parent, and take its config from `configs`."""

@@ -62,13 +62,14 @@ class Program:
         examples = [
             call.within(data.train) for data, call in zip(self.data, calls, strict=True)
         ]
+        given = self._fixed, examples, calls
         if scanned:
             train = jax.jit(stacked.train, donate_argnums=0)
-            self._trains = self._compile(train, examples, calls)
+            self._trains = self._compile(train, *given)
         else:
             train = jax.jit(stacked.train_one_step, donate_argnums=0)
             at = copies(jnp.int32(0), self.devices)
-            self._trains = self._compile(train, examples, calls, at)
+            self._trains = self._compile(train, *given, at)
         self.compiles += len(self._trains)
 
     @property
@@ -104,7 +105,7 @@ class Program:
         for at in every:
             given = zip(self._trains, own, shared, self.data, calls, strict=True)
             found = [
-                train(own, shared, call.within(data.train), call, *at)
+                train(own, shared, data.fixed, call.within(data.train), call, *at)
                 for train, own, shared, data, call in given
             ]
             own, shared = [own for own, _, _ in found], [part for _, part, _ in found]
@@ -112,19 +113,41 @@ class Program:
         return own, shared, seen
 
     def evaluate(
-        self, own: Parts, shared: Parts, chunks: Chunks | None = None
+        self,
+        own: Parts,
+        shared: Parts,
+        chunks: Chunks | None = None,
+        of_kept: bool = False,
     ) -> list[dict[str, jax.Array]]:
         """Return the metrics on the examples by device, each (block,).
 
-        The examples are the validation set by default, if there is one.
+        Args:
+          own, shared: the trials.
+          chunks: of the examples; by default those of the validation set, if there is
+            one.
+          of_kept: whether the trials are taken at the moment that is kept of them.
         """
         there = self._valid if chunks is None else copies(chunks, self.devices)
-        given = zip(self._evaluation(there), own, shared, there, strict=True)
+        evaluations = self._evaluation(there, of_kept)
+        given = zip(evaluations, own, shared, self._fixed, there, strict=True)
         return [evaluate(*rest) for evaluate, *rest in given]
 
-    def models(self, own: Parts, shared: Parts) -> list[PyTree]:
-        """Return what is kept of the trials by device, each (block, ...)."""
-        return [self._models(*part) for part in zip(own, shared, strict=True)]
+    def mark(
+        self, own: Parts, shared: Parts, metrics: list[dict[str, jax.Array]]
+    ) -> Parts:
+        """Return the trials, whose best moment is now where the metrics say so.
+
+        `own` is donated. Without a best moment to keep, nothing is done.
+        """
+        if self.stacked.best_by is None:
+            return own
+        given = zip(own, shared, self._fixed, metrics, strict=True)
+        return [self._mark(*part) for part in given]
+
+    def models(self, own: Parts, shared: Parts) -> list[tuple[Leaves, Leaves]]:
+        """Return what is kept of the trials by device, as `StackedTrials.models`."""
+        given = zip(own, shared, self._fixed, strict=True)
+        return [self._models(*part) for part in given]
 
     @functools.cached_property
     def shapes(self) -> tuple[list[Any], list[Any]]:
@@ -146,15 +169,21 @@ class Program:
 
         A call's trials count twice: the next arrive while these are trained.
         """
-        needed = bytes_needed(self._trains[0]) - bytes_of(self.data[0].train)
+        held = bytes_of(self.data[0].train) + bytes_of(self.data[0].fixed)
+        needed = bytes_needed(self._trains[0]) - held
         return needed + bytes_of(self.shapes[0])
 
     @property
     def bytes(self) -> int:
         """Bytes of a device while a call trains or evaluates, beside the data."""
         needed = bytes_needed(self._evaluation(self._valid)[0])
-        needed += bytes_of(self.shapes[0]) - bytes_of(self._valid[0])
+        held = bytes_of(self._valid[0]) + bytes_of(self._fixed[0])
+        needed += bytes_of(self.shapes[0]) - held
         return max(self.trained_bytes, needed)
+
+    @property
+    def _fixed(self) -> list[Sequence[jax.Array]]:
+        return [data.fixed for data in self.data]
 
     @property
     def _valid(self) -> list[Chunks | None]:
@@ -172,19 +201,27 @@ class Program:
         return jax.jit(start, compiler_options={"xla_backend_optimization_level": 0})
 
     @functools.cached_property
-    def _models(self) -> Callable[[Leaves, Leaves], PyTree]:
+    def _models(self) -> Callable[..., tuple[Leaves, Leaves]]:
         return jax.jit(self.stacked.models)
+
+    @functools.cached_property
+    def _mark(self) -> Callable[..., Leaves]:
+        return jax.jit(self.stacked.mark, donate_argnums=0)
 
     @functools.cached_property
     def _beginnings(self) -> list[tuple[PyTree, PyTree]]:
         return copies((self.stacked.configs, self.stacked.starts), self.devices)
 
-    def _evaluation(self, chunks: Sequence[Chunks | None]) -> list[Any]:
+    def _evaluation(
+        self, chunks: Sequence[Chunks | None], of_kept: bool = False
+    ) -> list[Any]:
         leaves, structure = jax.tree.flatten(chunks[0])
-        key = structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+        key = structure, shapes, of_kept and self.stacked.best_by is not None
         if key not in self._evaluations:
-            evaluate = jax.jit(self.stacked.evaluate)
-            self._evaluations[key] = self._compile(evaluate, chunks)
+            function = functools.partial(self.stacked.evaluate, of_kept=key[-1])
+            evaluate = jax.jit(function)
+            self._evaluations[key] = self._compile(evaluate, self._fixed, chunks)
         return self._evaluations[key]
 
     def _compile(self, function: Any, *given: Sequence[PyTree]) -> list[Any]:

@@ -1,0 +1,98 @@
+"""What a model begins from: given arrays in place of those that it makes."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jopt.core import PyTree, TreePath, by_path, path_text, with_paths
+from jopt.sweep._array_files import read_tree
+from jopt.training import form_of, is_random
+
+SHOWN = 20  # paths that an error lists
+
+
+class Arrays(NamedTuple):
+    """Arrays by their path in a tree, on the host."""
+
+    table: dict[TreePath, np.ndarray]
+
+    def into(self, tree: PyTree) -> PyTree:
+        """Return a tree with these arrays in its dtypes, and its own elsewhere."""
+
+        def leaf(path: TreePath, node: PyTree) -> PyTree:
+            if path not in self.table:
+                return node
+            return jax.tree.map(
+                lambda old: jnp.asarray(self.table[path], old.dtype), node
+            )
+
+        return with_paths(leaf, tree)
+
+
+class Given(NamedTuple):
+    """The parameters and the model's state that training begins from."""
+
+    params: Arrays
+    model_state: Arrays
+
+    @classmethod
+    def of(cls, start: Any, title: str, shapes: tuple[PyTree, PyTree]) -> "Given":
+        """Return what a user gave to begin from.
+
+        Args:
+          start: a tree of parameters, an nnx module, linen's variables, a pair with the
+            fields `params` and `model_state`, or the path of a checkpoint of these.
+          title: what errors begin with.
+          shapes: of the model's parameters and state.
+
+        Raises:
+          ValueError: an array is not among the parameters, or has another shape.
+          OSError: there is no checkpoint at the path.
+        """
+        if isinstance(start, (str, os.PathLike)):
+            start = read_tree(Path(start).absolute())
+        params, model_state = _pair(start)
+        params, model_state = by_path(params), by_path(model_state)
+        ours, rest = by_path(shapes[0]), by_path(shapes[1])
+        if not params:
+            raise ValueError(f"{title} must have arrays of parameters, got none.")
+        for path, array in params.items():
+            _check_array(title, path, array, ours)
+        drawn = by_path(is_random(shapes[1]))  # each seed keeps its own random numbers
+        kept = {p: x for p, x in model_state.items() if p in rest and not drawn[p]}
+        for path, array in kept.items():
+            _check_array(title, path, array, rest)
+        on_host = ({p: np.asarray(x) for p, x in t.items()} for t in (params, kept))
+        return cls(*map(Arrays, on_host))
+
+
+def _pair(start: Any) -> tuple[PyTree, PyTree]:
+    if hasattr(start, "params") and hasattr(start, "model_state"):
+        return start.params, start.model_state
+    if isinstance(start, Mapping) and set(start) == {"params", "model_state"}:
+        return start["params"], start["model_state"]
+    form = form_of(start)
+    return form.split(start)
+
+
+def _check_array(
+    title: str, path: TreePath, array: Any, ours: Mapping[TreePath, Any]
+) -> None:
+    if path not in ours:
+        paths = [path_text(p) for p in ours]
+        more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+        raise ValueError(
+            f"{title} has {path_text(path)}, and the model has no such parameter; it "
+            f"has {', '.join(paths[:SHOWN])}{more}."
+        )
+    given, own = np.shape(array), ours[path].shape
+    if given != own:
+        raise ValueError(
+            f"{title} must have the shapes of the model, got {list(given)} at "
+            f"{path_text(path)}, where the model has {list(own)}."
+        )
