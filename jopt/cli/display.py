@@ -155,7 +155,8 @@ def _best(result: SweepResult, names: list[str], most: int = 5) -> Table:
     table = Table(title="best settings" + (_means(result.info) if several else ""))
     metrics = {f"valid_{name}": _title(name) for name in result.valid}
     metrics |= {f"train_{name}": f"train {name}" for name in ("loss", *result.train)}
-    for title in ("trial", *names, *metrics.values()):
+    moments = ["best step"] if "best_step" in settings else []
+    for title in ("trial", *names, *moments, *metrics.values()):
         table.add_column(title, justify="right")
     values = settings[f"valid_{result.metric}"]
     chosen = {name: _apart(settings[name]) for name in names}
@@ -164,6 +165,7 @@ def _best(result: SweepResult, names: list[str], most: int = 5) -> Table:
             table.add_row(
                 str(settings["trial"][row]),
                 *(chosen[name][row] for name in names),
+                *(str(settings["best_step"][row]) for _ in moments),
                 *(_spread(settings, name, row, several) for name in metrics),
             )
     return table

@@ -151,6 +151,11 @@ def _add_training(group: Any) -> None:
         choices=("min", "max"),
         help="which of its values are better (default: the task's)",
     )
+    add(
+        "--best-moment",
+        action="store_true",
+        help="take each trial at its best evaluation, not at its last",
+    )
     add("--pruner", metavar="NAME[:FIELD=N,...]", help="stop poor settings early")
     add(
         "--evolve",
@@ -248,6 +253,7 @@ def run(options: argparse.Namespace) -> int:
                         segments=options.segments,
                         seed=options.seed,
                         metric=options.metric,
+                        keep="best" if options.best_moment else "last",
                         mode=options.mode,
                         pruner=pruner,
                         population=population,

@@ -67,9 +67,7 @@ def read_tree(path: Path) -> Any:
             shapes = checkpointer.metadata(path).item_metadata.tree
         except (OSError, AttributeError) as error:
             raise ValueError(f"{path} is no checkpoint of orbax's.") from error
-        plain = jax.tree.map(
-            lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes
-        )
+        plain = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
         return checkpointer.restore(path, ocp.args.PyTreeRestore(restore_args=plain))
 
 

@@ -60,9 +60,9 @@ class Group(NamedTuple):
         with noted(f"In the program of {trials_named(positions)} ({plan.task.name})."):
             configs = stack([trial.config for trial in members])
             call = plan.batches(0)[0]
-            stacked = StackedTrials(
-                plan.task, configs, plan.starts(members, positions), data, call
-            )
+            best_by = (plan.metric, plan.mode) if plan.keep == "best" else None
+            starts = plan.starts(members, positions)
+            stacked = StackedTrials(plan.task, configs, starts, data, call, best_by)
             if block is None:
                 program, search = pick(stacked, call, plan.steps, devices, memory)
             else:

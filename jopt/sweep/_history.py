@@ -138,6 +138,27 @@ class History:
         found = values[np.arange(len(last)), last]
         return np.where(self.diverged, np.nan, found).astype(self.dtype)
 
+    def at_best(self, values: np.ndarray) -> np.ndarray:
+        """Return each trial's value of a metric by segment, at its best moment.
+
+        The best moment is the first end of a segment with the best finite value of the
+        metric that ranks. The value is NaN if the trial has none, or diverged later.
+        """
+        found = values[np.arange(len(values)), np.maximum(self._best(), 0)]
+        return np.where(self.diverged | (self._best() < 0), np.nan, found).astype(
+            self.dtype
+        )
+
+    def best_steps(self) -> np.ndarray:
+        """Return the steps that each trial had made at its best moment; 0 without."""
+        return np.where(self._best() < 0, 0, self.ends()[self._best()])
+
+    def _best(self) -> np.ndarray:
+        """Return the segment of each trial's best moment, -1 without one."""
+        ranks = lower_better(self.valid[self.metric], self.mode)
+        ranks = np.where(np.isfinite(ranks), ranks, np.inf)
+        return np.where(np.isfinite(ranks).any(axis=1), np.argmin(ranks, axis=1), -1)
+
     def train_loss(self) -> np.ndarray:
         """Return each trial's mean training loss over its last segment's steps.
 

@@ -55,7 +55,7 @@ class State:
 
     def table(self) -> dict[str, np.ndarray]:
         """Return the table as it is now."""
-        return table_of(self.trials, self.columns, self.history)
+        return table_of(self.trials, self.columns, self.history, self.plan.keep)
 
     def best_row(self) -> dict[str, Any] | None:
         """Return the row of the table that is best now; None if all diverged."""
@@ -377,6 +377,7 @@ class Loop:
             "task": plan.task.name,
             "metric": plan.metric,
             "mode": plan.mode,
+            "keep": plan.keep,
             "baseline": dict(plan.task.baseline or {}),
             "space": space(state.trials),
             "trials": trials,

@@ -25,6 +25,7 @@ VALIDATED = 2**32 - 5  # tell random numbers of other purposes from an epoch's
 ORDERS = {"seed": 2**32 - 3, "trial": 2**32 - 4}
 Order: TypeAlias = tuple[int, int]
 Shuffle: TypeAlias = Literal["sweep", "seed", "trial"]
+Keep: TypeAlias = Literal["last", "best"]
 CALL = 128  # steps of a compiled call at most: much more than a call itself costs
 
 
@@ -52,6 +53,7 @@ class Plan:
         or the program says.
       pruner, population: rules, if there are any.
       metric, mode: what ranks, and which of its values are better.
+      keep: "last" or "best", which moment of a trial its result is.
     """
 
     task: Task
@@ -71,6 +73,7 @@ class Plan:
     population: Population | None = None
     metric: str = "loss"
     mode: Mode = "min"
+    keep: Keep = "last"
 
     def for_group(self, trial: Trial, room: float = math.inf) -> "Plan":
         """Return the plan of a trial, and of those that share its program.
@@ -106,7 +109,7 @@ class Plan:
         key = {"impl": str(jax.random.key_impl(self.key))}
         key |= {"words": np.asarray(jax.random.key_data(self.key)).tolist()}
         names = ("steps", "batch_size", "seeds", "folds", "metric", "mode", "shuffle")
-        names += ("valid_examples", "blocks", "scans")
+        names += ("valid_examples", "blocks", "scans", "keep")
         return {
             **{name: getattr(self, name) for name in names},
             "key": key,

@@ -12,6 +12,7 @@ import numpy as np
 
 from jopt.core import FilePath, PyTree, argument_error, checked, is_integer
 from jopt.sweep._history import History, lower_better, means, reduced
+from jopt.sweep._plan import Keep
 from jopt.sweep._shown_values import shown_settings
 from jopt.sweep._supervised import Model
 from jopt.sweep._task import Mode
@@ -48,7 +49,8 @@ class SweepResult:
         (mean over as many last steps as a segment has), `train_...` the other scalars
         that its steps returned, means of its last segment, and `valid_...` the task's
         metrics at the end of that segment, first the one that ranks; NaN if it
-        diverged.
+        diverged. With keep="best", they are those of the trial's best moment, and
+        `best_step` has the steps made until then, 0 if there is none.
       curves: the training loss before each step, float32[trials, steps], or float64 if
         JAX has it enabled; NaN where a trial made no step.
       valid: the validation metrics by segment, each [trials, segments], of that dtype.
@@ -78,16 +80,19 @@ class SweepResult:
     def params(self, trial: int) -> PyTree:
         """Return a trial's last parameters, those before it diverged if it did.
 
-        Of a task that is not supervised learning, they are what its `model` returns.
+        With keep="best", they are those of its best moment; of a trial without one,
+        those that it began from. Of a task that is not supervised learning, they are
+        what its `model` returns.
         """
         model = self.model(trial)
         return model.params if isinstance(model, Model) else model
 
     @checked
     def model_state(self, trial: int) -> PyTree:
-        """Return a trial's last model state, such as batch statistics and counters.
+        """Return a trial's model state, such as batch statistics and counters.
 
-        Raises a ValueError for a task that is not supervised learning.
+        It belongs to `params(trial)`. Raises a ValueError for a task that is not
+        supervised learning.
         """
         model = self.model(trial)
         if not isinstance(model, Model):
@@ -99,7 +104,7 @@ class SweepResult:
 
     @checked
     def model(self, trial: int) -> PyTree:
-        """Return what the task's `model` keeps of a trial, as it was last."""
+        """Return what the task's `model` keeps of a trial, from the moment kept."""
         return self._row(trial)
 
     def settings(self) -> dict[str, np.ndarray]:
@@ -121,7 +126,8 @@ class SweepResult:
         for rows in self._settings:
             best = rows[int(np.argmin(ranks[rows]))]
             row: dict[str, Any] = {"trial": best, "trials": len(rows)}
-            row |= {name: self.table[name][best] for name in self.info["space"]}
+            names = [*self.info["space"], *({"best_step"} & self.table.keys())]
+            row |= {name: self.table[name][best] for name in names}
             row["status"] = max(self.table["status"][rows], key=_STATUSES.index)
             for name in ("train_loss", *metrics):
                 values = self.table[name][rows].astype(float)
@@ -252,10 +258,23 @@ _STATUSES = ("complete", "interrupted", "pruned", "diverged")
 
 
 def table_of(
-    trials: Sequence[Trial], columns: dict[str, np.ndarray], history: History
+    trials: Sequence[Trial],
+    columns: dict[str, np.ndarray],
+    history: History,
+    keep: Keep = "last",
 ) -> dict[str, np.ndarray]:
-    """Return the columns of a sweep's table; `columns` has the hyperparameters'."""
+    """Return the columns of a sweep's table.
+
+    Args:
+      trials: of every seed and fold.
+      columns: the hyperparameters'.
+      history: of the trials.
+      keep: the moment of which the validation metrics are.
+    """
     folds = np.asarray([trial.fold for trial in trials])
+    shown, moment = history.final, {}
+    if keep == "best":
+        shown, moment = history.at_best, {"best_step": history.best_steps()}
     return {
         "trial": np.arange(len(trials)),
         **columns,
@@ -265,7 +284,8 @@ def table_of(
         "steps": history.steps.copy(),
         "train_loss": history.train_loss(),
         **{f"train_{k}": history.final(v) for k, v in history.train.items()},
-        **{f"valid_{k}": history.final(v) for k, v in history.valid.items()},
+        **moment,
+        **{f"valid_{k}": shown(v) for k, v in history.valid.items()},
     }
 
 

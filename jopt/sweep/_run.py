@@ -13,7 +13,7 @@ import numpy as np
 from jopt.core import is_integer, is_path, shown
 from jopt.sweep._group import compiled_groups
 from jopt.sweep._loop import Loop, State
-from jopt.sweep._plan import Plan, Shuffle, base_key
+from jopt.sweep._plan import Keep, Plan, Shuffle, base_key
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import SweepResult
 from jopt.sweep._task import Mode, Task, examples
@@ -40,6 +40,7 @@ def run(
     seed: int | jax.Array = 0,
     metric: str | None = None,
     mode: Mode | None = None,
+    keep: Keep = "last",
     pruner: Pruner | None = None,
     population: Population | None = None,
     directory: str | os.PathLike[str] | None = None,
@@ -91,6 +92,11 @@ def run(
       metric: the name of the validation metric that ranks settings: pruners,
         populations and the winner follow it; by default the task's.
       mode: "min" or "max", which of its values are better; by default the task's.
+      keep: which moment of a trial its result is, "last" or "best". With "best", the
+        table, the winner and its test, `params` and what is saved are those of each
+        trial's best moment by the metric, among the ends of segments; the column
+        `best_step` says which. A copy of the model is kept beside each trial. Pruners,
+        populations and a resume go on from the last.
       pruner: the rule by which settings end early; the survivors are gathered into
         full blocks, which run the program that is already compiled.
       population: the rule by which trials copy others.
@@ -145,6 +151,7 @@ def run(
         population=population,
         metric=task.metric if metric is None else metric,
         mode=_mode(task, metric, mode),
+        keep=keep,
     )
     store = None if directory is None else Store.new(directory, overwrite)
     try:
@@ -274,6 +281,7 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     ),
     "metric": ("the name of a metric", lambda v: isinstance(v, str)),
     "mode": ('"min" or "max"', lambda v: v in ("min", "max")),
+    "keep": ('"last" or "best"', lambda v: v in ("last", "best")),
     "pruner": (
         "a pruner, such as sweep.SuccessiveHalving()",
         lambda v: isinstance(v, Pruner),

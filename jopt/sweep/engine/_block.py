@@ -204,7 +204,11 @@ def train(
         # Frozen by `where`, for 0 * nan is nan.
         running = number < batches.end
         every = zip(
-            _where(changes, is_asked), _where(changes, kinds), after, before, strict=True
+            _where(changes, is_asked),
+            _where(changes, kinds),
+            after,
+            before,
+            strict=True,
         )
         after = [
             jnp.where(running if kind is Kind.SHARED else running & alive, n, o)
@@ -556,9 +560,7 @@ class StackedTrials:
     def _split(self, trial: TrialState) -> dict[Kind, Leaves]:
         """Return the leaves of a trial by kind."""
         leaves = jax.tree.leaves(trial)
-        return {
-            kind: _where([k is kind for k in self._kinds], leaves) for kind in Kind
-        }
+        return {kind: _where([k is kind for k in self._kinds], leaves) for kind in Kind}
 
     def _unshare(self, batches: Batches) -> None:
         """Find which leaves differ by trial, and which of the others no step changes.
