@@ -5,9 +5,6 @@ from typing import Any
 
 from jopt.core import Mask, PyTree, as_mask, error_about, shown
 
-EVERY = None
-"""The mask of a training in which all parameters are trained."""
-
 
 def trained_mask(wrt: Any, params: PyTree) -> Mask | None:
     """Return which parameters are trained, as a mask that fits `params`.
@@ -22,7 +19,7 @@ def trained_mask(wrt: Any, params: PyTree) -> Mask | None:
       TypeError: `wrt` is neither a filter nor a mask.
     """
     if wrt is None:
-        return EVERY
+        return None
     if _is_filter(wrt):
         mask = _filtered(wrt, params)
     else:
@@ -42,7 +39,7 @@ def trained_mask(wrt: Any, params: PyTree) -> Mask | None:
 
 def divided(mask: Mask | None, params: PyTree) -> tuple[PyTree, PyTree]:
     """Return the trained and the other parameters: each tree has None for the rest."""
-    if mask is EVERY:
+    if mask is None:
         return params, None
     others = mask.mapped(lambda trained: not trained, Mask)
     return mask.hide(params, None), others.hide(params, None)
@@ -50,7 +47,7 @@ def divided(mask: Mask | None, params: PyTree) -> tuple[PyTree, PyTree]:
 
 def joined(mask: Mask | None, trained: PyTree, frozen: PyTree) -> PyTree:
     """Return all parameters as one tree."""
-    if mask is EVERY:
+    if mask is None:
         return trained
     ours, structure = mask.nodes(trained)
     theirs, _ = mask.nodes(frozen)

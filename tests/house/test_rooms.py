@@ -34,7 +34,8 @@ ROOMS = [
 # The sweep's own rooms and the files beside them, from the lowest up.
 SWEEP = [
     {"_array_files", "_config", "_data", "_interrupts", "_object_names", "_progress"},
-    {"_equality", "_supervised"},
+    {"_equality", "_start"},
+    {"_supervised"},
     {"space"},
     {"_task"},
     {"_trial"},

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import eval_jaxpr
 from jax.extend.core import jaxprs_in_params
 
 from jopt.core import PyTree, stored, wide
@@ -380,7 +381,7 @@ class StackedTrials:
         self,
         own: Leaves,
         shared: Leaves,
-        fixed: Leaves,
+        fixed: Sequence[jax.Array],
         data: PyTree,
         batches: Batches,
         at: jax.Array,
@@ -392,7 +393,7 @@ class StackedTrials:
         self,
         own: Leaves,
         shared: Leaves,
-        fixed: Leaves,
+        fixed: Sequence[jax.Array],
         data: PyTree,
         batches: Batches,
     ) -> tuple[Leaves, Leaves, StepMetrics]:
@@ -409,7 +410,7 @@ class StackedTrials:
         self,
         own: Leaves,
         shared: Leaves,
-        fixed: Leaves,
+        fixed: Sequence[jax.Array],
         chunks: Chunks | None,
         of_kept: bool = False,
     ) -> dict[str, jax.Array]:
@@ -425,7 +426,11 @@ class StackedTrials:
         return _over_trials(one, own, shared, out_axes=0)
 
     def mark(
-        self, own: Leaves, shared: Leaves, fixed: Leaves, metrics: dict[str, jax.Array]
+        self,
+        own: Leaves,
+        shared: Leaves,
+        fixed: Sequence[jax.Array],
+        metrics: dict[str, jax.Array],
     ) -> Leaves:
         """Return a block whose best moment is now, in the trials that are better now.
 
@@ -453,7 +458,7 @@ class StackedTrials:
         return _over_trials(one, (own, values), shared, out_axes=0)
 
     def models(
-        self, own: Leaves, shared: Leaves, fixed: Leaves
+        self, own: Leaves, shared: Leaves, fixed: Sequence[jax.Array]
     ) -> tuple[Leaves, Leaves]:
         """Return what is kept of the trials: leaves that are stacked, and others.
 
@@ -476,7 +481,9 @@ class StackedTrials:
         leaves = [next(others) if flag else next(own) for flag in self._fixed_in_model]
         return self._model.unflatten(leaves)
 
-    def join(self, own: Leaves, shared: Leaves, fixed: Leaves) -> TrialState:
+    def join(
+        self, own: Leaves, shared: Leaves, fixed: Sequence[jax.Array]
+    ) -> TrialState:
         """Return the trial, or the stacked trials, of these leaves."""
         parts = {Kind.OWN: iter(own), Kind.SHARED: iter(shared)}
         parts[Kind.FIXED] = iter(fixed)
@@ -689,9 +696,7 @@ def _with_constants(
 
     @jax.jit
     def compiled(constants: Leaves, leaves: Leaves) -> PyTree:
-        return structure.unflatten(
-            jax.core.eval_jaxpr(traced.jaxpr, constants, *leaves)
-        )
+        return structure.unflatten(eval_jaxpr(traced.jaxpr, constants, *leaves))
 
     return lambda *given: compiled(traced.consts, jax.tree.leaves(given)), shapes
 
