@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from jopt.core import Mask, PyTree, as_mask, error_about, shown
+from jopt.core import Mask, PyTree, error_about, shown
 
 
 def trained_mask(wrt: Any, params: PyTree) -> Mask | None:
@@ -24,9 +24,7 @@ def trained_mask(wrt: Any, params: PyTree) -> Mask | None:
         mask = _filtered(wrt, params)
     else:
         with error_about(wrt):
-            mask = as_mask(wrt)
-            assert mask is not None
-            mask = mask.on(params)
+            mask = Mask(wrt).on(params)
     if not any(mask.leaves(params)):
         paths = ["/".join(path) for path, _ in mask.items()]
         more = f" and {len(paths) - 20} more" if len(paths) > 20 else ""

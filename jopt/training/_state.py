@@ -1,7 +1,7 @@
 """`TrainState`: everything that changes in a training run."""
 
 import dataclasses
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +14,12 @@ from jopt.core import (
     LARGEST_JOINED,
     GradientTransformation,
     Key,
+    Kind,
     Mask,
     PyTree,
     Transformation,
     as_transformation,
-    check_argument,
+    checked,
     depends_on_values,
     dtype_of,
     field,
@@ -27,7 +28,6 @@ from jopt.core import (
     pack_leaves,
     pytree,
     register_with_flax,
-    shown,
     static,
     unpack,
 )
@@ -38,6 +38,15 @@ from jopt.training._precision import Precision
 
 Constant: TypeAlias = tuple[GradientTransformation | None, jax.Array | None, PyTree]
 """What no step changes: `tx`, the key and the frozen parameters."""
+
+
+def _whole(least: int) -> Kind:
+    numbers = (bool, int, np.bool_, np.integer)
+    return Kind(
+        f"a whole number of at least {least}",
+        lambda value: isinstance(value, numbers) and least <= value < 2**31,
+        ValueError,
+    )
 
 
 def _with_own_arrays(tree: PyTree) -> PyTree:
@@ -103,16 +112,17 @@ class TrainState:
         register_with_flax(TrainState)
 
     @classmethod
+    @checked
     def create(
         cls,
         model: Model,
         tx: Transformation,
         key: Key = 0,
         *,
-        buckets: bool | int = True,
+        buckets: Annotated[bool | int, _whole(0)] = True,
         precision: Precision | None = None,
         loss_scale: LossScale | None = None,
-        shards: int = 1,
+        shards: Annotated[int, _whole(1)] = 1,
         wrt: PyTree = None,
     ) -> "TrainState":
         """Return the state before the first step.
@@ -146,7 +156,6 @@ class TrainState:
           TypeError: if a parameter is neither float nor complex, or an argument is of
             another type.
         """
-        _check_options(tx, key, buckets, shards, precision, loss_scale)
         options = (buckets, precision, loss_scale, shards, wrt)
         return state_of(form_of(model), model, tx, key, *options)
 
@@ -286,32 +295,6 @@ def state_of(
         frozen=frozen,
         wrt=mask,
     )
-
-
-def _check_options(
-    tx: object,
-    key: object,
-    buckets: object,
-    shards: object,
-    precision: object,
-    loss_scale: object,
-) -> None:
-    """Raise a ValueError or a TypeError that names the argument and the rule."""
-    for name, value, kind in (("tx", tx, Transformation), ("key", key, Key)):
-        check_argument("TrainState", name, value, kind)
-    numbers = (bool, int, np.bool_, np.integer)
-    for name, value, least in (("buckets", buckets, 0), ("shards", shards, 1)):
-        if not isinstance(value, numbers) or not least <= value < 2**31:
-            raise ValueError(
-                f"TrainState: {name} must be a whole number of at least {least}, got "
-                f"{shown(value)}."
-            )
-    kinds = ("precision", precision, Precision), ("loss_scale", loss_scale, LossScale)
-    for name, value, kind in kinds:
-        if value is not None and not isinstance(value, kind):
-            raise TypeError(
-                f"TrainState: {name} must be a jopt.{kind.__name__}, got {value!r}."
-            )
 
 
 def _check_params(params: PyTree, model: Model) -> None:

@@ -221,10 +221,10 @@ STATE = {"model": PARAMS, "tx": jopt.sgd(0.1)}
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"key": "seed"}, "TrainState: key must be a key of jax.random.key"),
-        ({"key": None}, "TrainState: key must be a key of jax.random.key"),
-        ({"key": 10**30}, "TrainState: key must be a key of jax.random.key"),
-        ({"tx": jopt.adam}, "TrainState: tx must be a gradient transformation"),
+        ({"key": "seed"}, "TrainState.create: key must be a key of jax.random.key"),
+        ({"key": None}, "TrainState.create: key must be a key of jax.random.key"),
+        ({"key": 10**30}, "TrainState.create: key must be a key of jax.random.key"),
+        ({"tx": jopt.adam}, "TrainState.create: tx must be a gradient transformation"),
         ({"model": "model"}, "TrainState: params is str"),
         (
             {"model": {"w": jax.ShapeDtypeStruct((2,), jnp.float32)}},

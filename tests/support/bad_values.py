@@ -447,7 +447,7 @@ def instance(names: tuple[str, ...], cls: type) -> Any:
     return cls(**{p.name: good(names, p) for p in needed})
 
 
-PATHS = ("file", "directory", "path")
+PATHS = ("file", "directory", "path", "start")
 
 
 class Verdict(NamedTuple):

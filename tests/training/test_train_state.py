@@ -65,12 +65,15 @@ def test_what_has_no_gradient_is_refused_by_its_name(leaf, kind):
         ({"buckets": -1}, "buckets must be a whole number of at least 0, got -1"),
         ({"buckets": "yes"}, "buckets must be a whole number of at least 0, got 'yes'"),
         ({"shards": 0}, "shards must be a whole number of at least 1, got 0"),
-        ({"precision": "bfloat16"}, "precision must be a jopt.Precision, got 'bfl"),
-        ({"loss_scale": 8.0}, "loss_scale must be a jopt.LossScale, got 8.0"),
+        (
+            {"precision": "bfloat16"},
+            "precision must be a jopt.Precision or None, got 'bfl",
+        ),
+        ({"loss_scale": 8.0}, "loss_scale must be a jopt.LossScale or None, got 8.0"),
     ],
 )
 def test_bad_options_are_refused(settings, message):
-    with pytest.raises((ValueError, TypeError), match=f"^TrainState: {message}"):
+    with pytest.raises((ValueError, TypeError), match=f"^TrainState.create: {message}"):
         TrainState.create(plain_model(), jopt.sgd(0.1), **settings)
 
 
