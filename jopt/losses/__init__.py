@@ -1,12 +1,17 @@
 """Losses as pytrees of numbers, beside all functions of `optax.losses`.
 
-A pointwise loss is `loss(logits, labels, **extra) -> [batch]`: one value an example.
+Two kinds:
+
+- A pointwise loss, `loss(logits, labels, **extra) -> [batch]`: one value an example.
+- An objective around pointwise losses, `objective(apply, batch, key)`, which returns
+  (loss, metrics): it changes the inputs, or weighs several losses.
 
 Every public name of this module is listed below or is optax's own.
 """
 
 from optax.losses import *  # noqa: F403
 
+from jopt.losses._adversarial import Adversarial as Adversarial
 from jopt.losses._cross_entropy import (
     Binary as Binary,
     CrossEntropy as CrossEntropy,
@@ -24,3 +29,8 @@ from jopt.losses._imbalance import (
     LogitAdjusted as LogitAdjusted,
 )
 from jopt.losses._loss import Loss as Loss
+from jopt.losses._mixup import Mixup as Mixup
+from jopt.losses._tasks import (
+    UncertaintyWeighted as UncertaintyWeighted,
+    Weighted as Weighted,
+)
