@@ -219,6 +219,11 @@ GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
     "loss_scale": jopt.LossScale,
     "momentum": lambda: 0.5,
     "learning_rate": lambda: 0.1,
+    "loss": lambda: optax.l2_loss,
+    "losses": lambda: {"a": optax.l2_loss},
+    ("Weighted", "weights"): lambda: {"a": 1.0},
+    "weights": lambda: [1.0, 2.0],
+    "counts": lambda: [1.0, 2.0],
 }
 
 
@@ -297,7 +302,7 @@ ROOMS += ("sweep", "report", "studies", "tasks")
 def public() -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every public function and class of jopt, with its names."""
     found: dict[int, tuple[list[str], Any]] = {}
-    names = {jopt: dir(jopt), jopt.contrib: dir(jopt.contrib)}
+    names = {module: dir(module) for module in (jopt, jopt.contrib, jopt.losses)}
     rooms = [importlib.import_module(f"jopt.{room}") for room in ROOMS]
     names |= {room: room.__all__ for room in rooms}
     names[jopt.interop] = [*jopt.interop.__all__, "write_tensorboard"]

@@ -1,3 +1,0 @@
-"""Losses: the functions of `optax.losses`, as they are."""
-
-from optax.losses import *  # noqa: F403
