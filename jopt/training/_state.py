@@ -44,7 +44,7 @@ def _whole(least: int) -> Kind:
     numbers = (bool, int, np.bool_, np.integer)
     return Kind(
         f"a whole number of at least {least}",
-        lambda value: isinstance(value, numbers) and least <= value < 2**31,
+        lambda value: isinstance(value, numbers) and bool(least <= value < 2**31),
         ValueError,
     )
 
