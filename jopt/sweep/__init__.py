@@ -8,7 +8,7 @@ from jopt.sweep._run import resume, run
 from jopt.sweep._shown_values import column_of as column_of, shown as shown
 from jopt.sweep._supervised import Model as Model, Supervised
 from jopt.sweep._task import Task, examples as examples
-from jopt.sweep._trial import Setup, Trial, check_names as check_names, grid, sample
+from jopt.sweep._trial import Setup, Trial, grid, sample
 from jopt.sweep.population import (
     Generation,
     Lineage,
@@ -37,7 +37,9 @@ from jopt.sweep.space import (
     Random,
     Sampler,
     Sobol,
+    Space,
     Uniform,
+    check_names as check_names,
     choice,
     integers,
     log_int,
@@ -71,6 +73,7 @@ __all__ = [
     "Segment",
     "Setup",
     "Sobol",
+    "Space",
     "SuccessiveHalving",
     "Supervised",
     "SweepResult",
