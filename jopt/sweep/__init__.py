@@ -2,6 +2,7 @@
 
 from jopt.sweep._array_files import write_arrays as write_arrays
 from jopt.sweep._data import by_epoch, by_step
+from jopt.sweep._folds import Folds
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import Best, SweepResult
 from jopt.sweep._run import resume, run
@@ -51,6 +52,7 @@ __all__ = [
     "Best",
     "Choice",
     "Distribution",
+    "Folds",
     "Generation",
     "Halton",
     "Hyperband",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 PLAIN = (bool, int, float, str, type(None))
-AGAIN = "give the trials, the pruner or the population again, as they were"
+AGAIN = "give the trials, folds, pruner or population again, as they were"
 
 
 def name(value: Any) -> str | None:
