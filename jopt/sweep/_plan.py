@@ -318,6 +318,13 @@ class Plan:
             orders = jnp.asarray(at, jnp.int32)
         return Starts(keys[:, 0], keys[:, 1], rows, folds, orders)
 
+    @property
+    def call(self) -> Batches:
+        """Batches of a call, for their shapes: those that a resume draws first."""
+        stream = self.task.stream
+        begins = 0 if stream is None else stream.begins // self.length
+        return self.batches(min(begins, self.segments - 1))[0]
+
     def batches(self, segment: int) -> list[Batches]:
         """Return the batches of a segment, by call; trials of one order share them.
 

@@ -15,8 +15,8 @@ from jopt.sweep._loop import Loop, State
 from jopt.sweep._plan import Plan, Shuffle, base_key
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import SweepResult
-from jopt.sweep._task import Mode, Task
-from jopt.sweep._trial import Trial
+from jopt.sweep._task import Mode, Task, streams_of
+from jopt.sweep._trial import Trial, repeated
 from jopt.sweep.engine import Device
 from jopt.sweep.population import Population
 from jopt.sweep.pruners import Pruner
@@ -187,12 +187,19 @@ def resume(
       BlockingIOError: another process writes the journal.
     """
     _check(resume, **locals())
-    begun, _ = read(directory)
+    begun, records = read(directory)
     task = task_of(begun) if task is None else task
     plan = Plan.from_json(begun["options"], task, folds)
     if block is not None:
         plan = plan.changed(blocks=(block,))
     trials = trials_of(begun) if trials is None else trials
+    # Before anything is drawn: no batch of the steps made is drawn again.
+    every = repeated(trials, plan.seeds, plan.folds)
+    streams = streams_of(trial.task or task for trial in every)
+    for record in records:
+        held = zip(streams, record.get("streams", ()), strict=False)
+        for stream, state in held:
+            stream.states |= {} if state is None else {record["step"]: state}
     same(begun, task, trials, plan)
     store = Store(directory)
     try:
