@@ -216,6 +216,7 @@ def test_a_sweep_of_branches_is_resumed_by_its_names(tmp_path):
 SGD = Space(jopt.sgd, learning_rate=[0.1])
 NUMBER: Any = 3
 DOTTED: Any = {"a.b": 1}
+WORD: Any = {"static": "width", "width": 1}
 
 
 @pytest.mark.parametrize(
@@ -224,7 +225,7 @@ DOTTED: Any = {"a.b": 1}
         (lambda: Space(jopt.sgd, rate=1), ValueError, "sgd has no hyperparameter rate"),
         (lambda: Space(jopt.sgd), ValueError, "sgd needs a value for learning_rate"),
         (
-            lambda: Space(dict, static="width", width=1),
+            lambda: Space(dict, **WORD),
             TypeError,
             "Space: static must be a tuple of names of hyperparameters, got 'width'",
         ),

@@ -129,16 +129,17 @@ class Space:
         factory: Callable[..., Any],
         /,
         *,
-        static: Iterable[str] = (),
+        static: tuple[str, ...] = (),
         **ranges: Any,
     ):
+        listed = isinstance(static, (tuple, list))
+        if not listed or not all(isinstance(name, str) for name in static):
+            rule = "a tuple of names of hyperparameters"
+            raise argument_error("Space", "static", static, rule, TypeError)
         if isinstance(factory, Space):
             static = *factory.static, *static
             factory, ranges = factory.factory, {**factory.ranges, **ranges}
         check_names(factory, ranges)
-        if isinstance(static, str) or not all(isinstance(name, str) for name in static):
-            rule = "a tuple of names of hyperparameters"
-            raise argument_error("Space", "static", static, rule, TypeError)
         ranges = {name: _range(name, value) for name, value in ranges.items()}
         held = {"factory": factory, "ranges": ranges, "static": tuple(static)}
         for name, value in held.items():
