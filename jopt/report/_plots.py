@@ -50,7 +50,8 @@ def overview(result: SweepResult, hyperparameter: str | None = None) -> "Figure"
 def main_hyperparameter(result: SweepResult) -> str | None:
     """Return the learning rate, or else the first number that has several values."""
     names = result.info["space"]
-    for name in sorted(names, key=lambda name: name != "learning_rate"):
+    # A nested space's is called `optimizer.adamw.learning_rate`.
+    for name in sorted(names, key=lambda n: n.split(".")[-1] != "learning_rate"):
         values = _numbers(result.table[name])
         if len(np.unique(values[~np.isnan(values)])) > 1:
             return name

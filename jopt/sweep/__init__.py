@@ -2,13 +2,14 @@
 
 from jopt.sweep._array_files import write_arrays as write_arrays
 from jopt.sweep._data import by_epoch, by_step
+from jopt.sweep._folds import Folds
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import Best, SweepResult
 from jopt.sweep._run import resume, run
 from jopt.sweep._shown_values import column_of as column_of, shown as shown
 from jopt.sweep._supervised import Model as Model, Supervised
 from jopt.sweep._task import Task, examples as examples
-from jopt.sweep._trial import Setup, Trial, check_names as check_names, grid, sample
+from jopt.sweep._trial import Setup, Trial, grid, sample
 from jopt.sweep.population import (
     Generation,
     Lineage,
@@ -37,7 +38,9 @@ from jopt.sweep.space import (
     Random,
     Sampler,
     Sobol,
+    Space,
     Uniform,
+    check_names as check_names,
     choice,
     integers,
     log_int,
@@ -49,6 +52,7 @@ __all__ = [
     "Best",
     "Choice",
     "Distribution",
+    "Folds",
     "Generation",
     "Halton",
     "Hyperband",
@@ -71,6 +75,7 @@ __all__ = [
     "Segment",
     "Setup",
     "Sobol",
+    "Space",
     "SuccessiveHalving",
     "Supervised",
     "SweepResult",

@@ -116,6 +116,13 @@ def wrong_leaf(config: PyTree) -> str | None:
     return None
 
 
+def names_in(config: PyTree) -> set[str]:
+    """Return the names of the dict entries and fields that hold a config's values."""
+    is_end = lambda leaf: isinstance(leaf, Static)  # noqa: E731
+    paths, _ = jax.tree_util.tree_flatten_with_path(config, is_leaf=is_end)
+    return {name for path, _ in paths if path and (name := _name(path[-1]))}
+
+
 def _name(key: Any) -> str | None:
     if isinstance(key, DictKey):
         return str(key.key)

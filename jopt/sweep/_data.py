@@ -3,12 +3,13 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 
 from jopt.core import PyTree, checked, noted, shown
+from jopt.sweep import _object_names as object_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,11 +69,16 @@ class Stream:
 
     A step's batch is drawn once and kept until others are asked for, so that all groups
     of trials are given the same. Steps are drawn in order: to go back, or to begin
-    later, is to start again and to pass over the batches before.
+    later, is to start again and to pass over the batches before. Iterators with
+    `get_state` and `set_state`, such as grain's, go on from the last state before the
+    step instead.
 
     Args:
       name: of the task, for errors.
       data: where the batches come from.
+
+    Attributes:
+      states: by step, what `state` returned there, in this process or before it.
 
     Raises:
       ValueError: the data can be iterated over only once.
@@ -86,6 +92,7 @@ class Stream:
         self._held: dict[int, PyTree] = {}  # by step, those drawn last
         self._stacked: PyTree = None  # the same
         self._kinds: Any = None
+        self.states: dict[int, dict[str, Any]] = {}
         if not isinstance(data, (ByStep, ByEpoch)) and iter(data) is data:
             raise ValueError(
                 f"Task {name}: train must be data that can be started again, got an "
@@ -97,10 +104,29 @@ class Stream:
         """Return the number of steps of an epoch, if the data know it."""
         return len(self.data)
 
+    @property
+    def begins(self) -> int:
+        """The step that a resume draws first: that of the last state, or 0."""
+        return max(self.states, default=0)
+
     @functools.cached_property
     def first(self) -> PyTree:
-        """The batch of step 0."""
-        return jax.tree.map(lambda x: x[0], self.draw(0, 1))
+        """A batch, for its shapes: that of the step that `begins`."""
+        return jax.tree.map(lambda x: x[0], self.draw(self.begins, 1))
+
+    def state(self, step: int) -> dict[str, Any] | None:
+        """Return what the batches go on with at a step, for JSON, once it is drawn to.
+
+        It is None if they have no such state: they are drawn again up to the step. A
+        state is bytes, or what JSON holds, with tuples and NumPy's numbers.
+        """
+        both = all(hasattr(self._batches, n) for n in ("get_state", "set_state"))
+        if self._next != step or not both:
+            return None
+        held = object_names.written(cast(Any, self._batches).get_state())
+        if isinstance(held, dict) and "$repr" in held:
+            return None
+        return {"epoch": self._epoch, "iterator": held}
 
     def draw(self, first: int, count: int) -> PyTree:
         """Return the batches of `count` steps, stacked along a new leading axis.
@@ -141,8 +167,7 @@ class Stream:
         return batch
 
     def _of_epoch(self, step: int) -> PyTree:
-        if step < self._next:
-            self._next, self._epoch, self._batches = 0, -1, iter(())
+        self._go_to(step)
         while True:
             for batch in self._batches:
                 self._next += 1
@@ -150,9 +175,7 @@ class Stream:
                     return batch
             began = self._next
             self._epoch += 1
-            by_epoch = isinstance(self.data, ByEpoch)
-            made = self.data.function(self._epoch) if by_epoch else self.data
-            self._batches = iter(made)
+            self._batches = self._begun()
             first = next(self._batches, None)
             if first is None:
                 raise ValueError(
@@ -162,6 +185,32 @@ class Stream:
             self._next += 1
             if self._next > step:
                 return first
+
+    def _go_to(self, step: int) -> None:
+        """Go to the nearest step up to this one: a known state's, the next, or 0."""
+        known = max((at for at in self.states if at <= step), default=0)
+        if known <= self._next <= step:
+            return
+        self._next, self._epoch, self._batches = known, -1, iter(())
+        if not known:
+            return
+        state = self.states[known]
+        self._epoch = state["epoch"]
+        self._batches = self._begun()
+        try:
+            iterator: Any = self._batches
+            iterator.set_state(object_names.from_json(state["iterator"]))
+        except Exception as error:  # whatever an iterator raises at a foreign state
+            raise ValueError(
+                f"Task {self.name}: train cannot go on from the state that was kept at "
+                f"step {known} ({type(error).__name__}: {error}); give the loader that "
+                "the sweep was started with."
+            ) from error
+
+    def _begun(self) -> Iterator[PyTree]:
+        """Return an iterator over the batches of the epoch."""
+        by_epoch = isinstance(self.data, ByEpoch)
+        return iter(self.data.function(self._epoch) if by_epoch else self.data)
 
 
 def whole(name: str, split: str, data: Any) -> PyTree:

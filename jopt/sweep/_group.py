@@ -59,7 +59,7 @@ class Group(NamedTuple):
         search = None
         with noted(f"In the program of {trials_named(positions)} ({plan.task.name})."):
             configs = stack([trial.config for trial in members])
-            call = plan.batches(0)[0]
+            call = plan.call
             best_by = (plan.metric, plan.mode) if plan.keep == "best" else None
             starts = plan.starts(members, positions)
             stacked = StackedTrials(plan.task, configs, starts, data, call, best_by)

@@ -17,6 +17,7 @@ from jopt.sweep._interrupts import Interrupts
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import Best, SweepResult, table_of, winner
 from jopt.sweep._shown_values import columns, space
+from jopt.sweep._task import streams_of
 from jopt.sweep._trial import Trial, settings_of, stack
 from jopt.sweep.engine import CallResult
 from jopt.sweep.population import Event, Lineage, event_as_dict, event_from_dict
@@ -74,8 +75,11 @@ class State:
     def record(self, segment: int) -> dict[str, Any]:
         """Return the journal line of a segment that has just ended."""
         events = [e for e in self.lineage.events if e.segment == segment]
+        streams = streams_of(group.plan.task for group in self.groups)
+        step = self.step_after(segment)
         return {
-            "step": self.step_after(segment),
+            "step": step,
+            "streams": [stream.state(step) for stream in streams],
             "kept": np.flatnonzero(self.kept()),
             "metrics": list(self.history.valid),
             "train_metrics": list(self.history.train),

@@ -4,6 +4,7 @@ Reading an object back imports its module, and a dataclass is called with its fi
 resume only a sweep that you trust.
 """
 
+import base64
 import dataclasses
 import functools
 import importlib
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 PLAIN = (bool, int, float, str, type(None))
-AGAIN = "give the trials, the pruner or the population again, as they were"
+AGAIN = "give the trials, folds, pruner or population again, as they were"
 
 
 def name(value: Any) -> str | None:
@@ -56,8 +57,8 @@ def to_json(value: Any, title: str = "The value") -> Any:
     """Return a value for JSON, which `from_json` turns back exactly.
 
     Args:
-      value: a number, string, bool or None, of Python or NumPy; a list, tuple or dict
-        of such; a dataclass whose fields are such; or anything that has a `name`.
+      value: a number, string, bool or None, of Python or NumPy; bytes; a list, tuple or
+        dict of such; a dataclass whose fields are such; or anything that has a `name`.
       title: what an error calls it.
 
     Raises:
@@ -65,6 +66,8 @@ def to_json(value: Any, title: str = "The value") -> Any:
     """
     if type(value) in PLAIN:
         return value
+    if isinstance(value, bytes):
+        return {"$bytes": base64.b64encode(value).decode()}
     if isinstance(value, np.generic):
         return {"$numpy": value.dtype.name, "value": value.item()}
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
@@ -104,6 +107,8 @@ def from_json(value: Any) -> Any:
         return [from_json(item) for item in value]
     if not isinstance(value, dict):
         return value
+    if "$bytes" in value:
+        return base64.b64decode(value["$bytes"])
     if "$numpy" in value:
         return np.dtype(value["$numpy"]).type(value["value"])
     if "$tuple" in value:

@@ -13,6 +13,8 @@ import numpy as np
 from jopt.core import PyTree, is_integer, noted, shown
 from jopt.sweep import _object_names as object_names
 from jopt.sweep._data import whole
+from jopt.sweep._equality import digest
+from jopt.sweep._folds import Folds
 from jopt.sweep._swept_constants import swept_constant
 from jopt.sweep._task import Mode, Task, examples
 from jopt.sweep._trial import MOST_TRIALS, Trial, groups, settings_of
@@ -54,6 +56,7 @@ class Plan:
       pruner, population: rules, if there are any.
       metric, mode: what ranks, and which of its values are better.
       keep: "last" or "best", which moment of a trial its result is.
+      cut: how the folds are cut; None for at random.
     """
 
     task: Task
@@ -74,6 +77,7 @@ class Plan:
     metric: str = "loss"
     mode: Mode = "min"
     keep: Keep = "last"
+    cut: Folds | None = None
 
     def for_group(self, trial: Trial, room: float = math.inf) -> "Plan":
         """Return the plan of a trial, and of those that share its program.
@@ -88,12 +92,10 @@ class Plan:
         """
         size = self.batch_size if trial.batch_size is None else trial.batch_size
         task = trial.task or self.task
-        plan = dataclasses.replace(self, task=task, batch_size=size)
+        base = self if task is self.task else self.changed(task=task)
         if task.train is None or task.stream is not None:
-            return plan
-        most = examples(plan.examples)
-        if self.folds > 1:
-            most -= max(map(len, plan.held_out))
+            return base.changed(batch_size=size)
+        most = base.trained_on
         if not is_integer(size):
             raise ValueError(f"A sweep's batch size must be an integer, got {size!r}.")
         if not 1 <= size <= most:
@@ -101,8 +103,16 @@ class Plan:
                 f"A sweep's batch size must be between 1 and the {most} training "
                 f"examples of {task.name}, got {shown(size)}."
             )
-        bytes_ = sum(np.asarray(a).nbytes for a in jax.tree.leaves(plan.examples))
-        return dataclasses.replace(plan, streams=bytes_ > room / 2)
+        bytes_ = sum(np.asarray(a).nbytes for a in jax.tree.leaves(base.examples))
+        return base.changed(batch_size=size, streams=bytes_ > room / 2)
+
+    def changed(self, **fields: Any) -> "Plan":
+        """Return the plan with other fields; what its task's examples gave is kept."""
+        plan = dataclasses.replace(self, **fields)
+        if plan.task is self.task:
+            names = ("valid", "examples", "held_out")
+            vars(plan).update({n: vars(self)[n] for n in names if n in vars(self)})
+        return plan
 
     def as_json(self) -> dict[str, Any]:
         """Return the options for JSON, as `from_json` reads them; rules by name."""
@@ -112,6 +122,8 @@ class Plan:
         names += ("valid_examples", "blocks", "scans", "keep")
         return {
             **{name: getattr(self, name) for name in names},
+            "cut": object_names.written(self.cut),
+            "held_out": self.held_out_digest,
             "key": key,
             "segments": self.asked_segments,
             "pruner": object_names.written(self.pruner),
@@ -119,18 +131,28 @@ class Plan:
         }
 
     @classmethod
-    def from_json(cls, held: dict[str, Any], task: Task) -> "Plan":
+    def from_json(
+        cls, held: dict[str, Any], task: Task, cut: Folds | None = None
+    ) -> "Plan":
         """Return the plan of a task whose options `as_json` returned.
+
+        Args:
+          held: the options.
+          task: of the sweep.
+          cut: in place of what has no name to find it by.
 
         Raises:
           ValueError: a rule cannot be found by its name.
         """
         held = dict(held)
+        held.pop("held_out", None)  # for `held_out_digest`
+        known = held.pop("cut", None)
         key, seeds = held.pop("key"), held.pop("seeds")
         words = jnp.asarray(key["words"], jnp.uint32)
         return cls(
             task=task,
             key=jax.random.wrap_key_data(words, impl=key["impl"]),
+            cut=object_names.from_json(known) if cut is None else cut,
             asked_segments=held.pop("segments"),
             seeds=seeds if isinstance(seeds, int) else tuple(seeds),
             blocks=tuple(blocks) if (blocks := held.pop("blocks")) else None,
@@ -156,14 +178,6 @@ class Plan:
                 f"A sweep needs steps of at most 2^31 - 1, got {self.steps}."
             )
         plan = self.for_group(trials[0])
-        if self.folds > 1 and (
-            any(data is None for data in (self.task.train, self.task.valid))
-            or self.task.stream is not None
-        ):
-            raise ValueError(
-                "A sweep with folds needs training and validation examples to cut, as "
-                f"trees of arrays, and {self.task.name} has none; leave folds out."
-            )
         if self.folds > 1 and self.folds > (size := examples(plan.examples)):
             raise ValueError(
                 f"A sweep needs folds of at most the {size} examples of "
@@ -239,8 +253,14 @@ class Plan:
     @functools.cached_property
     def examples(self) -> PyTree:
         """The examples whose rows make batches; with folds, validation examples too."""
-        if self.folds == 1:
+        if self.folds <= 1:
             return self.task.train
+        missing = self.task.train is None or self.task.valid is None
+        if missing or self.task.stream is not None:
+            raise ValueError(
+                "A sweep with folds needs training and validation examples to cut, as "
+                f"trees of arrays, and {self.task.name} has none; leave folds out."
+            )
         return jax.tree.map(
             lambda *parts: np.concatenate([np.asarray(part) for part in parts]),
             self.task.train,
@@ -249,9 +269,20 @@ class Plan:
 
     @functools.cached_property
     def held_out(self) -> list[np.ndarray]:
-        """The rows that each fold is validated on: a partition into like parts."""
-        order = self.random(2**32 - 1).permutation(examples(self.examples))
-        return [np.sort(part) for part in np.array_split(order, self.folds)]
+        """The rows that each fold is validated on, a partition."""
+        cut = Folds(self.folds) if self.cut is None else self.cut
+        return cut.parts(self.examples, self.random(2**32 - 1))
+
+    @property
+    def held_out_digest(self) -> str | None:
+        """What tells whether functions of the examples cut them as they did."""
+        return None if self.cut is None else digest(self.held_out)
+
+    @property
+    def trained_on(self) -> int:
+        """The examples of an epoch: with folds, all but the largest part."""
+        size = examples(self.examples)
+        return size if self.folds <= 1 else size - max(map(len, self.held_out))
 
     def order_of(self, trial: Trial, position: int) -> Order:
         """Return what the order of a trial's examples depends on: its own, its fold.
@@ -265,7 +296,7 @@ class Plan:
     def for_orders(self, trials: Sequence[Trial], positions: Sequence[int]) -> "Plan":
         """Return the plan with the orders of the trials at these positions."""
         orders = {self.order_of(trials[position], position) for position in positions}
-        return dataclasses.replace(self, orders=tuple(sorted(orders)))
+        return self.changed(orders=tuple(sorted(orders)))
 
     def starts(self, trials: Sequence[Trial], positions: Sequence[int] = ()) -> Starts:
         """Return what the trials start from, made of their seeds one by one.
@@ -289,6 +320,13 @@ class Plan:
             at = [self.orders.index(self.order_of(*pair)) for pair in pairs]
             orders = jnp.asarray(at, jnp.int32)
         return Starts(keys[:, 0], keys[:, 1], rows, folds, orders)
+
+    @property
+    def call(self) -> Batches:
+        """Batches of a call, for their shapes: those that a resume draws first."""
+        stream = self.task.stream
+        begins = 0 if stream is None else stream.begins // self.length
+        return self.batches(min(begins, self.segments - 1))[0]
 
     def batches(self, segment: int) -> list[Batches]:
         """Return the batches of a segment, by call; trials of one order share them.

@@ -1,8 +1,6 @@
 """`run` a sweep, or `resume` one."""
 
-import dataclasses
 import inspect
-import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,13 +9,14 @@ import jax
 import numpy as np
 
 from jopt.core import is_integer, is_path, shown
+from jopt.sweep._folds import Folds
 from jopt.sweep._group import compiled_groups
 from jopt.sweep._loop import Loop, State
 from jopt.sweep._plan import Keep, Plan, Shuffle, base_key
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import SweepResult
-from jopt.sweep._task import Mode, Task, examples
-from jopt.sweep._trial import Trial
+from jopt.sweep._task import Mode, Task, streams_of
+from jopt.sweep._trial import Trial, repeated
 from jopt.sweep.engine import Device
 from jopt.sweep.population import Population
 from jopt.sweep.pruners import Pruner
@@ -31,7 +30,7 @@ def run(
     steps: int | None = None,
     epochs: int | None = None,
     seeds: int | Sequence[int] = 1,
-    folds: int = 1,
+    folds: int | Folds = 1,
     shuffle: Shuffle = "seed",
     batch_size: int | None = None,
     valid_examples: int | None = None,
@@ -76,7 +75,8 @@ def run(
       seeds: how many keys each setting is trained with, or the seeds themselves, such
         as range(100, 116).
       folds: parts of the training and validation examples together, each held out once:
-        a trial a fold; with 1, the task's own validation set.
+        a trial a fold; with 1, the task's own validation set. `Folds` cuts them by
+        their classes or groups.
       shuffle: what shares one order of the examples: the "sweep", each "seed", so that
         a spread over seeds holds the order's part, or each "trial". Seed 0 has the
         order of the sweep. Several orders take a gather a trial in each step; one is
@@ -127,22 +127,14 @@ def run(
             f"sweep.run: steps must be given, as {task.name} has no training examples "
             "to pass over, or does not say how many batches they are."
         )
-    if steps is None:
-        passes = task.epochs if epochs is None else epochs
-        if passes < 1:
-            raise ValueError(f"A sweep needs epochs of at least 1, got {passes}.")
-        if task.stream is not None:
-            steps = passes * len(task.stream)
-        else:
-            steps = passes * max(_trained_on(task, folds) // max(size, 1), 1)
     asked: Any = seeds
     plan = Plan(
         task,
         size,
-        steps,
+        0 if steps is None else steps,
         segments,
         base_key(seed),
-        folds,
+        folds.n if isinstance(folds, Folds) else folds,
         seeds=int(asked) if is_integer(asked) else tuple(map(int, asked)),
         shuffle=shuffle,
         valid_examples=valid_examples,
@@ -152,7 +144,10 @@ def run(
         metric=task.metric if metric is None else metric,
         mode=_mode(task, metric, mode),
         keep=keep,
+        cut=folds if isinstance(folds, Folds) else None,
     )
+    if steps is None:
+        plan = plan.changed(steps=_steps(plan, epochs))
     store = None if directory is None else Store.new(directory, overwrite)
     try:
         every, groups = compiled_groups(plan, trials, devices, memory)
@@ -169,6 +164,7 @@ def resume(
     task: Task | None = None,
     trials: Sequence[Trial] | None = None,
     *,
+    folds: Folds | None = None,
     block: int | None = None,
     devices: Sequence[Device] | None = None,
     memory: int | None = None,
@@ -186,6 +182,7 @@ def resume(
       task: as it was; needed if the task has no `source`.
       trials: as they were; needed if their factory cannot be imported by name, such as
         a lambda.
+      folds: a `Folds` as it was; needed if its functions cannot be imported by name.
       block: in place of the first block, if that does not fit here; the numbers may
         then differ in the last bits.
       devices, memory, progress, callbacks: as in `run`.
@@ -197,12 +194,19 @@ def resume(
       BlockingIOError: another process writes the journal.
     """
     _check(resume, **locals())
-    begun, _ = read(directory)
+    begun, records = read(directory)
     task = task_of(begun) if task is None else task
-    plan = Plan.from_json(begun["options"], task)
+    plan = Plan.from_json(begun["options"], task, folds)
     if block is not None:
-        plan = dataclasses.replace(plan, blocks=(block,))
+        plan = plan.changed(blocks=(block,))
     trials = trials_of(begun) if trials is None else trials
+    # Before anything is drawn: no batch of the steps made is drawn again.
+    every = repeated(trials, plan.seeds, plan.folds)
+    streams = streams_of(trial.task or task for trial in every)
+    for record in records:
+        held = zip(streams, record.get("streams", ()), strict=False)
+        for stream, state in held:
+            stream.states |= {} if state is None else {record["step"]: state}
     same(begun, task, trials, plan)
     store = Store(directory)
     try:
@@ -234,12 +238,14 @@ def _has_epochs(task: Task) -> bool:
     )
 
 
-def _trained_on(task: Task, folds: int) -> int:
-    """Return the examples of an epoch: with folds, all but the largest part."""
-    if folds <= 1:
-        return examples(task.train)
-    size = examples(task.train) + examples(task.valid)
-    return size - math.ceil(size / folds)
+def _steps(plan: Plan, epochs: int | None) -> int:
+    """Return the steps of as many epochs; by default the task's."""
+    passes = plan.task.epochs if epochs is None else epochs
+    if passes < 1:
+        raise ValueError(f"A sweep needs epochs of at least 1, got {passes}.")
+    if plan.task.stream is not None:
+        return passes * len(plan.task.stream)
+    return passes * max(plan.trained_on // max(plan.batch_size, 1), 1)
 
 
 def _list_of(fits: Callable[[Any], bool], value: Any) -> bool:
@@ -260,8 +266,12 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     ),
     "steps": ("an integer", is_integer),
     **dict.fromkeys(
-        ("epochs", "folds", "batch_size", "block", "segments"),
+        ("epochs", "batch_size", "block", "segments"),
         ("an integer", lambda v: is_integer(v) and v < 2**31),
+    ),
+    "folds": (
+        "an integer or a sweep.Folds",
+        lambda v: isinstance(v, Folds) or (is_integer(v) and v < 2**31),
     ),
     "seeds": (
         "an integer, or a list of integers from 0 to 2**32 - 1",
@@ -270,6 +280,7 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
             or _list_of(lambda each: is_integer(each) and 0 <= each < 2**32, v)
         ),
     ),
+    "resume folds": ("a sweep.Folds", lambda v: isinstance(v, Folds)),
     "shuffle": (
         '"sweep", "seed" or "trial"',
         lambda v: v in ("sweep", "seed", "trial"),
@@ -313,7 +324,7 @@ def _check(function: Callable[..., Any], **given: Any) -> None:
     title = f"sweep.{function.__name__}"
     parameters = inspect.signature(function).parameters
     for name, value in given.items():
-        words, fits = _RULES[name]
+        words, fits = _RULES.get(f"{function.__name__} {name}") or _RULES[name]
         if (value is not None or parameters[name].default is not None) and not fits(
             value
         ):

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 import jax
@@ -65,7 +65,8 @@ class Task:
       score: (predictions, batch) -> as `evaluate`. For ensembles; may be left out.
       train: a tree of arrays whose first axis is the example; or batches from the host:
         `by_step`, `by_epoch`, or an iterable of batches that can be started again, such
-        as a loader, whose end is an epoch's; or None.
+        as a loader, whose end is an epoch's; or None. A resume draws batches again up
+        to its step, unless their iterator has `get_state` and `set_state`.
       valid, test: trees of arrays, or iterables of batches, which are read once; or
         None. `test` is used once, by the winner.
       metric: the name of the value that ranks trials, unless a sweep says otherwise.
@@ -215,6 +216,12 @@ class Task:
 
     def __hash__(self) -> int:
         return hash((self.name, self.metric, self.mode, self.batch_size, self.epochs))
+
+
+def streams_of(tasks: Iterable[Task]) -> list[Stream]:
+    """Return the batches from the host of those tasks that have some, each once."""
+    different = {id(task): task for task in tasks}.values()
+    return [task.stream for task in different if task.stream is not None]
 
 
 def kept(task: Task, config: PyTree, state: PyTree) -> PyTree:

@@ -1,9 +1,7 @@
 """Trials: settings of the hyperparameters, listed or drawn, and what they make."""
 
 import dataclasses
-import inspect
 import itertools
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, TypeAlias
 
@@ -22,10 +20,10 @@ from jopt.core import (
     noted,
     shown as got,
 )
-from jopt.sweep._config import as_config, wrong_leaf
+from jopt.sweep._config import as_config, names_in, wrong_leaf
 from jopt.sweep._equality import Identities, structure
 from jopt.sweep._task import Task
-from jopt.sweep.space import Distribution, Random, Sampler, is_several
+from jopt.sweep.space import Random, Sampler, Space
 
 Factory: TypeAlias = Annotated[
     Callable[..., Any], Kind("callable, such as jopt.adamw", callable)
@@ -121,17 +119,21 @@ class Trial:
 
         What the factory returns is the config, or a `Setup` with one. Its floats, ints
         and arrays are numbers. Bools, strings, None and functions are static, as are
-        the numbers of dict entries and fields that `static` names.
+        the numbers of dict entries and fields that `static` names. Of a `Space`, the
+        setting is flat, as its trials' hyperparameters are.
 
         An error that `factory` raises gets a note with the setting.
         """
+        if isinstance(factory, Space):
+            static = *static, *factory.static_names(setting)
+            factory = factory.maker
         given = ", ".join(f"{name}={value}" for name, value in setting.items())
         with noted(f"In the trial with {given}."):
             made = factory(**setting)
             setup = made if isinstance(made, Setup) else Setup(made)
             config = as_config(setup.config, static)
         own = {"task": setup.task, "batch_size": setup.batch_size}
-        fixed = {"factory": factory, "static": tuple(static)}
+        fixed = {"factory": factory, "static": tuple(dict.fromkeys(static))}
         return cls(dict(setting), config, **own, **fixed)
 
     @checked
@@ -172,25 +174,22 @@ def grid(
 
     Args:
       factory: any callable that builds a config, such as a transformation, or a
-        `Setup`, of its arguments by name.
+        `Setup`, of its arguments by name; or a `Space`, of which all combinations of
+        all branches are made.
       static: names of numbers of the config that are part of the program, such as a
         width: each of their values is a group with a program of its own.
       **values: a sequence by name, or a single value, such as a string, a dict, a
-        transformation or a key.
+        transformation or a key; in place of a space's.
 
     Raises:
-      ValueError: `factory` does not take a name, or a sequence is empty.
+      ValueError: `factory` does not take a name, or a sequence is empty; `static` names
+        what no config has.
       TypeError: a value is a distribution, which is for `sample`.
       Exception: whatever `factory` raises, with a note of its setting.
     """
-    check_names(factory, values)
-    columns = {name: _listed(name, value) for name, value in values.items()}
-    check_number("grid: the number of trials", math.prod(map(len, columns.values())))
-    settings = (
-        dict(zip(columns, row, strict=True))
-        for row in itertools.product(*columns.values())
-    )
-    return [Trial.of(factory, setting, static) for setting in settings]
+    space = Space(factory, static=static, **values)
+    check_number("grid: the number of trials", space.size)
+    return _made(space, space.combinations())
 
 
 @checked
@@ -202,9 +201,9 @@ def sample(
     static: Annotated[tuple[str, ...], _NAMES] = (),
     sampler: Annotated[Sampler, _SAMPLER] = Random(),  # noqa: B008, it is immutable
     seed: Annotated[int, _at_least(0)] = 0,
-    **space: Any,
+    **ranges: Any,
 ) -> list[Trial]:
-    """Return n trials, whose hyperparameters are drawn from `space`.
+    """Return n trials, whose hyperparameters are drawn from their ranges.
 
         sample(
             jopt.adamw,
@@ -224,47 +223,48 @@ def sample(
     structure are compiled once.
 
     Args:
-      factory: as in `grid`.
+      factory: as in `grid`; of a choice of spaces, one branch is drawn a trial.
       n: settings, at least 1.
       sampler: Random, Sobol, Halton or LatinHypercube.
       seed: of the sampler, an integer of at least 0: the same arguments give the same
         trials.
       static: as in `grid`.
-      **space: a distribution by name, or one fixed value.
+      **ranges: by name, a distribution, a sequence of values, of which each is as
+        likely, or a single value; in place of a space's.
 
     Raises:
-      ValueError: `factory` does not take a name, or nothing is drawn.
-      TypeError: a value is a sequence.
+      ValueError: `factory` does not take a name, or nothing is drawn; `static` names
+        what no config has.
       ImportError: the sampler needs SciPy.
       Exception: whatever `factory` raises, with a note of its setting.
     """
     check_number("sample: n", n)
-    check_names(factory, space)
-    for name, value in space.items():
-        _check_fixed(name, value)
-    drawn = {k: d for k, d in space.items() if isinstance(d, Distribution)}
-    if not drawn:
+    space = Space(factory, static=static, **ranges)
+    if not space.dimensions:
         raise ValueError(
             "sample: nothing is drawn, as no value is a distribution; give one, as in "
             "learning_rate=sweep.log_uniform(1e-5, 1), or use sweep.grid."
         )
-    settings: list[dict[str, Any]] = []
-    for point in sampler.points(int(n), len(drawn), int(seed)).tolist():
-        values = {k: d.at(u) for (k, d), u in zip(drawn.items(), point, strict=True)}
-        settings.append({**space, **values})
-    settings = Identities().first_of_each(settings)
-    return [Trial.of(factory, setting, static) for setting in settings]
+    points = sampler.points(int(n), space.dimensions, int(seed)).tolist()
+    settings = [space.drawn(iter(point)) for point in points]
+    return _made(space, Identities().first_of_each(settings))
 
 
-def _check_fixed(name: str, value: Any) -> None:
-    """Raise a TypeError for a value that was meant as several."""
-    if is_several(value):
-        raise TypeError(
-            f"sample: {name} got {value!r}, a sequence; draw from it with "
-            f"{name}=sweep.choice([...]), or train all its values with sweep.grid."
-        )
-    if isinstance(value, type) and issubclass(value, Distribution):
-        raise TypeError(f"sample: {name} got the class {value.__name__}; give it ends.")
+def _made(space: Space, settings: Iterable[dict[str, Any]]) -> list[Trial]:
+    """Return a trial for each of a space's settings.
+
+    Raises a ValueError for a static name that is in none of its trials' configs.
+    """
+    trials = [Trial.of(space, setting) for setting in settings]
+    for name in dict.fromkeys(name for trial in trials for name in trial.static):
+        configs = [trial.config for trial in trials if name in trial.static]
+        if not any(name in names_in(config) for config in configs):
+            known = sorted(names_in(configs[0]))
+            raise ValueError(
+                f"static must name numbers of the config, got {name!r}"
+                f"{close_match(name, known)}; it has {', '.join(known) or 'no names'}."
+            )
+    return trials
 
 
 def check_number(what: str, number: int) -> None:
@@ -356,50 +356,3 @@ def groups(trials: Sequence[Trial]) -> list[list[int]]:
         program = known[form], kinds, id(trial.task), trial.batch_size
         by_structure.setdefault(program, []).append(position)
     return list(by_structure.values())
-
-
-def check_names(factory: Callable[..., Any], names: Iterable[str]) -> None:
-    """Raise an error unless `factory` takes just these names and misses none."""
-    if not callable(factory):
-        raise TypeError(
-            f"The factory of trials must be callable, such as jopt.adamw, got "
-            f"{factory!r}."
-        )
-    if factory is dict:  # takes any name, and has no signature
-        return
-    try:
-        parameters = inspect.signature(factory).parameters
-    except ValueError:  # of a builtin
-        raise TypeError(
-            f"The factory of trials must tell its arguments, got {got(factory)}, which "
-            "does not; give a function of your own that calls it."
-        ) from None
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
-    title = getattr(factory, "__name__", repr(factory))
-    for name in names:
-        if name not in parameters:
-            raise ValueError(
-                f"{title} has no hyperparameter {name}{close_match(name, parameters)}; "
-                f"it has {', '.join(parameters)}."
-            )
-    for name, parameter in parameters.items():
-        if parameter.default is parameter.empty and name not in names:
-            raise ValueError(f"{title} needs a value for {name}, got none.")
-
-
-def _listed(name: str, value: Any) -> list[Any]:
-    items = (
-        list(value.tolist() if isinstance(value, np.ndarray) else value)
-        if (is_several(value))
-        else [value]
-    )
-    if not items:
-        raise ValueError(f"grid: {name} has no values; give at least one.")
-    for item in items:
-        if isinstance(item, Distribution):
-            raise TypeError(
-                f"grid: {name} must be values, got {item!r}, from which they are "
-                "drawn; use sweep.sample."
-            )
-    return Identities().first_of_each(items)

@@ -33,8 +33,8 @@ ROOMS = [
 ]
 # The sweep's own rooms and the files beside them, from the lowest up.
 SWEEP = [
-    {"_array_files", "_config", "_data", "_interrupts", "_object_names", "_progress"},
-    {"_equality", "_start"},
+    {"_array_files", "_config", "_interrupts", "_object_names", "_progress"},
+    {"_data", "_equality", "_folds", "_start"},
     {"_supervised"},
     {"space"},
     {"_task"},

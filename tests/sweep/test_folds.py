@@ -1,7 +1,9 @@
 """Promises of cross-validation: folds are one more axis of the same program."""
 
+import signal
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ import optax
 import pytest
 import toy
 from compile_counts import compiled_anew
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
 import jopt
 from jopt import sweep
@@ -206,3 +209,142 @@ def test_a_population_has_no_folds():
     )
     with pytest.raises(ValueError, match=r"A population cannot have folds: .* got 3"):
         run(3, population=population)
+
+
+def classes(examples):
+    """Three classes, of 60, 30 and 10 in 100."""
+    return np.searchsorted([-0.5, 0.3], examples[0][:, 0] + 0.2 * examples[0][:, 1])
+
+
+def people(examples):
+    """The person that an example is from: some have many, most have few."""
+    return (np.abs(examples[0][:, 1]) * 40).astype(int) // 3
+
+
+def cut(folds, examples=None, seed=0):
+    examples = toy.points(400) if examples is None else examples
+    return folds.parts(examples, np.random.default_rng(seed))
+
+
+def shares(parts, values):
+    """How many examples of each value are in each part, int[parts, values]."""
+    return np.stack([np.bincount(values[p], minlength=values.max() + 1) for p in parts])
+
+
+@pytest.mark.parametrize("n", [2, 5, 7])
+def test_a_stratified_part_has_each_class_to_one_example(n):
+    values = classes(toy.points(400))
+    parts = cut(sweep.Folds(n, stratify=classes))
+    assert sorted(np.concatenate(parts)) == list(range(400))
+    found = shares(parts, values)
+    assert np.abs(found - found.mean(axis=0)).max() < 1
+    assert np.ptp(found.sum(axis=1)) <= 1
+    other = cut(sweep.Folds(n, stratify=classes), seed=1)
+    assert [part.tolist() for part in parts] != [part.tolist() for part in other]
+
+
+@pytest.mark.parametrize("stratify", [None, classes])
+def test_no_group_is_in_two_parts_which_are_as_even_as_scikit_learns(stratify):
+    examples = toy.points(400)
+    groups, values = people(examples), classes(examples)
+    ours, theirs = [], []
+    for seed in range(5):
+        parts = cut(sweep.Folds(4, stratify, people), seed=seed)
+        assert sorted(np.concatenate(parts)) == list(range(400))
+        assert (shares(parts, groups) > 0).sum(axis=0).max() == 1
+        rule: Any = GroupKFold(4)
+        if stratify:
+            rule = StratifiedGroupKFold(4, shuffle=True, random_state=seed)
+        other = [rows for _, rows in rule.split(groups, values, groups)]
+        counted = values if stratify else np.zeros(400, int)
+        for found, spreads in ((parts, ours), (other, theirs)):
+            counts = shares(found, counted)
+            spreads.append(np.std(counts / counts.sum(axis=0), axis=0).mean())
+    assert np.mean(ours) <= np.mean(theirs)
+
+
+def test_classes_and_groups_may_have_any_names():
+    names = np.asarray(["b", "a", "b", "a", "a", "b"])
+    parts = cut(sweep.Folds(3, stratify=lambda _: names), names)
+    assert [sorted(names[part]) for part in parts] == [["a", "b"]] * 3
+    parts = cut(sweep.Folds(2, groups=lambda _: names), names)
+    assert sorted("".join(names[part]) for part in parts) == ["aaa", "bbb"]
+
+
+def test_epochs_are_of_the_examples_beside_the_largest_part():
+    """The steps fit the fold that trains on the fewest examples."""
+    one_of_three = lambda examples: np.minimum(np.arange(126) // 63, 1)  # noqa: E731
+    lopsided = lambda examples: np.repeat([0, 1, 2], [90, 20, 16])  # noqa: E731
+    for groups, n, most in ((one_of_three, 2, 63), (lopsided, 3, 90)):
+        folds = sweep.Folds(n, groups=groups)
+        result = run(folds, steps=None, epochs=3, batch_size=16, segments=1)
+        assert result.info["steps"] == 3 * ((126 - most) // 16)
+        assert result.info["folds"] == n
+
+
+def test_folds_of_classes_are_cut_once_and_train():
+    asked = []
+
+    def stratify(examples):
+        asked.append(len(examples[1]))
+        return examples[1]
+
+    result = run(sweep.Folds(3, stratify=stratify), steps=None, epochs=1)
+    assert asked == [126]
+    assert result.table["fold"].tolist() == [0, 1, 2] * 2
+    assert np.isfinite(result.table["valid_loss"]).all()
+
+
+def test_folds_of_classes_are_resumed_bit_for_bit(tmp_path):
+    def stop(now):
+        signal.raise_signal(signal.SIGINT)
+
+    named, task = sweep.Folds(3, classes, people), toy.task(source="toy:task")
+    whole = run(named, task)
+    run(named, task, directory=tmp_path / "a", callbacks=[stop])
+    again = sweep.resume(tmp_path / "a")
+    assert again.info["resumed_after"] == 1
+    chex.assert_trees_all_equal(again.curves, whole.curves)
+    chex.assert_trees_all_equal(again.valid, whole.valid)
+
+    unnamed = sweep.Folds(3, stratify=lambda examples: examples[1])
+    run(unnamed, task, directory=tmp_path / "b", callbacks=[stop])
+    with pytest.raises(ValueError, match=r"Folds\(n=3.* not importable .* folds,"):
+        sweep.resume(tmp_path / "b")
+    with pytest.raises(ValueError, match="folds: they hold out other examples"):
+        sweep.resume(tmp_path / "b", folds=named)
+    result = sweep.resume(tmp_path / "b", folds=unnamed)
+    assert (result.table["status"] == "complete").all()
+
+
+@pytest.mark.parametrize(
+    ("folds", "sentence"),
+    [
+        (
+            lambda: sweep.Folds(5, stratify=lambda _: np.r_[np.zeros(122), [1] * 4]),
+            r"stratify must give each class at least 5 examples.*got 4 of the class 1",
+        ),
+        (
+            lambda: sweep.Folds(5, groups=lambda _: np.arange(126) % 4),
+            r"groups must be at least 5, one a part, got 4",
+        ),
+        (
+            lambda: sweep.Folds(5, groups=lambda _: np.arange(96)),
+            r"groups must return one value an example, .*\(126,\), got \(96,\)",
+        ),
+        (
+            lambda: sweep.Folds(5, stratify=lambda examples: examples[0]),
+            r"stratify must return one value an example, .* got \(126, 2\)",
+        ),
+        (lambda: sweep.Folds(1), "Folds: n must be at least 2, got 1"),
+    ],
+)
+def test_folds_that_cannot_be_cut_are_refused(folds, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        run(folds())
+
+
+def test_an_error_of_the_function_says_where():
+    with pytest.raises(KeyError) as raised:
+        run(sweep.Folds(3, stratify=lambda examples: {}["labels"]))
+    assert "In stratify of the folds, on all 126 ex" in "".join(raised.value.__notes__)

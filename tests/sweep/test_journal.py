@@ -405,6 +405,7 @@ def test_what_cannot_be_imported_has_no_name(monkeypatch):
     "value",
     [
         *(0.1, -0.0, float("nan"), float("-inf"), 2**70, True, "x", None),
+        b"\xff\x00",
         *(np.float32(0.1), np.int8(3), np.bool_(True), (1, (2.5, [None])), {"a": (1,)}),
         *(
             jopt.adamw,

@@ -220,7 +220,7 @@ def test_integers_have_ends_that_are(make):
 
 @pytest.mark.parametrize("values", ["sgd", b"sgd", 3, None, {1, 2}, {"a": 1}])
 def test_a_choice_is_of_a_list(values):
-    with pytest.raises(TypeError, match="Choice: values must be a list of values, got"):
+    with pytest.raises(TypeError, match="Choice: values must be a list of values, or"):
         choice(values)
 
 

@@ -30,8 +30,8 @@ TRIALS = sweep.grid(jopt.sgd, learning_rate=[0.1, 0.2])
         ({"steps": True}, "steps must be an integer, got True."),
         ({"epochs": 1.5}, "epochs must be an integer, got 1.5."),
         ({"seeds": 2.0}, "seeds must be an integer, or a list of integers from 0 to "),
-        ({"folds": 2.0}, "folds must be an integer, got 2.0."),
-        ({"folds": None}, "folds must be an integer, got None."),
+        ({"folds": 2.0}, "folds must be an integer or a sweep.Folds, got 2.0."),
+        ({"folds": None}, "folds must be an integer or a sweep.Folds, got N"),
         ({"block": 2.5}, "block must be an integer, got 2.5."),
         ({"segments": "3"}, "segments must be an integer, got '3'."),
         ({"batch_size": True}, "batch_size must be an integer, got True."),
@@ -69,7 +69,7 @@ def test_numpys_integers_and_arrays_of_devices_are_taken():
 
 
 def test_what_resume_takes_is_looked_at_too(tmp_path):
-    for wrong in ({"task": toy.task}, {"trials": "all"}, {"block": 1.5}):
+    for wrong in ({"task": toy.task}, {"trials": "all"}, {"folds": 3}, {"block": 1.5}):
         given: Any = wrong
         with pytest.raises(TypeError, match=r"^sweep\.resume: .* must be"):
             sweep.resume(tmp_path, **given)

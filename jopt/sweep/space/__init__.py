@@ -1,20 +1,19 @@
-"""Where the values of hyperparameters come from: distributions and samplers."""
+"""Where the values of hyperparameters come from: distributions, spaces and samplers."""
 
 from jopt.sweep.space._distributions import (
-    Choice,
     Distribution,
     Integers,
     LogInt,
     LogUniform,
     Uniform,
-    choice,
     integers,
-    is_several as is_several,
     log_int,
     log_uniform,
     uniform,
 )
+from jopt.sweep.space._factories import check_names as check_names
 from jopt.sweep.space._samplers import Halton, LatinHypercube, Random, Sampler, Sobol
+from jopt.sweep.space._space import Choice, Space, choice
 
 __all__ = [
     "Choice",
@@ -27,6 +26,7 @@ __all__ = [
     "Random",
     "Sampler",
     "Sobol",
+    "Space",
     "Uniform",
     "choice",
     "integers",

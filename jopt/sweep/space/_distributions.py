@@ -1,16 +1,11 @@
-"""Distributions of hyperparameters: ranges of numbers and choices."""
+"""Distributions of hyperparameters: ranges of numbers."""
 
 import abc
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Set
 from typing import Any, ClassVar, Generic, SupportsFloat, TypeVar, cast
 
-import jax
-import numpy as np
-
 from jopt.core import is_real, named_class
-from jopt.sweep._equality import same
 
 Number = TypeVar("Number", int, float)
 
@@ -86,7 +81,7 @@ class Uniform(_Range[float]):
     """
 
     def at(self, u: float) -> float:
-        return self.clip(_mix(self.low, self.high, _share(u)))
+        return self.clip(_mix(self.low, self.high, share_in(u)))
 
 
 @named_class
@@ -106,7 +101,7 @@ class LogUniform(_Range[float]):
 
     def at(self, u: float) -> float:
         low, high = math.log(self.low), math.log(self.high)
-        return self.clip(math.exp(_mix(low, high, _share(u))))
+        return self.clip(math.exp(_mix(low, high, share_in(u))))
 
 
 @named_class
@@ -126,7 +121,7 @@ class Integers(_Range[int]):
 
     def at(self, u: float) -> int:
         count = self.high - self.low + 1
-        return self.clip(self.low + math.floor(_share(u) * count))
+        return self.clip(self.low + math.floor(share_in(u) * count))
 
 
 @named_class
@@ -152,89 +147,14 @@ class LogInt(_Range[int]):
 
     def at(self, u: float) -> int:
         low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
-        return self.clip(math.floor(math.exp(_mix(low, high, _share(u))) + 0.5))
-
-
-@named_class
-@dataclasses.dataclass(frozen=True, eq=False, init=False)
-class Choice(Distribution):
-    """Draw one of some values, all equally likely; a repeated value counts repeatedly.
-
-    Args:
-      values: names, numbers, bools, tuples, functions or arrays, in an order that is
-        kept; at least one. NumPy's numbers become Python's.
-
-    Raises:
-      TypeError: if `values` is not a list, or has no order, as a set.
-      ValueError: if there are no values.
-    """
-
-    values: tuple[Any, ...]
-
-    def __init__(self, values: Iterable[Any]):
-        if not is_several(values) or isinstance(values, Set):
-            raise TypeError(f"Choice: values must be a list of values, got {values!r}.")
-        # An array of keys has no tolist.
-        numbers = getattr(values, "ndim", 0) == 1 and hasattr(values, "tolist")
-        given = cast(Any, values).tolist() if numbers else values
-        held = tuple(v.item() if isinstance(v, np.generic) else v for v in given)
-        if not held:
-            raise ValueError("Choice: values must not be empty; give at least one.")
-        object.__setattr__(self, "values", held)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Choice) and same(self.values, other.values)
-
-    def __hash__(self) -> int:
-        return hash((Choice, len(self.values)))
-
-    def at(self, u: float) -> Any:
-        return self.values[math.floor(_share(u) * len(self.values))]
-
-    def clip(self, value: Any) -> Any:
-        """Return the value itself; of numbers the nearest."""
-        for known in self.values:
-            if same(known, value):
-                return known
-        if not all(map(is_real, (value, *self.values))) or math.isnan(value):
-            listed = ", ".join(map(repr, self.values))
-            raise ValueError(f"Choice: value must be one of {listed}; got {value!r}.")
-        return min(self.values, key=lambda known: abs(known - value))
-
-    def beside(self, value: Any) -> list[Any]:
-        """Return the values before and after a value; at an end, the only neighbour."""
-        at = next(i for i, v in enumerate(self.values) if v is self.clip(value))
-        near = [i for i in (at - 1, at + 1) if 0 <= i < len(self.values)]
-        return [self.values[i] for i in near]
+        return self.clip(math.floor(math.exp(_mix(low, high, share_in(u))) + 0.5))
 
 
 uniform, log_uniform, integers, log_int = Uniform, LogUniform, Integers, LogInt
-choice = Choice
 
 
-def is_several(value: Any) -> bool:
-    """Return whether `value` is several values, rather than one that can be iterated.
-
-    A string, a dict, a named tuple, a dataclass, a function, a transformation, an array
-    without axes and a key, typed or raw, are one value each.
-    """
-    single = isinstance(value, (str, bytes, Mapping)) or hasattr(value, "_fields")
-    if single or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
-        return False
-    if isinstance(value, type):  # an Enum: its members
-        return True
-    made = dataclasses.is_dataclass(value) or callable(value)
-    return not made and not _is_raw_key(value)
-
-
-def _is_raw_key(value: Any) -> bool:
-    """Return whether it is a key of `jax.random.PRNGKey`: an array of words."""
-    if not isinstance(value, jax.Array) or value.dtype != np.uint32:
-        return False
-    return value.shape == jax.eval_shape(lambda: jax.random.PRNGKey(0)).shape
-
-
-def _share(u: float) -> float:
+def share_in(u: float) -> float:
+    """Return a share of [0, 1), or raise a ValueError."""
     if not 0 <= u < 1:
         raise ValueError(f"A distribution's at: u must be in [0, 1), got {u}.")
     return float(u)

@@ -91,6 +91,8 @@ def same(
     every = repeated(trials, options.seeds, options.folds)
     then, now = header["fingerprint"], fingerprint(task, every, {})
     changes = differences(then, now)
+    if not changes and header["options"].get("held_out") != options.held_out_digest:
+        changes = ["folds: they hold out other examples."]
     if changes:
         raise ValueError(
             "The sweep cannot be resumed as another one: " + " ".join(changes)
