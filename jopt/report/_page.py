@@ -14,7 +14,7 @@ import numpy as np
 from jopt.core import FilePath, checked
 from jopt.report._importance import importance
 from jopt.report._record import Record
-from jopt.report._sentences import facts, headline, outcome, title
+from jopt.report._sentences import facts, headline, outcome, remarks, title
 from jopt.sweep import Lineage
 
 SCRIPTS = (
@@ -60,7 +60,7 @@ def page(record: Record) -> str:
     parts = {
         "title": html.escape(title(record)),
         "headline": html.escape(headline(record)),
-        "outcome": html.escape(outcome(record)),
+        "outcome": html.escape(" ".join([outcome(record), *remarks(record)])),
         "facts": "\n".join(
             f"<div><dt>{html.escape(term)}</dt><dd>{html.escape(text)}</dd></div>"
             for term, text in facts(record)

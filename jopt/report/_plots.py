@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jopt.sweep import SweepResult
+from jopt.sweep import SweepResult, nondominated
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,11 +17,13 @@ LINES = 8  # settings of the other hyperparameters that a picture can show apart
 
 
 def save(result: SweepResult, directory: Path) -> list[Path]:
-    """Write `<hyperparameter>.png` for the main one and `curves.png`."""
+    """Write `<hyperparameter>.png` for the main one, `curves.png`, and `front.png`."""
     name = main_hyperparameter(result)
     pictures: dict[str, Callable[..., None]] = {"curves.png": draw_curves}
     if name is not None:
         pictures = {f"{name}.png": draw_response, **pictures}
+    if has_front(result):
+        pictures["front.png"] = draw_front
     for file, draw in pictures.items():
         figure = _figure(8)
         draw(figure.subplots(), result, name)
@@ -30,7 +32,7 @@ def save(result: SweepResult, directory: Path) -> list[Path]:
 
 
 def overview(result: SweepResult, hyperparameter: str | None = None) -> "Figure":
-    """Return both pictures side by side."""
+    """Return the pictures side by side."""
     columns = {name: _numbers(result.table[name]) for name in result.info["space"]}
     names = [name for name, values in columns.items() if not np.isnan(values).all()]
     if hyperparameter is not None and hyperparameter not in names:
@@ -39,11 +41,14 @@ def overview(result: SweepResult, hyperparameter: str | None = None) -> "Figure"
             f"({', '.join(names)}), got {hyperparameter!r}."
         )
     name = main_hyperparameter(result) if hyperparameter is None else hyperparameter
-    figure = _figure(14)
-    left, right = figure.subplots(1, 2)
+    several = has_front(result)
+    figure = _figure(21 if several else 14)
+    left, right, *last = figure.subplots(1, 3 if several else 2)
     if name is not None:
         draw_response(left, result, name)
     draw_curves(right, result, name)
+    for axes in last:
+        draw_front(axes, result, name)
     return figure
 
 
@@ -140,6 +145,54 @@ def draw_curves(axes: "Axes", result: SweepResult, name: str | None) -> None:
     axes.grid(alpha=0.3)
     label = _words(name or "trial")
     axes.figure.colorbar(colors, ax=axes, label=label)
+
+
+def has_front(result: SweepResult) -> bool:
+    """Return whether there are two objectives to draw against each other."""
+    return len(result.info["objectives"]) > 1
+
+
+def draw_front(axes: "Axes", result: SweepResult, name: str | None) -> None:
+    """Draw the settings by the first two objectives: the first is up, and the second
+    is to the right.
+
+    The line is the border of what the settings reach in these two. What is within the
+    bounds and dominated is grey; what is out of bounds is a circle, beyond dotted lines.
+    """
+    (up, of_y), (right, of_x) = list(result.info["objectives"].items())[:2]
+    settings = result.settings()
+    x, y = (settings[f"valid_{metric}"].astype(float) for metric in (right, up))
+    counts = (settings["status"] == "complete") & np.isfinite(x) & np.isfinite(y)
+    out = counts & ~settings.get("within_bounds", counts)
+    front = np.isin(settings["trial"], result.front)
+    grey = counts & ~out & ~front
+    axes.plot(x[grey], y[grey], "o", ms=5, color=PALE, label="dominated")
+    axes.plot(x[out], y[out], "o", ms=5, mfc="none", color=PALE, label="out of bounds")
+    signs = [-1 if mode == "max" else 1 for mode in (of_x, of_y)]
+    rows = np.flatnonzero(front)
+    rows = rows[nondominated(np.stack([x[rows], y[rows]], axis=1) * signs)]
+    rows = rows[np.argsort(x[rows], kind="stable")]
+    where = "pre" if of_x == "max" else "post"
+    color = "#21688e"
+    axes.step(x[rows], y[rows], where=where, color=color, lw=1.5, zorder=1)
+    axes.plot(x[front], y[front], "o", ms=6, color=color, label=f"front: {front.sum()}")
+    for metric, line in {right: axes.axvline, up: axes.axhline}.items():
+        for end in result.info["bounds"].get(metric, ()):
+            if end is not None:
+                line(end, color=BAD, ls=":", lw=1)
+    if result.best is not None:
+        best = settings["trial"] == result.best.trial
+        axes.plot(x[best], y[best], "*", ms=16, mec="black", color=WINNER, label="best")
+    if _spans_decades(x[counts]):
+        axes.set_xscale("log")
+    if _spans_decades(y[counts]):
+        axes.set_yscale("log")
+    better = {"min": "lower is better", "max": "higher is better"}
+    axes.set_xlabel(f"validation {_words(right)} ({better[of_x]})")
+    axes.set_ylabel(f"validation {_words(up)} ({better[of_y]})")
+    axes.set_title(_title(result))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
 
 
 def _lines(
