@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jopt.sweep import SweepResult, nondominated
+from jopt.report._front import DOMINATED, FRONT, OUT, Front, front_of
+from jopt.report._record import Record
+from jopt.sweep import SweepResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BAD, WINNER, PALE = "#cc3311", "#ffaa00", "#bbbbbb"
+BAD, WINNER, PALE, BLUE = "#cc3311", "#ffaa00", "#bbbbbb", "#21688e"
 LINES = 8  # settings of the other hyperparameters that a picture can show apart
 
 
@@ -22,8 +24,8 @@ def save(result: SweepResult, directory: Path) -> list[Path]:
     pictures: dict[str, Callable[..., None]] = {"curves.png": draw_curves}
     if name is not None:
         pictures = {f"{name}.png": draw_response, **pictures}
-    if has_front(result):
-        pictures["front.png"] = draw_front
+    if (front := front_of(Record.of(result))) is not None:
+        pictures["front.png"] = lambda axes, *_: draw_front(axes, front, _title(result))
     for file, draw in pictures.items():
         figure = _figure(8)
         draw(figure.subplots(), result, name)
@@ -41,14 +43,15 @@ def overview(result: SweepResult, hyperparameter: str | None = None) -> "Figure"
             f"({', '.join(names)}), got {hyperparameter!r}."
         )
     name = main_hyperparameter(result) if hyperparameter is None else hyperparameter
-    several = has_front(result)
-    figure = _figure(21 if several else 14)
-    left, right, *last = figure.subplots(1, 3 if several else 2)
+    front = front_of(Record.of(result))
+    panels = 2 if front is None else 3
+    figure = _figure(7 * panels)
+    left, right, *last = figure.subplots(1, panels)
     if name is not None:
         draw_response(left, result, name)
     draw_curves(right, result, name)
-    for axes in last:
-        draw_front(axes, result, name)
+    if front is not None:
+        draw_front(last[0], front, _title(result))
     return figure
 
 
@@ -147,50 +150,38 @@ def draw_curves(axes: "Axes", result: SweepResult, name: str | None) -> None:
     axes.figure.colorbar(colors, ax=axes, label=label)
 
 
-def has_front(result: SweepResult) -> bool:
-    """Return whether there are two objectives to draw against each other."""
-    return len(result.info["objectives"]) > 1
+def draw_front(axes: "Axes", found: Front, title: str) -> None:
+    """Draw the settings by two objectives, and the border of what they reach in them.
 
-
-def draw_front(axes: "Axes", result: SweepResult, name: str | None) -> None:
-    """Draw the settings by the first two objectives: the first is up, and the second
-    is to the right.
-
-    The line is the border of what the settings reach in these two. What is within the
-    bounds and dominated is grey; what is out of bounds is a circle, beyond dotted lines.
+    Beside the front, which is blue, what is within the bounds is grey, and what is not
+    is a circle. Dotted lines are bounds.
     """
-    (up, of_y), (right, of_x) = list(result.info["objectives"].items())[:2]
-    settings = result.settings()
-    x, y = (settings[f"valid_{metric}"].astype(float) for metric in (right, up))
-    counts = (settings["status"] == "complete") & np.isfinite(x) & np.isfinite(y)
-    out = counts & ~settings.get("within_bounds", counts)
-    front = np.isin(settings["trial"], result.front)
-    grey = counts & ~out & ~front
-    axes.plot(x[grey], y[grey], "o", ms=5, color=PALE, label="dominated")
-    axes.plot(x[out], y[out], "o", ms=5, mfc="none", color=PALE, label="out of bounds")
-    signs = [-1 if mode == "max" else 1 for mode in (of_x, of_y)]
-    rows = np.flatnonzero(front)
-    rows = rows[nondominated(np.stack([x[rows], y[rows]], axis=1) * signs)]
-    rows = rows[np.argsort(x[rows], kind="stable")]
-    where = "pre" if of_x == "max" else "post"
-    color = "#21688e"
-    axes.step(x[rows], y[rows], where=where, color=color, lw=1.5, zorder=1)
-    axes.plot(x[front], y[front], "o", ms=6, color=color, label=f"front: {front.sum()}")
-    for metric, line in {right: axes.axvline, up: axes.axhline}.items():
-        for end in result.info["bounds"].get(metric, ()):
-            if end is not None:
-                line(end, color=BAD, ls=":", lw=1)
-    if result.best is not None:
-        best = settings["trial"] == result.best.trial
-        axes.plot(x[best], y[best], "*", ms=16, mec="black", color=WINNER, label="best")
-    if _spans_decades(x[counts]):
+    x, y, kinds = found.x.values, found.y.values, np.asarray(found.kinds)
+    marks = {
+        DOMINATED: {"ms": 5, "color": PALE},
+        OUT: {"ms": 5, "color": PALE, "mfc": "none"},
+        FRONT: {"ms": 6, "color": BLUE},
+    }
+    line = np.asarray(found.line, int)
+    axes.step(x[line], y[line], where=found.corners, color=BLUE, lw=1.5, zorder=1)
+    for kind, mark in marks.items():
+        rows = kinds == kind
+        if rows.any():
+            axes.plot(x[rows], y[rows], "o", label=f"{kind}: {rows.sum()}", **mark)
+    for axis, draw in ((found.x, axes.axvline), (found.y, axes.axhline)):
+        for end in axis.bounds:
+            draw(end, color=BAD, ls=":", lw=1, label=f"bound: {end:.4g}")
+    if found.best is not None:
+        best = x[found.best], y[found.best]
+        axes.plot(*best, "*", ms=16, mec="black", color=WINNER, label="best", zorder=5)
+    shown = kinds != ""
+    if _spans_decades(x[shown]):
         axes.set_xscale("log")
-    if _spans_decades(y[counts]):
+    if _spans_decades(y[shown]):
         axes.set_yscale("log")
-    better = {"min": "lower is better", "max": "higher is better"}
-    axes.set_xlabel(f"validation {_words(right)} ({better[of_x]})")
-    axes.set_ylabel(f"validation {_words(up)} ({better[of_y]})")
-    axes.set_title(_title(result))
+    axes.set_xlabel(found.x.title)
+    axes.set_ylabel(found.y.title)
+    axes.set_title(title)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
 

@@ -115,7 +115,6 @@ class Record:
             rows.setdefault(setting, []).append(row)
         return [np.asarray(found) for found in rows.values()]
 
-
     def best_of_each(self) -> dict[str, list[tuple[Any, int | None, float]]]:
         """Return the best of each value of the hyperparameters that make kinds.
 

@@ -154,7 +154,9 @@ def _bounds(info: dict[str, Any]) -> str:
     parts: list[str] = []
     for name, (low, high) in (info.get("bounds") or {}).items():
         if low is None or high is None:
-            end = f"at most {number(high)}" if low is None else f"at least {number(low)}"
+            end = (
+                f"at most {number(high)}" if low is None else f"at least {number(low)}"
+            )
         else:
             end = f"from {number(low)} to {number(high)}"
         parts.append(f"{name} {end}")

@@ -43,7 +43,9 @@ def front(
     objectives: Mapping[str, Mode],
     ranks: np.ndarray,
 ) -> list[int]:
-    """Return the trials of the settings that no other dominates, as `SweepResult.front`.
+    """Return the best trials of the settings that no other dominates.
+
+    `SweepResult.front` says which settings count.
 
     Args:
       settings: the trials of each setting.

@@ -137,7 +137,9 @@ class Plan:
             seeds=seeds if isinstance(seeds, int) else tuple(seeds),
             blocks=tuple(blocks) if (blocks := held.pop("blocks")) else None,
             scans=tuple(scans) if (scans := held.pop("scans", None)) else None,
-            bounds={n: (low, high) for n, (low, high) in held.pop("bounds", {}).items()},
+            bounds={
+                n: (low, high) for n, (low, high) in held.pop("bounds", {}).items()
+            },
             pruner=object_names.from_json(held.pop("pruner")),
             population=object_names.from_json(held.pop("population")),
             **held,

@@ -193,7 +193,9 @@ class SweepResult:
                 {
                     "trial": trial,
                     "hyperparameters": settings[trial],
-                    "valid": {n: float(self.table[f"valid_{n}"][trial]) for n in self.valid},
+                    "valid": {
+                        n: float(self.table[f"valid_{n}"][trial]) for n in self.valid
+                    },
                 }
                 for trial in self.front
             ]

@@ -326,8 +326,8 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         are_objectives,
     ),
     "bounds": (
-        "a dict of (low, high) by the name of a metric, finite numbers with low at most "
-        'high, or one of them None, such as {"bytes": (None, 3000)}',
+        "a dict of (low, high) by the name of a metric, finite numbers with low at "
+        'most high, or one of them None, such as {"bytes": (None, 3000)}',
         are_bounds,
     ),
     "pruner": (
