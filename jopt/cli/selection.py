@@ -30,7 +30,7 @@ def pruner(text: str | None) -> sweep.Pruner | None:
         return None
     name, _, given = text.partition(":")
     kind: Any = look_up(name, PRUNERS, "pruner")
-    ordered = sorted(dataclasses.fields(kind), key=lambda field: field.kw_only)
+    ordered = sorted(dataclasses.fields(kind), key=lambda field: bool(field.kw_only))
     fields = {field.name: field for field in ordered}
     fields.pop("wrapped_pruner", None)
     found: dict[str, Any] = {"wrapped_pruner": None} if name == "patient" else {}

@@ -28,7 +28,7 @@ examples:
   jopt sweep --folds 5 --keep 5
   jopt sweep my_task.py:task --steps 1000 --out results
   jopt sweep my_task.py:task --objective accuracy:max --objective bytes:min
-  jopt sweep my_task.py:task --metric accuracy --mode max --bound bytes=..3000
+  jopt sweep --metric accuracy --mode max --bound loss=..0.5
   jopt sweep --resume results
 
 values:
@@ -48,7 +48,7 @@ pruners: halving, hyperband, median, patient, threshold, spike. Fields follow a
 colon, as in --pruner halving:reduction_factor=3,min_resource=2; metric and mode
 are fields of all, as in --pruner median:metric=accuracy,mode=max
 
-objectives: with several, the settings that no other dominates are the front. The
+objectives: with several, the front is the settings that no other dominates. The
 first ranks, unless there is a --metric. Bounds keep settings from winning, and
 from the front: ..3000 is at most 3000, 0.9.. at least 0.9, 1..5 between.
 

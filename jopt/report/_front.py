@@ -1,6 +1,6 @@
 """The settings of a sweep by two objectives, and the border of what they reach."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class Front(NamedTuple):
     kinds: list[str]  # of each setting: on the front, dominated, out of bounds, or ""
     trials: list[int]  # of each setting, the one that it is known by
     line: list[int]  # settings no other dominates in these two objectives, by x
-    corners: str  # "post" or "pre", where the line's next step begins
+    corners: Literal["post", "pre"]  # after or before which point the line is level
     best: int | None  # the winner's setting
 
 

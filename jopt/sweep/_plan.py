@@ -208,8 +208,8 @@ class Plan:
         judges = [] if self.pruner is None else self.pruner.judges()
         found = dict.fromkeys(self.bounds, "the bounded metric")
         found |= {j.metric: "the pruner's metric" for j in judges if j.metric}
-        found |= dict.fromkeys(self.objectives, "the objective")
-        return {**found, self.metric: "the metric"}
+        found |= {self.metric: "the metric"}
+        return found | dict.fromkeys(self.objectives, "the objective")
 
     @property
     def modes(self) -> dict[str, Mode]:

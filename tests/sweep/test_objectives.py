@@ -5,10 +5,10 @@ import json
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings as runs, strategies as st
+from told import TASK, run
 
 from jopt import sweep
 from jopt.sweep._front import front, within
@@ -20,31 +20,7 @@ MODES = st.sampled_from(["min", "max"])
 NUMBERS = st.sampled_from([0.0, 1.0, 2.0, 3.0, np.nan, np.inf, -np.inf])
 
 
-def init(config, key):
-    return {"at": jnp.zeros(())}
-
-
-def step(config, state, batch, key):
-    return state, {}
-
-
-def evaluate(config, state, batch, key):
-    """What is measured of a trial is what it is made of."""
-    return {name: jnp.asarray(config[name], jnp.float32) for name in ("a", "b", "loss")}
-
-
-TASK = sweep.Task("told", init, step, evaluate)
 BOTH: Any = {"a": "max", "b": "min"}
-
-
-def run(rows=((1, 1), (2, 2), (1, 2), (3, 3)), task=TASK, **options) -> Any:
-    """Sweep trials whose metrics `a` and `b` are these, and whose loss is the row."""
-    trials = [
-        sweep.Trial.of(dict, {"a": float(a), "b": float(b), "loss": float(row)})
-        for row, (a, b) in enumerate(rows)
-    ]
-    sizes: dict[str, Any] = {"steps": 4, "segments": 2, "block": 4}
-    return sweep.run(task, trials, **{**sizes, **options})
 
 
 # The front
@@ -71,10 +47,11 @@ def test_the_front_is_what_no_other_dominates(count, data):
     places = data.draw(lists(st.integers(0, 9)))
     settings = [np.flatnonzero(np.asarray(places) == p) for p in dict.fromkeys(places)]
     ranks = np.asarray(data.draw(lists(NUMBERS.filter(np.isfinite))))
-    table = {f"valid_{name}": column for name, column in enumerate(columns)}
+    names = ["first", "second", "third"][:count]
+    table = dict(zip([f"valid_{n}" for n in names], columns, strict=True))
     table |= {"status": statuses, "within_bounds": inside}
 
-    found = front(settings, table, dict(enumerate(modes)), ranks)
+    found = front(settings, table, dict(zip(names, modes, strict=True)), ranks)
 
     means = {
         int(rows[np.argmin(ranks[rows])]): [column[rows].mean() for column in columns]
@@ -245,7 +222,8 @@ def test_a_value_that_is_not_finite_is_the_worst_of_a_pruners_metric():
     alive = np.full(4, True)
     seen = sweep.Observations(np.zeros((4, 1)), np.zeros((4, 1)), alive, {"b": own})
 
-    for mode, kept in (("min", [0]), ("max", [3])):
+    wanted: dict[Any, Any] = {"min": [0], "max": [3]}
+    for mode, kept in wanted.items():
         pruner = sweep.SuccessiveHalving(1, 4, metric="b", mode=mode)
         assert np.flatnonzero(pruner.kept(seen)).tolist() == kept
 
@@ -415,7 +393,7 @@ def test_a_resumed_sweep_has_the_same_front(tmp_path):
     whole = run(**options)
     with pytest.raises(KeyboardInterrupt):
         run(**options, directory=tmp_path, callbacks=[stop])
-    result = sweep.resume(tmp_path, TASK)
+    result = sweep.resume(tmp_path)
 
     assert result.front == whole.front == [0, 1]
     assert result.table["status"].tolist()[2:] == ["pruned"] * 2

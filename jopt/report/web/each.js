@@ -5,12 +5,11 @@ function buildEach() {
   element("each-section").hidden = false;
   for (const [name, found] of data.each) {
     const figure = make("figure", ""), table = make("table", ""), head = make("tr", "");
-    const others = data.varying.filter((other) => other !== name);
-    head.append(...[name, metric, "trial", ...others].map((title) => make("th", words(title), { scope: "col" })));
+    const align = (i) => (i ? {} : { class: "text" });
+    head.append(...[name, metric, "trial"].map((title, i) => make("th", words(title), { scope: "col", ...align(i) })));
     const rows = found.map(([value, row, mean]) => {
-      const texts = row === null ? [value, "none", "", ...others.map(() => "")] : [value, mean, columns.trial[row], ...others.map((other) => columns[other][row])];
       const line = make("tr", "");
-      line.append(...texts.map((text) => make("td", number(text))));
+      line.append(...[value, mean, row === null ? null : columns.trial[row]].map((text, i) => make("td", number(text), align(i))));
       if (row !== null) line.addEventListener("click", () => choose(row));
       return line;
     });
@@ -18,7 +17,7 @@ function buildEach() {
     table.createTBody().append(...rows);
     const scroll = make("div", "", { class: "scroll", tabindex: "0", role: "region", "aria-label": `the best of each ${words(name)}` });
     scroll.append(table);
-    figure.append(make("figcaption", words(name)), scroll);
+    figure.append(scroll);
     element("each").append(figure);
   }
 }

@@ -4,7 +4,7 @@ function front() {
   const found = data.front, target = element("front");
   if (!found) return [];
   element("front-section").hidden = false;
-  element("front-note").textContent = "Settings trained to the end, means over seeds and folds; no other is as good in every objective as one on the front and better in one." + (found.best === null ? "" : " ★ the winner.");
+  element("front-note").textContent = "Settings that were trained to the end, means over seeds and folds. On the front are those that no other dominates: is as good in every objective, and better in one." + (found.best === null ? "" : " ★ the winner.");
   const at = (kind) => found.kinds.flatMap((own, i) => (own === kind ? [i] : []));
   const places = (rows) => ({ x: rows.map((i) => found.x.values[i]), y: rows.map((i) => found.y.values[i]) });
   const points = (rows, name, marker) => ({
