@@ -187,7 +187,7 @@ def _settings_table(
     table = Table(title=title + (_means(result.info) if several else ""))
     metrics = {f"valid_{name}": _title(name) for name in result.valid}
     metrics |= {f"train_{name}": f"train {name}" for name in ("loss", *result.train)}
-    words = ["within_bounds"] if "within_bounds" in settings else []
+    words = [name for name in ("within_bounds",) if name in settings]
     for column in ("trial", *names, *map(_title, words), *metrics.values()):
         table.add_column(column, justify="right")
     chosen = {name: _apart(settings[name]) for name in ("trial", *names, *words)}

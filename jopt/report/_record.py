@@ -126,7 +126,8 @@ class Record:
           what ranks over that one's setting, the best first; None and NaN where all
           diverged or are out of bounds. Empty if the sweep has no winner.
         """
-        groups = self.info.get("grouped_by") or []
+        info = self.info
+        groups = info.get("grouped_by") or []
         apart = {column_of(name) for group in groups for name in group["because"]}
         goal: Any = self.metric.removeprefix("valid_"), self.mode
         means, sign = np.empty(len(self.table["trial"])), 1 if goal[1] == "min" else -1
@@ -139,6 +140,9 @@ class Record:
             settings: dict[str, list[np.ndarray]] = {}
             for rows in self.settings():
                 settings.setdefault(str(self.table[name][rows[0]]), []).append(rows)
+            told = ["" if v is None else v for v in info.get("space", {}).get(name, [])]
+            for lacking in {"", "nan"}.difference(told):  # trials that have no value
+                settings.pop(lacking, None)
             found[name] = []
             for own in settings.values():
                 best = winner(own, self.table, *goal)

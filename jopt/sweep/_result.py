@@ -254,7 +254,9 @@ class SweepResult:
 
     @checked
     def plot(self, hyperparameter: str | None = None) -> "Figure":
-        """Return a matplotlib figure: the final metric, and the loss curves.
+        """Return a matplotlib figure: the final metric, the loss curves, and the front.
+
+        The front is that of a sweep with several objectives, by the first two.
 
         Args:
           hyperparameter: of the horizontal axis, a column of numbers; by default the

@@ -11,6 +11,7 @@ import pytest
 import told
 from rich.console import Console
 
+from jopt import sweep
 from jopt.cli import display
 from jopt.report import Record, no_winner, page, remarks
 from jopt.report._front import front_of
@@ -117,6 +118,14 @@ def test_numbers_that_make_programs_are_kinds_too(result):
     info = {**record.info, "grouped_by": groups}
     assert list(Record.of(told.run()).best_of_each()) == []
     assert list(dataclasses.replace(record, info=info).best_of_each()) == ["b", "kind"]
+
+
+def test_trials_without_a_hyperparameter_are_no_value_of_it():
+    result = told.run([(1, 1), (2, 2)], kinds=["x", None])
+    assert Record.of(result).best_of_each() == {"kind": [("x", 0, 0), ("", 1, 1)]}
+    trials = [*told.trials([(1, 1), (2, 2)], ["x", "y"]), *told.trials([(3, 3)])]
+    result = sweep.run(told.TASK, trials, steps=2, segments=1, block=3)
+    assert Record.of(result).best_of_each() == {"kind": [("x", 0, 0), ("y", 1, 1)]}
 
 
 def test_sentences_are_of_the_front_the_bounds_and_the_ends(result):

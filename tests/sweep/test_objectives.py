@@ -405,6 +405,25 @@ def test_a_resumed_sweep_has_the_same_front(tmp_path):
     assert list(result.info["objectives"]) == ["b", "a"]
 
 
+def test_a_pruned_winner_within_bounds_is_at_hand_after_a_resume(tmp_path):
+    def stop(now):
+        if now.number == 3:
+            raise KeyboardInterrupt
+
+    pruner = sweep.SuccessiveHalving(1, 2)
+    options: dict[str, Any] = {"metric": "a", "mode": "max", "bounds": {"b": (None, 2)}}
+    options |= {"pruner": pruner, "segments": 4}
+    rows = [(1, 1), (2, 9), (0, 2), (3, 3)]
+    with pytest.raises(KeyboardInterrupt):
+        run(rows, **options, directory=tmp_path, callbacks=[stop])
+    result = sweep.resume(tmp_path)
+
+    assert result.table["status"].tolist() == ["pruned"] * 3 + ["complete"]
+    assert result.best is not None
+    assert result.best.trial == 0  # the second is better, and out of bounds
+    assert result.params(0)["at"] == 0
+
+
 def test_options_of_an_older_directory_have_no_objectives():
     plan = Plan(TASK, 1, 4, 2, jax.random.key(0), objectives=BOTH, bounds={"a": (0, 1)})
     held = json.loads(json.dumps(plan.as_json()))
