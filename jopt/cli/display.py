@@ -1,5 +1,6 @@
 """The display of a sweep: progress while it runs, tables at its end."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress as Bar, TaskProgressColumn, TextColumn
 from rich.table import Table
 
+from jopt.report import Record, no_winner, remarks
 from jopt.studies import combine
 from jopt.sweep import Progress, SweepResult, Task, column_of
 
@@ -69,8 +71,9 @@ class Display:
 
 def summary(console: Console, result: SweepResult, directory: Path, files: list[Path]):
     """Print the best settings, the diverged ones, the winner, and the files."""
-    names = list(result.info["space"])
-    console.print(_best(result, names))
+    names, record = list(result.info["space"]), Record.of(result)
+    for table in _settings_tables(result, record, names):
+        console.print(table)
     diverged = result.table["status"] == "diverged"
     if diverged.any():
         console.print(_diverged(result, names, np.flatnonzero(diverged)))
@@ -94,7 +97,9 @@ def summary(console: Console, result: SweepResult, directory: Path, files: list[
             f"Best on validation: {setting}; on the test set: {test or 'none'}."
         )
     elif not info["interrupted"]:
-        console.print("Every trial diverged: try smaller values.")
+        console.print(no_winner(record))
+    for sentence in remarks(record):
+        console.print(sentence)
     if info["interrupted"]:
         console.print("Interrupted: the table and the curves end where training did.")
     if info["unsaved"]:
@@ -149,25 +154,50 @@ def _ended_early(console: Console, result: SweepResult) -> None:
     )
 
 
-def _best(result: SweepResult, names: list[str], most: int = 5) -> Table:
+def _settings_tables(
+    result: SweepResult, record: Record, names: list[str]
+) -> Iterator[Table]:
+    """Make the tables of the best settings, of the front, and of the best of each."""
     settings = result.settings()
+    values = settings[f"valid_{result.metric}"]
+    order = np.argsort(-values if result.mode == "max" else values, kind="stable")
+    if "within_bounds" in settings:
+        order = order[np.argsort(~settings["within_bounds"][order], kind="stable")]
+    best = order[np.isfinite(values[order])].tolist()[:5]
+    yield _settings_table(result, settings, names, "best settings", best)
+    place = {trial: row for row, trial in enumerate(settings["trial"].tolist())}
+    if result.info["objectives"]:
+        front = [place[trial] for trial in result.front]
+        title = f"front of {' and '.join(result.info['objectives'])}"
+        yield _settings_table(result, settings, names, title, front)
+    for name, found in record.best_of_each().items():
+        best = [place[trial] for _, trial, _ in found if trial is not None]
+        yield _settings_table(result, settings, names, f"best of each {name}", best)
+
+
+def _settings_table(
+    result: SweepResult,
+    settings: dict[str, np.ndarray],
+    names: list[str],
+    title: str,
+    rows: list[int],
+    most: int = 10,
+) -> Table:
     several = bool(settings["trials"].max() > 1)
-    table = Table(title="best settings" + (_means(result.info) if several else ""))
+    table = Table(title=title + (_means(result.info) if several else ""))
     metrics = {f"valid_{name}": _title(name) for name in result.valid}
     metrics |= {f"train_{name}": f"train {name}" for name in ("loss", *result.train)}
-    moments = ["best step"] if "best_step" in settings else []
-    for title in ("trial", *names, *moments, *metrics.values()):
-        table.add_column(title, justify="right")
-    values = settings[f"valid_{result.metric}"]
-    chosen = {name: _apart(settings[name]) for name in names}
-    for row in np.argsort(-values if result.mode == "max" else values)[:most]:
-        if np.isfinite(values[row]):
-            table.add_row(
-                str(settings["trial"][row]),
-                *(chosen[name][row] for name in names),
-                *(str(settings["best_step"][row]) for _ in moments),
-                *(_spread(settings, name, row, several) for name in metrics),
-            )
+    words = [name for name in ("best_step", "within_bounds") if name in settings]
+    for column in ("trial", *names, *map(_title, words), *metrics.values()):
+        table.add_column(column, justify="right")
+    chosen = {name: _apart(settings[name]) for name in ("trial", *names, *words)}
+    for row in rows[:most]:
+        table.add_row(
+            *(texts[row] for texts in chosen.values()),
+            *(_spread(settings, name, row, several) for name in metrics),
+        )
+    if len(rows) > most:
+        table.caption = f"and {len(rows) - most} more, see trials.csv"
     return table
 
 

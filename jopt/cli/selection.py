@@ -1,12 +1,13 @@
-"""Pruners and populations as they are typed: what selects trials during training."""
+"""What selects trials, as it is typed: pruners, populations, objectives, bounds."""
 
 import dataclasses
 from typing import Any
 
 from jopt import sweep
 from jopt.cli.lookup import look_up
-from jopt.cli.values import assignments, distribution, values
+from jopt.cli.values import assignments, distribution, interval, values
 from jopt.core import close_match
+from jopt.sweep import Bound, Mode
 
 PRUNERS = {
     "halving": sweep.SuccessiveHalving,
@@ -29,7 +30,8 @@ def pruner(text: str | None) -> sweep.Pruner | None:
         return None
     name, _, given = text.partition(":")
     kind: Any = look_up(name, PRUNERS, "pruner")
-    fields = {field.name: field for field in dataclasses.fields(kind)}
+    ordered = sorted(dataclasses.fields(kind), key=lambda field: bool(field.kw_only))
+    fields = {field.name: field for field in ordered}
     fields.pop("wrapped_pruner", None)
     found: dict[str, Any] = {"wrapped_pruner": None} if name == "patient" else {}
     for part in filter(None, given.split(",")):
@@ -48,6 +50,37 @@ def pruner(text: str | None) -> sweep.Pruner | None:
     if missing:
         raise ValueError(f"--pruner {name} needs {missing[0]}: {name}:{missing[0]}=2.")
     return kind(**found)
+
+
+def objectives(texts: list[str]) -> dict[str, Mode] | None:
+    """Return the modes of the given NAME:MODE, in their order; None if there are none.
+
+    Raises:
+      ValueError: if a text is malformed, or a name is given twice.
+    """
+    found: dict[str, Mode] = {}
+    for text in texts:
+        name, _, mode = text.rpartition(":")
+        if not name or mode not in ("min", "max"):
+            raise ValueError(
+                f"--objective got {text!r}; write NAME:min or NAME:max, as in "
+                "accuracy:max."
+            )
+        if name in found:
+            raise ValueError(f"--objective gives {name} a second time; give it once.")
+        found[name] = "min" if mode == "min" else "max"
+    return found or None
+
+
+def bounds(texts: list[str]) -> dict[str, Bound] | None:
+    """Return the ends of the given NAME=LOW..HIGH; None if there are none.
+
+    Raises:
+      ValueError: if a text is malformed.
+    """
+    form = "NAME=LOW..HIGH, as in bytes=..3000 or accuracy=0.9.."
+    given = assignments(texts, "--bound", form)
+    return {name: interval(text, f"--bound {name}") for name, text in given} or None
 
 
 def population(texts: list[str]) -> sweep.PopulationBasedTraining | None:

@@ -27,6 +27,8 @@ examples:
   jopt sweep --learning-rate 1e-4:1:32 --evolve learning_rate=1e-5:1
   jopt sweep --folds 5 --keep 5
   jopt sweep my_task.py:task --steps 1000 --out results
+  jopt sweep my_task.py:task --objective accuracy:max --objective bytes:min
+  jopt sweep --metric accuracy --mode max --bound loss=..0.5
   jopt sweep --resume results
 
 values:
@@ -43,7 +45,12 @@ tasks:
   FILE.py:NAME   your own: a jopt.sweep.Task, or a function that returns one
 
 pruners: halving, hyperband, median, patient, threshold, spike. Fields follow a
-colon, as in --pruner halving:reduction_factor=3,min_resource=2
+colon, as in --pruner halving:reduction_factor=3,min_resource=2; metric and mode
+are fields of all, as in --pruner median:metric=accuracy,mode=max
+
+objectives: with several, the front is the settings that no other dominates. The
+first ranks, unless there is a --metric. Bounds keep settings from winning, and
+from the front: ..3000 is at most 3000, 0.9.. at least 0.9, 1..5 between.
 
 files in DIR:
   report.html    everything on one page
@@ -53,7 +60,7 @@ files in DIR:
   best.json      the winner on validation, and its test metrics
   best/1, ...    the best models, as orbax checkpoints
   command.json, journal.jsonl, checkpoints/   read by --resume
-  learning_rate.png, curves.png   pictures
+  learning_rate.png, curves.png, front.png (of objectives)   pictures
 
 exit status: 0; 2 after bad input or if files cannot be written; 130 after
 Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, with the results until then saved.
@@ -156,6 +163,20 @@ def _add_training(group: Any) -> None:
         action="store_true",
         help="take each trial at its best evaluation, not at its last",
     )
+    add(
+        "--objective",
+        action="append",
+        default=[],
+        metavar="NAME:MODE",
+        help="one of several metrics, min or max: find the front of them",
+    )
+    add(
+        "--bound",
+        action="append",
+        default=[],
+        metavar="NAME=LOW..HIGH",
+        help="a setting can win only with this metric between; an end may be left out",
+    )
     add("--pruner", metavar="NAME[:FIELD=N,...]", help="stop poor settings early")
     add(
         "--evolve",
@@ -233,6 +254,8 @@ def run(options: argparse.Namespace) -> int:
         "devices": devices.first(options.devices),
         "memory": devices.memory(options.memory),
     }
+    objectives = selection.objectives(options.objective)
+    bounds = selection.bounds(options.bound)
     pruner = selection.pruner(options.pruner)
     population = selection.population(options.evolve)
     try:
@@ -255,6 +278,8 @@ def run(options: argparse.Namespace) -> int:
                         metric=options.metric,
                         keep="best" if options.best_moment else "last",
                         mode=options.mode,
+                        objectives=objectives,
+                        bounds=bounds,
                         pruner=pruner,
                         population=population,
                         directory=directory,

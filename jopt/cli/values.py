@@ -120,6 +120,25 @@ def distribution(
     return found[0] if len(found) == 1 else Choice(tuple(found))
 
 
+def interval(text: str, what: str) -> tuple[float | None, float | None]:
+    """Return the ends of LOW..HIGH; one may be left out, and is None then.
+
+    Raises:
+      ValueError: if the text is malformed.
+    """
+    low, dots, high = text.partition("..")
+    ends = [float(end) if _is_number(end) else None for end in (low, high)]
+    known = [end for end in ends if end is not None]
+    words = [end for end in (low, high) if end.strip()]
+    ordered = known == sorted(known) and np.isfinite(known).all()
+    if not dots or not known or len(words) > len(known) or not ordered:
+        raise ValueError(
+            f"{what} got {text!r}; write LOW..HIGH with LOW <= HIGH, as in 1000..3000; "
+            "..3000 is at most 3000, and 0.9.. at least 0.9."
+        )
+    return ends[0], ends[1]
+
+
 class _Range(NamedTuple):
     low: float
     high: float

@@ -4,5 +4,10 @@ from jopt.report._page import page, thinned as thinned, write
 from jopt.report._plots import overview as overview
 from jopt.report._record import Record
 from jopt.report._save import save as save
+from jopt.report._sentences import (
+    at_end as at_end,
+    no_winner as no_winner,
+    remarks as remarks,
+)
 
 __all__ = ["Record", "page", "write"]

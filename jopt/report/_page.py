@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from jopt.core import FilePath, checked
+from jopt.report._front import Axis, front_of
 from jopt.report._importance import importance
 from jopt.report._record import Record
-from jopt.report._sentences import facts, headline, outcome, title
+from jopt.report._sentences import facts, headline, outcome, remarks, title
 from jopt.sweep import Lineage
 
 SCRIPTS = (
@@ -25,6 +26,8 @@ SCRIPTS = (
     "parallel.js",
     "bars.js",
     "ancestry.js",
+    "front.js",
+    "each.js",
     "table.js",
     "start.js",
 )
@@ -60,7 +63,7 @@ def page(record: Record) -> str:
     parts = {
         "title": html.escape(title(record)),
         "headline": html.escape(headline(record)),
-        "outcome": html.escape(outcome(record)),
+        "outcome": html.escape(" ".join([outcome(record), *remarks(record)])),
         "facts": "\n".join(
             f"<div><dt>{html.escape(term)}</dt><dd>{html.escape(text)}</dd></div>"
             for term, text in facts(record)
@@ -102,6 +105,11 @@ def contents(record: Record) -> dict[str, Any]:
         "rungs": rungs(record),
         "importance": importance(record),
         "ancestry": ancestry(record),
+        "front": front(record),
+        "each": [
+            [name, [[value, trial, _finite(mean)] for value, trial, mean in found]]
+            for name, found in record.best_of_each().items()
+        ],
     }
 
 
@@ -156,6 +164,23 @@ def ancestry(record: Record) -> dict[str, Any] | None:
             for stretch in lineage.ancestors(record.best["trial"])
         ]
     return {"names": names, "trials": trials, "best": best}
+
+
+def front(record: Record) -> dict[str, Any] | None:
+    """Return what `front_of` does as plain values; None where that does."""
+    found = front_of(record)
+    if found is None:
+        return None
+    return {**found._asdict(), "x": _axis(found.x), "y": _axis(found.y)}
+
+
+def _axis(axis: Axis) -> dict[str, Any]:
+    values = list(map(_finite, axis.values.tolist()))
+    return {"title": axis.title, "values": values, "bounds": axis.bounds}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _moved(lineage: Lineage, name: str) -> bool:

@@ -6,22 +6,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from jopt.report._front import DOMINATED, FRONT, OUT, Front, front_of
+from jopt.report._record import Record
 from jopt.sweep import SweepResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BAD, WINNER, PALE = "#cc3311", "#ffaa00", "#bbbbbb"
+BAD, WINNER, PALE, BLUE = "#cc3311", "#ffaa00", "#bbbbbb", "#21688e"
 LINES = 8  # settings of the other hyperparameters that a picture can show apart
 
 
 def save(result: SweepResult, directory: Path) -> list[Path]:
-    """Write `<hyperparameter>.png` for the main one and `curves.png`."""
+    """Write `<hyperparameter>.png` for the main one, `curves.png`, and `front.png`."""
     name = main_hyperparameter(result)
     pictures: dict[str, Callable[..., None]] = {"curves.png": draw_curves}
     if name is not None:
         pictures = {f"{name}.png": draw_response, **pictures}
+    if (front := front_of(Record.of(result))) is not None:
+        pictures["front.png"] = lambda axes, *_: draw_front(axes, front, _title(result))
     for file, draw in pictures.items():
         figure = _figure(8)
         draw(figure.subplots(), result, name)
@@ -30,7 +34,7 @@ def save(result: SweepResult, directory: Path) -> list[Path]:
 
 
 def overview(result: SweepResult, hyperparameter: str | None = None) -> "Figure":
-    """Return both pictures side by side."""
+    """Return the pictures side by side."""
     columns = {name: _numbers(result.table[name]) for name in result.info["space"]}
     names = [name for name, values in columns.items() if not np.isnan(values).all()]
     if hyperparameter is not None and hyperparameter not in names:
@@ -39,11 +43,15 @@ def overview(result: SweepResult, hyperparameter: str | None = None) -> "Figure"
             f"({', '.join(names)}), got {hyperparameter!r}."
         )
     name = main_hyperparameter(result) if hyperparameter is None else hyperparameter
-    figure = _figure(14)
-    left, right = figure.subplots(1, 2)
+    front = front_of(Record.of(result))
+    panels = 2 if front is None else 3
+    figure = _figure(7 * panels)
+    left, right, *last = figure.subplots(1, panels)
     if name is not None:
         draw_response(left, result, name)
     draw_curves(right, result, name)
+    if front is not None:
+        draw_front(last[0], front, _title(result))
     return figure
 
 
@@ -141,6 +149,42 @@ def draw_curves(axes: "Axes", result: SweepResult, name: str | None) -> None:
     axes.grid(alpha=0.3)
     label = _words(name or "trial")
     axes.figure.colorbar(colors, ax=axes, label=label)
+
+
+def draw_front(axes: "Axes", found: Front, title: str) -> None:
+    """Draw the settings by two objectives, and the border of what they reach in them.
+
+    Beside the front, which is blue, what is within the bounds is grey, and what is not
+    is a circle. Dotted lines are bounds.
+    """
+    x, y, kinds = found.x.values, found.y.values, np.asarray(found.kinds)
+    marks = {
+        DOMINATED: {"ms": 5, "color": PALE},
+        OUT: {"ms": 5, "color": PALE, "mfc": "none"},
+        FRONT: {"ms": 6, "color": BLUE},
+    }
+    line = np.asarray(found.line, int)
+    axes.step(x[line], y[line], where=found.corners, color=BLUE, lw=1.5, zorder=1)
+    for kind, mark in marks.items():
+        rows = kinds == kind
+        if rows.any():
+            axes.plot(x[rows], y[rows], "o", label=f"{kind}: {rows.sum()}", **mark)
+    for axis, draw in ((found.x, axes.axvline), (found.y, axes.axhline)):
+        for end in axis.bounds:
+            draw(end, color=BAD, ls=":", lw=1, label=f"bound: {end:.4g}")
+    if found.best is not None:
+        best = x[found.best], y[found.best]
+        axes.plot(*best, "*", ms=16, mec="black", color=WINNER, label="best", zorder=5)
+    shown = kinds != ""
+    if _spans_decades(x[shown]):
+        axes.set_xscale("log")
+    if _spans_decades(y[shown]):
+        axes.set_yscale("log")
+    axes.set_xlabel(found.x.title)
+    axes.set_ylabel(found.y.title)
+    axes.set_title(title)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
 
 
 def _lines(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jopt.sweep import SweepResult
+from jopt.sweep import SweepResult, column_of, winner
 from jopt.sweep.store import plain
 
 NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON has no word for, as strings
@@ -114,6 +114,43 @@ class Record:
         for row, setting in enumerate(known or [0] * len(self.table["trial"])):
             rows.setdefault(setting, []).append(row)
         return [np.asarray(found) for found in rows.values()]
+
+    def best_of_each(self) -> dict[str, list[tuple[Any, int | None, float]]]:
+        """Return the best of each value of the hyperparameters that make kinds.
+
+        These are the varying ones that are no numbers, and those by which the programs
+        of the sweep differ.
+
+        Returns:
+          By the name of a column: the values, each with its best trial and the mean of
+          what ranks over that one's setting, the best first; None and NaN where all
+          diverged or are out of bounds. Empty if the sweep has no winner.
+        """
+        info = self.info
+        groups = info.get("grouped_by") or []
+        apart = {column_of(name) for group in groups for name in group["because"]}
+        goal: Any = self.metric.removeprefix("valid_"), self.mode
+        means, sign = np.empty(len(self.table["trial"])), 1 if goal[1] == "min" else -1
+        for rows in self.settings():
+            means[rows] = self.table[self.metric][rows].astype(float).mean()
+        found: dict[str, list[tuple[Any, int | None, float]]] = {}
+        for name in self.varying if self.best else ():
+            if self.table[name].dtype.kind in "iuf" and name not in apart:
+                continue
+            settings: dict[str, list[np.ndarray]] = {}
+            for rows in self.settings():
+                settings.setdefault(str(self.table[name][rows[0]]), []).append(rows)
+            told = ["" if v is None else v for v in info.get("space", {}).get(name, [])]
+            for lacking in {"", "nan"}.difference(told):  # trials that have no value
+                settings.pop(lacking, None)
+            found[name] = []
+            for own in settings.values():
+                best = winner(own, self.table, *goal)
+                mean = np.nan if best is None else float(means[best])
+                value = self.table[name][own[0][0]].item()
+                found[name].append((value, best, mean))
+            found[name].sort(key=lambda each: (each[1] is None, sign * each[2]))
+        return found
 
 
 def _text(column: np.ndarray) -> np.ndarray:

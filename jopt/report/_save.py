@@ -23,7 +23,7 @@ def save(result: SweepResult, directory: Path, keep: int) -> list[Path]:
         _table(result, directory / "trials.csv"),
         _curves(result, directory / "curves.npz"),
         _json(result.info, directory / "sweep.json"),
-        _json(_best(result), directory / "best.json"),
+        _json(result.best_as_dict() or {"trial": None}, directory / "best.json"),
     ]
     if result.lineage is not None:
         written.append(_json(result.lineage.as_dict(), directory / "lineage.json"))
@@ -105,13 +105,6 @@ def _curves(result: SweepResult, path: Path) -> Path:
     }
     np.savez_compressed(path, allow_pickle=False, **arrays)
     return path
-
-
-def _best(result: SweepResult) -> dict[str, Any]:
-    if result.best is None:
-        return {"trial": None}
-    names = ("trial", "hyperparameters", "seed", "fold", "valid", "test")
-    return {name: getattr(result.best, name) for name in names}
 
 
 def _json(value: Any, path: Path) -> Path:

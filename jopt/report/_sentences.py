@@ -20,12 +20,7 @@ def headline(record: Record) -> str:
     """Return the sentence that names the winner, or says why there is none."""
     best = record.best
     if best is None:
-        statuses = set(record.table["status"].tolist())
-        if statuses == {"diverged"}:
-            return "Every trial diverged: try smaller values."
-        if "interrupted" in statuses:
-            return "The sweep was interrupted before there was a winner."
-        return "No winner is recorded."
+        return no_winner(record)
     values = best.get("hyperparameters", {})
     varying = [name for name in values if column_of(name) in record.varying]
     chosen = varying or list(values)
@@ -39,6 +34,40 @@ def headline(record: Record) -> str:
         f"{name}\N{NO-BREAK SPACE}{number(seen[name])}" for name in sorted(seen)
     )
     return f"Best is {setting or 'the only setting'}: {metrics} {where}."
+
+
+def no_winner(record: Record) -> str:
+    """Return the sentence that says why there is no winner."""
+    statuses = set(record.table["status"].tolist())
+    if statuses == {"diverged"}:
+        return "Every trial diverged: try smaller values."
+    if "interrupted" in statuses:
+        return "The sweep was interrupted before there was a winner."
+    if not record.table.get("within_bounds", np.ones(1)).any():
+        bounds = _bounds(record.info)
+        return f"No setting is within the bounds, {bounds}: try others, or widen them."
+    return "No winner is recorded."
+
+
+def remarks(record: Record) -> list[str]:
+    """Return the sentences on the front, the bounds, and the ends of the ranges."""
+    info, found = record.info, []
+    if objectives := info.get("objectives"):
+        front = f"The front of {_joined(objectives)} has"
+        found.append(f"{front} {_count(len(info['front']), 'setting')}.")
+    if "within_bounds" in record.table and record.best is not None:
+        within = [bool(record.table["within_bounds"][r[0]]) for r in record.settings()]
+        out = f"{within.count(False)} of {_count(len(within), 'setting')}"
+        found.append(f"Out of bounds ({_bounds(info)}): {out}.")
+    best = record.best or {}
+    for name, end in (best.get("at_ends") or {}).items():
+        found.append(at_end(f"best {name}", best["hyperparameters"][name], end))
+    return found
+
+
+def at_end(what: str, value: Any, end: str) -> str:
+    """Return the sentence on a value that is the smallest or largest tried."""
+    return f"The {what}, {number(value)}, is the {end} tried: extend the range."
 
 
 def outcome(record: Record) -> str:
@@ -80,6 +109,8 @@ def facts(record: Record) -> list[tuple[str, str]]:
         "Batch size": info.get("batch_size"),
         "Segments": info.get("segments"),
         "Metric": _goal(info),
+        "Objectives": info.get("objectives"),
+        "Bounds": _bounds(info),
         "Baseline": info.get("baseline"),
         "Seeds": len(set(record.table["seed"].tolist())),
         "Folds": folds if folds > 1 else None,
@@ -116,6 +147,20 @@ def _goal(info: dict[str, Any]) -> str | None:
     if (metric, mode) == ("loss", "min"):
         return None
     return f"{metric}, the {'higher' if mode == 'max' else 'lower'} the better"
+
+
+def _bounds(info: dict[str, Any]) -> str:
+    """Return the bounds in words; nothing without any."""
+    parts: list[str] = []
+    for name, (low, high) in (info.get("bounds") or {}).items():
+        if low is None or high is None:
+            end = (
+                f"at most {number(high)}" if low is None else f"at least {number(low)}"
+            )
+        else:
+            end = f"from {number(low)} to {number(high)}"
+        parts.append(f"{name} {end}")
+    return _joined(parts) if parts else ""
 
 
 def _trials(record: Record) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jopt.core import FilePath, checked
+from jopt.report import at_end
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,9 +91,9 @@ class LearningRateRange:
             f"{self.first_loss:.4g} to {usable.min():.4g} at {best:.3g}."
         )
         if np.argmin(usable) == len(self.rates) - 1:
-            return f"{text} It still falls at the highest rate: try higher ones too."
+            return f"{text} {at_end('best rate', best, 'largest')}"
         if self.suggestion == self.rates[0]:
-            return f"{text} It is the lowest rate tried: try lower ones too."
+            return f"{text} {at_end('suggested rate', self.suggestion, 'smallest')}"
         return text
 
     def plot(self) -> "Figure":

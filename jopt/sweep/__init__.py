@@ -3,12 +3,13 @@
 from jopt.sweep._array_files import write_arrays as write_arrays
 from jopt.sweep._data import by_epoch, by_step
 from jopt.sweep._folds import Folds
+from jopt.sweep._front import Bound as Bound, nondominated as nondominated
 from jopt.sweep._progress import Progress, Segment
-from jopt.sweep._result import Best, SweepResult
+from jopt.sweep._result import Best, SweepResult, winner as winner
 from jopt.sweep._run import resume, run
 from jopt.sweep._shown_values import column_of as column_of, shown as shown
 from jopt.sweep._supervised import Model as Model, Supervised
-from jopt.sweep._task import Task, examples as examples
+from jopt.sweep._task import Mode as Mode, Task, examples as examples
 from jopt.sweep._trial import Setup, Trial, grid, sample
 from jopt.sweep.population import (
     Generation,

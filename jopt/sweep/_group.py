@@ -100,7 +100,7 @@ def compiled_groups(
     own = {id(trial.task): trial for trial in reversed(trials)}
     for trial in own.values():
         size = plan.batch_size if trial.batch_size is None else trial.batch_size
-        check_task(trial.task or plan.task, trial.config, plan.metric, size)
+        check_task(trial.task or plan.task, trial.config, plan.metrics, size)
     parts = groups(trials)
     plan.check(trials)
     if why := swept_constant(trials, parts):

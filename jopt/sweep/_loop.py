@@ -11,11 +11,12 @@ import numpy as np
 from jopt.core import noted
 from jopt.sweep._data import whole
 from jopt.sweep._equality import digest, same
+from jopt.sweep._front import front, within
 from jopt.sweep._group import Group, reasons, trials_named
 from jopt.sweep._history import History
 from jopt.sweep._interrupts import Interrupts
 from jopt.sweep._progress import Progress, Segment
-from jopt.sweep._result import Best, SweepResult, table_of, winner
+from jopt.sweep._result import Best, SweepResult, ranked, table_of, winner
 from jopt.sweep._shown_values import columns, space
 from jopt.sweep._task import streams_of
 from jopt.sweep._trial import Trial, settings_of, stack
@@ -56,7 +57,15 @@ class State:
 
     def table(self) -> dict[str, np.ndarray]:
         """Return the table as it is now."""
-        return table_of(self.trials, self.columns, self.history, self.plan.keep)
+        table = table_of(self.trials, self.columns, self.history, self.plan.keep)
+        if self.plan.bounds:
+            table["within_bounds"] = within(self.settings, table, self.plan.bounds)
+        return table
+
+    def front(self, table: dict[str, np.ndarray]) -> list[int]:
+        """Return the trials of the table that no other dominates."""
+        objectives = self.plan.objectives or dict([self.goal])
+        return front(self.settings, table, objectives, ranked(table, *self.goal))
 
     def best_row(self) -> dict[str, Any] | None:
         """Return the row of the table that is best now; None if all diverged."""
@@ -253,7 +262,8 @@ class Loop:
             return
         history, settings = self.state.history, self.state.settings
         with noted(f"In {self.pruner} after segment {segment + 1}."):
-            keep = self.pruner.keep(history.observations(segment, settings))
+            seen = history.observations(segment, settings)
+            keep = self.pruner.kept(seen._replace(modes=self.state.plan.modes))
         for trials, kept in zip(settings, keep, strict=True):
             if not kept:
                 history.pruned[trials] |= ~history.diverged[trials]
@@ -339,7 +349,7 @@ class Loop:
         best = winner(state.settings, table, *state.goal)
         chosen = None if best is None or interrupted else best
         best = None if chosen is None else self._best(table, chosen)
-        info = self._info(seconds, interrupted)
+        info = self._info(table, seconds, interrupted)
         for group in state.groups:
             rows = group.rows(state.at_hand)
             models.append((group.positions[rows], group.pool.models(rows)))
@@ -369,7 +379,9 @@ class Loop:
         valid = {name: float(table[f"valid_{name}"][best]) for name in metrics}
         return Best(best, trial.hyperparameters, trial.seed, valid, test, trial.fold)
 
-    def _info(self, seconds: float, interrupted: bool) -> dict[str, Any]:
+    def _info(
+        self, table: dict[str, np.ndarray], seconds: float, interrupted: bool
+    ) -> dict[str, Any]:
         state, plan, pruner = self.state, self.state.plan, self.pruner
         groups, population = state.groups, plan.population
         trials, settings = len(state.trials), len(state.settings)
@@ -382,6 +394,9 @@ class Loop:
             "metric": plan.metric,
             "mode": plan.mode,
             "keep": plan.keep,
+            "objectives": dict(plan.objectives),
+            "bounds": dict(plan.bounds),
+            "front": state.front(table),
             "baseline": dict(plan.task.baseline or {}),
             "space": space(state.trials),
             "trials": trials,

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import jax
@@ -15,6 +15,7 @@ from jopt.sweep import _object_names as object_names
 from jopt.sweep._data import whole
 from jopt.sweep._equality import digest
 from jopt.sweep._folds import Folds
+from jopt.sweep._front import Bound
 from jopt.sweep._swept_constants import swept_constant
 from jopt.sweep._task import Mode, Task, examples
 from jopt.sweep._trial import MOST_TRIALS, Trial, groups, settings_of
@@ -57,6 +58,8 @@ class Plan:
       metric, mode: what ranks, and which of its values are better.
       keep: "last" or "best", which moment of a trial its result is.
       cut: how the folds are cut; None for at random.
+      objectives: of the front, by the name of a metric: "min" or "max".
+      bounds: by the name of a metric, what a winner's is between.
     """
 
     task: Task
@@ -78,6 +81,8 @@ class Plan:
     mode: Mode = "min"
     keep: Keep = "last"
     cut: Folds | None = None
+    objectives: Mapping[str, Mode] = dataclasses.field(default_factory=dict)
+    bounds: Mapping[str, Bound] = dataclasses.field(default_factory=dict)
 
     def for_group(self, trial: Trial, room: float = math.inf) -> "Plan":
         """Return the plan of a trial, and of those that share its program.
@@ -119,7 +124,7 @@ class Plan:
         key = {"impl": str(jax.random.key_impl(self.key))}
         key |= {"words": np.asarray(jax.random.key_data(self.key)).tolist()}
         names = ("steps", "batch_size", "seeds", "folds", "metric", "mode", "shuffle")
-        names += ("valid_examples", "blocks", "scans", "keep")
+        names += ("valid_examples", "blocks", "scans", "keep", "objectives", "bounds")
         return {
             **{name: getattr(self, name) for name in names},
             "cut": object_names.written(self.cut),
@@ -157,6 +162,9 @@ class Plan:
             seeds=seeds if isinstance(seeds, int) else tuple(seeds),
             blocks=tuple(blocks) if (blocks := held.pop("blocks")) else None,
             scans=tuple(scans) if (scans := held.pop("scans", None)) else None,
+            bounds={
+                n: (low, high) for n, (low, high) in held.pop("bounds", {}).items()
+            },
             pruner=object_names.from_json(held.pop("pruner")),
             population=object_names.from_json(held.pop("population")),
             **held,
@@ -210,6 +218,21 @@ class Plan:
                 f"them, for one to copy the other; {self.population} makes them "
                 f"differ: {why}."
             )
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """The metrics that the sweep needs, each with what needs it, in words."""
+        judges = [] if self.pruner is None else self.pruner.judges()
+        found = dict.fromkeys(self.bounds, "the bounded metric")
+        found |= {j.metric: "the pruner's metric" for j in judges if j.metric}
+        found |= {self.metric: "the metric"}
+        return found | dict.fromkeys(self.objectives, "the objective")
+
+    @property
+    def modes(self) -> dict[str, Mode]:
+        """Which values are better, of the metrics of which the sweep knows it."""
+        of_task: dict[str, Mode] = {self.task.metric: self.task.mode}
+        return {**of_task, **self.objectives, self.metric: self.mode}
 
     @property
     def calls(self) -> int:

@@ -1,6 +1,7 @@
 """`SweepResult`: a table, curves, the winner, and all parameters."""
 
 import dataclasses
+import math
 import operator
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt.core import FilePath, PyTree, argument_error, checked, is_integer
+from jopt.core import FilePath, PyTree, argument_error, checked, is_integer, is_real
 from jopt.sweep._history import History, lower_better, means, reduced
 from jopt.sweep._plan import Keep
 from jopt.sweep._shown_values import shown_settings
@@ -50,13 +51,14 @@ class SweepResult:
         that its steps returned, means of its last segment, and `valid_...` the task's
         metrics at the end of that segment, first the one that ranks; NaN if it
         diverged. With keep="best", they are those of the trial's best moment, and
-        `best_step` has the steps made until then, 0 if there is none.
+        `best_step` has the steps made until then, 0 if there is none. With bounds,
+        `within_bounds` is whether the means of its setting are within them.
       curves: the training loss before each step, float32[trials, steps], or float64 if
         JAX has it enabled; NaN where a trial made no step.
       valid: the validation metrics by segment, each [trials, segments], of that dtype.
       train: means by segment of the other scalars that steps returned, like `valid`.
       valid_steps: the steps made before those metrics, int[segments].
-      best: the winner, or None if every trial diverged.
+      best: the winner, or None if every trial diverged or is out of bounds.
       info: versions, device, sizes and times of the run.
       lineage: of a population, which trial copied which, and with which settings.
     """
@@ -126,7 +128,8 @@ class SweepResult:
         for rows in self._settings:
             best = rows[int(np.argmin(ranks[rows]))]
             row: dict[str, Any] = {"trial": best, "trials": len(rows)}
-            names = [*self.info["space"], *({"best_step"} & self.table.keys())]
+            of_table = ("best_step", "within_bounds")
+            names = [*self.info["space"], *(n for n in of_table if n in self.table)]
             row |= {name: self.table[name][best] for name in names}
             row["status"] = max(self.table["status"][rows], key=_STATUSES.index)
             for name in ("train_loss", *metrics):
@@ -138,6 +141,45 @@ class SweepResult:
                 table.setdefault(name, []).append(value)
         return {name: np.asarray(column) for name, column in table.items()}
 
+    @property
+    def front(self) -> list[int]:
+        """The best trials of the settings that no other setting dominates.
+
+            a dominates b  if  a is as good in every objective, and better in one
+
+        What counts is a setting's mean over its seeds and folds, of each objective, or
+        of the metric that ranks if the sweep has no objectives. Only settings count
+        that were trained to the end, are within the bounds, and of which every trial is
+        finite in every objective. The best by the first objective comes first. Settings
+        that are equal in all objectives are all on the front.
+        """
+        return list(self.info["front"])
+
+    def at_ends(self) -> dict[str, str]:
+        """Return where the winner has the smallest or largest value that was tried.
+
+        A range that was better beyond its end hides the best value. A smallest value of
+        0 is left out: few numbers go below it.
+
+        Returns:
+          "smallest" or "largest", by the names of hyperparameters that are numbers and
+          of which the trials have at least 3 values; empty without a winner.
+        """
+        settings = [trial.hyperparameters for trial in self.trials]
+        if self.lineage is not None:
+            later = (event.new for event in self.lineage.events)
+            settings = [*self.lineage.settings, *later]
+        found: dict[str, str] = {}
+        for name, best in self.best.hyperparameters.items() if self.best else ():
+            values = [setting[name] for setting in settings if name in setting]
+            if not all(map(is_real, values)) or len(set(values)) < 3:
+                continue
+            if best == max(values) < math.inf:
+                found[name] = "largest"
+            elif best == min(values) != 0:
+                found[name] = "smallest"
+        return found
+
     def to_pandas(self) -> "pandas.DataFrame":
         """Return the table as a pandas data frame (`pip install 'jopt[plots]'`)."""
         import pandas  # an extra, and slow to load
@@ -148,14 +190,28 @@ class SweepResult:
         """Return the winner for JSON, its hyperparameters as the table shows them."""
         if self.best is None:
             return None
-        setting = shown_settings(self.trials)[self.best.trial]
-        return {**vars(self.best), "hyperparameters": setting}
+        settings = shown_settings(self.trials)
+        found = {**vars(self.best), "hyperparameters": settings[self.best.trial]}
+        found["at_ends"] = self.at_ends()
+        if self.info["objectives"]:
+            found["front"] = [
+                {
+                    "trial": trial,
+                    "hyperparameters": settings[trial],
+                    "valid": {
+                        n: float(self.table[f"valid_{n}"][trial]) for n in self.valid
+                    },
+                }
+                for trial in self.front
+            ]
+        return found
 
     @checked
     def top(self, k: int) -> list[int]:
         """Return the best trials of the k best settings, the best first.
 
-        There are fewer if fewer were trained to the end without diverging.
+        There are fewer if fewer were trained to the end without diverging, and are
+        within the bounds.
 
         Args:
           k: an integer of at least 0.
@@ -163,7 +219,7 @@ class SweepResult:
         if not is_integer(k) or k < 0:
             rule = "an integer of at least 0"
             raise argument_error("SweepResult.top", "k", k, rule, ValueError)
-        values = ranked(self.table, self.metric, self.mode)
+        values = eligible(self.table, self.metric, self.mode)
         values = np.where(self.table["status"] == "complete", values, np.inf)
         in_order = sorted(
             self._settings, key=lambda rows: (values[rows].mean(), values[rows].min())
@@ -183,7 +239,9 @@ class SweepResult:
 
     @checked
     def best_by(self, metric: str, mode: Mode = "min") -> int | None:
-        """Return the trial that is best by any of the metrics; None if all diverged.
+        """Return the trial that is best by any of the metrics, as the winner is chosen.
+
+        It is within the bounds; None if all are out of bounds or diverged.
 
         Args:
           metric: one of `valid`.
@@ -201,7 +259,9 @@ class SweepResult:
 
     @checked
     def plot(self, hyperparameter: str | None = None) -> "Figure":
-        """Return a matplotlib figure: the final metric, and the loss curves.
+        """Return a matplotlib figure: the final metric, the loss curves, and the front.
+
+        The front is that of a sweep with several objectives, by the first two.
 
         Args:
           hyperparameter: of the horizontal axis, a column of numbers; by default the
@@ -298,24 +358,32 @@ def ranked(table: dict[str, np.ndarray], metric: str, mode: Mode) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.inf)
 
 
+def eligible(table: dict[str, np.ndarray], metric: str, mode: Mode) -> np.ndarray:
+    """Return what `ranked` does, infinite out of bounds."""
+    return np.where(
+        table.get("within_bounds", True), ranked(table, metric, mode), np.inf
+    )
+
+
 def winner(
     settings: Sequence[np.ndarray],
     table: dict[str, np.ndarray],
     metric: str = "loss",
     mode: Mode = "min",
 ) -> int | None:
-    """Return the trial that is best on validation, or None if all diverged.
+    """Return the trial that is best on validation; None if all diverged or are out.
 
     The setting with the best mean of the metric over its trials wins, and of its trials
     the best one. If every setting has a trial that diverged, the
     setting with the best trial wins. A pruned one wins only if all others diverged.
+    A trial that is out of bounds never wins.
 
     Args:
       settings: the trials of each setting.
       table: as `table_of` returns it.
       metric, mode: what ranks, and which values are better.
     """
-    losses, pruned = ranked(table, metric, mode), table["status"] == "pruned"
+    losses, pruned = eligible(table, metric, mode), table["status"] == "pruned"
     least = reduced(np.minimum, losses, settings)
     last = reduced(np.logical_and, pruned, settings) | (least == np.inf)
     # The last key counts first, and the first of equals wins.

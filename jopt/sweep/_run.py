@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import numpy as np
 
 from jopt.core import is_integer, is_path, shown
 from jopt.sweep._folds import Folds
+from jopt.sweep._front import Bound, are_bounds, are_objectives
 from jopt.sweep._group import compiled_groups
 from jopt.sweep._loop import Loop, State
 from jopt.sweep._plan import Keep, Plan, Shuffle, base_key
@@ -40,6 +41,8 @@ def run(
     metric: str | None = None,
     mode: Mode | None = None,
     keep: Keep = "last",
+    objectives: Mapping[str, Mode] | None = None,
+    bounds: Mapping[str, Bound] | None = None,
     pruner: Pruner | None = None,
     population: Population | None = None,
     directory: str | os.PathLike[str] | None = None,
@@ -97,9 +100,17 @@ def run(
         trial's best moment by the metric, among the ends of segments; the column
         `best_step` says which. A copy of the model is kept beside each trial. Pruners,
         populations and a resume go on from the last.
+      objectives: several metrics, with "min" or "max" for each, such as {"accuracy":
+        "max", "bytes": "min"}: the result's `front` has the trials that no other
+        dominates. The first one ranks settings, unless `metric` is given.
+      bounds: by the name of a metric, the least and the greatest value of its mean over
+        a setting's trials with which they can win or be on the front, such as {"bytes":
+        (None, 3000)}; None for no bound. Pruners and populations do not look at them.
       pruner: the rule by which settings end early; the survivors are gathered into
-        full blocks, which run the program that is already compiled.
-      population: the rule by which trials copy others.
+        full blocks, which run the program that is already compiled. With several
+        objectives it needs a `metric` of its own.
+      population: the rule by which trials copy others. With several objectives it needs
+        the sweep's `metric`.
       directory: where the sweep's state is kept, for `resume`.
       overwrite: whether a sweep that is already there is removed, as soon as this one
         has been checked and compiled.
@@ -128,6 +139,10 @@ def run(
             "to pass over, or does not say how many batches they are."
         )
     asked: Any = seeds
+    objectives = dict(objectives or {})
+    if len(objectives) > 1:
+        _check_rules(objectives, metric, pruner, population)
+    metric, mode = _goal(task, metric, mode, objectives)
     plan = Plan(
         task,
         size,
@@ -141,10 +156,12 @@ def run(
         blocks=None if block is None else (block,),
         pruner=pruner,
         population=population,
-        metric=task.metric if metric is None else metric,
-        mode=_mode(task, metric, mode),
+        metric=metric,
+        mode=mode,
         keep=keep,
         cut=folds if isinstance(folds, Folds) else None,
+        objectives=objectives,
+        bounds={name: (low, high) for name, (low, high) in (bounds or {}).items()},
     )
     if steps is None:
         plan = plan.changed(steps=_steps(plan, epochs))
@@ -218,17 +235,46 @@ def resume(
         store.close()
 
 
-def _mode(task: Task, metric: str | None, mode: Mode | None) -> Mode:
-    """Return the mode of a metric that the task may not know."""
-    if mode is None and metric not in (None, task.metric, "loss"):
+def _goal(
+    task: Task, metric: str | None, mode: Mode | None, objectives: Mapping[str, Mode]
+) -> tuple[str, Mode]:
+    """Return the metric that ranks, which the task may not know, and its mode."""
+    known: dict[str, Mode] = {"loss": "min", task.metric: task.mode, **objectives}
+    name = next(iter(objectives), task.metric) if metric is None else metric
+    if mode is None and name not in known:
         raise ValueError(
             f"sweep.run: mode must be given with the metric {metric!r}, as "
             f"{task.name} says which values are better of {task.metric!r} alone; give "
             '"min" or "max".'
         )
-    if mode is None:
-        return task.mode if metric in (None, task.metric) else "min"
-    return mode
+    if mode is not None and objectives.get(name, mode) != mode:
+        raise ValueError(
+            f"sweep.run: mode must be {objectives[name]!r}, as objectives has it for "
+            f"{name!r}, got {mode!r}; leave it out."
+        )
+    return name, mode or known[name]
+
+
+def _check_rules(
+    objectives: Mapping[str, Mode],
+    metric: str | None,
+    pruner: Pruner | None,
+    population: Population | None,
+) -> None:
+    """Raise a ValueError if a rule does not know which of several objectives counts."""
+    names = ", ".join(objectives)
+    judges = [] if pruner is None else pruner.judges()
+    if judges and judges[0].metric is None:
+        title, first = type(judges[0]).__name__, next(iter(objectives))
+        raise ValueError(
+            f"sweep.run: pruner must have a metric of its own beside the objectives "
+            f"{names}, got {pruner}; give it one, as in {title}(..., metric={first!r})."
+        )
+    if population is not None and metric is None:
+        raise ValueError(
+            f"sweep.run: metric must be given with a population and the objectives "
+            f"{names}; it says by which of them the population ranks its trials."
+        )
 
 
 def _has_epochs(task: Task) -> bool:
@@ -293,6 +339,16 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "metric": ("the name of a metric", lambda v: isinstance(v, str)),
     "mode": ('"min" or "max"', lambda v: v in ("min", "max")),
     "keep": ('"last" or "best"', lambda v: v in ("last", "best")),
+    "objectives": (
+        'a dict of "min" or "max" by the name of a metric, such as {"accuracy": "max", '
+        '"bytes": "min"}',
+        are_objectives,
+    ),
+    "bounds": (
+        "a dict of (low, high) by the name of a metric, finite numbers with low at "
+        'most high, or one of them None, such as {"bytes": (None, 3000)}',
+        are_bounds,
+    ),
     "pruner": (
         "a pruner, such as sweep.SuccessiveHalving()",
         lambda v: isinstance(v, Pruner),
@@ -330,6 +386,15 @@ def _check(function: Callable[..., Any], **given: Any) -> None:
         ):
             raise TypeError(f"{title}: {name} must be {words}, got {_got(value)}.")
     pruner = given.get("pruner")
+    for judge in [] if pruner is None else pruner.judges():
+        own, mode = judge.metric, judge.mode
+        named = isinstance(own, str) and mode in ("min", "max", None)
+        if not named and (own, mode) != (None, None):
+            raise TypeError(
+                f"{title}: a pruner must have the name of a metric, beside a mode of "
+                f'"min", "max" or None, or neither, got metric {shown(own)} and mode '
+                f"{shown(mode)}."
+            )
     for rule, functions in {
         "progress must take one argument, the Progress": [given["progress"]],
         "callbacks must take one argument, the Segment": given["callbacks"],

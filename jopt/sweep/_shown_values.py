@@ -18,7 +18,9 @@ from jopt.sweep._trial import Trial
 FEW = 8  # numbers of an array that are shown one by one
 
 # A table's own columns, and the names to which hyperparameters so called are renamed.
-OWN = re.compile(r"(param_)*(trials?|seed|fold|status|steps|train_.*|valid_.*)")
+OWN = re.compile(
+    "(param_)*(trials?|seed|fold|status|steps|within_bounds|train_.*|valid_.*)"
+)
 
 
 def shown(value: Any) -> Any:

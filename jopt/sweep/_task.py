@@ -242,7 +242,7 @@ def summarized(task: Task, config: PyTree, state: PyTree, means: Scalars) -> Sca
 def check_task(
     task: Task,
     config: PyTree,
-    metric: str | None = None,
+    metrics: Mapping[str, str] | None = None,
     batch_size: int | None = None,
 ) -> None:
     """Raise an error if a task's functions and data do not fit together.
@@ -250,7 +250,8 @@ def check_task(
     Args:
       task: the task.
       config: of any trial.
-      metric: the name of the value that ranks; by default the task's.
+      metrics: names of values that there must be, each with what needs it, in words;
+        by default the task's metric.
       batch_size: examples a step; by default the task's.
     """
     for name in ("batch_size", "epochs"):
@@ -264,7 +265,8 @@ def check_task(
             "score says how good the mean of predictions is."
         )
     size = task.batch_size if batch_size is None else batch_size
-    _Checks(task, config, size).run(task.metric if metric is None else metric)
+    needed = {task.metric: "the metric"} if metrics is None else metrics
+    _Checks(task, config, size).run(needed)
 
 
 class _Checks:
@@ -275,7 +277,7 @@ class _Checks:
         self.config = as_arrays(config)
         self.title = f"Task {task.name}"
 
-    def run(self, metric: str) -> None:
+    def run(self, metrics: Mapping[str, str]) -> None:
         state = self._state(0)
         if state != self._state(1):
             raise ValueError(
@@ -294,9 +296,11 @@ class _Checks:
             splits.remove("train")
         for split in splits if "valid" in splits else ["valid"]:
             found = self._check_evaluate(state, split)
-            if metric not in found:
+            for metric, words in metrics.items():
+                if metric in found:
+                    continue
                 raise ValueError(
-                    f"{self.title}: the metric {metric!r} must be among what evaluate "
+                    f"{self.title}: {words} {metric!r} must be among what evaluate "
                     f"and summarize return, got {', '.join(found) or 'none'}"
                     f"{close_match(metric, found)}."
                 )

@@ -194,11 +194,42 @@ def test_a_mistake_in_the_users_file_is_given_with_its_line(file, tmp_path, refu
         (["--seeds", "0"], "seeds of at least 1, got 0"),
         (["--block", "0"], "block of at least 1, got 0"),
         (["--keep", "-1"], "--keep must be at least 0, got -1"),
+        (["--objective", "accuracy"], "--objective got 'accuracy'; write NAME:min or"),
+        (
+            ["--objective", "accuracy:high"],
+            "--objective got 'accuracy:high'; write NAME",
+        ),
+        (
+            ["--objective", "bytes:min"],
+            "the objective 'bytes' must be among what evalu",
+        ),
+        (["--objective", "a:max", "--objective", "a:min"], "gives a a second time"),
+        (["--bound", "loss"], "--bound got 'loss'; write NAME=LOW..HIGH"),
+        (["--bound", "loss=3000"], "--bound loss got '3000'; write LOW..HIGH"),
+        (["--bound", "bytes=..3000"], "the bounded metric 'bytes' must be among"),
+        (["--pruner", "median:metric=bytes"], "the pruner's metric 'bytes' must be am"),
         (["--out", "/proc/none/here"], "/proc/none/here cannot be written"),
     ],
 )
 def test_bad_input_ends_in_one_sentence(refused, arguments, sentence):
     assert sentence in refused(*arguments)
+
+
+def test_objectives_and_bounds_are_options(tmp_path, capsys):
+    out = tmp_path / "out"
+    goals = ["--objective", "accuracy:max", "--objective", "loss:min"]
+    goals += ["--bound", "loss=..2", "--pruner", "threshold:lower=0.1,metric=accuracy"]
+    assert main(["sweep", *SHORT, *goals, "--out", str(out)]) == 0
+    shown = capsys.readouterr().out
+    assert "front of accuracy and loss" in shown
+    assert "Out of bounds (loss at most 2):" in shown
+    info = json.loads((out / "sweep.json").read_text())
+    assert info["objectives"] == {"accuracy": "max", "loss": "min"}
+    assert info["bounds"] == {"loss": [None, 2]}
+    assert (out / "front.png").exists()
+    assert main(["sweep", "--resume", str(out)]) == 0
+    again = json.loads((out / "sweep.json").read_text())
+    assert again["front"] == info["front"] != []
 
 
 def test_a_name_that_a_file_lacks_is_given_with_those_it_has(file, refused):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jopt import sweep
-from jopt.cli.values import distribution, numbers, values
+from jopt.cli.values import distribution, interval, numbers, values
 from jopt.sweep import Choice, Integers, LogInt, LogUniform, Uniform
 
 
@@ -102,6 +102,24 @@ def test_a_malformed_distribution_is_a_sentence(text, sentence):
     with pytest.raises(ValueError, match=sentence) as caught:
         distribution(text, "--set x")
     assert str(caught.value).startswith(f"--set x got {text!r}")
+
+
+def test_an_interval_may_be_open():
+    assert interval("..3000", "") == (None, 3000)
+    assert interval("0.9..", "") == (0.9, None)
+    assert interval("-1 .. 1e3", "") == (-1, 1000)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["3000", "..", "", "1..b", "a..", "2..1", "nan..1", "0..inf", "1:2", "1..2:3"],
+)
+def test_a_malformed_interval_is_a_sentence(text):
+    with pytest.raises(
+        ValueError, match=r"write LOW\.\.HIGH with LOW <= HIGH"
+    ) as caught:
+        interval(text, "--bound x")
+    assert str(caught.value).startswith(f"--bound x got {text!r}")
 
 
 def test_a_distribution_of_numbers_has_no_words():

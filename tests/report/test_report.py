@@ -7,10 +7,12 @@ import json
 import re
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 import recorded_sweeps
+import told
 import toy
 from chromium import PATH, Chromium
 
@@ -284,7 +286,7 @@ DRAWN_ALL = "document.body?.dataset.drawn === 'all'"
 def browser():
     if PATH is None:
         pytest.skip("no Chromium is installed")
-    with Chromium(1280, 3400) as started:
+    with Chromium(1280, 4000) as started:
         yield started
 
 
@@ -339,10 +341,32 @@ def test_every_figure_of_a_real_sweep_is_drawn(opened, result):
         assert drawn(browser, plot), plot
     assert browser.run("document.querySelectorAll('#response-0 .points path').length")
     assert browser.run("document.querySelectorAll('#parallel canvas').length") == 3
-    assert browser.run("document.querySelectorAll('tbody tr').length") == 16
-    assert browser.run("document.querySelector('tr.best').dataset.trial") == str(
+    assert browser.run("document.querySelectorAll('#table tbody tr').length") == 16
+    assert browser.run("document.querySelector('#table tr.best').dataset.trial") == str(
         result.best.trial
     )
+
+
+def test_a_front_is_drawn_and_a_click_highlights_its_setting(opened):
+    bounds: Any = {"b": (None, 4)}
+    objectives: Any = {"a": "max", "b": "min"}
+    rows, kinds = [(1, 1), (2, 2), (1, 2), (3, 3), (2, 5)], ["x", "x", "y", "y", "x"]
+    result = told.run(rows, kinds=kinds, objectives=objectives, bounds=bounds)
+    browser = opened("front", Record.of(result))
+
+    assert drawn(browser, "front")
+    assert browser.run("element('front').data.map((trace) => trace.name)")[1:] == [
+        "dominated",
+        "out of bounds",
+        "front",
+        "best",
+    ]
+    browser.click(*middle(browser, "#front .points path", 0))  # the dominated one
+    assert highlighted(browser) == "2"
+    assert "chosen" in browser.run("element('front').layout.shapes.map(s => s.name)")
+    browser.run("document.querySelector('#each tbody tr').click()")
+    assert highlighted(browser) == "3"
+    assert browser.run("document.querySelectorAll('tr.out').length") == 1
 
 
 def test_a_click_on_a_point_highlights_its_trial_everywhere(opened):
@@ -378,14 +402,14 @@ def test_a_click_on_a_curve_a_line_or_a_row_highlights_its_trial(opened):
 
     browser.click(*browser.run(CURVE))
     assert highlighted(browser) == "3"
-    browser.click(*middle(browser, "tbody tr td", 10 * 11))
+    browser.click(*middle(browser, "#table tbody tr td", 10 * 11))
     assert highlighted(browser) == browser.run("String(columns.trial[chosen])") != "3"
     browser.call("Input.dispatchKeyEvent", type="keyDown", key="Escape")
     assert highlighted(browser) is None
 
     x, y = browser.run(LINE)
-    for shift in range(-4, 5):  # lines are thin
-        browser.click(x, y + shift)
+    for shift in range(-12, 13):  # lines are thin, and may lie between two pixels
+        browser.click(x + shift % 2, y + shift)
         if highlighted(browser) is not None:
             break
     assert highlighted(browser) is not None
@@ -412,7 +436,9 @@ LINE = """(() => {
 def test_a_click_on_a_title_sorts_with_what_is_missing_last(opened):
     browser = opened("pruned", recorded_sweeps.record())
     title = "[...document.querySelectorAll('th button')].find(b => b.textContent === "
-    trials = "[...document.querySelectorAll('tbody tr')].map(r => +r.dataset.trial)"
+    trials = (
+        "[...document.querySelectorAll('#table tbody tr')].map(r => +r.dataset.trial)"
+    )
 
     browser.run(f"{title}'valid loss').click()")
     up = browser.run(trials)
@@ -459,7 +485,7 @@ def test_four_thousand_trials_stay_usable(opened):
         del record.table[name]
     browser = opened("many", record)
 
-    assert browser.run("document.querySelectorAll('tbody tr').length") == 4096
+    assert browser.run("document.querySelectorAll('#table tbody tr').length") == 4096
     began = time.monotonic()
     browser.run("choose(4000)")
     assert time.monotonic() - began < 10  # a second or less where nothing else runs

@@ -88,7 +88,9 @@ def test_every_rate_is_constant_and_the_loss_a_mean_over_the_last_fifth():
     assert found.losses.shape == (5, 2)
     assert found.edge is None
     assert found.suggestion == found.rates[-1]
-    assert found.rule.endswith("still falls at the highest rate: try higher ones too.")
+    assert found.rule.endswith(
+        " The best rate, 1, is the largest tried: extend the range."
+    )
 
 
 @pytest.fixture(scope="module")

@@ -149,10 +149,13 @@ def test_numbers_that_are_not_finite_are_strict_json_and_come_back(tmp_path):
 def test_titles_count_seeds_and_folds():
     trials = sweep.grid(jopt.sgd, learning_rate=[0.1, 0.1, 0.2])
     result = sweep.run(toy.task(), trials, seeds=3, folds=2, **SIZES)
-    title = display._best(result, ["learning_rate"]).title
-    assert title == "best settings, means of 3 seeds and 2 folds"
-    alone = sweep.run(toy.task(), trials, **SIZES)
-    assert display._best(alone, ["learning_rate"]).title == "best settings"
+
+    def title(result):
+        tables = display._settings_tables(result, Record.of(result), ["learning_rate"])
+        return next(tables).title
+
+    assert title(result) == "best settings, means of 3 seeds and 2 folds"
+    assert title(sweep.run(toy.task(), trials, **SIZES)) == "best settings"
 
 
 @pytest.mark.slow("the sentences have tests without a sweep")

@@ -506,7 +506,7 @@ CHANGES = [
     ({"rates": (0.2, 0.1)}, "trial 0 was {setting={learning_rate=0.1}, seed=0"),
     ({"make": jopt.adam}, "trial 0: the same setting, {learning_rate=0.1}, makes an"),
     ({"steps": 13}, "steps was 12, now 13."),
-    ({"pruner": None}, "pruner was PatientPruner(wrapped_pruner=SuccessiveHalving("),
+    ({"pruner": None}, "wrapped_pruner=SuccessiveHalving("),
     ({"key": jax.random.key(4)}, "key was {key='key<fry>', words=[0, 3]}, now {key="),
     ({"folds": 3}, "folds is new."),
 ]

@@ -7,6 +7,7 @@ function options(target, names, first) {
 }
 
 const markTable = buildTable();
+buildEach();
 const bar = element("chosen");
 const marks = {}; // by figure, what shows the chosen trial in it
 
@@ -16,7 +17,7 @@ function markCurves() {
 
 // A figure at a time: what is drawn can be read, and clicked, while the rest is not yet.
 async function drawAll() {
-  for (const figure of [response, curves, ancestry, parallel, importance, rungs]) {
+  for (const figure of [response, curves, front, ancestry, parallel, importance, rungs]) {
     marks[figure.name] = figure();
     await new Promise((resume) => setTimeout(resume));
   }

@@ -6,6 +6,7 @@ function buildTable() {
   const rows = Array.from({ length: trials }, (_, row) => {
     const line = make("tr", "", { "data-trial": columns.trial[row] });
     line.classList.toggle("best", row === data.best);
+    line.classList.toggle("out", columns.within_bounds?.[row] === false);
     for (const name of names) line.append(cell(name, row, isText(name)));
     line.addEventListener("click", () => choose(row));
     return line;

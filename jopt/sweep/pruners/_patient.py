@@ -27,7 +27,8 @@ class PatientPruner(Pruner):
     are getting better. The rule and the words are Optuna's.
 
     Args:
-      wrapped_pruner: the other rule; None ends each stalled setting.
+      wrapped_pruner: the other rule, by its own `metric` if it has one; None ends each
+        stalled setting.
       patience: segments in a row without a better value that are forgiven, at least 0.
       min_delta: loss by which a value may be above the best before and still be
         forgiven, at least 0.
@@ -60,6 +61,10 @@ class PatientPruner(Pruner):
         wrapped = self.wrapped_pruner.for_sweep(segments, settings)
         return dataclasses.replace(self, wrapped_pruner=wrapped)
 
+    def judges(self) -> list[Pruner]:
+        wrapped = [] if self.wrapped_pruner is None else self.wrapped_pruner.judges()
+        return [self, *wrapped]
+
     def keep(self, observations: Observations) -> np.ndarray:
         kept = going(observations)
         earlier, last = np.split(observations.values, [-self.patience - 1], axis=1)
@@ -67,5 +72,5 @@ class PatientPruner(Pruner):
             return kept
         stalled = earlier.min(axis=1) + self.min_delta < last.min(axis=1)
         if self.wrapped_pruner is not None:
-            stalled &= ~self.wrapped_pruner.keep(observations)
+            stalled &= ~self.wrapped_pruner.kept(observations)
         return kept & ~stalled

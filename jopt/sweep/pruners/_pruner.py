@@ -1,12 +1,14 @@
 """`Pruner`: a rule that says after each segment which settings are trained on."""
 
 import abc
+import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from jopt.core import check, is_integer, is_real
+from jopt.sweep._task import Mode
 
 
 class Observations(NamedTuple):
@@ -21,6 +23,21 @@ class Observations(NamedTuple):
     alive: np.ndarray  # bool[settings], still training
     metrics: Mapping[str, np.ndarray] = {}
     sign: int = 1  # -1: the values are the metric's with the sign turned, for "max"
+    modes: Mapping[str, Mode] = {}  # of the metrics whose mode the sweep knows
+
+    def by(self, metric: str | None, mode: Mode | None = None) -> "Observations":
+        """Return the observations with the values of another metric.
+
+        Args:
+          metric: its name, or None for the values that there are.
+          mode: "min" or "max"; by default the one in `modes`, else "min".
+        """
+        if metric is None:
+            return self
+        sign = -1 if (mode or self.modes.get(metric)) == "max" else 1
+        found, ended = sign * self.metrics[metric], np.isnan(self.values)
+        worst = np.where(np.isfinite(found) | ended, found, np.inf)
+        return self._replace(values=worst, sign=sign)
 
 
 class Rung(NamedTuple):
@@ -32,6 +49,7 @@ class Rung(NamedTuple):
     kept: int  # of those
 
 
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Pruner(abc.ABC):
     """Say after each segment which settings are trained on.
 
@@ -39,7 +57,15 @@ class Pruner(abc.ABC):
     observations give the same answer, so a resumed sweep prunes as an uninterrupted
     one. Everything is counted in segments (each ends with one observation), and lower
     values are better. Whatever the rule, a setting that diverged has ended.
+
+    Every pruner takes the keywords `metric`, the name of the validation metric that it
+    judges by in place of the sweep's, and `mode`, "min" or "max": by default that of
+    the sweep's metric or objective of this name, else "min".
     """
+
+    _: dataclasses.KW_ONLY
+    metric: str | None = None
+    mode: Mode | None = None
 
     @abc.abstractmethod
     def check(self, segments: int, settings: int) -> None:
@@ -70,6 +96,14 @@ class Pruner(abc.ABC):
         """Check the rule against a sweep and return it with nothing left to "auto"."""
         self.check(segments, settings)
         return self
+
+    def judges(self) -> "list[Pruner]":
+        """Return the rules in this one that judge by a validation metric."""
+        return [self]
+
+    def kept(self, observations: Observations) -> np.ndarray:
+        """Return `keep` of the values of the pruner's own metric, bool[settings]."""
+        return self.keep(observations.by(self.metric, self.mode))
 
 
 def going(observations: Observations) -> np.ndarray:

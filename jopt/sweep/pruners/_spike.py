@@ -26,7 +26,7 @@ class LossSpike(Pruner):
 
     For a positive loss the first is `loss > factor best`. A training loss is the mean
     over the segment. Each setting is compared with itself alone, so the rule is safe
-    beside any other, and one bad segment is forgiven.
+    beside any other, and one bad segment is forgiven. A `metric` changes nothing.
 
     Args:
       factor: above 1.
@@ -56,6 +56,9 @@ class LossSpike(Pruner):
         check_first(
             self, first, why, segments, "fewer segments in a row or n_warmup_steps"
         )
+
+    def judges(self) -> list[Pruner]:
+        return []
 
     def keep(self, observations: Observations) -> np.ndarray:
         kept = going(observations)

@@ -95,7 +95,8 @@ def _remove_exports(directory: Path) -> None:
     if table.is_file():
         with table.open(newline="") as file:
             columns = next(csv.reader(file), [])
-        names += ["trials.csv", "curves.png", *(f"{name}.png" for name in columns)]
+        names += ["trials.csv", "curves.png", "front.png"]
+        names += [f"{name}.png" for name in columns]
     for name in names:
         (directory / name).unlink(missing_ok=True)
     for name in ("best", "tensorboard"):
