@@ -17,7 +17,7 @@ from jopt.sweep.pruners._pruner import (
 
 
 @named_class
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class SuccessiveHalving(Pruner):
     """Keep the best 1/eta of the settings at each rung, for eta times as long.
 

@@ -17,7 +17,7 @@ from jopt.sweep.pruners._pruner import (
 
 
 @named_class
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Hyperband(Pruner):
     """Share the settings among brackets that halve from early on, later, or never.
 

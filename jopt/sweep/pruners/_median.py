@@ -16,7 +16,7 @@ from jopt.sweep.pruners._pruner import (
 
 
 @named_class
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class MedianPruner(Pruner):
     """End a setting whose best value so far is above the median of the others.
 

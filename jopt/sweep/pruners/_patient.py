@@ -16,7 +16,7 @@ from jopt.sweep.pruners._pruner import (
 
 
 @named_class
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class PatientPruner(Pruner):
     """Let another rule end a setting only if that has not become better for a while.
 

@@ -67,6 +67,17 @@ class Pruner(abc.ABC):
     metric: str | None = None
     mode: Mode | None = None
 
+    def __repr__(self) -> str:
+        """Return the rule as it is made; keywords are shown where they are given."""
+        shown = [
+            f"{field.name}={value!r}"
+            for field in sorted(
+                dataclasses.fields(self), key=lambda field: field.kw_only
+            )
+            if (value := getattr(self, field.name)) is not None or not field.kw_only
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
     @abc.abstractmethod
     def check(self, segments: int, settings: int) -> None:
         """Check that the rule can end a setting early.

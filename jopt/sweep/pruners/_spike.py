@@ -16,7 +16,7 @@ from jopt.sweep.pruners._pruner import (
 
 
 @named_class
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class LossSpike(Pruner):
     """End a setting whose training loss stays far above its own best.
 

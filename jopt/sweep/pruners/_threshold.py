@@ -18,7 +18,7 @@ from jopt.sweep.pruners._pruner import (
 
 
 @named_class
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class ThresholdPruner(Pruner):
     """End a setting whose metric is below `lower` or above `upper`.
 
