@@ -115,7 +115,7 @@ function response() {
   const several = columns.seed.some((s) => s !== columns.seed[0]) || (columns.fold || []).some((f) => f !== columns.fold[0]);
   element("response-note").textContent = data.varying.length === 0
     ? "No hyperparameter varies."
-    : `The last ${words(metric)} of each trial${several ? "; a line is a mean over seeds and folds, its band from the least to the greatest" : ""}.${data.best === null ? "" : " ★ the winner."}${columns.status.includes("diverged") ? " × diverged." : ""}${columns.status.includes("pruned") ? " ○ pruned: its value when it was stopped." : ""} Click a point to follow its trial.`;
+    : `The ${"best_step" in columns ? "best" : "last"} ${words(metric)} of each trial${several ? "; a line is a mean over seeds and folds, its band from the least to the greatest" : ""}.${data.best === null ? "" : " ★ the winner."}${columns.status.includes("diverged") ? " × diverged." : ""}${columns.status.includes("pruned") ? " ○ pruned: its value when it was stopped." : ""} Click a point to follow its trial.`;
   return panels(element("response"), data.varying).map((figure, i) => {
     const legend = [], mark = drawResponse(data.varying[i], figure.querySelector(".plot"), legend);
     legendOf(figure.querySelector(".legend"), legend);
