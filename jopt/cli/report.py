@@ -6,7 +6,7 @@ from typing import Any
 
 DESCRIPTION = """\
 Build report.html from the files of a sweep: one page that needs no network, with
-what ranks against each hyperparameter, learning curves, all trials side by side, the
+the metric against each hyperparameter, learning curves, all trials side by side, the
 importance of the hyperparameters, which trials survived, and the table.
 """
 
