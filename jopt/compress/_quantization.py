@@ -138,8 +138,8 @@ def quantize(
                 "scale."
             )
         steps = 2 ** (bits - 1) - 1 + 0.5 * (levels == "full")
-        held = _quantized(leaf, steps, int(bits), axis, levels == "full")
-        made[path] = Quantized(*held, leaf.shape, leaf.dtype, int(bits))
+        packed, scale = _quantized(leaf, steps, int(bits), axis, levels == "full")
+        made[path] = Quantized(packed, scale, leaf.shape, leaf.dtype, int(bits))
     new = replaced(others, made)
     rejoin = lambda old, new: old if is_quantized(old) else new  # noqa: E731
     return jax.tree.map(rejoin, params, new, is_leaf=is_quantized)
