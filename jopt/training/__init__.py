@@ -4,6 +4,7 @@ from jopt.training._devices import state_sharding
 from jopt.training._forms import (
     Form as Form,
     LossFn as LossFn,
+    Nnx as Nnx,
     Pair as Pair,
     form_of as form_of,
     pure_loss as pure_loss,
@@ -11,7 +12,12 @@ from jopt.training._forms import (
 from jopt.training._frozen import joined as joined
 from jopt.training._gradients import Weight as Weight, is_random as is_random
 from jopt.training._loss_scale import LossScale
-from jopt.training._memory import Memory, memory
+from jopt.training._memory import (
+    Memory,
+    aligned as aligned,
+    memory,
+    short_bytes as short_bytes,
+)
 from jopt.training._precision import Precision
 from jopt.training._state import TrainState, state_of as state_of
 from jopt.training._step import PureStep as PureStep, train_step, train_steps

@@ -71,28 +71,27 @@ class Memory:
 
     def __str__(self) -> str:
         number = len(self.rows)
-        title = (
-            f"{_short(self.bytes)} in {number} {'leaf' if number == 1 else 'leaves'}"
-        )
+        leaves = "leaf" if number == 1 else "leaves"
+        title = f"{short_bytes(self.bytes)} in {number} {leaves}"
         if self.parameters:
             title += (
                 f", {self.bytes_per_parameter:.2f} bytes for each of "
                 f"{self.parameters:,} parameters"
             )
         largest = [
-            (row.path, row.dtype, str(list(row.shape)), _short(row.bytes))
+            (row.path, row.dtype, str(list(row.shape)), short_bytes(row.bytes))
             for row in self.rows[:SHOWN]
         ]
         rest = self.rows[SHOWN:]
         if rest:
-            size = _short(sum(row.bytes for row in rest))
+            size = short_bytes(sum(row.bytes for row in rest))
             largest.append((f"and {len(rest)} smaller", "", "", size))
         return "\n\n".join(
             [
                 title,
-                _aligned(self._shares("part", self.parts)),
-                _aligned(self._shares("dtype", self.dtypes)),
-                _aligned([("leaf", "dtype", "shape", "bytes"), *largest]),
+                aligned(self._shares("part", self.parts)),
+                aligned(self._shares("dtype", self.dtypes)),
+                aligned([("leaf", "dtype", "shape", "bytes"), *largest]),
             ]
         )
 
@@ -107,7 +106,7 @@ class Memory:
         for key, size in sums.items():
             each = f"{size / self.parameters:.2f}" if self.parameters else ""
             share = size / self.bytes if self.bytes else 0
-            rows.append((key, _short(size), f"{share:.1%}", each))
+            rows.append((key, short_bytes(size), f"{share:.1%}", each))
         return [row[: 4 if self.parameters else 3] for row in rows]
 
 
@@ -172,14 +171,15 @@ def bytes_of(x: jax.ShapeDtypeStruct) -> int:
     return math.prod(x.shape) * x.dtype.itemsize
 
 
-def _short(size: int) -> str:
+def short_bytes(size: int) -> str:
+    """Return a number of bytes in three digits and a unit."""
     for unit, power in (("GB", 9), ("MB", 6), ("kB", 3)):
         if size >= 10**power:
             return f"{size / 10**power:.3g} {unit}"
     return f"{size} B"
 
 
-def _aligned(rows: Iterable[tuple[str, ...]]) -> str:
+def aligned(rows: Iterable[tuple[str, ...]]) -> str:
     """Return lines with aligned columns, the first to the left, others to the right."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
