@@ -45,10 +45,14 @@ class Folds:
         """Return the rows of each part, ascending: a partition of the examples.
 
         Raises:
-          ValueError: a class has fewer examples than parts, there are fewer groups than
-            parts, or a function does not return one value an example.
+          ValueError: the examples, a class or the groups are fewer than the parts, or a
+            function does not return one value an example.
         """
         size = len(jax.tree.leaves(examples)[0])
+        if self.n > size:
+            raise ValueError(
+                f"Folds: n must be at most the {size} examples, got {self.n}."
+            )
         order = random.permutation(size)
         classes = np.zeros(size, int)
         if self.stratify is not None:

@@ -305,7 +305,9 @@ class Plan:
     def trained_on(self) -> int:
         """The examples of an epoch: with folds, all but the largest part."""
         size = examples(self.examples)
-        return size if self.folds <= 1 else size - max(map(len, self.held_out))
+        if self.cut is not None:
+            return size - max(map(len, self.held_out))
+        return size if self.folds <= 1 else size - math.ceil(size / self.folds)
 
     def order_of(self, trial: Trial, position: int) -> Order:
         """Return what the order of a trial's examples depends on: its own, its fold.

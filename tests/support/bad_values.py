@@ -242,6 +242,7 @@ GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
 MORE: dict[str, dict[str, Any]] = {
     "grid": {"learning_rate": [0.1]},
     "sample": {"learning_rate": sweep.log_uniform(1e-3, 1)},
+    "Space": {"learning_rate": [0.1]},
     "resume": {"task": TASK},
     "nnx_classifier": {"valid": (DATA, LABELS)},
     "linen_classifier": {"valid": (DATA, LABELS)},

@@ -136,6 +136,9 @@ class Space:
         if not listed or not all(isinstance(name, str) for name in static):
             rule = "a tuple of names of hyperparameters"
             raise argument_error("Space", "static", static, rule, TypeError)
+        if not callable(factory):
+            rule = "callable, such as jopt.adamw"
+            raise argument_error("Space", "factory", factory, rule, TypeError)
         if isinstance(factory, Space):
             static = *factory.static, *static
             factory, ranges = factory.factory, {**factory.ranges, **ranges}
