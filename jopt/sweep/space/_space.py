@@ -9,7 +9,7 @@ from typing import Any, cast
 import jax
 import numpy as np
 
-from jopt.core import argument_error, is_real, named_class, shown
+from jopt.core import argument_error, error_about, is_real, named_class, shown
 from jopt.sweep._equality import Identities, same
 from jopt.sweep.space._distributions import Distribution, share_in
 from jopt.sweep.space._factories import NestedFactory, check_names
@@ -80,6 +80,7 @@ class Choice(Distribution):
 choice = Choice
 
 
+@named_class
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, init=False)
 class Space:
     """The ranges of a factory's hyperparameters, for `grid` and `sample`.
@@ -262,6 +263,11 @@ def is_several(value: Any) -> bool:
 
 def _range(name: str, value: Any) -> Any:
     """Return a range; of several values, a tuple of those that differ."""
+    with error_about(value):
+        return _checked_range(name, value)
+
+
+def _checked_range(name: str, value: Any) -> Any:
     if "." in name:
         raise ValueError(
             f"The hyperparameter {name} must have a name without a dot, which stands "
