@@ -4,6 +4,7 @@ from jopt.training._devices import state_sharding
 from jopt.training._forms import (
     Form as Form,
     LossFn as LossFn,
+    Nnx as Nnx,
     Pair as Pair,
     form_of as form_of,
     pure_loss as pure_loss,
