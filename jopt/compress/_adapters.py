@@ -193,7 +193,8 @@ def _with_adapters(
         )
     check_arrays(title, "model", params)
     leaves = {path: jnp.asarray(leaf) for path, leaf in by_path(params).items()}
-    paths = chosen_paths(title, matrices if where is None else where, params)
+    where = matrices if where is None else where
+    paths = chosen_paths(title, where, params, "model")
     if not paths:
         raise ValueError(f"{title}: the model must have parameters, got none.")
     made = {

@@ -14,7 +14,15 @@ import numpy as np
 from jopt.compress._paths import replaced, with_leaves
 from jopt.compress._quantization import Quantized
 from jopt.compress._storage import Leaf, leaves_on_host
-from jopt.core import FilePath, PyTree, TreePath, by_path, checked, path_text
+from jopt.core import (
+    FilePath,
+    PyTree,
+    TreePath,
+    by_path,
+    check_arrays,
+    checked,
+    path_text,
+)
 
 _KEY = "jopt"  # of the description of the leaves in the file's metadata
 
@@ -106,7 +114,8 @@ def load_compressed(path: FilePath, like: PyTree = None) -> PyTree:
     table = {place: leaf.on_device() for place, leaf in found.items()}
     if like is None:
         return _nested(table)
-    shapes = with_leaves(_shape, like, Quantized)
+    check_arrays("load_compressed", "like", like, shapes=True)
+    shapes = with_leaves(_shape, jax.eval_shape(lambda x: x, like), Quantized)
     _check_alike(path, table, by_path(shapes))
     return replaced(shapes, table)
 

@@ -16,9 +16,12 @@ from jopt.core import (
     as_transformation,
     by_path,
     check,
+    dtype_of,
     field,
+    is_integer,
     is_real,
     pytree,
+    shown,
     static,
 )
 
@@ -76,14 +79,13 @@ class LimitRank(GradientTransformation):
         check(self, "rank", least=1)
 
     def groups(self, params):
-        axes = self.axis.leaves(params)
         others = self.inner.groups(params)
-        pairs = zip(axes, others, strict=True)
+        pairs = zip(self._axes(params), others, strict=True)
         return [group if axis is None else None for axis, group in pairs]
 
     def init(self, params):
         leaves = jax.tree.leaves(params)
-        pairs = zip(leaves, self.axis.leaves(params), strict=True)
+        pairs = zip(leaves, self._axes(params), strict=True)
         sizes = [leaf.shape[axis] for leaf, axis in pairs if axis is not None]
         if leaves and not sizes:
             raise ValueError(
@@ -118,11 +120,24 @@ class LimitRank(GradientTransformation):
                 return x
             shape = [1] * x.ndim
             shape[axis] = x.shape[axis]
-            trained = (jnp.arange(x.shape[axis]) < self.rank).reshape(shape)
+            columns = jnp.arange(x.shape[axis], dtype=dtype_of(self.rank))
+            trained = (columns < self.rank).reshape(shape)
             return jnp.where(trained, x, jnp.zeros_like(x) if other is None else other)
 
-        axes = self.axis.leaves(tree)
-        return structure.unflatten(map(leaf, leaves, axes, rest))
+        return structure.unflatten(map(leaf, leaves, self._axes(tree), rest))
+
+    def _axes(self, params: PyTree) -> list[int | None]:
+        """Return the rank's axis of each leaf; raise ValueError if it has no such."""
+        axes = self.axis.leaves(params)
+        for leaf, axis in zip(jax.tree.leaves(params), axes, strict=True):
+            shape = getattr(leaf, "shape", ())
+            fits = is_integer(axis) and -len(shape) <= axis < len(shape)
+            if axis is not None and not fits:
+                raise ValueError(
+                    "LimitRank: axis must be None or an axis of each leaf of params, "
+                    f"got {shown(axis)} for one of shape {list(shape)}."
+                )
+        return axes
 
 
 limit_rank = LimitRank

@@ -121,7 +121,7 @@ def adapted(
             f"{title}: the model must have {kinds}, and has none; it has "
             f"{listed(by_path(params))}."
         )
-    paths = [*layers] if where is None else chosen_paths(title, where, params)
+    paths = [*layers] if where is None else chosen_paths(title, where, params, "model")
     for number, path in enumerate(sorted(paths)):
         if path not in layers:
             raise ValueError(

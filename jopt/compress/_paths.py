@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from jopt.core import (
     Mask,
@@ -18,25 +19,30 @@ from jopt.core import (
 _MOST_SHOWN = 20
 
 
-def chosen_paths(title: str, where: PyTree, params: PyTree) -> list[TreePath]:
+def chosen_paths(
+    title: str, where: PyTree, params: PyTree, name: str = "params"
+) -> list[TreePath]:
     """Return the paths of the leaves that `where` chooses.
 
     Args:
       title: the function that errors name.
       where: what `Mask` takes.
       params: a tree of arrays.
+      name: the argument that errors call it.
 
     Raises:
       ValueError: if there are leaves and none is chosen.
     """
+    params = jax.tree.map(jnp.asarray, params)  # Python's numbers have no shape
     with error_about(where):
         flags = Mask(where).leaves(params)
     paths = list(by_path(params))
     chosen = [path for path, yes in zip(paths, flags, strict=True) if yes]
     if paths and not chosen:
         raise ValueError(
-            f"{title}: where must choose at least one leaf, but it chooses none of "
-            f"{listed(paths)}; by default it chooses leaves with two axes or more."
+            f"{title}: where must choose at least one leaf of {name}, but it chooses "
+            f"none of {listed(paths)}; by default it chooses leaves with two axes or "
+            "more."
         )
     return chosen
 

@@ -231,7 +231,7 @@ class Foreign(nnx.Module):
         ),
         (
             lambda model: jopt.lora(model, 2, where=lambda path, leaf: "lst" in path),
-            "it chooses none of attention/key/bias, attention/key/kernel,",
+            "none of attention/key/bias, attention/key/kernel,",
         ),
         (
             lambda model: jopt.dora(model, 2, where=lambda path, leaf: "norm" in path),
@@ -256,7 +256,7 @@ class Foreign(nnx.Module):
             lambda model: jopt.lora({"w": np.ones((2, 2), np.int32)}, 1),
             "kernels of real floats, but w is int32",
         ),
-        (lambda model: jopt.lora({"b": X[0, 0]}, 1), "it chooses none of b"),
+        (lambda model: jopt.lora({"b": X[0, 0]}, 1), "none of b"),
         (
             lambda model: jopt.lora({"b": X[0, 0]}, 1, where=True),
             r"kernels of two axes or more, but b has the shape \[4\]",

@@ -96,6 +96,14 @@ def kept() -> str:
 
 
 @functools.cache
+def saved() -> str:
+    """Where parameters lie in a file."""
+    path = f"{tempfile.mkdtemp()}/params"
+    jopt.save_compressed(path, PARAMS)
+    return path
+
+
+@functools.cache
 def mesh() -> Any:
     auto = (jax.sharding.AxisType.Auto,)
     made = jax.make_mesh((1,), ("data",), axis_types=auto)
@@ -219,6 +227,10 @@ GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
     "loss_scale": jopt.LossScale,
     "momentum": lambda: 0.5,
     "learning_rate": lambda: 0.1,
+    "rank": lambda: 2,
+    ("load_compressed", "path"): saved,
+    ("shrink", "kept"): lambda: np.array([True, True, False, True]),
+    ("shrink", "couplings"): lambda: {"w": 0},
     "loss": lambda: optax.l2_loss,
     "losses": lambda: {"a": optax.l2_loss},
     ("Weighted", "weights"): lambda: {"a": 1.0},
@@ -243,6 +255,7 @@ MORE: dict[str, dict[str, Any]] = {
 # Objects that are not made by calling their class.
 OBJECTS: dict[str, Callable[[], Any]] = {
     "TrainState": trained,
+    "LimitRank": lambda: jopt.limit_rank(adam(), 2, axis=lambda path, leaf: 0),
     "SweepResult": swept,
     "LearningRateRange": lambda: studies.lr_range(
         toy.task(), jopt.sgd, rates=5, seeds=1, steps=5, block=5
@@ -296,7 +309,7 @@ EXCEPTIONS: dict[str, str] = {
 
 
 ROOMS = ("schedules", "transforms", "wrappers", "optimizers", "training", "interop")
-ROOMS += ("sweep", "report", "studies", "tasks")
+ROOMS += ("compress", "sweep", "report", "studies", "tasks")
 
 
 def public() -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -199,6 +199,10 @@ NO_FACTORIES = {
     "schedule_free_eval_params",
     # Its numbers are sizes of arrays.
     "low_bit",
+    # They make a model or arrays.
+    "dora",
+    "lora",
+    "quantize",
     # They measure, and change no update.
     "measure_with_ema",
     # optax's own through `lift`, which need functions or examples' gradients.
