@@ -21,6 +21,7 @@ from jopt.core import (
     is_integer,
     is_real,
     pytree,
+    sharded_like,
     shown,
     static,
 )
@@ -118,10 +119,9 @@ class LimitRank(GradientTransformation):
         def leaf(x: jax.Array, axis: int | None, other: jax.Array | None) -> jax.Array:
             if axis is None:
                 return x
-            shape = [1] * x.ndim
-            shape[axis] = x.shape[axis]
-            columns = jnp.arange(x.shape[axis], dtype=dtype_of(self.rank))
-            trained = (columns < self.rank).reshape(shape)
+            kind = dtype_of(self.rank)
+            columns = jax.lax.broadcasted_iota(kind, x.shape, axis % x.ndim)
+            trained = sharded_like(columns, x) < self.rank
             return jnp.where(trained, x, jnp.zeros_like(x) if other is None else other)
 
         return structure.unflatten(map(leaf, leaves, self._axes(tree), rest))

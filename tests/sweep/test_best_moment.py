@@ -1,5 +1,7 @@
 """Promises about keep="best": what a trial's best moment is, and who sees it."""
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ import jopt
 from jopt import sweep
 from jopt.sweep.engine import Pool
 
-SIZES = {"steps": 12, "segments": 6, "block": 2}
+SIZES: dict[str, Any] = {"steps": 12, "segments": 6, "block": 2}
 RATES = [0.5, 3.0, 8.0, np.inf]  # the last diverges
 
 
@@ -32,11 +34,11 @@ def wander() -> sweep.Task:
     return sweep.Task("wander", init, step, evaluate, **fields)
 
 
-def run(task, trials, **options):
+def run(task, trials, **options) -> Any:
     return sweep.run(task, trials, **{**SIZES, "keep": "best", **options})
 
 
-def of_wander(**options):
+def of_wander(**options) -> Any:
     return run(wander(), sweep.grid(dict, size=[0.1, 0.5, 2.0, 1e3]), **options)
 
 
@@ -45,7 +47,7 @@ def walked():
     return of_wander()
 
 
-def of_toy(**options):
+def of_toy(**options) -> Any:
     trials = sweep.grid(jopt.sgd, learning_rate=RATES[:3])
     return run(toy.task(), trials, metric="accuracy", mode="max", seeds=2, **options)
 
@@ -91,8 +93,9 @@ def test_the_winner_is_tested_at_its_best_moment():
     best = of_toy()
     winner = best.best.trial
     model, task = best.model(winner), toy.task()
+    params, model_state = model
     for split, seen in (("valid", best.best.valid), ("test", best.best.test)):
-        values = toy.evaluate(*model, getattr(task, split))
+        values = toy.evaluate(params, model_state, getattr(task, split))
         np.testing.assert_allclose(values["accuracy"].mean(), seen["accuracy"], 1e-6)
 
 
@@ -121,9 +124,9 @@ def test_a_resume_keeps_the_best_moments(tmp_path, rule):
     whole = run(wander(), trials, **options)
     with pytest.raises(KeyboardInterrupt):
         run(wander(), trials, **options, directory=tmp_path, callbacks=[stop])
-    resumed = sweep.resume(tmp_path, wander(), trials)
+    resumed: Any = sweep.resume(tmp_path, wander(), trials)
     chex.assert_trees_all_equal(resumed.table, whole.table)
-    going = np.flatnonzero(whole.table["status"] == "complete")
+    going = np.flatnonzero(whole.table["status"] == "complete").tolist()
     for trial in going:
         chex.assert_trees_all_equal(resumed.model(trial), whole.model(trial))
         height = -np.sum(np.asarray(whole.model(trial)["at"], np.float32) ** 2)

@@ -1,6 +1,7 @@
 """Promises about sweeps that begin from given weights and train a part of them."""
 
 import re
+from typing import Any
 
 import chex
 import jax
@@ -23,7 +24,7 @@ DATA = (
     RNG.normal(size=(32, 8)).astype(np.float32),
     RNG.normal(size=(32, 3)).astype(np.float32),
 )
-SIZES = {"steps": 6, "segments": 3}
+SIZES: dict[str, Any] = {"steps": 6, "segments": 3}
 
 
 class Net(nnx.Module):

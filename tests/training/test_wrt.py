@@ -102,9 +102,11 @@ def test_a_step_is_that_of_the_trained_parameters_alone():
     make, loss_fn, wrt, _ = case("tree")
     part = jopt.TrainState.create(make(), jopt.adamw(0.1), wrt=wrt)
     whole = jopt.TrainState.create(tree()["head"], jopt.adamw(0.1))
-    for _ in range(3):
-        part, seen = jopt.train_step(loss_fn)(part, X)
-        whole, expected = jopt.train_step(alone)(whole, X)
+    for _ in range(2):
+        part, _ = jopt.train_step(loss_fn)(part, X)
+        whole, _ = jopt.train_step(alone)(whole, X)
+    part, seen = jopt.train_step(loss_fn)(part, X)
+    whole, expected = jopt.train_step(alone)(whole, X)
     chex.assert_trees_all_close(part.params["head"], whole.params, rtol=1e-6)
     chex.assert_trees_all_close(seen.grad_norm, expected.grad_norm, rtol=1e-6)
 

@@ -72,7 +72,7 @@ class Pruner(abc.ABC):
         shown = [
             f"{field.name}={value!r}"
             for field in sorted(
-                dataclasses.fields(self), key=lambda field: field.kw_only
+                dataclasses.fields(self), key=lambda field: bool(field.kw_only)
             )
             if (value := getattr(self, field.name)) is not None or not field.kw_only
         ]
