@@ -1,6 +1,7 @@
 """jopt: optimizers as data, and sweeps of many trainings in one compiled program."""
 
 from jopt._version import __version__ as __version__
+from jopt.compress import *
 from jopt.core import (
     Buckets as Buckets,
     Chain as Chain,

@@ -43,6 +43,7 @@ APART = {
     },
     "another library's": {"lift(adan)", "lift(acprop)", "lift(lbfgs)"},
     "vectors of its own": {"flatten"},
+    "leaves that compete": {"prune"},
 }
 NEVER_JOINED = set().union(*APART.values())
 JOINED = [name for name in TRANSFORMATIONS if name not in NEVER_JOINED]

@@ -219,6 +219,7 @@ GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
     "loss_scale": jopt.LossScale,
     "momentum": lambda: 0.5,
     "learning_rate": lambda: 0.1,
+    ("Block", "shape"): lambda: (2, 2),
 }
 
 
@@ -291,7 +292,7 @@ EXCEPTIONS: dict[str, str] = {
 
 
 ROOMS = ("schedules", "transforms", "wrappers", "optimizers", "training", "interop")
-ROOMS += ("sweep", "report", "studies", "tasks")
+ROOMS += ("compress", "sweep", "report", "studies", "tasks")
 
 
 def public() -> Iterator[tuple[tuple[str, ...], Any]]:
