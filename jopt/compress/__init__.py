@@ -5,6 +5,7 @@ It needs nothing of the model or of the task, and every number in it is a leaf.
 """
 
 from jopt.compress._competition import Groups
+from jopt.compress._lottery import Lottery, LotteryState, lottery
 from jopt.compress._prune import Prune, PruneState, prune
 from jopt.compress._scores import Gradient, Magnitude, Movement, Random, Score, Taylor
 from jopt.compress._sparsity import CubicSparsity, cubic_sparsity
@@ -17,6 +18,8 @@ __all__ = [
     "Element",
     "Gradient",
     "Groups",
+    "Lottery",
+    "LotteryState",
     "Magnitude",
     "Movement",
     "Prune",
@@ -26,5 +29,6 @@ __all__ = [
     "Taylor",
     "Unit",
     "cubic_sparsity",
+    "lottery",
     "prune",
 ]

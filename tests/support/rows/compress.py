@@ -22,6 +22,12 @@ def rows_of(path, leaf):
 
 
 ROWS = {
+    # _lottery.py
+    "lottery": Row(
+        lambda lib: lib.lottery(momentum(lib), 0.4, 2, rewind=1, where=True),
+        low=frozenset({"start"}),
+        **OURS,
+    ),
     # _prune.py
     "prune": Row(
         lambda lib: lib.prune(lib.adamw(1e-2, weight_decay=0.1), 0.5, where=True),
