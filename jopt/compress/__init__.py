@@ -5,6 +5,7 @@ It needs nothing of the model or of the task, and every number in it is a leaf.
 """
 
 from jopt.compress._competition import Groups
+from jopt.compress._grow import Grow, GrowState, grow
 from jopt.compress._lottery import Lottery, LotteryState, lottery
 from jopt.compress._prune import Prune, PruneState, prune
 from jopt.compress._scores import Gradient, Magnitude, Movement, Random, Score, Taylor
@@ -18,6 +19,8 @@ __all__ = [
     "Element",
     "Gradient",
     "Groups",
+    "Grow",
+    "GrowState",
     "Lottery",
     "LotteryState",
     "Magnitude",
@@ -29,6 +32,7 @@ __all__ = [
     "Taylor",
     "Unit",
     "cubic_sparsity",
+    "grow",
     "lottery",
     "prune",
 ]

@@ -43,7 +43,7 @@ APART = {
     },
     "another library's": {"lift(adan)", "lift(acprop)", "lift(lbfgs)"},
     "vectors of its own": {"flatten"},
-    "leaves that compete": {"lottery", "prune"},
+    "leaves that compete": {"grow", "lottery", "prune"},
 }
 NEVER_JOINED = set().union(*APART.values())
 JOINED = [name for name in TRANSFORMATIONS if name not in NEVER_JOINED]

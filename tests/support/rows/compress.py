@@ -22,6 +22,19 @@ def rows_of(path, leaf):
 
 
 ROWS = {
+    # _grow.py
+    "grow": Row(lambda lib: lib.grow(lib.adam(1e-2), 0.5, every=2, where=True), **OURS),
+    "grow, random": Row(
+        lambda lib: lib.grow(
+            momentum(lib),
+            lib.linear_schedule(0.5, 0.75, 3),
+            by="random",
+            layers="even",
+            every=1,
+        ),
+        idle={".sparsity.transition_begin"},
+        **OURS,
+    ),
     # _lottery.py
     "lottery": Row(
         lambda lib: lib.lottery(momentum(lib), 0.4, 2, rewind=1, where=True),
