@@ -1,20 +1,34 @@
-"""Compression: zeros that stay.
+"""Compression: zeros that stay, weights of few bits, and networks sparse from birth.
 
-Pruning is a constraint on parameters, so it is a transformation that holds an optimizer.
-It needs nothing of the model or of the task, and every number in it is a leaf.
+Pruning and quantization are constraints on parameters, so each is a transformation that
+holds an optimizer. They need nothing of the model or of the task, and every number in
+them is a leaf: the sparsity, the bits, the rank.
+
+- `prune`, `lottery` and `grow` train what they keep; the rest is exactly 0.
+- `straight_through` trains hidden weights, of which the model sees a `Projection`.
 """
 
+from jopt.compress._codebook import Codebook
 from jopt.compress._competition import Groups
 from jopt.compress._grow import Grow, GrowState, grow
 from jopt.compress._lottery import Lottery, LotteryState, lottery
+from jopt.compress._projections import Composed, LowRank, Projection, Sparse
 from jopt.compress._prune import Prune, PruneState, prune
+from jopt.compress._quantize import Quantize, Sign, Ternary
 from jopt.compress._scores import Gradient, Magnitude, Movement, Random, Score, Taylor
 from jopt.compress._sparsity import CubicSparsity, cubic_sparsity
+from jopt.compress._straight_through import (
+    StraightThrough,
+    StraightThroughState,
+    straight_through,
+)
 from jopt.compress._units import Block, Channel, Element, Unit
 
 __all__ = [
     "Block",
     "Channel",
+    "Codebook",
+    "Composed",
     "CubicSparsity",
     "Element",
     "Gradient",
@@ -23,16 +37,25 @@ __all__ = [
     "GrowState",
     "Lottery",
     "LotteryState",
+    "LowRank",
     "Magnitude",
     "Movement",
+    "Projection",
     "Prune",
     "PruneState",
+    "Quantize",
     "Random",
     "Score",
+    "Sign",
+    "Sparse",
+    "StraightThrough",
+    "StraightThroughState",
     "Taylor",
+    "Ternary",
     "Unit",
     "cubic_sparsity",
     "grow",
     "lottery",
     "prune",
+    "straight_through",
 ]

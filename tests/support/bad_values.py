@@ -219,7 +219,12 @@ GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
     "loss_scale": jopt.LossScale,
     "momentum": lambda: 0.5,
     "learning_rate": lambda: 0.1,
+    "projection": jopt.Sign,
     ("Block", "shape"): lambda: (2, 2),
+    ("Composed", "first"): jopt.Sign,
+    ("Composed", "then"): jopt.Sign,
+    ("LowRank", "rank"): lambda: 1,
+    ("Quantize", "bits"): lambda: 4,
 }
 
 

@@ -36,6 +36,9 @@ TRANSFORMATIONS = {
     "sm3": lambda: jopt.sm3(1e-2),
     # In its eigenbasis most of the first gradient is rounding: less than this eps.
     "soap": lambda: jopt.soap(1e-2, eps=1.0),
+    "straight_through": lambda: jopt.straight_through(
+        jopt.adamw(1e-2), jopt.Composed(jopt.LowRank(4), jopt.Quantize(4))
+    ),
 }
 
 

@@ -79,4 +79,38 @@ ROWS = {
     "prune, gradient": Row(
         lambda lib: lib.prune(momentum(lib), 0.5, score=lib.Gradient()), **OURS
     ),
+    # _straight_through.py
+    "straight_through": Row(
+        lambda lib: lib.straight_through(
+            lib.adam(1e-2), lib.Quantize(8, begin=2), where=True
+        ),
+        real=True,
+        **OURS,
+    ),
+    "straight_through, full": Row(
+        lambda lib: lib.straight_through(
+            momentum(lib),
+            lib.Composed(lib.Sparse(0.5), lib.Quantize(8, None, "full")),
+        ),
+        real=True,
+        **OURS,
+    ),
+    "straight_through, ternary": Row(
+        lambda lib: lib.straight_through(momentum(lib), lib.Ternary(0.7)),
+        real=True,
+        **OURS,
+    ),
+    "straight_through, sign": Row(
+        lambda lib: lib.straight_through(momentum(lib), lib.Sign()), real=True, **OURS
+    ),
+    "straight_through, codebook": Row(
+        lambda lib: lib.straight_through(momentum(lib), lib.Codebook(8)),
+        real=True,
+        **OURS,
+    ),
+    "straight_through, low rank": Row(
+        lambda lib: lib.straight_through(momentum(lib), lib.LowRank(2)),
+        real=True,
+        **OURS,
+    ),
 }
