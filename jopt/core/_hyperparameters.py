@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import GetAttrKey, tree_leaves_with_path
+from jax.tree_util import GetAttrKey, all_leaves, tree_leaves_with_path
 
 from jopt.core._arguments import checked
 from jopt.core._errors import close_match
@@ -105,8 +105,8 @@ def _numbers(
 def children(node: PyTree) -> list[tuple[str, PyTree]]:
     """Return the children of a node, each with its component of the path.
 
-    Transformations, schedules, dicts and tuples have children; for other nodes the list
-    is empty.
+    Transformations, schedules and other objects of `pytree` classes, dicts and tuples
+    have children; for other nodes the list is empty.
     """
     if _is_labelled(node):
         return list(zip(node.labels, node.transforms, strict=True))
@@ -114,8 +114,8 @@ def children(node: PyTree) -> list[tuple[str, PyTree]]:
         return list(node.items())
     if type(node) is tuple:
         return [(str(i), child) for i, child in enumerate(node)]
-    if isinstance(node, (GradientTransformation, Schedule)):
-        return [(f.name, getattr(node, f.name)) for f in dataclasses.fields(node)]  # pyright: ignore[reportArgumentType]
+    if dataclasses.is_dataclass(node) and not all_leaves([node]):
+        return [(f.name, getattr(node, f.name)) for f in dataclasses.fields(node)]
     return []
 
 

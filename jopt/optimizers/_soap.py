@@ -55,6 +55,8 @@ class ScaleBySoapState(NamedTuple):
     factors: dict[str, tuple[jax.Array, ...]]
     bases: dict[str, tuple[jax.Array, ...]]
 
+    rotated = ("nu",)  # not in the basis of the params, which it looks like
+
 
 @pytree
 class ScaleBySoap(GradientTransformation):

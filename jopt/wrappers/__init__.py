@@ -46,6 +46,7 @@ from jopt.wrappers._lookahead import (
     lookahead_eval_params,
 )
 from jopt.wrappers._low_bit import Companded, Dynamic, LowBit, LowBitState, low_bit
+from jopt.wrappers._low_precision import move as move, rounded as rounded
 from jopt.wrappers._masked import Masked, MaskedNode, MaskedState, masked
 from jopt.wrappers._master import MasterWeights, MasterWeightsState, master_weights
 from jopt.wrappers._mechanize import MechanicState, Mechanize, mechanize

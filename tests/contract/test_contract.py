@@ -108,7 +108,9 @@ def test_state_is_arrays_and_known_without_computing(name):
 
 @every_transformation
 def test_moments_of_low_precision_params_are_float32(name):
-    state = make(name).init({"a": MIXED["bfloat16"], "b": MIXED["float16"]})
+    matrix = jnp.ones((2, 4), jnp.bfloat16)
+    vectors = {"a": MIXED["bfloat16"], "b": MIXED["float16"]}
+    state = make(name).init({**vectors, "c": matrix})
     low = {GetAttrKey(field) for field in TRANSFORMATIONS[name].low}
 
     leaves = tree_leaves_with_path(state)

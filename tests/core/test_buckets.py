@@ -43,6 +43,9 @@ APART = {
     },
     "another library's": {"lift(adan)", "lift(acprop)", "lift(lbfgs)"},
     "vectors of its own": {"flatten"},
+    "leaves that compete, or are projected": {
+        *("grow", "lottery", "prune", "straight_through"),
+    },
 }
 NEVER_JOINED = set().union(*APART.values())
 JOINED = [name for name in TRANSFORMATIONS if name not in NEVER_JOINED]

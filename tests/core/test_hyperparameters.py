@@ -117,7 +117,7 @@ def replaced(tx, path):
 )
 def test_every_name_given_is_a_name_taken(name):
     tx = TRANSFORMATIONS[name](jopt)
-    state = tx.init(PARAMS)
+    state = tx.init({"w": jnp.ones((2, 2))})
 
     before = jopt.hyperparameters(tx, state)
 

@@ -16,7 +16,7 @@ from transformation_table import SIMPLEST, TRANSFORMATIONS
 import jopt
 from jopt.core import PyTree
 
-PARAMS = {"w": jnp.ones((3, 4)), "b": jnp.ones(3), "c": jnp.ones(2, jnp.bfloat16)}
+PARAMS = {"w": jnp.ones((4, 3)), "b": jnp.ones(3), "c": jnp.ones(2, jnp.bfloat16)}
 
 
 def by_orbax(saved: PyTree, like: PyTree, folder) -> PyTree:

@@ -195,16 +195,19 @@ def test_schedules_of_optax_are_schedules_for_jopt():
     assert jax.tree.leaves(tx) == []
 
 
+LAYER = {"w": jnp.array([[1.0, -2.0], [0.25, 3.0]]), "b": jnp.array(0.5)}
+
+
 def directly(tx, extra):
-    updates, _ = tx.update(PARAMS, tx.init(PARAMS), PARAMS, **extra)
-    return jopt.apply_updates(PARAMS, updates)
+    updates, _ = tx.update(LAYER, tx.init(LAYER), LAYER, **extra)
+    return jopt.apply_updates(LAYER, updates)
 
 
 class Holder(nnx.Module):
-    """PARAMS as the parameters of a module."""
+    """LAYER as the parameters of a module."""
 
     def __init__(self):
-        self.w, self.b = nnx.Param(PARAMS["w"]), nnx.Param(PARAMS["b"])
+        self.w, self.b = nnx.Param(LAYER["w"]), nnx.Param(LAYER["b"])
 
 
 @pytest.mark.slow("one wrapper makes every class what optax and Flax call", but=8)
@@ -225,8 +228,8 @@ def test_whatever_a_user_hands_over_works_in_optax_flax_and_nnx(name):
         in_nnx = {"w": model.w[...], "b": model.b[...]}
 
         if not extra:  # a TrainState has no place for them
-            state = TrainState.create(apply_fn=None, params=PARAMS, tx=tx)
-            in_flax = state.apply_gradients(grads=PARAMS).params
+            state = TrainState.create(apply_fn=None, params=LAYER, tx=tx)
+            in_flax = state.apply_gradients(grads=LAYER).params
             chex.assert_trees_all_close(in_flax, wanted, rtol=1e-6)
 
     chex.assert_trees_all_close(in_chain, wanted, rtol=1e-6)

@@ -236,6 +236,12 @@ GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
     ("Weighted", "weights"): lambda: {"a": 1.0},
     "weights": lambda: [1.0, 2.0],
     "counts": lambda: [1.0, 2.0],
+    "projection": jopt.Sign,
+    ("Block", "shape"): lambda: (2, 2),
+    ("Composed", "first"): jopt.Sign,
+    ("Composed", "then"): jopt.Sign,
+    ("LowRank", "rank"): lambda: 1,
+    ("Quantize", "bits"): lambda: 4,
 }
 
 

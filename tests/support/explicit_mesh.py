@@ -31,10 +31,14 @@ TRANSFORMATIONS = {
     "low_bit": lambda: jopt.low_bit(jopt.adam(1e-2), block=8, min_size=8),
     "muon": lambda: jopt.muon(1e-2),
     "normuon": lambda: jopt.normuon(1e-2),
+    "prune": lambda: jopt.prune(jopt.adamw(1e-2), 0.5, unit=jopt.Block((2, 2))),
     "shampoo": lambda: jopt.shampoo(1e-2),
     "sm3": lambda: jopt.sm3(1e-2),
     # In its eigenbasis most of the first gradient is rounding: less than this eps.
     "soap": lambda: jopt.soap(1e-2, eps=1.0),
+    "straight_through": lambda: jopt.straight_through(
+        jopt.adamw(1e-2), jopt.Composed(jopt.LowRank(4), jopt.Quantize(4))
+    ),
 }
 
 

@@ -62,7 +62,16 @@ MADE: dict[str, Callable[..., Any]] = {
     "conditionally_transform": lambda lib, learning_rate=0.1: (
         lib.conditionally_transform(lib.sgd(learning_rate), lambda step: step < 2)
     ),
+    "Codebook": lambda lib, size=8.0: lib.straight_through(
+        lib.sgd(0.1), lib.Codebook(size)
+    ),
+    "cubic_sparsity": lambda lib, final=0.8, begin=5, end=40, initial=0.1: (
+        lib.cubic_sparsity(final, begin, end, initial)
+    ),
     "flatten": lambda lib, learning_rate=0.1: lib.flatten(lib.adam(learning_rate)),
+    "grow": lambda lib, sparsity=0.5, fraction=0.8: lib.grow(
+        lib.adam(0.1), sparsity, fraction=fraction, every=1
+    ),
     "inject_hyperparams": lambda lib, learning_rate=0.1, b2=0.99: (
         lib.inject_hyperparams(lib.adam)(learning_rate=learning_rate, b2=b2)
     ),
@@ -73,6 +82,7 @@ MADE: dict[str, Callable[..., Any]] = {
     "lookahead": lambda lib, sync_period=2, slow_step_size=0.5: lib.lookahead(
         lib.sgd(0.1), sync_period, slow_step_size
     ),
+    "lottery": lambda lib, fraction=0.4: lib.lottery(lib.adam(0.1), fraction, 2),
     "masked": lambda lib, learning_rate=0.1: lib.masked(
         lib.sgd(learning_rate), {"w": True, "b": False}
     ),
@@ -108,6 +118,7 @@ MADE: dict[str, Callable[..., Any]] = {
             )
         )
     ),
+    "prune": lambda lib, sparsity=0.5: lib.prune(lib.adam(0.1), sparsity),
     "schedule_free": lambda lib, learning_rate=0.1, b1=0.9, weight_lr_power=2.0: room(
         lib, "schedule_free"
     ).schedule_free(lib.sgd(learning_rate), learning_rate, b1, weight_lr_power),
@@ -130,8 +141,17 @@ MADE: dict[str, Callable[..., Any]] = {
             * 2
         )
     ),
+    "straight_through": lambda lib, sparsity=0.5, bits=8.0, begin=1.0: (
+        lib.straight_through(
+            lib.adam(0.1),
+            lib.Composed(lib.Sparse(sparsity), lib.Quantize(bits, begin=begin)),
+        )
+    ),
     "stateless": lambda lib, learning_rate=0.1: lib.chain(
         lib.stateless(lambda updates, params: updates), lib.sgd(learning_rate)
+    ),
+    "Ternary": lambda lib, threshold=0.7: lib.straight_through(
+        lib.sgd(0.1), lib.Ternary(threshold)
     ),
 }
 

@@ -13,6 +13,7 @@ from flax import linen, nnx
 import jopt
 from jopt import sweep
 from jopt.sweep._plan import Plan
+from jopt.sweep._task import kept
 from jopt.sweep._trial import stack
 from jopt.sweep.engine import StackedTrials
 from jopt.sweep.engine._devices import bytes_needed, bytes_of
@@ -199,7 +200,8 @@ def test_it_begins_from_any_form_of_the_weights(saved, base, tuned, tmp_path):
         "state": nnx.state(base, nnx.Param),
     }[saved]
     own = task(start)
-    model = own.model(jopt.sgd(0.1), own.init(jopt.sgd(0.1), jax.random.key(3)))
+    tx = jopt.sgd(0.1)
+    model: Any = kept(own, tx, own.init(tx, jax.random.key(3)))
     expected = base if saved in ("module", "state") else best.params
     given, ours = arrays(expected), arrays(model.params)
     assert given.keys() == ours.keys()
