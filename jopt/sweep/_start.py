@@ -51,11 +51,12 @@ class Given(NamedTuple):
           shapes: of the model's parameters and state.
 
         Raises:
-          ValueError: an array is not among the parameters, or has another shape.
+          ValueError: an array is not among the parameters, or has another shape; what
+            is at the path is no checkpoint.
           OSError: there is no checkpoint at the path.
         """
         if isinstance(start, (str, os.PathLike)):
-            start = read_tree(Path(start).absolute())
+            start = _saved(Path(start).absolute(), title)
         params, model_state = _pair(start)
         params, model_state = by_path(params), by_path(model_state)
         ours, rest = by_path(shapes[0]), by_path(shapes[1])
@@ -69,6 +70,16 @@ class Given(NamedTuple):
             _check_array(title, path, array, rest)
         on_host = ({p: np.asarray(x) for p, x in t.items()} for t in (params, kept))
         return cls(*map(Arrays, on_host))
+
+
+def _saved(path: Path, title: str) -> PyTree:
+    try:
+        return read_tree(path)
+    except ValueError as error:
+        raise ValueError(
+            f"{title} must be a checkpoint that result.save wrote, got {path}, which "
+            "orbax cannot read."
+        ) from error
 
 
 def _pair(start: Any) -> tuple[PyTree, PyTree]:

@@ -291,5 +291,7 @@ def test_a_missing_or_foreign_checkpoint_is_a_sentence(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no checkpoint at"):
         task(tmp_path / "none")
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(ValueError, match=r"is no checkpoint of orbax's"):
+    with pytest.raises(
+        ValueError, match=r"start must be a checkpoint that result.save wrote"
+    ):
         task(tmp_path)
