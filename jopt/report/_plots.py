@@ -113,6 +113,7 @@ def draw_response(axes: "Axes", result: SweepResult, name: str) -> None:
     axes.set_xlabel(_words(name))
     ended = {"pruned", "interrupted"} & set(settings["status"].tolist())
     when = "at the last segment" if ended else f"after {result.info['steps']} steps"
+    when = "at the best moment" if "best_step" in result.table else when
     axes.set_ylabel(f"validation {_words(result.metric)} {when}")
     axes.set_title(_title(result))
     axes.grid(alpha=0.3)

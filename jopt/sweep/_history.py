@@ -144,14 +144,14 @@ class History:
         The best moment is the first end of a segment with the best finite value of the
         metric that ranks. The value is NaN if the trial has none, or diverged later.
         """
-        found = values[np.arange(len(values)), np.maximum(self._best(), 0)]
-        return np.where(self.diverged | (self._best() < 0), np.nan, found).astype(
-            self.dtype
-        )
+        best = self._best()
+        found = values[np.arange(len(values)), np.maximum(best, 0)]
+        return np.where(self.diverged | (best < 0), np.nan, found).astype(self.dtype)
 
     def best_steps(self) -> np.ndarray:
         """Return the steps that each trial had made at its best moment; 0 without."""
-        return np.where(self._best() < 0, 0, self.ends()[self._best()])
+        best = self._best()
+        return np.where(best < 0, 0, self.ends()[best])
 
     def _best(self) -> np.ndarray:
         """Return the segment of each trial's best moment, -1 without one."""

@@ -39,7 +39,7 @@ import jopt
 from jopt import studies, sweep
 
 PACKAGE = Path(jopt.__file__).parent
-SECONDS = 15.0  # that a call may take, compiling included
+SECONDS = 5.0  # that a call may take, compiling included
 
 BAD: dict[str, Any] = {
     "None": None,

@@ -99,6 +99,11 @@ def test_the_winner_is_tested_at_its_best_moment():
         np.testing.assert_allclose(values["accuracy"].mean(), seen["accuracy"], 1e-6)
 
 
+def test_the_picture_says_of_which_moment_it_is(walked):
+    label = walked.plot().axes[0].get_ylabel()
+    assert label == "validation height at the best moment"
+
+
 def test_training_goes_on_from_the_last_moment(walked):
     last = of_wander(keep="last")
     np.testing.assert_array_equal(walked.curves, last.curves)
