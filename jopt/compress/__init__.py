@@ -13,6 +13,7 @@ them is a leaf: the sparsity, the bits, the rank.
 from jopt.compress._adapters import Adapted, dora, lora, merge
 from jopt.compress._codebook import Codebook
 from jopt.compress._competition import Groups
+from jopt.compress._few_levels import Quantize, Sign, Ternary
 from jopt.compress._files import load_compressed, save_compressed
 from jopt.compress._grow import Grow, GrowState, grow
 from jopt.compress._limit_rank import LimitRank, LimitRankState, limit_rank
@@ -20,7 +21,6 @@ from jopt.compress._lottery import Lottery, LotteryState, lottery
 from jopt.compress._projections import Composed, LowRank, Projection, Sparse
 from jopt.compress._prune import Prune, PruneState, prune
 from jopt.compress._quantization import Quantized, dequantize, quantize
-from jopt.compress._quantize import Quantize, Sign, Ternary
 from jopt.compress._scores import Gradient, Magnitude, Movement, Random, Score, Taylor
 from jopt.compress._shrink import shrink
 from jopt.compress._size import LeafSize, Size, size

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jopt.compress._chosen import matrices
+from jopt.compress._chosen import chosen_paths, matrices
 from jopt.compress._low_rank import Adapter, adapted_kernel, new_adapter
-from jopt.compress._paths import chosen_paths, replaced, with_leaves
+from jopt.compress._paths import replaced, with_leaves
 from jopt.core import (
     Count,
     Key,

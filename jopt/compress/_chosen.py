@@ -3,12 +3,10 @@
 from collections.abc import Hashable, Sequence
 
 import jax
-from jax.tree_util import keystr, tree_leaves_with_path
+import jax.numpy as jnp
 
-from jopt.core import Mask, PyTree
+from jopt.core import Mask, PyTree, TreePath, by_path, error_about, listed_paths
 from jopt.wrappers import MaskedNode
-
-_MOST_SHOWN = 20
 
 
 def matrices(path: str, leaf: jax.Array) -> bool:
@@ -21,40 +19,42 @@ def matrices(path: str, leaf: jax.Array) -> bool:
     return len(getattr(leaf, "shape", ())) > 1
 
 
-def chosen(title: str, where: Mask, params: PyTree) -> Mask:
+def chosen(title: str, where: Mask, params: PyTree, name: str = "the params") -> Mask:
     """Return a mask as a tree that fits the params.
 
     Args:
-      title: the class that errors name.
+      title: the class or function that errors name.
       where: the mask.
       params: a tree of arrays or shapes.
+      name: what errors call them.
 
     Raises:
       ValueError: if the mask chooses none of the leaves.
     """
     mask = where.on(params)
-    if not jax.tree.leaves(alone(mask, params)) and (paths := list(by_path(params))):
-        more = len(paths) - _MOST_SHOWN
-        listed = ", ".join(paths[:_MOST_SHOWN]) + f" and {more} more" * (more > 0)
+    paths = by_path(params)
+    if paths and not any(mask.leaves(params)):
         raise ValueError(
-            f"{title}: where must choose at least one leaf of the params, but it "
-            f"chooses none of {listed}; by default it chooses the leaves with two axes "
-            "or more."
+            f"{title}: where must choose at least one leaf of {name}, but it chooses "
+            f"none of {listed_paths(paths)}; by default it chooses the leaves with two "
+            "axes or more."
         )
     return mask
+
+
+def chosen_paths(
+    title: str, where: PyTree, params: PyTree, name: str = "the params"
+) -> list[TreePath]:
+    """Return the paths of the leaves that `where` chooses; arguments as of `chosen`."""
+    params = jax.tree.map(jnp.asarray, params)  # Python's numbers have no shape
+    with error_about(where):
+        flags = chosen(title, Mask(where), params, name).leaves(params)
+    return [path for path, yes in zip(by_path(params), flags, strict=True) if yes]
 
 
 def alone(mask: Mask, tree: PyTree) -> PyTree:
     """Return a tree like the params with a masked node for each leaf not chosen."""
     return mask.hide(tree, MaskedNode())
-
-
-def by_path(tree: PyTree) -> dict[str, jax.Array]:
-    """Return the leaves of a tree by their paths, as errors show them."""
-    return {
-        keystr(path, simple=True, separator="/") or "the root": leaf
-        for path, leaf in tree_leaves_with_path(tree)
-    }
 
 
 def apart(

@@ -7,10 +7,18 @@ from typing import Literal, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jopt.compress._chosen import alone, by_path, chosen
+from jopt.compress._chosen import alone, chosen
 from jopt.compress._masks import smallest
 from jopt.compress._units import Unit, spread, total
-from jopt.core import Mask, PyTree, argument_error, is_count, is_integer
+from jopt.core import (
+    Mask,
+    PyTree,
+    argument_error,
+    by_path,
+    is_count,
+    is_integer,
+    path_text,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +85,7 @@ class Competition(NamedTuple):
         """
         mask = chosen(title, where, params)
         leaves = by_path(alone(mask, params))
-        shapes = {path: tuple(leaf.shape) for path, leaf in leaves.items()}
+        shapes = {path_text(p): tuple(leaf.shape) for p, leaf in leaves.items()}
         size = sum(map(math.prod, shapes.values()))
         if size >= 2**31:
             raise ValueError(

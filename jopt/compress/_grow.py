@@ -5,9 +5,9 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jopt.compress._chosen import alone, apart, chosen, matrices, thawed
+from jopt.compress._chosen import alone, chosen, matrices, thawed
 from jopt.compress._competition import share
-from jopt.compress._kept import only_kept, update_kept
+from jopt.compress._kept import TrainsKept, update_kept
 from jopt.compress._masks import smallest
 from jopt.compress._sparsity import erk
 from jopt.core import (
@@ -42,7 +42,7 @@ class GrowState(NamedTuple):
 
 
 @pytree
-class Grow(GradientTransformation):
+class Grow(TrainsKept, GradientTransformation):
     """Train a sparse network whose connections move, from its first update on.
 
         init: in each leaf round(s n) connections are missing, at random
@@ -101,9 +101,6 @@ class Grow(GradientTransformation):
         check(self, "fraction", least=0, most=1)
         resolve_seed(self)
 
-    def groups(self, params):
-        return apart(self._mask(params), params, self.inner.groups(params))
-
     def frozen(self, params):
         return thawed(self._mask(params), params, self.inner.frozen(params))
 
@@ -139,13 +136,6 @@ class Grow(GradientTransformation):
         given = (state.count, updates, state.inner_state, params, extra)
         updates, inner = update_kept(self.inner, mask, kept, *given)
         return updates, GrowState(increment(state.count), kept, inner)
-
-    def eval_params(self, state, params):
-        params = self.inner.eval_params(state.inner_state, params)
-        return only_kept(self._mask(params), state.kept, params)
-
-    def parts(self, state):
-        return {"inner": (self.inner, state.inner_state)}
 
     def _mask(self, params: PyTree) -> Mask:
         return chosen(type(self).__name__, self.where, params)

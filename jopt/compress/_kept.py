@@ -7,8 +7,31 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import KeyPath, tree_leaves_with_path, tree_map_with_path
 
-from jopt.compress._chosen import alone
+from jopt.compress._chosen import alone, apart
 from jopt.core import GradientTransformation, Mask, PyTree, dtype_of
+
+
+class TrainsKept:
+    """What `prune`, `lottery` and `grow` share: they train the coordinates they keep.
+
+    A subclass has the field `inner`, and `kept` and `inner_state` in its state.
+    """
+
+    inner: Any  # a gradient transformation
+
+    def groups(self, params):
+        return apart(self._mask(params), params, self.inner.groups(params))
+
+    def eval_params(self, state, params):
+        params = self.inner.eval_params(state.inner_state, params)
+        return only_kept(self._mask(params), state.kept, params)
+
+    def parts(self, state):
+        return {"inner": (self.inner, state.inner_state)}
+
+    def _mask(self, params: PyTree) -> Mask:
+        """Return which leaves may be pruned, as a tree that fits the params."""
+        raise NotImplementedError
 
 
 def all_kept(weights: PyTree) -> PyTree:

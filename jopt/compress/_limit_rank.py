@@ -5,7 +5,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jopt.compress._paths import listed
 from jopt.core import (
     GradientTransformation,
     Labels,
@@ -20,6 +19,7 @@ from jopt.core import (
     field,
     is_integer,
     is_real,
+    listed_paths,
     pytree,
     sharded_like,
     shown,
@@ -91,7 +91,7 @@ class LimitRank(GradientTransformation):
         if leaves and not sizes:
             raise ValueError(
                 "LimitRank: params must have leaves named lora_a or lora_b, or axis "
-                f"must give others an axis; there are {listed(by_path(params))}."
+                f"must give others an axis; there are {listed_paths(by_path(params))}."
             )
         if is_real(self.rank) and self.rank > max(sizes, default=self.rank):
             rule = f"at most {max(sizes)}, the number of columns"

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jopt.compress._chosen import alone, apart, matrices
+from jopt.compress._chosen import alone, matrices
 from jopt.compress._competition import Among, Competition
-from jopt.compress._kept import all_kept, only_kept, update_kept
+from jopt.compress._kept import TrainsKept, all_kept, only_kept, update_kept
 from jopt.compress._scores import Magnitude
 from jopt.compress._units import Element, Unit
 from jopt.core import (
@@ -40,7 +40,7 @@ class LotteryState(NamedTuple):
 
 
 @pytree
-class Lottery(GradientTransformation):
+class Lottery(TrainsKept, GradientTransformation):
     """Train in rounds; after each prune the smallest weights and rewind the others.
 
         at the first update of round r = 1, 2, ...:
@@ -86,9 +86,6 @@ class Lottery(GradientTransformation):
         check(self, "length", least=2)
         check(self, "rewind", least=0, below=self.length)
 
-    def groups(self, params):
-        return apart(self._mask(params), params, self.inner.groups(params))
-
     def init(self, params):
         return LotteryState(
             count=jnp.zeros((), jnp.int32),
@@ -121,13 +118,6 @@ class Lottery(GradientTransformation):
         ended = (state.count % self.length == 0) & (state.count > 0)
         kept, updates, inner = jax.lax.cond(ended, go_back, train)
         return updates, LotteryState(increment(state.count), kept, start, inner)
-
-    def eval_params(self, state, params):
-        params = self.inner.eval_params(state.inner_state, params)
-        return only_kept(self._mask(params), state.kept, params)
-
-    def parts(self, state):
-        return {"inner": (self.inner, state.inner_state)}
 
     def _mask(self, params: PyTree) -> Mask:
         return self._competition.leaves(type(self).__name__, self.where, params)

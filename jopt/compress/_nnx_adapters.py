@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jopt.compress._chosen import chosen_paths
 from jopt.compress._low_rank import Adapter, adapted_kernel, adapted_norms
-from jopt.compress._paths import chosen_paths, listed
-from jopt.core import PyTree, TreePath, by_path, path_text, quotient
+from jopt.core import PyTree, TreePath, by_path, listed_paths, path_text, quotient
 
 
 class AdaptedProduct(nnx.Module):
@@ -119,14 +119,14 @@ def adapted(
     if where is None and not layers:
         raise ValueError(
             f"{title}: the model must have {kinds}, and has none; it has "
-            f"{listed(by_path(params))}."
+            f"{listed_paths(by_path(params))}."
         )
     paths = [*layers] if where is None else chosen_paths(title, where, params, "model")
     for number, path in enumerate(sorted(paths)):
         if path not in layers:
             raise ValueError(
                 f"{title}: where must choose {kinds}, but chooses {path_text(path)}; "
-                f"there are {listed(layers)}."
+                f"there are {listed_paths(layers)}."
             )
         module, name, inputs = layers[path]
         held = getattr(module, name)
@@ -152,7 +152,7 @@ def merged(model: Any) -> Any:
     if not found:
         raise ValueError(
             "merge: the model must have adapters of lora or dora, and has none; it has "
-            f"{listed(by_path(nnx.state(model, nnx.Param)))}."
+            f"{listed_paths(by_path(nnx.state(model, nnx.Param)))}."
         )
     for module, name, product in found:
         kernel = module.kernel[...]

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt.compress._chosen import by_path
 from jopt.compress._competition import Among, Competition
 from jopt.compress._kept import all_kept
 from jopt.compress._units import Element, Unit, norm
@@ -18,10 +17,12 @@ from jopt.core import (
     ScalarOrSchedule,
     argument_error,
     as_schedule,
+    by_path,
     check,
     eigenbasis,
     field,
     gram,
+    path_text,
     pytree,
     replicated,
     sharded_like,
@@ -117,7 +118,7 @@ class LowRank(Projection):
             columns = leaf.shape[-1] if leaf.shape else 1
             smaller = min(columns, leaf.size // max(columns, 1))
             if self.rank > smaller and leaf.size:
-                rule = f"at most {smaller}, the smaller side of {path}"
+                rule = f"at most {smaller}, the smaller side of {path_text(path)}"
                 hint = "Choose a lower rank, or leave the leaf out by where."
                 raise argument_error(
                     "LowRank", "rank", self.rank, rule, ValueError, hint

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jopt.compress._chosen import alone, apart, matrices, thawed
+from jopt.compress._chosen import alone, matrices, thawed
 from jopt.compress._competition import Among, Competition
-from jopt.compress._kept import all_kept, only_kept, update_kept
+from jopt.compress._kept import TrainsKept, all_kept, update_kept
 from jopt.compress._scores import AnyScore, Magnitude
 from jopt.compress._units import Element, Unit
 from jopt.core import (
@@ -40,7 +40,7 @@ class PruneState(NamedTuple):
 
 
 @pytree
-class Prune(GradientTransformation):
+class Prune(TrainsKept, GradientTransformation):
     """Set a share of the weights to zero while an optimizer trains the others.
 
         every `every` updates, the first one included:
@@ -93,9 +93,6 @@ class Prune(GradientTransformation):
     def __post_init__(self):
         check(self, "sparsity", least=0, below=1)
 
-    def groups(self, params):
-        return apart(self._mask(params), params, self.inner.groups(params))
-
     def frozen(self, params):
         frozen = self.inner.frozen(params)
         if isinstance(self.score, Magnitude):
@@ -129,13 +126,6 @@ class Prune(GradientTransformation):
         given = (state.count, updates, state.inner_state, params, extra)
         updates, inner = update_kept(self.inner, mask, kept, *given)
         return updates, PruneState(increment(state.count), kept, score, inner)
-
-    def eval_params(self, state, params):
-        params = self.inner.eval_params(state.inner_state, params)
-        return only_kept(self._mask(params), state.kept, params)
-
-    def parts(self, state):
-        return {"inner": (self.inner, state.inner_state)}
 
     def _mask(self, params: PyTree) -> Mask:
         return self._competition.leaves(type(self).__name__, self.where, params)

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from jopt.compress._chosen import matrices
+from jopt.compress._chosen import chosen_paths, matrices
 from jopt.compress._packing import pack, unpack
-from jopt.compress._paths import chosen_paths, replaced, with_leaves
+from jopt.compress._paths import replaced, with_leaves
 from jopt.core import (
     Arrays,
     Kind,
@@ -121,10 +121,10 @@ def quantize(
         leaf has no such axis.
       TypeError: if a chosen leaf is not of real floats.
     """
-    others = with_leaves(lambda x: None if is_quantized(x) else x, params, Quantized)
-    leaves = by_path(others)
+    arrays = with_leaves(lambda x: None if is_quantized(x) else x, params, Quantized)
+    leaves = by_path(arrays)
     made = {}
-    for path in chosen_paths("quantize", where, others):
+    for path in chosen_paths("quantize", where, arrays):
         leaf, name = jnp.asarray(leaves[path]), path_text(path)
         if not jnp.issubdtype(dtype_of(leaf), jnp.floating):
             raise TypeError(
@@ -140,7 +140,7 @@ def quantize(
         steps = 2 ** (bits - 1) - 1 + 0.5 * (levels == "full")
         packed, scale = _quantized(leaf, steps, int(bits), axis, levels == "full")
         made[path] = Quantized(packed, scale, leaf.shape, leaf.dtype, int(bits))
-    new = replaced(others, made)
+    new = replaced(arrays, made)
     rejoin = lambda old, new: old if is_quantized(old) else new  # noqa: E731
     return jax.tree.map(rejoin, params, new, is_leaf=is_quantized)
 
@@ -157,6 +157,12 @@ def dequantize(params: PyTree) -> PyTree:
     return with_leaves(lambda x: x.array() if is_quantized(x) else x, params, Quantized)
 
 
+def others(w: jax.Array, axis: int | None) -> tuple[int, ...]:
+    """Return the axes along which one slice extends; None means the whole array."""
+    own = None if axis is None or w.ndim == 0 else axis % w.ndim
+    return tuple(i for i in range(w.ndim) if i != own)
+
+
 # `steps` is data: XLA would multiply by the reciprocal of a constant, which rounds in
 # another way, and with full levels the largest weights are half-way between two codes.
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))
@@ -164,8 +170,7 @@ def _quantized(
     x: jax.Array, steps: float, bits: int, axis: int | None, full: bool
 ) -> tuple[jax.Array, jax.Array]:
     x = jax.lax.stop_gradient(wide(x))
-    kept = None if axis is None else axis % x.ndim
-    inside = tuple(i for i in range(x.ndim) if i != kept)
+    inside = others(x, axis)
     scale = jnp.max(jnp.abs(x), axis=inside, keepdims=True, initial=0) / steps
     # Devices may flush a subnormal scale to 0, by which nothing can be divided.
     scale = jnp.where(scale < jnp.finfo(scale.dtype).tiny, 0, scale)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from jopt.compress._paths import listed, replaced
+from jopt.compress._paths import replaced
 from jopt.core import (
     Arrays,
     PyTree,
@@ -15,6 +15,7 @@ from jopt.core import (
     checked,
     close_match,
     is_integer,
+    listed_paths,
     path_text,
     shown,
 )
@@ -62,7 +63,7 @@ def shrink(params: Arrays, kept: Any, couplings: Mapping[str, int]) -> PyTree:
         if name not in paths:
             raise ValueError(
                 f"shrink: couplings must name leaves of params, got {name}"
-                f"{close_match(name, paths)}; there are {listed(leaves)}."
+                f"{close_match(name, paths)}; there are {listed_paths(leaves)}."
             )
         leaf = leaves[paths[name]]
         shape = list(jnp.shape(leaf))

@@ -5,8 +5,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jopt.compress._chosen import matrices
-from jopt.compress._paths import chosen_paths, replaced
+from jopt.compress._chosen import chosen_paths, matrices
+from jopt.compress._paths import replaced
 from jopt.compress._quantization import dequantize
 from jopt.core import Arrays, PyTree, by_path, checked
 

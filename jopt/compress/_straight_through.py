@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jopt.compress._chosen import alone, apart, by_path, chosen, matrices
+from jopt.compress._chosen import alone, apart, chosen, matrices
 from jopt.compress._projections import AnyProjection
 from jopt.core import (
     GradientTransformation,
@@ -14,11 +14,13 @@ from jopt.core import (
     Transformation,
     apply_updates,
     as_transformation,
+    by_path,
     copied,
     dtype_of,
     field,
     increment,
     needed,
+    path_text,
     pytree,
     static,
     stored,
@@ -119,7 +121,7 @@ class StraightThrough(GradientTransformation):
         for path, leaf in by_path(leaves).items():
             if jnp.issubdtype(dtype_of(leaf), jnp.complexfloating):
                 raise TypeError(
-                    f"{title}: where must choose real leaves, but {path} is "
+                    f"{title}: where must choose real leaves, but {path_text(path)} is "
                     f"{dtype_of(leaf)}; leave it out by where."
                 )
         self.projection.check_leaves(leaves)

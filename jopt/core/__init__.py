@@ -71,6 +71,7 @@ from jopt.core._labels import (
     Mask,
     as_mask,
     by_path as by_path,
+    listed_paths as listed_paths,
     path_text as path_text,
     with_paths as with_paths,
 )

@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Self, TypeVar
 
 import jax
@@ -186,8 +186,9 @@ class Labels:
         found = [
             f"{path_text(p)} of the params has no {self.noun}" for p in without[:1]
         ]
+        there = listed_paths(by_path(params))
         found += [
-            f"there is no {path_text(p)} in the params, which have {_paths_of(params)}"
+            f"there is no {path_text(p)} in the params, which have {there}"
             for p in surplus[:1]
         ]
         if found:
@@ -259,11 +260,11 @@ def path_text(path: TreePath) -> str:
     return "/".join(path) or "the root"
 
 
-def _paths_of(tree: PyTree, most: int = 20) -> str:
-    """Return a list of the paths of the leaves of `tree`, cut after `most`."""
-    paths = [path_text(path) for path, _ in _points(tree)[0]]
-    more = f" and {len(paths) - most} more" if len(paths) > most else ""
-    return ", ".join(paths[:most]) + more
+def listed_paths(paths: Iterable[TreePath], most: int = 20) -> str:
+    """Return paths as messages list them, cut after `most`."""
+    texts = [path_text(path) for path in paths]
+    more = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 def by_path(tree: PyTree) -> dict[TreePath, Any]:

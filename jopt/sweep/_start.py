@@ -9,11 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt.core import PyTree, TreePath, by_path, path_text, with_paths
+from jopt.core import PyTree, TreePath, by_path, listed_paths, path_text, with_paths
 from jopt.sweep._array_files import read_tree
 from jopt.training import form_of, is_random
-
-SHOWN = 20  # paths that an error lists
 
 
 class Arrays(NamedTuple):
@@ -95,11 +93,9 @@ def _check_array(
     title: str, path: TreePath, array: Any, ours: Mapping[TreePath, Any]
 ) -> None:
     if path not in ours:
-        paths = [path_text(p) for p in ours]
-        more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
         raise ValueError(
             f"{title} has {path_text(path)}, and the model has no such parameter; it "
-            f"has {', '.join(paths[:SHOWN])}{more}."
+            f"has {listed_paths(ours)}."
         )
     given, own = np.shape(array), ours[path].shape
     if given != own:

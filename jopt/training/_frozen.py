@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from jopt.core import Mask, PyTree, error_about, shown
+from jopt.core import Mask, PyTree, by_path, error_about, listed_paths, shown
 
 
 def trained_mask(wrt: Any, params: PyTree) -> Mask | None:
@@ -26,11 +26,9 @@ def trained_mask(wrt: Any, params: PyTree) -> Mask | None:
         with error_about(wrt):
             mask = Mask(wrt).on(params)
     if not any(mask.leaves(params)):
-        paths = ["/".join(path) for path, _ in mask.items()]
-        more = f" and {len(paths) - 20} more" if len(paths) > 20 else ""
         raise ValueError(
             f"TrainState: wrt must choose parameters to train, and {shown(wrt)} "
-            f"chooses none; there are {', '.join(paths[:20])}{more}."
+            f"chooses none; there are {listed_paths(by_path(params))}."
         )
     return mask
 

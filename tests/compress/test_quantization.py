@@ -130,7 +130,7 @@ def test_what_cannot_be_scaled_is_zero_or_nan_as_a_channel():
         (
             {"a": np.ones(3), "b": np.ones(2)},
             {"bits": 4},
-            "none of a, b; by default it chooses leaves with two axes",
+            "none of a, b; by default it chooses the leaves with two axes",
         ),
         (
             {"table": np.ones((2, 2), np.int32)},

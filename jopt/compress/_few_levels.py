@@ -5,16 +5,18 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jopt.compress._chosen import by_path
 from jopt.compress._projections import Projection
+from jopt.compress._quantization import others
 from jopt.core import (
     Number,
     PyTree,
     ScalarOrSchedule,
     argument_error,
     as_schedule,
+    by_path,
     check,
     field,
+    path_text,
     pytree,
     quotient,
     static,
@@ -67,7 +69,7 @@ class Quantize(Projection):
         begun = wide(count) >= self.begin
 
         def leaf(w: jax.Array) -> jax.Array:
-            over = _others(w, self.axis)
+            over = others(w, self.axis)
             top = jnp.max(jnp.abs(w), axis=over, keepdims=True, initial=0)
             # XLA multiplies by the reciprocal of one number, which rounds otherwise.
             steps = jnp.where(top > 0, half - (0.5 if full else 1), 1)
@@ -144,20 +146,15 @@ def _check_axis(self: Quantize | Ternary | Sign, weights: PyTree) -> None:
     for path, leaf in by_path(weights).items():
         axes = len(leaf.shape)
         if self.axis is not None and axes and not -axes <= self.axis < axes:
-            rule = f"an axis of {path} of shape {list(leaf.shape)}, or None"
+            name = path_text(path)
+            rule = f"an axis of {name} of shape {list(leaf.shape)}, or None"
             hint = "Leave the leaf out by where."
             title = type(self).__name__
             raise argument_error(title, "axis", self.axis, rule, ValueError, hint)
 
 
-def _others(w: jax.Array, axis: int | None) -> tuple[int, ...]:
-    """Return the axes along which one slice extends; None means the whole leaf."""
-    own = None if axis is None or w.ndim == 0 else axis % w.ndim
-    return tuple(i for i in range(w.ndim) if i != own)
-
-
 def _mean(x: jax.Array, members: jax.Array, axis: int | None) -> jax.Array:
     """Return the mean over the members of each slice, 0 where there are none."""
-    over = _others(x, axis)
+    over = others(x, axis)
     number = jnp.sum(members, axis=over, keepdims=True)
     return quotient(jnp.sum(x * members, axis=over, keepdims=True), number)
