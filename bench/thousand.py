@@ -1,7 +1,7 @@
 """What do 1,000 trials take in memory, and their display, callbacks and files in time?
 
 1,000 settings of AdamW on the MLP of digits, swept twice, each time in a fresh process:
-once in memory alone, once with a directory (the journal and a checkpoint at each of 10
+once in memory alone, once with a directory (the record, with a checkpoint at each of 10
 segments while it runs, then all files of the result). Both have the command line's
 display, on a terminal that nobody sees, and a callback.
 
@@ -12,7 +12,7 @@ display, on a terminal that nobody sees, and a callback.
               of the training: of its seconds, or of its seconds of all cores if those
               are fewer, for then others use the machine
     callback  likewise, of the callback and of what is made for it
-    keep      seconds of the journal and the checkpoints, as a share of the training's
+    keep      seconds of writing the record, as a share of the training's
 
 Exits with 1 if the growth is more than 2 times what is said (4 with the directory: a
 checkpoint is copied out of the pool, and once more by orbax), or the display and the

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-COMMAND, JOURNAL = "command.json", "journal.jsonl"
+COMMAND, HEADER = "command.json", Path("record", "header.json")
 NOT_SAVED = ("run", "defaults", "with_resume")  # set by the parser, not by the user
 DAMAGED = "go on with jopt.sweep.resume(directory), which does without it."
 
@@ -15,24 +15,31 @@ DAMAGED = "go on with jopt.sweep.resume(directory), which does without it."
 @contextlib.contextmanager
 def saved(options: argparse.Namespace, directory: Path) -> Iterator[None]:
     """Save the options; restore the old file if the sweep ends before it has begun."""
-    path, journal = directory / COMMAND, directory / JOURNAL
-    before, header = _bytes(path), _bytes(journal).partition(b"\n")[0]
+    path, before = directory / COMMAND, _bytes(directory / COMMAND)
+    header = _bytes(directory / HEADER)
     given = {n: value for n, value in vars(options).items() if n not in NOT_SAVED}
     plain = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
     file, colon, name = options.task.rpartition(":")
     if colon:
         plain["task"] = f"{Path(file).resolve()}:{name}"
-    path.write_text(json.dumps(plain, indent=2) + "\n")
+    _write(path, json.dumps(plain, indent=2).encode() + b"\n")
     try:
         yield
     except BaseException as error:
-        if _bytes(journal).partition(b"\n")[0] == header:
-            path.write_bytes(before) if before else path.unlink()
-            if not _bytes(journal):
-                journal.unlink(missing_ok=True)
-        else:
+        if _bytes(directory / HEADER) != header:
             error.add_note(how_to_resume(directory))
+        elif before:
+            _write(path, before)
+        else:
+            path.unlink()
         raise
+
+
+def _write(path: Path, content: bytes) -> None:
+    from jopt.sweep import replacing  # slow to load
+
+    with replacing(path) as partial:
+        partial.write_bytes(content)
 
 
 def how_to_resume(directory: Path) -> str:
@@ -44,47 +51,58 @@ def _bytes(path: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
 
 
-def resumed(options: argparse.Namespace) -> argparse.Namespace:
-    """Return the options that the sweep in the directory `--resume` was started with.
+def resumed(options: argparse.Namespace, directory: Path) -> argparse.Namespace:
+    """Return the options that the sweep in a directory was started with.
 
     An option that the file lacks, because it is newer than the file, has its default.
-    The options in `options.with_resume` are taken from `options` instead.
+    The options in `options.with_resume` are taken from `options` instead, as are the
+    steps that `--extend` asks for.
 
     Raises:
       FileNotFoundError: if the directory has no `command.json`.
-      ValueError: if any other option was given beside `--resume`, or if the file is
-        damaged.
+      ValueError: if any other option was given beside `--resume` or `--extend`, or if
+        the file is damaged.
     """
-    path = options.resume / COMMAND
+    path = directory / COMMAND
     if not path.exists():
         raise FileNotFoundError(
-            f"There is no {COMMAND} in {options.resume}: no sweep of the command line "
+            f"There is no {COMMAND} in {directory}: no sweep of the command line "
             "was started there; one of Python's goes on with sweep.resume(directory)."
         )
+    option, names = "--resume", [*options.with_resume]
+    if options.extend is not None:
+        option, names = "--extend", [*names, "steps"]
+        if options.resume is not None:
+            raise ValueError("--extend must be given without --resume; leave one out.")
     for name, default in options.defaults.items():
-        if name not in options.with_resume and getattr(options, name) != default:
+        if name not in names and getattr(options, name) != default:
             raise ValueError(
-                f"--resume goes on with what the sweep was asked for, and takes no "
+                f"{option} goes on with what the sweep was asked for, and takes no "
                 f"other {name.replace('_', ' ')}; leave it out, or start a new sweep."
             )
-    given = {name: getattr(options, name) for name in options.with_resume}
+    if options.extend is not None and options.steps is None:
+        raise ValueError(
+            "--extend needs the steps of each trial in all; give --steps N."
+        )
+    given = {name: getattr(options, name) for name in names}
     if options.keep == options.defaults["keep"]:
         del given["keep"]
     return argparse.Namespace(**{**options.defaults, **_read(path), **given})
 
 
 def _read(path: Path) -> dict[str, Any]:
+    from jopt.sweep import decode, read_file  # slow to load
+
     try:
-        options = json.loads(path.read_text())
+        options = decode(read_file(path))
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); {DAMAGED}") from None
     # Every version has written the task.
-    if not isinstance(options, dict) or "task" not in options:
+    if not isinstance(options.get("task"), str):
         raise ValueError(f"{path} is damaged (no task); {DAMAGED}")
     return options
 
 
 def has_begun(directory: Path) -> bool:
-    """Return whether the journal has a whole line, from which a sweep can resume."""
-    journal = directory / JOURNAL
-    return journal.exists() and b"\n" in journal.read_bytes()
+    """Return whether the directory has the record of a sweep, which can resume."""
+    return (directory / HEADER).exists()

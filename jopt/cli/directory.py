@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from jopt.cli.command_file import JOURNAL
+from jopt.cli.command_file import has_begun
 
 
 def prepare(options: argparse.Namespace, stem: str) -> Path:
@@ -32,7 +32,7 @@ def prepare(options: argparse.Namespace, stem: str) -> Path:
             f"{directory} cannot be written ({error.strerror or error}); {hint}."
         ) from error
     if taken and not options.overwrite:
-        if (directory / JOURNAL).exists():
+        if has_begun(directory):
             hint += ", go on with its sweep with --resume DIR"
         raise FileExistsError(
             f"{directory} is not empty; {hint}, or write into it with --overwrite."

@@ -1,13 +1,14 @@
-"""`jopt report`: build the page of a sweep from its files."""
+"""`jopt report`: build the page of a sweep from its record."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
 DESCRIPTION = """\
-Build report.html from the files of a sweep: one page that needs no network, with
-the metric against each hyperparameter, learning curves, all trials side by side, the
-importance of the hyperparameters, which trials survived, and the table.
+Build report.html from the record of a sweep, also while it runs: one page that
+needs no network, with the metric against each hyperparameter, learning curves, all
+trials side by side, the importance of the hyperparameters, which trials survived,
+and the table.
 """
 
 EXAMPLES = """\
@@ -15,7 +16,7 @@ examples:
   jopt report sweeps/digits-1
   jopt report sweeps/digits-1 --out digits.html
 
-exit status: 0; 2 if a file is missing or damaged, or the page cannot be written.
+exit status: 0; 2 if the record is missing or damaged, or the page cannot be written.
 """
 
 
@@ -23,7 +24,7 @@ def add_to(commands: Any) -> None:
     """Add the command's options to the parser's `commands`."""
     parser = commands.add_parser(
         "report",
-        help="build the page of a sweep from its files",
+        help="build the page of a sweep from its record",
         description=DESCRIPTION,
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -42,12 +43,12 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
     # Imported here, so that `jopt report --help` does not wait for it.
-    from jopt import report
+    from jopt import report, sweep
 
-    record = report.Record.load(options.directory)
+    result = sweep.load(options.directory)
     path = options.out or options.directory / "report.html"
     try:
-        report.write(record, path)
+        report.write(result, path)
     except OSError as error:
         raise OSError(
             f"{path} cannot be written ({error.strerror or error}); give another with "

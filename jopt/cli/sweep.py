@@ -30,6 +30,7 @@ examples:
   jopt sweep my_task.py:task --objective accuracy:max --objective bytes:min
   jopt sweep --metric accuracy --mode max --bound loss=..0.5
   jopt sweep --resume results
+  jopt sweep --extend results --steps 2000
 
 values:
   LOW:HIGH:COUNT   COUNT values from LOW to HIGH, evenly spaced on a log axis;
@@ -59,7 +60,7 @@ files in DIR:
   sweep.json     versions, device, space, block, compiles, times
   best.json      the winner on validation, and its test metrics
   best/1, ...    the best models, as orbax checkpoints
-  command.json, journal.jsonl, checkpoints/   read by --resume
+  command.json, record/   read by --resume, --extend and jopt report
   learning_rate.png, curves.png, front.png (of objectives)   pictures
 
 exit status: 0; 2 after bad input or if files cannot be written; 130 after
@@ -205,6 +206,12 @@ def _add_machine(add: Any) -> list[argparse.Action]:
     return [
         add("--resume", type=Path, metavar="DIR", help="resume the sweep saved in DIR"),
         add(
+            "--extend",
+            type=Path,
+            metavar="DIR",
+            help="train the sweep saved in DIR for more steps, --steps in all",
+        ),
+        add(
             "--devices",
             type=int,
             metavar="N",
@@ -240,10 +247,12 @@ def run(options: argparse.Namespace) -> int:
     devices.prepare(options.devices)
     if options.keep < 0:
         raise ValueError(f"--keep must be at least 0, got {options.keep}.")
-    directory, resumed = options.resume, False
+    directory, resumed = options.extend or options.resume, False
     if directory is not None:
-        options = command_file.resumed(options)
-        resumed = command_file.has_begun(directory)
+        options = command_file.resumed(options, directory)
+        resumed = command_file.has_begun(directory) or options.extend is not None
+        if ":" in options.task:
+            print(f"imports {options.task}")
     task, trials = trials_of(options)
     if directory is None:
         directory = prepare(options, task.name)
@@ -260,7 +269,10 @@ def run(options: argparse.Namespace) -> int:
     population = selection.population(options.evolve)
     try:
         with display.Display(console, list(trials[0].hyperparameters)) as show:
-            if resumed:
+            if options.extend is not None:
+                more: dict[str, Any] = {**shared, "steps": options.steps}
+                result = sweep.extend(directory, task, trials, progress=show, **more)
+            elif resumed:
                 result = sweep.resume(directory, task, trials, progress=show, **shared)
             else:
                 with command_file.saved(options, directory):

@@ -16,7 +16,7 @@ from jopt.report._front import Axis, front_of
 from jopt.report._importance import importance
 from jopt.report._record import Record
 from jopt.report._sentences import facts, headline, outcome, remarks, title
-from jopt.sweep import Lineage
+from jopt.sweep import Lineage, SweepResult, replacing
 
 SCRIPTS = (
     "page.js",
@@ -39,17 +39,19 @@ DRAWN = 400  # curves in a figure at once; any other is drawn when it is chosen
 
 
 @checked
-def write(record: Record, path: FilePath) -> Path:
+def write(result: SweepResult | Record, path: FilePath) -> Path:
     """Write the page of a sweep to `path`; return it.
 
-        report.write(Record.load("sweeps/digits-1"), "report.html")
+        report.write(sweep.load("sweeps/digits-1"), "report.html")
 
     Raises:
       ImportError: without plotly.
       OSError: if `path` cannot be written.
     """
     path = Path(path)
-    path.write_text(page(record), encoding="utf-8")
+    text = page(result if isinstance(result, Record) else Record.of(result))
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
     return path
 
 

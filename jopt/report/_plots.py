@@ -8,7 +8,7 @@ import numpy as np
 
 from jopt.report._front import DOMINATED, FRONT, OUT, Front, front_of
 from jopt.report._record import Record
-from jopt.sweep import SweepResult
+from jopt.sweep import PICTURES, SweepResult, file_name, replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,13 +23,14 @@ def save(result: SweepResult, directory: Path) -> list[Path]:
     name = main_hyperparameter(result)
     pictures: dict[str, Callable[..., None]] = {"curves.png": draw_curves}
     if name is not None:
-        pictures = {f"{name}.png": draw_response, **pictures}
+        pictures = {f"{file_name(name, PICTURES)}.png": draw_response, **pictures}
     if (front := front_of(Record.of(result))) is not None:
         pictures["front.png"] = lambda axes, *_: draw_front(axes, front, _title(result))
     for file, draw in pictures.items():
         figure = _figure(8)
         draw(figure.subplots(), result, name)
-        figure.savefig(directory / file, dpi=120)
+        with replacing(directory / file) as partial:
+            figure.savefig(partial, dpi=120)
     return [directory / file for file in pictures]
 
 

@@ -12,13 +12,13 @@ import numpy as np
 
 from jopt.core import PyTree
 from jopt.report._record import Record, to_json
-from jopt.sweep import Model, SweepResult, write_arrays
+from jopt.sweep import Model, SweepResult, remove, replacing, save_record, write_arrays
 
 
 def save(result: SweepResult, directory: Path, keep: int) -> list[Path]:
     """Write all files into `directory`, made if it does not exist; return them."""
     best = result.top(keep)  # first: `keep` may be refused
-    directory.mkdir(parents=True, exist_ok=True)
+    save_record(result, directory)
     written = [
         _table(result, directory / "trials.csv"),
         _curves(result, directory / "curves.npz"),
@@ -56,8 +56,7 @@ def save_models(
     """
     made = directory.with_name(f"{directory.name}.partial")
     try:
-        if made.exists():
-            shutil.rmtree(made)
+        remove(made)
         made.mkdir(parents=True)
         for rank, trial in enumerate(trials, start=1):
             model = result.model(trial)
@@ -68,8 +67,7 @@ def save_models(
             else:
                 model = {"model": _as_dicts(model)}
             write_arrays(made.absolute() / str(rank), model)
-        if directory.exists():
-            shutil.rmtree(directory)
+        remove(directory)
         made.rename(directory)
     except OSError as error:
         shutil.rmtree(made, ignore_errors=True)
@@ -88,7 +86,10 @@ def _as_dicts(tree: PyTree) -> PyTree:
 
 
 def _table(result: SweepResult, path: Path) -> Path:
-    with path.open("w", newline="") as file:
+    with (
+        replacing(path) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(result.table)
         writer.writerows(zip(*result.table.values(), strict=True))
@@ -103,10 +104,12 @@ def _curves(result: SweepResult, path: Path) -> Path:
         **{f"valid_{name}": values for name, values in result.valid.items()},
         **{f"train_{name}": values for name, values in result.train.items()},
     }
-    np.savez_compressed(path, allow_pickle=False, **arrays)
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     return path
 
 
 def _json(value: Any, path: Path) -> Path:
-    path.write_text(to_json(value, indent=2) + "\n")
+    with replacing(path) as partial:
+        partial.write_text(to_json(value, indent=2) + "\n", encoding="utf-8")
     return path

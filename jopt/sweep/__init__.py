@@ -4,13 +4,20 @@ from jopt.sweep._array_files import write_arrays as write_arrays
 from jopt.sweep._data import by_epoch, by_step
 from jopt.sweep._folds import Folds
 from jopt.sweep._front import Bound as Bound, nondominated as nondominated
+from jopt.sweep._kept_result import load, save_record as save_record
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import Best, SweepResult, winner as winner
-from jopt.sweep._run import resume, run
+from jopt.sweep._run import extend, resume, run
 from jopt.sweep._shown_values import column_of as column_of, shown as shown
 from jopt.sweep._supervised import Model as Model, Supervised
 from jopt.sweep._task import Mode as Mode, Task, examples as examples
 from jopt.sweep._trial import Setup, Trial, grid, sample
+from jopt.sweep._whole_files import (
+    file_name as file_name,
+    read_file as read_file,
+    remove as remove,
+    replacing as replacing,
+)
 from jopt.sweep.population import (
     Generation,
     Lineage,
@@ -48,6 +55,7 @@ from jopt.sweep.space import (
     log_uniform,
     uniform,
 )
+from jopt.sweep.store import PICTURES as PICTURES, decode as decode
 
 __all__ = [
     "Best",
@@ -87,8 +95,10 @@ __all__ = [
     "by_epoch",
     "by_step",
     "choice",
+    "extend",
     "grid",
     "integers",
+    "load",
     "log_int",
     "log_uniform",
     "resume",

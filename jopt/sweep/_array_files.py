@@ -7,7 +7,7 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,27 @@ def write_arrays(path: Path, tree: PyTree) -> None:
         raise OSError(_reason(error)) from error
 
 
-def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return arrays of a checkpoint of a dict of arrays, by their names."""
+def read_arrays(
+    path: Path, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, np.ndarray]:
+    """Return arrays of a checkpoint of a dict of arrays, by their names.
+
+    Nothing is allocated for arrays of other shapes.
+
+    Raises:
+      ValueError: an array is missing or has another shape; the sentence names it.
+    """
     checkpointer, ocp = _orbax()
     plain = ocp.RestoreArgs(restore_type=np.ndarray)
+    names = list(shapes)
     with _quiet():
+        there = checkpointer.metadata(path).item_metadata.tree
+        for name, written in shapes.items():
+            shape = getattr(there.get(name), "shape", None)
+            if shape is None or tuple(shape) != written:
+                raise ValueError(
+                    f"its array {name} has the shape {shape}, not {written}."
+                )
         return checkpointer.restore(
             path,
             ocp.args.PyTreeRestore(

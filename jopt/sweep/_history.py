@@ -1,10 +1,9 @@
 """The losses and metrics of a sweep's trials, and how they ended."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -181,15 +180,41 @@ class History:
         status = np.where(self.pruned, "pruned", status)
         return np.where(self.diverged, "diverged", status)
 
-    def arrays(self) -> dict[str, Any]:
-        """Return everything as a tree of arrays, for a checkpoint."""
-        names = ("losses", "valid", "train", "steps", "died", "pruned")
-        return {name: getattr(self, name) for name in names}
+    def segment(self, segment: int) -> dict[str, np.ndarray]:
+        """Return what a segment gave, by names for its file; metrics by number.
 
-    def restore(self, arrays: dict[str, Any]) -> None:
-        """Take the values that `arrays` returned."""
-        for name, value in jax.tree.map(np.array, arrays).items():
-            setattr(self, name, value)
+        The numbers are those of the names in `valid` and `train`. With it is how the
+        trials stand: their steps, and which ended.
+        """
+        columns = slice(segment * self.length, (segment + 1) * self.length)
+        metrics = {"valid": self.valid, "train": self.train}
+        return {
+            "losses": self.losses[:, columns],
+            "steps": self.steps,
+            "died": np.where(self.diverged, self.died, -1),
+            "pruned": self.pruned,
+            **{
+                f"{kind}-{number}": values[:, segment]
+                for kind, held in metrics.items()
+                for number, values in enumerate(held.values())
+            },
+        }
+
+    def restore(
+        self, segments: Sequence[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]
+    ) -> None:
+        """Take what segments gave, from the first on: the notes and arrays of each."""
+        for segment, (notes, arrays) in enumerate(segments):
+            losses, first = arrays["losses"], segment * self.length
+            self.losses[:, first : first + losses.shape[1]] = losses
+            kinds = {"metrics": "valid", "train_metrics": "train"}
+            for names, kind in kinds.items():
+                for number, name in enumerate(notes[names]):
+                    of_metric = self._of(getattr(self, kind), name)
+                    of_metric[:, segment] = arrays[f"{kind}-{number}"]
+            died = arrays["died"]
+            self.died = np.where(died < 0, self.segments, died)
+            self.steps, self.pruned = map(np.array, (arrays["steps"], arrays["pruned"]))
         by_name = sorted(self.valid.items(), key=lambda item: self._order(item[0]))
         self.valid = dict(by_name)
 

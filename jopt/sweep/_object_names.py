@@ -1,7 +1,8 @@
-"""Objects by the names that they are imported by, as a journal holds them.
+"""Objects by the names that they are imported by, as a record holds them.
 
-Reading an object back imports its module, and a dataclass is called with its fields:
-resume only a sweep that you trust.
+Reading an object back imports its module, which runs its code, and calls a dataclass
+with its fields. What jopt defines is always found; other names are imported only for
+those who trust the record.
 """
 
 import base64
@@ -15,7 +16,10 @@ from typing import Any
 import numpy as np
 
 PLAIN = (bool, int, float, str, type(None))
-AGAIN = "give the trials, folds, pruner or population again, as they were"
+# The keys of what JSON has no word for, and what they hold.
+_MARKS = {"$bytes": str, "$numpy": str, "$tuple": list, "$object": str}
+_MARKS |= {"$dataclass": str, "$repr": str}
+AGAIN = "give the task, trials, folds, pruner or population again, as they were"
 
 
 def name(value: Any) -> str | None:
@@ -37,20 +41,32 @@ def name(value: Any) -> str | None:
     return f"{module}:{qualified}" if found is value else None
 
 
-def find(name: str) -> Any:
+def find(name: str, trust: bool) -> Any:
     """Return the object of the name "module:name".
 
+    Args:
+      name: of the object.
+      trust: whether it may be defined outside of jopt.
+
     Raises:
-      ValueError: it cannot be imported.
+      ValueError: it cannot be imported, or is not trusted.
     """
     module, _, qualified = name.partition(":")
-    try:
-        return _find(module, qualified)
-    except Exception as error:  # a module may raise anything when it is imported
-        raise ValueError(
-            f"The sweep was started with {name}, which cannot be imported now "
-            f"({type(error).__name__}: {error}); resume where it can be, or {AGAIN}."
-        ) from error
+    if trust or _is_own(module):
+        try:
+            found = _find(module, qualified)
+        except Exception as error:  # a module may raise anything when it is imported
+            raise ValueError(
+                f"The sweep was started with {name}, which cannot be imported now "
+                f"({type(error).__name__}: {error}); resume where it can be, or "
+                f"{AGAIN}."
+            ) from error
+        if trust or _is_own(getattr(found, "__module__", None)):
+            return found
+    raise ValueError(
+        f"The sweep was started with {name}, which is not jopt's, and importing it "
+        f"runs its code: resume with trust=True, or {AGAIN}."
+    )
 
 
 def to_json(value: Any, title: str = "The value") -> Any:
@@ -101,32 +117,44 @@ def written(value: Any) -> Any:
         return {"$repr": lasting(repr(value))}
 
 
-def from_json(value: Any) -> Any:
-    """Return the value that `to_json` was given, or raise a ValueError."""
+def from_json(value: Any, trust: bool = False) -> Any:
+    """Return the value that `to_json` was given, or raise a ValueError.
+
+    `trust` is whether names outside of jopt are imported.
+    """
     if isinstance(value, list):
-        return [from_json(item) for item in value]
+        return [from_json(item, trust) for item in value]
     if not isinstance(value, dict):
         return value
+    for mark, kind in _MARKS.items():
+        if mark in value and not isinstance(value[mark], kind):
+            raise ValueError(f"{mark} must be {kind.__name__}, got {value[mark]!r}.")
     if "$bytes" in value:
         return base64.b64decode(value["$bytes"])
     if "$numpy" in value:
-        return np.dtype(value["$numpy"]).type(value["value"])
+        try:
+            return np.dtype(value["$numpy"]).type(value["value"])
+        except (TypeError, KeyError, OverflowError) as error:
+            raise ValueError(f"{value} is no number of NumPy's.") from error
     if "$tuple" in value:
-        return tuple(from_json(item) for item in value["$tuple"])
+        return tuple(from_json(item, trust) for item in value["$tuple"])
     if "$object" in value:
-        return find(value["$object"])
+        return find(value["$object"], trust)
     if "$repr" in value:
         raise ValueError(
             f"The sweep was started with {value['$repr']}, which is not importable by "
             f"a name; {AGAIN}."
         )
     if "$dataclass" not in value:
-        return {key: from_json(item) for key, item in value.items()}
-    made_by = find(value["$dataclass"])
+        return {key: from_json(item, trust) for key, item in value.items()}
+    made_by = find(value["$dataclass"], trust)
     if not (isinstance(made_by, type) and dataclasses.is_dataclass(made_by)):
         raise ValueError(f"{value['$dataclass']} is no dataclass any more; {AGAIN}.")
+    fields = value.get("fields")
+    if not isinstance(fields, dict):
+        raise ValueError(f"{value['$dataclass']} must have fields, got {fields!r}.")
     try:
-        return made_by(**from_json(value["fields"]))
+        return made_by(**from_json(fields, trust))
     except TypeError as error:
         raise ValueError(
             f"{value['$dataclass']} has other fields than when the sweep was started "
@@ -143,6 +171,10 @@ def _find(module: str, qualified: str) -> Any:
     return functools.reduce(
         getattr, qualified.split("."), importlib.import_module(module)
     )
+
+
+def _is_own(module: Any) -> bool:
+    return isinstance(module, str) and module.partition(".")[0] == "jopt"
 
 
 def _is_word(key: Any) -> bool:

@@ -60,6 +60,8 @@ class Plan:
       cut: how the folds are cut; None for at random.
       objectives: of the front, by the name of a metric: "min" or "max".
       bounds: by the name of a metric, what a winner's is between.
+      segment_steps: of a segment, for a sweep that was extended; None for as many as
+        the segments asked for give.
     """
 
     task: Task
@@ -83,6 +85,7 @@ class Plan:
     cut: Folds | None = None
     objectives: Mapping[str, Mode] = dataclasses.field(default_factory=dict)
     bounds: Mapping[str, Bound] = dataclasses.field(default_factory=dict)
+    segment_steps: int | None = None
 
     def for_group(self, trial: Trial, room: float = math.inf) -> "Plan":
         """Return the plan of a trial, and of those that share its program.
@@ -123,10 +126,11 @@ class Plan:
         """Return the options for JSON, as `from_json` reads them; rules by name."""
         key = {"impl": str(jax.random.key_impl(self.key))}
         key |= {"words": np.asarray(jax.random.key_data(self.key)).tolist()}
-        names = ("steps", "batch_size", "seeds", "folds", "metric", "mode", "shuffle")
+        names = ("batch_size", "seeds", "folds", "metric", "mode", "shuffle")
         names += ("valid_examples", "blocks", "scans", "keep", "objectives", "bounds")
         return {
             **{name: getattr(self, name) for name in names},
+            **self.sizes(),
             "cut": object_names.written(self.cut),
             "held_out": self.held_out_digest,
             "key": key,
@@ -135,9 +139,17 @@ class Plan:
             "population": object_names.written(self.population),
         }
 
+    def sizes(self) -> dict[str, Any]:
+        """Return the options that an extension changes."""
+        return {"steps": self.steps, "segment_steps": self.segment_steps}
+
     @classmethod
     def from_json(
-        cls, held: dict[str, Any], task: Task, cut: Folds | None = None
+        cls,
+        held: dict[str, Any],
+        task: Task,
+        cut: Folds | None = None,
+        trust: bool = False,
     ) -> "Plan":
         """Return the plan of a task whose options `as_json` returned.
 
@@ -145,28 +157,48 @@ class Plan:
           held: the options.
           task: of the sweep.
           cut: in place of what has no name to find it by.
+          trust: whether names outside of jopt are imported.
 
         Raises:
           ValueError: a rule cannot be found by its name.
         """
         held = dict(held)
         held.pop("held_out", None)  # for `held_out_digest`
-        known = held.pop("cut", None)
-        key, seeds = held.pop("key"), held.pop("seeds")
+
+        def rule(name: str, has: str) -> Any:
+            found = object_names.from_json(held.pop(name, None), trust)
+            if found is not None and (
+                isinstance(found, type) or not hasattr(found, has)
+            ):
+                raise ValueError(
+                    f"The record's {name} must be an object with {has}, got "
+                    f"{shown(found)}; give the sweep again by sweep.run."
+                )
+            return found
+
+        if cut is None:
+            cut = rule("cut", "parts")
+        held.pop("cut", None)
+        key, seeds = held.pop("key"), held.pop("seeds", 1)
         words = jnp.asarray(key["words"], jnp.uint32)
+        if (
+            words.shape
+            != jax.random.key_data(jax.random.key(0, impl=key["impl"])).shape
+        ):
+            raise ValueError(f"The record's key must be of {key['impl']}, got {words}.")
         return cls(
             task=task,
             key=jax.random.wrap_key_data(words, impl=key["impl"]),
-            cut=object_names.from_json(known) if cut is None else cut,
+            cut=cut,
             asked_segments=held.pop("segments"),
             seeds=seeds if isinstance(seeds, int) else tuple(seeds),
-            blocks=tuple(blocks) if (blocks := held.pop("blocks")) else None,
+            blocks=tuple(blocks) if (blocks := held.pop("blocks", None)) else None,
             scans=tuple(scans) if (scans := held.pop("scans", None)) else None,
             bounds={
                 n: (low, high) for n, (low, high) in held.pop("bounds", {}).items()
             },
-            pruner=object_names.from_json(held.pop("pruner")),
-            population=object_names.from_json(held.pop("population")),
+            pruner=rule("pruner", "judges"),
+            population=rule("population", "reachable"),
             **held,
         )
 
@@ -237,11 +269,15 @@ class Plan:
     @property
     def calls(self) -> int:
         """The compiled calls of a segment, each short enough to be timed."""
+        if self.segment_steps is not None:
+            return math.ceil(self.segment_steps / CALL)
         return math.ceil(math.ceil(self.steps / self.asked_segments) / CALL)
 
     @property
     def length(self) -> int:
         """The steps of a segment; in the last, steps past the end change nothing."""
+        if self.segment_steps is not None:
+            return self.segment_steps
         return math.ceil(self.steps / self.asked_segments / self.calls) * self.calls
 
     @property

@@ -77,6 +77,7 @@ class SweepResult:
         default=(), repr=False
     )
     _settings: Sequence[np.ndarray] = dataclasses.field(default=(), repr=False)
+    _history: History | None = dataclasses.field(default=None, repr=False)
 
     @checked
     def params(self, trial: int) -> PyTree:
@@ -278,6 +279,7 @@ class SweepResult:
     def save(self, directory: FilePath, keep: int = 1) -> list[Path]:
         """Write trials.csv, curves.npz, sweep.json, best.json, pictures and a page.
 
+        `load` reads the record, which is written too unless the sweep keeps one there.
         Without matplotlib there are no pictures, without plotly no report.html.
 
         Args:
@@ -289,6 +291,7 @@ class SweepResult:
           The files written.
 
         Raises:
+          FileExistsError: the directory has the record of another sweep.
           OSError: the directory cannot be written.
         """
         from jopt import report
@@ -306,6 +309,11 @@ class SweepResult:
             if trial in positions:
                 take = operator.itemgetter(int(np.flatnonzero(positions == trial)[0]))
                 return jax.tree.map(jnp.asarray, jax.tree.map(take, models))
+        if 0 <= trial <= last and not self._models:
+            raise KeyError(
+                f"The parameters of trial {trial} are not at hand: a record that is "
+                "loaded has none; resume the sweep, or read best/1."
+            )
         if 0 <= trial <= last:
             raise KeyError(
                 f"The parameters of trial {trial} are not at hand: it had ended before "

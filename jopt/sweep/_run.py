@@ -1,8 +1,11 @@
-"""`run` a sweep, or `resume` one."""
+"""`run` a sweep, `resume` one, or `extend` it."""
 
+import functools
 import inspect
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,16 +15,31 @@ from jopt.core import is_integer, is_path, shown
 from jopt.sweep._folds import Folds
 from jopt.sweep._front import Bound, are_bounds, are_objectives
 from jopt.sweep._group import compiled_groups
-from jopt.sweep._loop import Loop, State
+from jopt.sweep._loop import Loop
 from jopt.sweep._plan import Keep, Plan, Shuffle, base_key
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import SweepResult
+from jopt.sweep._state import GOES_ON, State, asked_misfit, segment_misfit, shown_trials
 from jopt.sweep._task import Mode, Task, streams_of
 from jopt.sweep._trial import Trial, repeated
 from jopt.sweep.engine import Device
 from jopt.sweep.population import Population
 from jopt.sweep.pruners import Pruner
-from jopt.sweep.store import Store, header, read, same, task_of, trials_of
+from jopt.sweep.store import (
+    HEADER,
+    RECORD,
+    Kept,
+    Store,
+    damaged,
+    found_by,
+    header,
+    misfit,
+    read_header,
+    read_segments,
+    same,
+    task_of,
+    trials_of,
+)
 
 
 def run(
@@ -168,9 +186,11 @@ def run(
     store = None if directory is None else Store.new(directory, overwrite)
     try:
         every, groups = compiled_groups(plan, trials, devices, memory)
+        state = State.of(every, groups)
         if store is not None:
-            store.begin(header(task, trials, every, groups, plan))
-        return Loop(State(every, groups), progress, callbacks, store).run()
+            begun = header(task, trials, every, groups, plan)
+            store.begin(_header(begun, state))
+        return Loop(state, progress, callbacks, store).run()
     finally:
         if store is not None:
             store.close()
@@ -181,6 +201,7 @@ def resume(
     task: Task | None = None,
     trials: Sequence[Trial] | None = None,
     *,
+    trust: bool = False,
     folds: Folds | None = None,
     block: int | None = None,
     devices: Sequence[Device] | None = None,
@@ -196,43 +217,150 @@ def resume(
 
     Args:
       directory: of `run`.
-      task: as it was; needed if the task has no `source`.
+      task: as it was; needed if the task has no `source`, or one outside of jopt and
+        not `trust`.
       trials: as they were; needed if their factory cannot be imported by name, such as
-        a lambda.
+        a lambda, or is outside of jopt and not `trust`.
+      trust: whether the record's names of modules outside of jopt are imported, which
+        runs their code.
       folds: a `Folds` as it was; needed if its functions cannot be imported by name.
       block: in place of the first block, if that does not fit here; the numbers may
         then differ in the last bits.
       devices, memory, progress, callbacks: as in `run`.
 
     Raises:
-      ValueError: the task or the trials are not those of the journal; the sentence says
-        what changed.
-      FileNotFoundError: the directory has no journal.
-      BlockingIOError: another process writes the journal.
+      ValueError: the task or the trials are not those of the record, with a sentence on
+        what changed; or the record is damaged, or names what is not trusted.
+      FileNotFoundError: the directory has no record.
+      BlockingIOError: another process writes the record.
     """
     _check(resume, **locals())
-    begun, records = read(directory)
-    task = task_of(begun) if task is None else task
-    plan = Plan.from_json(begun["options"], task, folds)
-    if block is not None:
-        plan = plan.changed(blocks=(block,))
-    trials = trials_of(begun) if trials is None else trials
-    # Before anything is drawn: no batch of the steps made is drawn again.
-    every = repeated(trials, plan.seeds, plan.folds)
-    streams = streams_of(trial.task or task for trial in every)
-    for record in records:
-        held = zip(streams, record.get("streams", ()), strict=False)
-        for stream, state in held:
-            stream.states |= {} if state is None else {record["step"]: state}
-    same(begun, task, trials, plan)
-    store = Store(directory)
-    try:
+    given = task, trials, folds, trust, block, devices, memory, progress, callbacks
+    return _go_on("resume", directory, None, *given)
+
+
+def extend(
+    directory: str | os.PathLike[str],
+    task: Task | None = None,
+    trials: Sequence[Trial] | None = None,
+    *,
+    steps: int,
+    trust: bool = False,
+    folds: Folds | None = None,
+    block: int | None = None,
+    devices: Sequence[Device] | None = None,
+    memory: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    callbacks: Sequence[Callable[[Segment], None]] = (),
+) -> SweepResult:
+    """Train the trials of the sweep in `directory` for more steps.
+
+        sweep.run(task, trials, steps=500, directory="digits")
+        result = sweep.extend("digits", steps=2000)
+
+    The result is, bit for bit, that of a sweep of so many steps from the start, in
+    segments as long as they were. A schedule keeps its own length. Rungs that were
+    passed are not judged again. If the last segment was shorter than the others, or a
+    pruner or a population is to act at its end, it is trained again.
+
+    Args:
+      directory: of `run`.
+      steps: of each trial, in all.
+      task, trials, trust, folds, block: as in `resume`.
+      devices, memory, progress, callbacks: as in `run`.
+
+    Raises:
+      ValueError: there are not more steps than before; or as in `resume`.
+      FileNotFoundError, BlockingIOError: as in `resume`.
+    """
+    _check(extend, **locals())
+    given = task, trials, folds, trust, block, devices, memory, progress, callbacks
+    return _go_on("extend", directory, int(steps), *given)
+
+
+def _go_on(
+    name: str,
+    directory: str | os.PathLike[str],
+    steps: int | None,
+    task: Task | None,
+    trials: Sequence[Trial] | None,
+    folds: Folds | None,
+    trust: bool,
+    block: int | None,
+    devices: Sequence[Device] | None,
+    memory: int | None,
+    progress: Callable[[Progress], None] | None,
+    callbacks: Sequence[Callable[[Segment], None]],
+) -> SweepResult:
+    """Continue a sweep, to `steps` or to its own end."""
+    held = read_header(directory)
+    begun, file = found_by(held, directory), Path(directory) / RECORD / HEADER
+    if (said := asked_misfit(held)) is not None:
+        raise damaged(file, said)
+    asked = held["asked"]
+    task = task_of(begun, trust) if task is None else task
+    plan = Plan.from_json(begun["options"], task, folds, trust)
+    trials = trials_of(begun, trust) if trials is None else trials
+    with Store(directory) as store:
+        segments, said = read_segments(
+            directory, functools.partial(_segment_misfit, asked)
+        )
+        if said is not None:
+            warnings.warn(f"{said} The sweep goes back before it.", stacklevel=3)
+        every = repeated(trials, plan.seeds, plan.folds)
+        # Before anything is drawn: no batch of the steps made is drawn again.
+        streams = streams_of(trial.task or task for trial in every)
+        for notes in (kept.notes for kept in segments):
+            for stream, state in zip(streams, notes["streams"], strict=False):
+                stream.states |= {} if state is None else {notes["step"]: state}
+        same(begun, task, trials, plan)
+        sizes = len(every), plan.steps, plan.length
+        if sizes != tuple(asked[n] for n in ("trials", "steps", "segment_steps")):
+            raise damaged(file, "its trials or steps contradict each other")
+        if steps is not None:
+            plan, redone = _extended(plan, steps)
+            segments = segments[: redone + 1]
+        if block is not None:
+            plan = plan.changed(blocks=(block,))
         every, groups = compiled_groups(plan, trials, devices, memory)
-        loop = Loop(State(every, groups), progress, callbacks, store)
-        loop.restore()
+        state = State.of(every, groups)
+        if steps is not None:
+            store.forget(len(segments))
+            options = {**begun["options"], **plan.sizes()}
+            store.rewrite(_header({**begun, "options": options}, state))
+        loop = Loop(state, progress, callbacks, store)
+        loop.restore(segments)
         return loop.run()
-    finally:
-        store.close()
+
+
+def _segment_misfit(asked: dict[str, Any], segment: int, kept: Kept) -> str | None:
+    """Return what is wrong with a segment's file for a resume; None for nothing."""
+    said = segment_misfit(asked, segment, kept) or misfit(kept.notes, GOES_ON)
+    if said is None and max(kept.notes["kept"], default=0) >= asked["trials"]:
+        return "a trial is kept that the sweep does not have"
+    return said
+
+
+def _extended(plan: Plan, steps: int) -> tuple[Plan, int]:
+    """Return the plan with more steps, and the last segment that stays as it is."""
+    if steps <= plan.steps:
+        raise ValueError(
+            f"sweep.extend: steps must be above the {plan.steps} that the sweep was "
+            f"asked for, got {steps}."
+        )
+    acts = plan.pruner is not None or plan.population is not None
+    again = acts or plan.steps % plan.length > 0
+    kept = plan.segments - 1 - again
+    return plan.changed(steps=steps, segment_steps=plan.length), kept
+
+
+def _header(begun: dict[str, Any], state: State) -> dict[str, Any]:
+    """Return the header of a record: for a resume, and for those who look at it."""
+    return {
+        "sweep": begun,
+        "asked": state.asked,
+        "trials": shown_trials(state.trials),
+    }
 
 
 def _goal(
@@ -327,6 +455,7 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         ),
     ),
     "resume folds": ("a sweep.Folds", lambda v: isinstance(v, Folds)),
+    "extend folds": ("a sweep.Folds", lambda v: isinstance(v, Folds)),
     "shuffle": (
         '"sweep", "seed" or "trial"',
         lambda v: v in ("sweep", "seed", "trial"),
@@ -358,6 +487,7 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         _is_population,
     ),
     "directory": ("a path", is_path),
+    "trust": ("True or False", lambda v: isinstance(v, bool)),
     "overwrite": ("True or False", lambda v: isinstance(v, bool)),
     "devices": (
         "a list of devices, as jax.local_devices() returns",

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from jopt.cli import main
-from jopt.sweep.store._journal import Journal
+from jopt.sweep.store import Store
 
 COLUMNS = "trial,learning_rate,seed,status,steps,train_loss,valid_loss,valid_accuracy"
 SHORT = ["--steps", "20", "--block", "4", "--learning-rate", "1e-4:1e-2:4"]
@@ -65,8 +65,7 @@ def test_a_sweep_prints_tables_and_writes_files(tmp_path):
         "curves.png",
         "report.html",
         "command.json",
-        "journal.jsonl",
-        "checkpoints",
+        "record",
     }
     with (tmp_path / "out" / "trials.csv").open() as file:
         assert file.readline().strip() == COLUMNS
@@ -243,7 +242,7 @@ def test_what_is_no_task_is_named(file, refused):
     )
 
 
-@pytest.mark.slow("tests/sweep/test_journal.py refuses such a directory")
+@pytest.mark.slow("tests/sweep/test_record.py refuses such a directory")
 def test_a_directory_with_files_is_kept(refused, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes.txt").write_text("mine")
@@ -255,7 +254,7 @@ def test_a_directory_with_files_is_kept(refused, tmp_path):
     assert (tmp_path / "out" / "trials.csv").exists()
 
 
-@pytest.mark.slow("tests/sweep/test_journal.py has a directory that cannot be written")
+@pytest.mark.slow("tests/sweep/test_record.py has a directory that cannot be written")
 def test_what_was_computed_survives_a_full_disk(tmp_path, monkeypatch, capsys):
     def full(*arguments, keep=1):
         raise OSError(28, "No space left on device")
@@ -337,7 +336,7 @@ def rows_of(directory):
         return list(csv.DictReader(file))
 
 
-@pytest.mark.slow("tests/sweep/test_journal.py has the sentences")
+@pytest.mark.slow("tests/sweep/test_record.py has the sentences")
 def test_what_cannot_be_resumed_is_one_sentence(refused, tmp_path):
     assert "There is no command.json in nowhere" in refused("--resume", "nowhere")
     assert main(["sweep", *SHORT, "--out", "out"]) == 0
@@ -356,15 +355,16 @@ def test_a_directory_that_breaks_in_mid_run_is_said_and_the_status_is_2(
 ):
     def breaks(self, now):
         if now.segment == 2:
-            shutil.rmtree(tmp_path / "out" / "checkpoints")
-            (tmp_path / "out" / "checkpoints").write_text("in the way")
+            shutil.rmtree(tmp_path / "out" / "record" / "checkpoints")
+            (tmp_path / "out" / "record" / "checkpoints").write_text("in the way")
 
     monkeypatch.setattr("jopt.cli.display.Display.__call__", breaks)
-    sentence = "could not be saved after segment 2 and went on in memory: "
+    # The segment before is written while this one is trained.
+    sentence = r"could not be saved after segment [12] and went on in memory: "
     assert main(["sweep", *SHORT, "--out", str(tmp_path / "out")]) == 2
     captured = capsys.readouterr()
-    assert sentence in captured.err
-    assert sentence in captured.out
+    assert re.search(sentence, captured.err)
+    assert re.search(sentence, captured.out)
     assert {row["status"] for row in rows_of(tmp_path / "out")} == {"complete"}
 
 
@@ -392,7 +392,7 @@ def test_a_sweep_that_is_being_written_is_not_overwritten(tmp_path, refused):
     place = tmp_path / "out"
     assert main(["sweep", *SHORT, "--out", str(place)]) == 0
     asked = (place / "command.json").read_text()
-    with Journal(place):
+    with Store(place):
         error = refused(*SHORT, "--out", str(place), "--overwrite")
     assert "Another process is writing" in error
     assert (place / "command.json").read_text() == asked
@@ -404,12 +404,26 @@ def test_overwriting_removes_the_other_sweep_and_no_file_of_the_users(tmp_path):
     for name in ("notes.txt", "lineage.json", "mine.png", "learning_rate.png"):
         (place / name).write_text("here")
     (place / "trials.csv").write_text("trial,learning_rate,seed\n")
-    with Journal(place) as journal:
-        journal.append({"another": "sweep"})
+    with Store(place) as store:
+        store.begin({"another": "sweep"})
     assert main(["sweep", *SHORT, "--out", str(place), "--overwrite"]) == 0
     assert not (place / "lineage.json").exists()
     assert (place / "notes.txt").read_text() == (place / "mine.png").read_text()
-    assert b"another" not in (place / "journal.jsonl").read_bytes()
+    assert b"another" not in (place / "record" / "header.json").read_bytes()
+
+
+def test_a_sweep_is_extended_by_the_command(tmp_path, refused, capsys):
+    place = str(tmp_path / "out")
+    assert main(["sweep", *SHORT, "--out", place]) == 0
+    before = rows_of(tmp_path / "out")
+    steps = 2 * int(before[0]["steps"])
+    assert "--extend needs the steps of each trial" in refused("--extend", place)
+    assert "takes no other seeds" in refused("--extend", place, "--seeds", "2")
+    assert main(["sweep", "--extend", place, "--steps", str(steps)]) == 0
+    assert {int(row["steps"]) for row in rows_of(tmp_path / "out")} == {steps}
+    assert main(["report", place]) == 0
+    assert main(["sweep", "--resume", place]) == 0
+    assert {int(row["steps"]) for row in rows_of(tmp_path / "out")} == {steps}
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"task"'])

@@ -33,7 +33,8 @@ ROOMS = [
 ]
 # The sweep's own rooms and the files beside them, from the lowest up.
 SWEEP = [
-    {"_array_files", "_config", "_interrupts", "_object_names", "_progress"},
+    {"_array_files", "_config", "_interrupts", "_object_names", "_progress"}
+    | {"_whole_files"},
     {"_data", "_equality", "_folds", "_start"},
     {"_supervised"},
     {"space"},
@@ -46,7 +47,8 @@ SWEEP = [
     {"_plan"},
     {"_group", "_result"},
     {"store"},
-    {"_loop"},
+    {"_state"},
+    {"_kept_result", "_loop"},
     {"_run"},
     {"__init__"},
 ]

@@ -43,7 +43,7 @@ def printed(result):
 def test_the_files_hold_the_front(result, tmp_path):
     result.save(tmp_path)
 
-    assert page(Record.load(tmp_path)) == page(Record.of(result))
+    assert page(Record.of(sweep.load(tmp_path))) == page(Record.of(result))
     assert json.loads((tmp_path / "sweep.json").read_text())["front"] == [3, 1, 0]
     best = json.loads((tmp_path / "best.json").read_text())
     assert [each["trial"] for each in best["front"]] == [3, 1, 0]

@@ -5,6 +5,7 @@ import base64
 import importlib.util
 import json
 import re
+import shutil
 import sys
 import time
 from typing import Any
@@ -40,8 +41,8 @@ def saved(result, tmp_path_factory):
     return directory
 
 
-def test_a_result_and_its_files_make_the_same_page(result, saved):
-    assert page(Record.load(saved)) == page(Record.of(result))
+def test_a_result_and_its_record_make_the_same_page(result, saved):
+    assert page(Record.of(sweep.load(saved))) == page(Record.of(result))
 
 
 def test_each_row_of_the_page_is_the_trial_of_the_table(result):
@@ -63,7 +64,7 @@ def test_each_row_of_the_page_is_the_trial_of_the_table(result):
 
 
 def test_columns_come_back_with_their_types(result, saved):
-    of, loaded = Record.of(result), Record.load(saved)
+    of, loaded = Record.of(result), Record.of(sweep.load(saved))
 
     assert {n: c.dtype for n, c in loaded.table.items()} == {
         n: c.dtype for n, c in of.table.items()
@@ -73,58 +74,36 @@ def test_columns_come_back_with_their_types(result, saved):
     assert loaded.best["test"].keys() == {"loss", "accuracy"}
 
 
-def test_words_that_look_like_numbers_stay_words(saved, tmp_path):
-    _copy(saved, tmp_path)
-    info = json.loads((saved / "sweep.json").read_text())
-    info["space"]["momentum"] = ["0.5", "0.9"]
-    (tmp_path / "sweep.json").write_text(json.dumps(info))
+def test_words_that_look_like_numbers_stay_words(tmp_path):
+    def made(learning_rate, kind):
+        return jopt.sgd(learning_rate)
 
-    assert set(Record.load(tmp_path).table["momentum"]) == {"0.5", "0.9"}
+    trials = sweep.grid(made, learning_rate=[0.1], kind=["0.5", "nan"])
+    sweep.run(toy.task(), trials, steps=2, segments=1, block=2).save(tmp_path)
+
+    assert sweep.load(tmp_path).table["kind"].tolist() == ["0.5", "nan"]
 
 
 def test_without_a_winner_there_is_a_page(saved, tmp_path):
-    _copy(saved, tmp_path)
-    (tmp_path / "best.json").unlink()
+    shutil.copytree(saved, tmp_path / "sweep")
+    path = tmp_path / "sweep" / "record" / "end.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "best": None}))
 
-    assert Record.load(tmp_path).best is None
-    assert headline(Record.load(tmp_path)) == "No winner is recorded."
-
-
-@pytest.mark.parametrize("name", ["trials.csv", "curves.npz", "sweep.json"])
-def test_a_missing_file_is_named(saved, tmp_path, name):
-    _copy(saved, tmp_path)
-    (tmp_path / name).unlink()
-
-    with pytest.raises(FileNotFoundError, match=f"has no {name}; give the directory"):
-        Record.load(tmp_path)
+    record = Record.of(sweep.load(tmp_path / "sweep"))
+    assert record.best is None
+    assert headline(record) == "No winner is recorded."
 
 
-DAMAGES = {
-    "trials.csv": [b"", b"trial,seed\n1,2\n", b"\xff\xfe", b"torn"],
-    "curves.npz": [b"", b"PK\x03\x04torn", b"torn"],
-    "sweep.json": [b"", b'{"task": "dig', b"[]", b"\xff"],
-    "best.json": [b"{", b"3"],
-}
-
-
+@pytest.mark.parametrize("name", ["header.json", "end.json", "segments/1.npz"])
 @pytest.mark.parametrize(
-    ("name", "left"), [(n, d) for n in DAMAGES for d in DAMAGES[n]]
+    "left", [b"", b'{"task": "dig', b"[]", b"\xff", b"PK\x03\x04to"]
 )
 def test_a_damaged_file_is_named(saved, tmp_path, name, left):
-    _copy(saved, tmp_path)
-    (tmp_path / name).write_bytes(left)
+    shutil.copytree(saved, tmp_path / "sweep")
+    (tmp_path / "sweep" / "record" / name).write_bytes(left)
 
-    with pytest.raises(ValueError, match=rf"{name} cannot be read .*; it is damaged"):
-        Record.load(tmp_path)
-
-
-def test_curves_of_another_sweep_are_refused(saved, tmp_path):
-    _copy(saved, tmp_path)
-    lines = (saved / "trials.csv").read_text().splitlines(keepends=True)
-    (tmp_path / "trials.csv").write_text("".join(lines[:-1]))
-
-    with pytest.raises(ValueError, match=r"curves\.npz cannot be read .*15 rows"):
-        Record.load(tmp_path)
+    with pytest.raises(ValueError, match=rf"{name} is damaged or of something else"):
+        sweep.load(tmp_path / "sweep")
 
 
 def test_the_command_writes_the_page(saved, tmp_path, capsys):
@@ -135,7 +114,7 @@ def test_the_command_writes_the_page(saved, tmp_path, capsys):
     options = parser.parse_args(["report", str(saved), "--out", str(out)])
 
     assert options.run(options) == 0
-    assert out.read_text() == page(Record.load(saved))
+    assert out.read_text() == page(Record.of(sweep.load(saved)))
     assert re.search(r"page\.html: [45]\.\d MB", capsys.readouterr().out)
     nowhere = tmp_path / "none" / "page.html"
     options = parser.parse_args(["report", str(saved), "--out", str(nowhere)])
@@ -490,8 +469,3 @@ def test_four_thousand_trials_stay_usable(opened):
     browser.run("choose(4000)")
     assert time.monotonic() - began < 10  # a second or less where nothing else runs
     assert set(browser.run("element('train').data.at(-1).customdata")) == {4000}
-
-
-def _copy(saved, directory):
-    for name in ("trials.csv", "curves.npz", "sweep.json", "best.json"):
-        (directory / name).write_bytes((saved / name).read_bytes())

@@ -11,9 +11,8 @@ import toy
 
 import jopt
 from jopt import sweep
-from jopt.sweep.store import read
+from jopt.sweep.store import RECORD
 from jopt.sweep.store._checkpoints import NAME as CHECKPOINTS, PARTIAL, Checkpoints
-from jopt.sweep.store._journal import NAME
 
 SEGMENTS = 30
 
@@ -23,12 +22,12 @@ PROCESSES.set_forkserver_preload(["jopt.sweep", "orbax.checkpoint"])
 
 
 def task():
-    """The task that the journal names."""
+    """The task that the record names."""
     return toy.task(source="killed_sweeps:task")
 
 
 def sgd(learning_rate, nesterov):
-    """What the journal names as the trials' factory."""
+    """What the record names as the trials' factory."""
     return jopt.sgd(learning_rate, momentum=0.9, nesterov=nesterov)
 
 
@@ -57,8 +56,8 @@ def train(started, directory):
     """Begin the sweep kept in `directory`, or go on with it; save what comes."""
     for name in ("matplotlib", "plotly"):  # no pictures: they are slow to load
         sys.modules[name] = cast(Any, None)
-    begun = lines(directory) > 0
-    result = sweep.resume(directory) if begun else started(directory)
+    begun = (directory / RECORD / "header.json").exists()
+    result = sweep.resume(directory, trust=True) if begun else started(directory)
     result.save(directory / "results")
 
 
@@ -81,16 +80,20 @@ def kill(process, directory, random):
             process,
         )
     elif moment == "segment":
-        checkpoint = directory / CHECKPOINTS / str(next_ + random.randint(0, 1))
+        checkpoint = (
+            directory / RECORD / CHECKPOINTS / str(next_ + random.randint(0, 1))
+        )
         _wait(checkpoint.exists, process)
         time.sleep(random.uniform(0, 0.05))
     else:
         line = next_ + random.randint(0, 2)
         _wait(lambda: (state(directory)[0] or -1) >= line, process)
-        _wait((directory / CHECKPOINTS / PARTIAL).exists, process)
+        _wait((directory / RECORD / CHECKPOINTS / PARTIAL).exists, process)
         time.sleep(random.uniform(0, 0.03))
     process.kill()
     process.join()
+    noted, saved = state(directory)
+    assert noted is None or noted - (-1 if saved is None else saved) <= 1
     assert process.exitcode == -signal.SIGKILL, "it had ended before it was killed"
 
 
@@ -99,17 +102,9 @@ def _wait(come, process):
         time.sleep(1e-4)
 
 
-def lines(directory):
-    """Return how many whole lines the journal has."""
-    path = Path(directory) / NAME
-    return path.read_bytes().count(b"\n") if path.exists() else 0
-
-
 def state(directory):
-    """Return the last segment that the journal has, and that has a checkpoint."""
-    if not lines(directory):
-        return None, None
-    _, records = read(directory)
-    noted = [record["segment"] for record in records if "segment" in record]
-    kept = Checkpoints(directory).segments()
+    """Return the last segment that the record has, and that has a checkpoint."""
+    files = (Path(directory) / RECORD / "segments").glob("*.npz")
+    kept = Checkpoints(Path(directory) / RECORD).segments()
+    noted = (int(file.stem) for file in files if file.stem.isdecimal())
     return max(noted, default=None), max(kept, default=None)

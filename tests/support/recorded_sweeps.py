@@ -45,7 +45,13 @@ def record(kind="pruned", trials=24):
         "valid": {"loss": float(last[0])},
         "test": {"loss": 0.25, "accuracy": 0.75},
     }
-    info = {"task": "points", "space": {n: c.tolist() for n, c in columns.items()}}
+    rows_of: dict[str, int] = {}
+    settings = zip(*(column.tolist() for column in columns.values()), strict=True)
+    info = {
+        "task": "points",
+        "space": {n: c.tolist() for n, c in columns.items()},
+        "setting": [rows_of.setdefault(repr(s), len(rows_of)) for s in settings],
+    }
     if kind == "population":
         info["lineage"] = lineage(columns["learning_rate"]).as_dict()
     values = {"loss": valid.astype(np.float32)}

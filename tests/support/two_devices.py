@@ -39,7 +39,7 @@ def main(draws=4):
                 callbacks=[bitwise.interrupt_after(stop)],
             )
             again = toy.task(), bitwise.trials(settings)
-            result = sweep.resume(place, *again, devices=goes_on)
+            result = sweep.resume(place, *again, trust=True, devices=goes_on)
             bitwise.check(result, settings, ends, resumed_after=stop)
     print(draws)
 

@@ -182,7 +182,7 @@ def test_an_iterator_with_a_state_draws_no_batch_again(form, fifteen, tmp_path):
 
 def test_without_the_last_checkpoint_the_state_before_it_is_taken(fifteen, tmp_path):
     interrupted(tmp_path, Stateful("bytes"))
-    shutil.rmtree(tmp_path / "checkpoints" / "1")
+    shutil.rmtree(tmp_path / "record" / "checkpoints" / "1")
     loader = Stateful("bytes")
     again = sweep.resume(tmp_path, toy.task(train=loader), TRIALS)
     assert again.info["resumed_after"] == 1

@@ -53,7 +53,7 @@ def test_a_hyperparameter_called_as_a_column_has_another(noisy, tmp_path):
     noisy.save(tmp_path)
     with (tmp_path / "trials.csv").open() as file:
         assert [row["param_seed"] for row in csv.DictReader(file)] == list("112233")
-    record = Record.load(tmp_path)
+    record = Record.of(sweep.load(tmp_path))
     assert record.varying == ["param_seed"]
     assert page(record) == page(Record.of(noisy))
     best = strict(tmp_path / "best.json")
@@ -90,7 +90,7 @@ def test_trials_may_have_other_hyperparameters(mixed, tmp_path):
     assert mixed.info["space"]["momentum"] == [0.5, 0.9]
     assert len(mixed.info["grouped_by"]) == 2
     mixed.save(tmp_path)
-    record = Record.load(tmp_path)
+    record = Record.of(sweep.load(tmp_path))
     assert page(record) == page(Record.of(mixed))
     assert "momentum" in record.varying
     assert len(record.settings()) == 6
@@ -107,7 +107,7 @@ def test_importance_takes_hyperparameters_that_some_have():
     losses = np.linspace(1, 2, 12).astype(np.float32)
     table |= {"status": np.full(12, "complete"), "steps": np.full(12, 4)}
     table |= {"train_loss": losses, "valid_loss": losses}
-    info = {"task": "points", "space": space(trials)}
+    info = {"task": "points", "space": space(trials), "setting": [*range(12)]}
     curves = np.ones((12, 4), np.float32)
     found = importance(Record(table, curves, {}, np.asarray([4]), info))
     assert found["names"] == ["learning_rate", "momentum"]
@@ -127,7 +127,7 @@ def test_optimizers_of_the_same_numbers_are_settings_of_their_own():
     assert [rows.tolist() for rows in settings_of(trials)] == [[0], [1], [2], [3]]
 
 
-@pytest.mark.slow("tests/sweep/test_journal.py keeps such numbers")
+@pytest.mark.slow("tests/sweep/test_record.py keeps such numbers")
 def test_numbers_that_are_not_finite_are_strict_json_and_come_back(tmp_path):
     def factory(rate, clip):
         return jopt.chain(jopt.clip_by_global_norm(clip), jopt.sgd(rate))
@@ -140,7 +140,7 @@ def test_numbers_that_are_not_finite_are_strict_json_and_come_back(tmp_path):
     best = strict(tmp_path / "best.json")
     assert best["hyperparameters"]["clip"] == "inf"
     assert best["test"]["loss"] == "nan"
-    record = Record.load(tmp_path)
+    record = Record.of(sweep.load(tmp_path))
     assert record.table["clip"].tolist() == [math.inf, math.inf]
     assert page(record) == page(Record.of(result))
 

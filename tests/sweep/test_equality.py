@@ -193,7 +193,7 @@ def test_keys_are_swept_and_kept(make, tmp_path):
     result.save(tmp_path)
     with (tmp_path / "trials.csv").open() as file:
         assert len({row["key"] for row in csv.DictReader(file)}) == 2
-    record = Record.load(tmp_path)
+    record = Record.of(sweep.load(tmp_path))
     assert [rows.tolist() for rows in record.settings()] == [[0, 1], [2, 3]]
     assert record.best == Record.of(result).best
 

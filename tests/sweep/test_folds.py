@@ -302,7 +302,7 @@ def test_folds_of_classes_are_resumed_bit_for_bit(tmp_path):
     named, task = sweep.Folds(3, classes, people), toy.task(source="toy:task")
     whole = run(named, task)
     run(named, task, directory=tmp_path / "a", callbacks=[stop])
-    again = sweep.resume(tmp_path / "a")
+    again = sweep.resume(tmp_path / "a", trust=True)
     assert again.info["resumed_after"] == 1
     chex.assert_trees_all_equal(again.curves, whole.curves)
     chex.assert_trees_all_equal(again.valid, whole.valid)
@@ -310,10 +310,10 @@ def test_folds_of_classes_are_resumed_bit_for_bit(tmp_path):
     unnamed = sweep.Folds(3, stratify=lambda examples: examples[1])
     run(unnamed, task, directory=tmp_path / "b", callbacks=[stop])
     with pytest.raises(ValueError, match=r"Folds\(n=3.* not importable .* folds,"):
-        sweep.resume(tmp_path / "b")
+        sweep.resume(tmp_path / "b", trust=True)
     with pytest.raises(ValueError, match="folds: they hold out other examples"):
-        sweep.resume(tmp_path / "b", folds=named)
-    result = sweep.resume(tmp_path / "b", folds=unnamed)
+        sweep.resume(tmp_path / "b", trust=True, folds=named)
+    result = sweep.resume(tmp_path / "b", trust=True, folds=unnamed)
     assert (result.table["status"] == "complete").all()
 
 

@@ -75,7 +75,7 @@ def test_a_row_survives_interrupts(drawn, stops, on_host):
             patch.setattr(group, "Pool", pool(there))
             callbacks = [bitwise.interrupt_after(stop)] if stop < SEGMENTS else []
             task, trials = toy.task(), bitwise.trials(settings)
-            result = sweep.resume(place, task, trials, callbacks=callbacks)
+            result = sweep.resume(place, task, trials, trust=True, callbacks=callbacks)
 
     assert not result.info["interrupted"]
     bitwise.check(result, settings, ends, resumed_after=max(stops))

@@ -202,7 +202,7 @@ def test_a_sweep_of_branches_is_resumed_by_its_names(tmp_path):
     whole = sweep.run(task, sweep.grid(LISTED), **sizes)
     stops: dict[str, Any] = {"directory": tmp_path, "callbacks": [stop]}
     sweep.run(task, sweep.grid(LISTED), **sizes, **stops)
-    result = sweep.resume(tmp_path)
+    result = sweep.resume(tmp_path, trust=True)
     assert result.info["resumed_after"] == 1
     assert result.trials == whole.trials
     chex.assert_trees_all_equal(result.valid, whole.valid)

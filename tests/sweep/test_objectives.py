@@ -393,7 +393,7 @@ def test_a_resumed_sweep_has_the_same_front(tmp_path):
     whole = run(**options)
     with pytest.raises(KeyboardInterrupt):
         run(**options, directory=tmp_path, callbacks=[stop])
-    result = sweep.resume(tmp_path)
+    result = sweep.resume(tmp_path, trust=True)
 
     assert result.front == whole.front == [0, 1]
     assert result.table["status"].tolist()[2:] == ["pruned"] * 2
@@ -416,7 +416,7 @@ def test_a_pruned_winner_within_bounds_is_at_hand_after_a_resume(tmp_path):
     rows = [(1, 1), (2, 9), (0, 2), (3, 3)]
     with pytest.raises(KeyboardInterrupt):
         run(rows, **options, directory=tmp_path, callbacks=[stop])
-    result = sweep.resume(tmp_path)
+    result = sweep.resume(tmp_path, trust=True)
 
     assert result.table["status"].tolist() == ["pruned"] * 3 + ["complete"]
     assert result.best is not None

@@ -179,7 +179,7 @@ def test_what_a_source_raises_comes_out(tmp_path, monkeypatch):
     error = TypeError("of the task's own")
     monkeypatch.setattr(toy, "task", Raises(error))
     with pytest.raises(TypeError, match="In toy:task, by which") as raised:
-        sweep.resume(tmp_path)
+        sweep.resume(tmp_path, trust=True)
     assert raised.value is error
 
 
@@ -244,4 +244,4 @@ def test_the_command_says_the_users_error_its_line_and_how_to_go_on(tmp_path, ca
         f"Go on with: jopt sweep --resume {out}",
     ):
         assert words in error
-    assert (out / "checkpoints" / "0").is_dir()
+    assert (out / "record" / "checkpoints" / "0").is_dir()

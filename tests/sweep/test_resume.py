@@ -18,8 +18,7 @@ import toy
 import jopt
 from jopt import sweep
 from jopt.sweep._group import Group
-from jopt.sweep.store import read, task_of
-from jopt.sweep.store._journal import NAME, Journal
+from jopt.sweep.store import RECORD, Store, plain, read_segments, task_of
 from jopt.tasks import digits, mnist, mnist_nnx, text
 
 RATES = [0.01, 0.03, 0.1, 0.3, 1e38]
@@ -49,17 +48,8 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
     last.join()
     assert whole.exitcode == last.exitcode == 0
     assert results(cut_off) == results(tmp_path / "whole")
-
-    done = -1  # the last segment in the journal so far
-    for record in read(cut_off)[1]:
-        if "resumed_after" in record:
-            kept = record["resumed_after"]
-            assert done - (-1 if kept is None else kept) <= 1  # segments lost
-            done = -1 if kept is None else kept
-        else:
-            assert record["segment"] == done + 1
-            done += 1
-    assert done == killed_sweeps.SEGMENTS - 1
+    segments = cut_off / RECORD / "segments"
+    assert len(list(segments.glob("*.npz"))) == killed_sweeps.SEGMENTS
 
 
 def sgd(learning_rate):
@@ -116,7 +106,9 @@ def test_a_resumed_sweep_finds_its_task_and_trials_and_is_bitwise_the_same(
     whole, directory
 ):
     seen = []
-    result = sweep.resume(directory, callbacks=[lambda now: seen.append(now.number)])
+    result = sweep.resume(
+        directory, trust=True, callbacks=[lambda now: seen.append(now.number)]
+    )
     assert numbers(result) == numbers(whole)
     assert seen == [5, 6]
     assert result.info["resumed_after"] == 4
@@ -126,9 +118,11 @@ def test_a_resumed_sweep_finds_its_task_and_trials_and_is_bitwise_the_same(
 
 
 def test_a_complete_sweep_is_given_again(whole, directory):
-    sweep.resume(directory)
+    sweep.resume(directory, trust=True)
     seen = []
-    again = sweep.resume(directory, progress=seen.append, callbacks=[seen.append])
+    again = sweep.resume(
+        directory, trust=True, progress=seen.append, callbacks=[seen.append]
+    )
     assert numbers(again) == numbers(whole)
     assert seen == []
 
@@ -186,7 +180,7 @@ def test_seeds_folds_and_structures_are_resumed(tmp_path):
     whole = sweep.run(toy.task(), grid, **options)
     stops: dict[str, Any] = {"directory": tmp_path, "callbacks": [interrupt(1)]}
     sweep.run(toy.task(), grid, **options, **stops)
-    result = sweep.resume(tmp_path, toy.task(), grid)
+    result = sweep.resume(tmp_path, toy.task(), grid, trust=True)
     assert result.info["groups"] == 2
     assert numbers(result) == numbers(whole)
 
@@ -212,11 +206,11 @@ def test_a_winner_that_was_pruned_before_the_pause_keeps_its_test_metrics(tmp_pa
     assert whole.table["status"].tolist() == ["pruned", "diverged", "diverged"]
     stops: dict[str, Any] = {"directory": tmp_path, "callbacks": [interrupt(3)]}
     sweep.run(toy.task(), grid, pruner=First(), **SIZES, **stops)
-    result = sweep.resume(tmp_path, toy.task(), grid)
+    result = sweep.resume(tmp_path, toy.task(), grid, trust=True)
     assert whole.best is not None
     assert whole.best.trial == 0
     assert result.best == whole.best
-    again = sweep.resume(tmp_path, toy.task(), grid)
+    again = sweep.resume(tmp_path, toy.task(), grid, trust=True)
     assert again.best == whole.best
 
 
@@ -250,20 +244,40 @@ def other_loss(params, model_state, batch, key):
 )
 def test_another_sweep_is_refused_with_what_changed(stopped, task, given, sentence):
     said = f"cannot be resumed as another one: .*{sentence}"
-    before = (stopped / NAME).read_bytes()
+    before = {p: p.read_bytes() for p in stopped.rglob("*") if p.is_file()}
     with pytest.raises(ValueError, match=said):
-        sweep.resume(stopped, toy.task(**task), given)
-    assert (stopped / NAME).read_bytes() == before
+        sweep.resume(stopped, toy.task(**task), given or trials())
+    assert {p: p.read_bytes() for p in stopped.rglob("*") if p.is_file()} == before
 
 
 def test_a_directory_without_a_sweep_is_a_sentence(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"There is no journal.jsonl in .*none"):
-        sweep.resume(tmp_path / "none")
-    (tmp_path / NAME).write_text('{"fingerprint": {')  # killed in its first line
-    with pytest.raises(ValueError, match="there is nothing to resume; start it again"):
+    sentence = r"There is no record/header.json in .*none"
+    for look in (sweep.resume, sweep.load):
+        with pytest.raises(FileNotFoundError, match=sentence):
+            look(tmp_path / "none")
+    (tmp_path / "record").mkdir()
+    (tmp_path / "record" / "header.json").write_text('{"sweep": {')
+    with pytest.raises(ValueError, match=r"header\.json is damaged or of something"):
         sweep.resume(tmp_path)
+    (tmp_path / "record" / "header.json").unlink()
     sweep.run(toy.task(), trials(RATES[:1]), directory=tmp_path, **SIZES)
-    assert len(read(tmp_path)[1]) == 6
+    assert len(read_segments(tmp_path, lambda *_: None)[0]) == 6
+
+
+def test_a_directory_of_version_0_1_is_refused_with_a_sentence(tmp_path):
+    (tmp_path / "journal.jsonl").write_text('{"fingerprint": {}}\n')
+    for look in (sweep.resume, sweep.load):
+        with pytest.raises(ValueError, match=r"holds a sweep of jopt 0\.1, whose jour"):
+            look(tmp_path)
+    with pytest.raises(FileExistsError, match=r"has the journal of a sweep of jopt 0"):
+        sweep.run(toy.task(), trials(), directory=tmp_path, **SIZES)
+
+
+def test_names_of_a_record_are_imported_only_if_it_is_trusted(directory):
+    with pytest.raises(
+        ValueError, match="toy:task, which is not jopt's, and importing"
+    ):
+        sweep.resume(directory)
 
 
 def test_what_no_name_gives_back_must_be_given_again(directory, tmp_path):
@@ -273,25 +287,23 @@ def test_what_no_name_gives_back_must_be_given_again(directory, tmp_path):
     with pytest.raises(ValueError, match="task points has no source to find it by"):
         sweep.resume(tmp_path / "own")
     with pytest.raises(
-        ValueError, match=r"<lambda>.* not importable .*give the trials"
+        ValueError, match=r"<lambda>.* not importable .*give the task, trials"
     ):
         sweep.resume(tmp_path / "own", toy.task())
-    header = change(directory, lambda header: header.update(source="smaller:task"))
-    assert header["source"] == "smaller:task"
+    change(directory, lambda header: header.update(source="smaller:task"))
     with pytest.raises(ValueError, match="smaller:task, which cannot be imported now"):
-        sweep.resume(directory)
+        sweep.resume(directory, trust=True)
     change(directory, lambda header: header.update(source="toy:points"))
     with pytest.raises(ValueError, match=r"must name a Task, .* got toy:points"):
-        sweep.resume(directory)
+        sweep.resume(directory, trust=True)
 
 
 def change(directory, how):
-    """Change the header of a journal, as `how` does; return it."""
-    first, *lines = (directory / NAME).read_text().splitlines(keepends=True)
-    header = json.loads(first)
-    how(header)
-    (directory / NAME).write_text("".join([json.dumps(header) + "\n", *lines]))
-    return header
+    """Change what a resume finds the sweep by, as `how` does."""
+    path = directory / RECORD / "header.json"
+    header = json.loads(path.read_text())
+    how(header["sweep"])
+    path.write_text(json.dumps(header))
 
 
 def test_another_version_of_jax_is_said_and_no_more(whole, directory):
@@ -303,20 +315,23 @@ def test_another_version_of_jax_is_said_and_no_more(whole, directory):
     with pytest.warns(
         UserWarning, match=r"goes on elsewhere .* jax was '0\.5\.0', now"
     ):
-        result = sweep.resume(directory)
+        result = sweep.resume(directory, trust=True)
     assert numbers(result) == numbers(whole)
 
 
-def test_a_torn_last_line_is_cut_off(whole, directory):
-    with (directory / NAME).open("ab") as file:
-        file.write(b'{"segment": 4, "step')
-    assert numbers(sweep.resume(directory)) == numbers(whole)
+def test_a_damaged_segment_is_said_and_trained_again(whole, directory):
+    path = directory / RECORD / "segments" / "3.npz"
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.warns(UserWarning, match=r"3\.npz is damaged .* goes back before it"):
+        result = sweep.resume(directory, trust=True)
+    assert result.info["resumed_after"] == 3
+    assert numbers(result) == numbers(whole)
 
 
-def test_a_line_without_its_checkpoint_is_trained_again(whole, directory):
-    shutil.rmtree(directory / "checkpoints" / "3")
-    (directory / "checkpoints" / "partial").mkdir()  # what a kill leaves
-    result = sweep.resume(directory)
+def test_a_segment_without_its_checkpoint_is_trained_again(whole, directory):
+    shutil.rmtree(directory / RECORD / "checkpoints" / "3")
+    (directory / RECORD / "checkpoints" / "partial").mkdir()  # what a kill leaves
+    result = sweep.resume(directory, trust=True)
     assert result.info["resumed_after"] == 3
     assert numbers(result) == numbers(whole)
 
@@ -332,43 +347,43 @@ def damage(checkpoint):
 
 
 def test_a_damaged_checkpoint_is_said_and_the_one_before_it_taken(whole, directory):
-    damage(directory / "checkpoints" / "3")
+    damage(directory / RECORD / "checkpoints" / "3")
     with pytest.warns(
         UserWarning, match="3 is damaged: .* starts again after segment 3"
     ):
-        result = sweep.resume(directory)
+        result = sweep.resume(directory, trust=True)
     assert result.info["resumed_after"] == 3
     assert numbers(result) == numbers(whole)
 
 
 def test_where_every_checkpoint_is_damaged_the_sweep_starts_over(whole, directory):
-    damage(directory / "checkpoints" / "2")
-    (directory / "checkpoints" / "3" / "jopt.json").unlink()
+    damage(directory / RECORD / "checkpoints" / "2")
+    (directory / RECORD / "checkpoints" / "3" / "jopt.json").unlink()
     said = "3 is not whole: jopt.json is missing. .*2 is damaged: .* starts over."
     with pytest.warns(UserWarning, match=said):
-        result = sweep.resume(directory)
+        result = sweep.resume(directory, trust=True)
     assert result.info["resumed_after"] is None
     assert numbers(result) == numbers(whole)
 
 
 def test_one_process_at_a_time_has_a_sweep(stopped):
     with (
-        Journal(stopped),
-        pytest.raises(BlockingIOError, match=r"Another process is writing .*journal"),
+        Store(stopped),
+        pytest.raises(BlockingIOError, match=r"Another process is writing .*record"),
     ):
-        sweep.resume(stopped)
+        sweep.resume(stopped, trust=True)
 
 
 def test_a_directory_takes_one_sweep(stopped, monkeypatch):
     monkeypatch.setattr(Group, "compiled", lambda *given: pytest.fail("compiled"))
-    sentence = rf"has the journal of a sweep; go on with it by sweep.resume\('{stopped}"
+    sentence = rf"has the record of a sweep; go on with it by sweep.resume\('{stopped}"
     with pytest.raises(FileExistsError, match=sentence):
         sweep.run(toy.task(), trials(), directory=stopped, **SIZES)
 
 
 def checkpoints_are_a_file(directory, monkeypatch):
-    shutil.rmtree(directory / "checkpoints")
-    (directory / "checkpoints").write_text("in the way")
+    shutil.rmtree(directory / RECORD / "checkpoints")
+    (directory / RECORD / "checkpoints").write_text("in the way")
 
 
 def the_directory_is_gone(directory, monkeypatch):
@@ -377,10 +392,10 @@ def the_directory_is_gone(directory, monkeypatch):
 
 
 def the_disk_is_full(directory, monkeypatch):
-    def write(file, line):
+    def fsync(file):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(os, "fsync", fsync)
 
 
 @pytest.mark.parametrize(
@@ -388,7 +403,7 @@ def the_disk_is_full(directory, monkeypatch):
     [
         (checkpoints_are_a_file, "segment 3 .* in memory: .*File exists"),
         (the_directory_is_gone, "segment 3 .* in memory: .*Not a directory"),
-        (the_disk_is_full, "segment 3 .* in memory: .*journal.* No space left"),
+        (the_disk_is_full, "segment 3 .* in memory: .*record.* No space left"),
     ],
 )
 def test_a_directory_that_breaks_loses_nothing_of_what_is_computed(
@@ -422,18 +437,126 @@ def test_a_directory_that_cannot_be_written_is_refused_before_anything_is_comput
 ):
     monkeypatch.setattr(Group, "compiled", lambda *given: pytest.fail("compiled"))
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError, match=r"journal.jsonl cannot be written: "):
+    with pytest.raises(OSError, match=r"record cannot be written: "):
         sweep.run(toy.task(), trials(), directory=tmp_path / "file", **SIZES)
 
 
 def test_a_block_may_be_another_where_that_of_before_does_not_fit(whole, directory):
-    result = sweep.resume(directory, block=4)
+    result = sweep.resume(directory, trust=True, block=4)
     assert result.info["block"] == [4]
     np.testing.assert_allclose(result.curves, whole.curves, rtol=1e-5)
 
 
 def test_the_built_in_tasks_are_found_by_their_sources():
     for make in (digits, mnist, mnist_nnx, text):
-        assert task_of({"source": make().source}) is make()
+        assert task_of({"source": make().source}, trust=False) is make()
     assert digits(width=8).source is mnist(width=8).source is text(width=8).source
     assert digits(width=8).source is None
+
+
+def test_a_sweep_is_loaded_as_it_ended_and_imports_nothing(whole, directory, tmp_path):
+    result = sweep.resume(directory, trust=True)
+    loaded = sweep.load(directory)
+    np.testing.assert_equal(loaded.table, whole.table)
+    assert loaded.curves.tobytes() == whole.curves.tobytes()
+    assert loaded.valid.keys() == whole.valid.keys()
+    assert loaded.best == result.best
+    assert json.dumps(plain(loaded.info, exact=True)) == json.dumps(
+        plain(result.info, exact=True)
+    )
+    assert loaded.settings().keys() == whole.settings().keys()
+    with pytest.raises(KeyError, match="a record that is loaded has none"):
+        loaded.params(0)
+
+
+def test_a_sweep_in_memory_is_saved_and_loaded(whole, tmp_path):
+    whole.save(tmp_path)
+    loaded = sweep.load(tmp_path)
+    assert loaded.curves.tobytes() == whole.curves.tobytes()
+    assert loaded.best == whole.best
+    with pytest.raises(ValueError, match="saved from a sweep in memory and has no sta"):
+        sweep.resume(tmp_path)
+    whole.save(tmp_path)  # again
+
+
+def test_a_result_is_not_saved_over_the_record_of_another_sweep(whole, stopped):
+    with pytest.raises(FileExistsError, match="has the record of another sweep; save"):
+        sweep.run(toy.task(), trials(RATES[:2]), **SIZES).save(stopped)
+
+
+def test_a_sweep_is_loaded_while_it_runs(tmp_path):
+    seen = []
+
+    def look(now):
+        seen.append(sweep.load(tmp_path))
+
+    stop: dict[str, Any] = {"directory": tmp_path, "callbacks": [look]}
+    result = sweep.run(toy.task(), trials(), **SIZES, **stop)
+    assert [int(found.table["steps"].max()) for found in seen] == [2, 4, 6, 8, 10, 12]
+    assert seen[1].info["interrupted"]
+    assert seen[1].best is not None
+    assert seen[1].best.test == {}
+    np.testing.assert_array_equal(seen[-1].curves, result.curves)
+
+
+@pytest.mark.parametrize("steps", [12, 11])  # the last segment is whole, or shorter
+def test_an_extended_sweep_is_bitwise_one_that_was_longer(steps, tmp_path):
+    sizes: dict[str, Any] = {"segments": 3, "block": 2}
+    sweep.run(toy.task(), trials(), steps=steps, directory=tmp_path, **sizes)
+    longer = sweep.run(toy.task(), trials(), steps=20, segments=5, block=2)
+    result = sweep.extend(tmp_path, toy.task(), steps=20)
+    assert result.info["segment_steps"] == longer.info["segment_steps"] == 4
+    assert result.info["resumed_after"] == (3 if steps == 12 else 2)
+    assert numbers(result) == numbers(longer)
+    assert numbers(sweep.resume(tmp_path, toy.task())) == numbers(longer)
+    assert sweep.load(tmp_path).curves.tobytes() == longer.curves.tobytes()
+    with pytest.raises(ValueError, match="steps must be above the 20 that the sweep"):
+        sweep.extend(tmp_path, toy.task(), steps=20)
+
+
+def test_an_extended_population_goes_on_as_a_longer_one(tmp_path):
+    rates = sweep.log_uniform(1e-3, 1.0)
+    population = sweep.PopulationBasedTraining({"learning_rate": rates})
+    options: dict[str, Any] = {"block": 2, "population": population}
+    short = {**options, "steps": 6, "segments": 3, "directory": tmp_path}
+    sweep.run(toy.task(), trials(RATES[:4]), **short)
+    longer = sweep.run(toy.task(), trials(RATES[:4]), steps=10, segments=5, **options)
+    result = sweep.extend(tmp_path, toy.task(), steps=10)
+    assert numbers(result) == numbers(longer)
+    assert result.lineage == longer.lineage
+
+
+def test_links_in_a_directory_are_not_written_through(whole, directory, tmp_path):
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    files = ("report.html", "trials.csv", "best.json", "curves.npz", "curves.png")
+    for name in files:
+        (directory / name).symlink_to(outside)
+    result = sweep.resume(directory, trust=True)
+    result.save(directory)
+    assert outside.read_text() == "mine"
+    assert not any((directory / name).is_symlink() for name in files)
+
+
+def link(path, to):
+    to.mkdir()
+    shutil.rmtree(path, ignore_errors=True)
+    path.symlink_to(to)
+
+
+def test_links_to_directories_are_not_written_into(whole, directory, tmp_path):
+    link(directory / "best", tmp_path / "best")
+    sweep.resume(directory, trust=True).save(directory)
+    assert (directory / "best" / "1").is_dir()
+    for name in ("checkpoints", "segments"):
+        link(directory / RECORD / name, tmp_path / name)
+    link(tmp_path / RECORD, tmp_path / "record of another")
+    with Store(directory) as store:
+        with pytest.raises(OSError, match="checkpoints is a symbolic link"):
+            store.checkpoints.save(0, {"a": np.ones(2)})
+        with pytest.raises(OSError, match="segments is a symbolic link"):
+            store.keep(0, {}, {})
+    with pytest.raises(OSError, match="record is a symbolic link"):
+        Store(tmp_path)
+    folders = ("best", "checkpoints", "segments", "record of another")
+    assert [list((tmp_path / name).iterdir()) for name in folders] == [[]] * 4

@@ -93,7 +93,7 @@ def test_a_diverged_trial_has_no_metric_in_any_column(diverged, tmp_path):
             assert np.isnan(settings[name + part]).tolist() == [False, True]
     assert settings["status"].tolist() == ["complete", "diverged"]
     diverged.save(tmp_path)
-    loaded = Record.load(tmp_path).table["train_loss"]
+    loaded = Record.of(sweep.load(tmp_path)).table["train_loss"]
     assert np.isnan(loaded).tolist() == lost.tolist()
 
 

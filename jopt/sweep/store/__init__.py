@@ -1,8 +1,35 @@
 """The record of a sweep on the disk, and how a resume reads it."""
 
 from jopt.sweep.store._fingerprint import surroundings as surroundings
-from jopt.sweep.store._header import header, same, task_of, trials_of
-from jopt.sweep.store._journal import plain as plain, read
-from jopt.sweep.store._store import Found, Store
+from jopt.sweep.store._forms import damaged as damaged, misfit as misfit
+from jopt.sweep.store._header import (
+    HEADER as HEADER,
+    found_by as found_by,
+    header,
+    same,
+    task_of,
+    trials_of,
+)
+from jopt.sweep.store._json import decode as decode, encode as encode, plain as plain
+from jopt.sweep.store._segments import Kept
+from jopt.sweep.store._store import (
+    PICTURES as PICTURES,
+    RECORD as RECORD,
+    Found,
+    Store,
+    read_end as read_end,
+    read_header,
+    read_segments,
+)
 
-__all__ = ["Found", "Store", "header", "read", "same", "task_of", "trials_of"]
+__all__ = [
+    "Found",
+    "Kept",
+    "Store",
+    "header",
+    "read_header",
+    "read_segments",
+    "same",
+    "task_of",
+    "trials_of",
+]

@@ -14,16 +14,15 @@ import numpy as np
 
 from jopt.core import PyTree
 from jopt.sweep import _array_files as array_files
+from jopt.sweep._whole_files import own_directory, read_file, to_disk
+from jopt.sweep.store._forms import DamagedRecord, misfit
+from jopt.sweep.store._json import decode
 
 NAME = "checkpoints"
 KEPT = 2  # the newest, and one in case it is damaged
 PARTIAL = "partial"
 MANIFEST = "jopt.json"
 READ = 1 << 24  # bytes at a time
-
-
-class DamagedCheckpoint(ValueError):
-    """A checkpoint whose files differ from those that were written."""
 
 
 class Newest(NamedTuple):
@@ -63,7 +62,7 @@ class Checkpoints:
         arrays = {name: _array(leaf) for name, leaf in named.items()}
         partial, final = self.directory / PARTIAL, self.directory / str(segment)
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            own_directory(self.directory)
             for leftover in self.directory.glob(f"{PARTIAL}*"):
                 shutil.rmtree(leftover)
             array_files.write_arrays(partial, arrays)
@@ -89,11 +88,13 @@ class Checkpoints:
           segment: one of `segments()`.
 
         Raises:
-          DamagedCheckpoint: if files are missing or changed.
+          DamagedRecord: if files are missing or changed.
           ValueError: if the checkpoint is of a tree unlike `like`.
         """
         path = self.directory / str(segment)
         kinds, named = read_manifest(path), by_name(like)
+        if (said := misfit(kinds, {str: str})) is not None:
+            raise DamagedRecord(f"{path} is damaged: in {MANIFEST}, {said}.")
         wanted = {name: kind(leaf) for name, leaf in named.items()}
         for name in [*wanted, *kinds]:
             then, now = kinds.get(name, "missing"), wanted.get(name, "missing")
@@ -102,7 +103,11 @@ class Checkpoints:
                     f"{path} is the checkpoint of another sweep: its leaf {name} is "
                     f"{then}, and here it is {now}."
                 )
-        arrays = array_files.read_arrays(path, list(named))
+        shapes = {name: _shape(leaf) for name, leaf in named.items()}
+        try:
+            arrays = array_files.read_arrays(path, shapes)
+        except ValueError as error:
+            raise DamagedRecord(f"{path} is damaged: {error}") from error
         found = [_like(leaf, arrays[name]) for name, leaf in named.items()]
         return jax.tree.unflatten(jax.tree.structure(like), found)
 
@@ -118,7 +123,7 @@ class Checkpoints:
                 continue
             try:
                 return Newest(segment, self.restore(like(segment), segment), said)
-            except DamagedCheckpoint as error:
+            except DamagedRecord as error:
                 said.append(str(error))
         return Newest(None, None, said)
 
@@ -141,40 +146,37 @@ def write_manifest(directory: Path, content: Any) -> None:
 def read_manifest(directory: Path) -> Any:
     """Return the content of a manifest, if all files are as they were written.
 
-    Raises a DamagedCheckpoint that names the first file that differs.
+    Raises a DamagedRecord that names the first file that differs.
     """
     try:
-        line = (directory / MANIFEST).read_bytes()
+        line = read_file(directory / MANIFEST)
     except FileNotFoundError:
-        raise DamagedCheckpoint(
+        raise DamagedRecord(
             f"{directory} is not whole: {MANIFEST} is missing."
         ) from None
     checksum, _, text = line.removesuffix(b"\n").partition(b" ")
     if checksum != b"%08x" % zlib.crc32(text):
-        raise DamagedCheckpoint(
+        raise DamagedRecord(
             f"{directory} is damaged: {MANIFEST} is not as it was written."
         )
-    manifest = json.loads(text)
+    form = {"content": object, "files": {str: range(2**32)}}
+    try:
+        manifest = decode(text)
+        if (said := misfit(manifest, form)) is not None:
+            raise ValueError(said)
+    except ValueError as error:
+        raise DamagedRecord(
+            f"{directory} is damaged: in {MANIFEST}, {error}."
+        ) from error
     for name, expected in manifest["files"].items():
         path = directory / name
-        if not path.is_file():
-            raise DamagedCheckpoint(f"{directory} is damaged: {name} is missing.")
+        if not path.is_file() or ".." in path.parts:
+            raise DamagedRecord(f"{directory} is damaged: {name} is missing.")
         if _checksum(path) != expected:
-            raise DamagedCheckpoint(
+            raise DamagedRecord(
                 f"{directory} is damaged: {name} is not as it was written."
             )
     return manifest["content"]
-
-
-def to_disk(directory: Path) -> None:
-    """Wait until the names in a directory are on the disk."""
-    if os.name == "nt":  # where a directory cannot be opened
-        return
-    file = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def _checksum(path: Path) -> int:
@@ -202,6 +204,13 @@ def kind(leaf: Any) -> str:
 def _array(leaf: Any) -> np.ndarray:
     """Return a leaf as an array on the host; of a key, its words."""
     return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+
+
+def _shape(leaf: Any) -> tuple[int, ...]:
+    """Return the shape of what `_array` makes of a leaf."""
+    return np.shape(
+        jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+    )
 
 
 def _like(leaf: Any, array: np.ndarray) -> Any:

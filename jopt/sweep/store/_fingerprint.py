@@ -20,7 +20,7 @@ from jopt.sweep._shown_values import shown
 from jopt.sweep._task import Task
 from jopt.sweep._trial import Trial
 from jopt.sweep.store._checkpoints import kind
-from jopt.sweep.store._journal import decode, encode
+from jopt.sweep.store._json import decode, encode
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 SPLITS = ("train", "valid", "test")

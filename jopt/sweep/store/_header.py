@@ -1,8 +1,10 @@
-"""The first line of a journal: it says what sweep the others are of."""
+"""The header of a record: what is swept, and what a resume finds it again by."""
 
 import dataclasses
+import os
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from jopt.core import noted
@@ -16,8 +18,71 @@ from jopt.sweep.store._fingerprint import (
     fingerprint,
     surroundings_differences,
 )
+from jopt.sweep.store._forms import damaged, misfit
 
+HEADER = "header.json"
+FORMAT = 2  # of the record; version 0.1 wrote a journal
 SOURCE = "A task's source must name a Task, or a function without arguments"
+
+_NUMBER = range(2**53)
+_TASK = {
+    "name": str,
+    "diverged_above": float,
+    "data": {str: (None, {"arrays": {str: str}, "sha256": str})},
+    "state": {str: str},
+    "code": {str: str},
+}
+_OPTIONS = {
+    "steps": _NUMBER,
+    "batch_size": _NUMBER,
+    "segments": _NUMBER,
+    "key": {"impl": str, "words": [range(2**32)]},
+    "segment_steps?": (_NUMBER, None),
+    "seeds?": (_NUMBER, [_NUMBER]),
+    "folds?": _NUMBER,
+    "metric?": str,
+    "mode?": str,
+    "shuffle?": str,
+    "keep?": str,
+    "valid_examples?": (_NUMBER, None),
+    "blocks?": ([_NUMBER], None),
+    "scans?": ([bool], None),
+    "objectives?": {str: str},
+    "bounds?": {str: [(float, None)]},
+    "held_out?": (str, None),
+    "cut?": object,
+    "pruner?": object,
+    "population?": object,
+}
+# What `header` returns, in the form that a resume needs.
+FORM = {
+    "fingerprint": {
+        "task": _TASK,
+        "own_tasks": [_TASK],
+        "trials": [
+            {
+                "setting": {str: object},
+                "seed": _NUMBER,
+                "fold": _NUMBER,
+                "task": (_NUMBER, None),
+                "batch_size": (_NUMBER, None),
+                "config": str,
+            }
+        ],
+        "options": {str: object},
+        "surroundings": {"versions": {str: str}, "device": {str: object}},
+    },
+    "source": (str, None),
+    "trials": [
+        {
+            "factory": object,
+            "setting": {str: object},
+            "seed": _NUMBER,
+            "static?": [str],
+        }
+    ],
+    "options": _OPTIONS,
+}
 
 
 def header(
@@ -27,7 +92,10 @@ def header(
     groups: Sequence[Group],
     options: Plan,
 ) -> dict[str, Any]:
-    """Return the header of a sweep; `every` has the trials of all seeds and folds."""
+    """Return what a resume finds a sweep again by.
+
+    `every` has the trials of all seeds and folds.
+    """
     programs = [group.pool.program for group in groups]
     ways = {
         "blocks": [program.block for program in programs],
@@ -49,8 +117,30 @@ def header(
     }
 
 
-def task_of(header: dict[str, Any]) -> Task:
-    """Return the task by its source. Raises a ValueError if it has none or is gone."""
+def found_by(held: dict[str, Any], directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what `header` returned, of a record's header.
+
+    Raises a ValueError if the record was saved from memory, or is damaged.
+    """
+    if held.get("sweep", held) is None:
+        raise ValueError(
+            f"The record in {directory} was saved from a sweep in memory and has no "
+            "states to go on from; run the sweep with directory=."
+        )
+    said = misfit(held, {"sweep": FORM})
+    known = {name.removesuffix("?") for name in _OPTIONS}
+    if said is None and (new := held["sweep"]["options"].keys() - known):
+        said = f"it has an option {min(new)[:80]!r}, which is unknown"
+    if said is not None:
+        raise damaged(Path(directory) / "record" / HEADER, said)
+    return held["sweep"]
+
+
+def task_of(header: dict[str, Any], trust: bool) -> Task:
+    """Return the task by its source.
+
+    Raises a ValueError if it has none, or one that is gone or not trusted.
+    """
     if header["source"] is None:
         name = header["fingerprint"]["task"]["name"]
         raise ValueError(
@@ -58,7 +148,7 @@ def task_of(header: dict[str, Any]) -> Task:
             "sweep.resume(directory, task)."
         )
     source = header["source"]
-    found = object_names.find(source)
+    found = object_names.find(source, trust)
     made = found
     if callable(found):
         with noted(f"In {source}, by which the sweep's task is found. {SOURCE}."):
@@ -68,17 +158,17 @@ def task_of(header: dict[str, Any]) -> Task:
     return made
 
 
-def trials_of(header: dict[str, Any]) -> list[Trial]:
+def trials_of(header: dict[str, Any], trust: bool) -> list[Trial]:
     """Return the trials, built again. Raises a ValueError if they cannot be."""
     trials: list[Trial] = []
     for held in header["trials"]:
-        factory = object_names.from_json(held["factory"])
+        factory = object_names.from_json(held["factory"], trust)
         if factory is None:
             raise ValueError(
                 "The sweep's trials were made without a factory; give them again: "
                 "sweep.resume(directory, task, trials)."
             )
-        setting = object_names.from_json(held["setting"])
+        setting = object_names.from_json(held["setting"], trust)
         made = Trial.of(factory, setting, tuple(held.get("static", ())))
         trials.append(dataclasses.replace(made, seed=held["seed"]))
     return trials

@@ -1,38 +1,83 @@
-"""The record that a sweep resumes from after a crash: a journal and checkpoints."""
+"""The record of a sweep on the disk: a header, a file a segment, and checkpoints."""
 
 import csv
+import errno
 import os
-import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from jopt.core import PyTree
+from jopt.sweep._whole_files import (
+    file_name,
+    own_directory,
+    read_file,
+    remove,
+    replacing,
+)
 from jopt.sweep.store._checkpoints import Checkpoints
-from jopt.sweep.store._journal import Journal, read
+from jopt.sweep.store._forms import DamagedRecord, damaged, misfit
+from jopt.sweep.store._header import FORMAT, HEADER
+from jopt.sweep.store._json import decode, encode
+from jopt.sweep.store._segments import Kept, read_segment, write_segment
+
+try:
+    import fcntl  # POSIX; elsewhere a second process is not noticed
+except ImportError:
+    fcntl = None
+
+RECORD = "record"
+UNLOCKABLE = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+OLDER = "journal.jsonl"  # what version 0.1 wrote
+PICTURES = ("curves", "front")  # of no hyperparameter
 
 
 class Found(NamedTuple):
-    """The newest state whose checkpoint is whole."""
+    """The newest state whose checkpoint and segments are whole."""
 
     segment: int
     tree: PyTree
-    records: list[dict[str, Any]]  # of the segments up to it, in order
+    segments: list[Kept]  # up to it, in order
 
 
 class Store:
-    """Keep the state of a sweep in a directory: a line and a checkpoint a segment.
+    """Write the record of a sweep into `directory/record`.
 
-    The line of a segment is written before its checkpoint, so that every checkpoint has
-    a line. Raises an OSError if the directory cannot be written, or if another process
-    writes it.
+        header.json      what is swept, and what was asked
+        segments/N.npz   what segment N gave: losses, metrics, events
+        checkpoints/N    the states after segment N, of the last two
+        end.json         the winner's test metrics, once the sweep has ended
+        lock             held while a process writes
+
+    Each file is written whole or not at all. A segment's file is written before its
+    checkpoint, so that every checkpoint has a segment's file.
+
+    Args:
+      directory: made if it does not exist.
+
+    Raises:
+      BlockingIOError: another process writes the record.
+      OSError: the directory cannot be written.
     """
 
     def __init__(self, directory: str | os.PathLike[str]):
         self.directory = Path(directory)
-        self.journal = Journal(directory)
-        self.checkpoints = Checkpoints(directory)
+        self.path = self.directory / RECORD
+        try:
+            own_directory(self.path)
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+            self._lock_file = os.open(self.path / "lock", flags, 0o666)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            self._lock()
+        except BaseException:
+            os.close(self._lock_file)
+            raise
+        self.checkpoints = Checkpoints(self.path)
 
     @classmethod
     def new(cls, directory: str | os.PathLike[str], overwrite: bool) -> "Store":
@@ -42,62 +87,212 @@ class Store:
         `overwrite`: then `begin` removes that one.
         """
         store = cls(directory)
-        if store.journal.lines and not overwrite:
+        names = [(store.path / HEADER, "record"), (store.directory / OLDER, "journal")]
+        there = [what for path, what in names if path.exists()]
+        if there and not overwrite:
             store.close()
+            go_on = f"go on with it by sweep.resume({str(directory)!r}), or "
             raise FileExistsError(
-                f"{directory} has the journal of a sweep; go on with it by "
-                f"sweep.resume({str(directory)!r}), or give another directory."
+                f"{directory} has the {there[0]} of a sweep"
+                f"{' of jopt 0.1' * (there[0] == 'journal')}; "
+                f"{go_on * (there[0] == 'record')}give another directory."
             )
         return store
 
-    def begin(self, header: dict[str, Any]) -> None:
+    def begin(self, header: Mapping[str, Any]) -> None:
         """Write the header of a new sweep; remove the files of an earlier one."""
-        if self.journal.lines:
-            self.journal.clear()
-            shutil.rmtree(self.checkpoints.directory, ignore_errors=True)
+        if (self.path / HEADER).exists() or (self.directory / OLDER).exists():
+            for name in (HEADER, "end.json"):  # the header first: then there is none
+                (self.path / name).unlink(missing_ok=True)
+            for name in ("segments", "checkpoints", "ended"):
+                remove(self.path / name)
             _remove_exports(self.directory)
-        self.journal.append(header)
+        self.rewrite(header)
 
-    def save(self, segment: int, record: dict[str, Any], tree: PyTree) -> None:
-        """Record that a segment is done, and the state that the next starts from."""
-        self.journal.append({"segment": segment, **record})
+    def rewrite(self, header: Mapping[str, Any]) -> None:
+        """Write the header in place of the one before."""
+        self._write(HEADER, {"format": FORMAT, **header})
+
+    def keep(
+        self, segment: int, notes: dict[str, Any], arrays: Mapping[str, np.ndarray]
+    ) -> None:
+        """Write the file of a segment.
+
+        Raises an OSError if it cannot be written; those before stay whole.
+        """
+        try:
+            segments = own_directory(self.path / "segments")
+            write_segment(segments / f"{segment}.npz", notes, arrays)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def save(
+        self,
+        segment: int,
+        notes: dict[str, Any],
+        arrays: Mapping[str, np.ndarray],
+        tree: PyTree,
+    ) -> None:
+        """Keep what a segment gave, and the state that the next starts from."""
+        self.keep(segment, notes, arrays)
         self.checkpoints.save(segment, tree)
 
-    def newest(self, like: Callable[[dict[str, Any]], PyTree]) -> Found | None:
-        """Return the newest state; note in the journal that the sweep resumes there.
+    def newest(
+        self, segments: Sequence[Kept], like: Callable[[dict[str, Any]], PyTree]
+    ) -> Found | None:
+        """Return the newest state, and warn of what is damaged.
 
-        `like` returns a tree of the shapes of a checkpoint, by its segment's record.
+        Args:
+          segments: the whole ones, in order.
+          like: returns a tree of the shapes of a checkpoint, by its segment's notes.
         """
-        _, lines = read(self.directory)
-        # A segment that was repeated after a crash has two lines; the last one counts.
-        records = {line["segment"]: line for line in lines if "segment" in line}
-        last = max(records, default=-1)
         segment, tree, said = self.checkpoints.newest(
-            lambda segment: like(records[segment]), upto=last
+            lambda segment: like(segments[segment].notes), upto=len(segments) - 1
         )
         if said:
             after = "over" if segment is None else f"again after segment {segment + 1}"
             warnings.warn(" ".join([*said, f"The sweep starts {after}."]), stacklevel=2)
-        self.journal.append({"resumed_after": segment, "damaged": said})
         if segment is None:
             return None
-        return Found(segment, tree, [records[s] for s in range(segment + 1)])
+        return Found(segment, tree, list(segments[: segment + 1]))
+
+    def forget(self, segment: int) -> None:
+        """Remove what was kept of a segment and of those after it."""
+        for number in self.checkpoints.segments():
+            if number >= segment:
+                remove(self.checkpoints.directory / str(number))
+        for path in (self.path / "segments").glob("*.npz"):
+            if path.stem.isdecimal() and int(path.stem) >= segment:
+                path.unlink()
+        (self.path / "end.json").unlink(missing_ok=True)
+
+    def end(self, content: dict[str, Any]) -> None:
+        """Write what is known once the sweep has ended."""
+        self._write("end.json", content)
 
     def close(self) -> None:
-        """Let others write the directory."""
-        self.journal.close()
+        """Let others write the record; remove it if nothing was begun."""
+        if self._lock_file < 0:
+            return
+        if self.path.is_dir() and not (self.path / HEADER).exists():
+            (self.path / "lock").unlink(missing_ok=True)
+            if not any(self.path.iterdir()):
+                self.path.rmdir()
+        os.close(self._lock_file)
+        self._lock_file = -1
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _write(self, name: str, content: Mapping[str, Any]) -> None:
+        try:
+            own_directory(self.path)
+            with replacing(self.path / name) as partial:
+                partial.write_bytes(encode(dict(content)))
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _lock(self) -> None:
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                f"Another process is writing {self.path}; wait until it ends, or give "
+                "this sweep another directory."
+            ) from error
+        except OSError as error:  # some network file systems have no locks
+            if error.errno not in UNLOCKABLE:
+                raise
+
+    def _unwritable(self, error: OSError) -> OSError:
+        return type(error)(f"{self.path} cannot be written: {error.strerror or error}")
+
+
+def read_header(directory: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the header of the record in a directory, without changing anything.
+
+    Raises:
+      FileNotFoundError: there is no record.
+      ValueError: the record is of another version of jopt.
+      DamagedRecord: the header is not as it was written.
+    """
+    directory = Path(directory)
+    path = directory / RECORD / HEADER
+    if not path.exists():
+        if (directory / OLDER).exists():
+            raise ValueError(
+                f"{directory} holds a sweep of jopt 0.1, whose journal this version "
+                "does not read; go on with it in that version, or start it again."
+            )
+        raise FileNotFoundError(
+            f"There is no {RECORD}/{HEADER} in {directory}: no sweep was started "
+            "there, or it was started without a directory and not saved."
+        )
+    header = _read(path)
+    if misfit(header.get("format"), range(FORMAT, FORMAT + 1)) is not None:
+        raise damaged(path, "it is of another version of jopt")
+    return header
+
+
+def read_end(directory: str | os.PathLike[str], form: Any) -> dict[str, Any] | None:
+    """Return what `Store.end` wrote; None if the sweep has not ended."""
+    path = Path(directory) / RECORD / "end.json"
+    if not path.exists():
+        return None
+    found = _read(path)
+    if (said := misfit(found, form)) is not None:
+        raise damaged(path, said)
+    return found
+
+
+def read_segments(
+    directory: str | os.PathLike[str], check: Callable[[int, Kept], str | None]
+) -> tuple[list[Kept], str | None]:
+    """Return the segments of a record, in order, until one that is not whole.
+
+    Args:
+      directory: of the sweep.
+      check: says what is wrong with the contents of a segment; None for nothing.
+
+    Returns:
+      The segments, and a sentence on the first that is damaged; None if none is.
+    """
+    segments: list[Kept] = []
+    folder = Path(directory) / RECORD / "segments"
+    while (path := folder / f"{len(segments)}.npz").exists():
+        try:
+            found = read_segment(path)
+            if (said := check(len(segments), found)) is not None:
+                raise damaged(path, said)
+        except DamagedRecord as error:
+            return segments, str(error)
+        segments.append(found)
+    return segments, None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return decode(read_file(path))
+    except FileNotFoundError:
+        raise
+    except ValueError as error:
+        raise damaged(path, error) from error
 
 
 def _remove_exports(directory: Path) -> None:
     """Remove the files that `SweepResult.save` wrote for another sweep."""
     names = ["curves.npz", "sweep.json", "best.json", "lineage.json", "report.html"]
+    names += ["best", "tensorboard", OLDER, "checkpoints"]
     table = directory / "trials.csv"
     if table.is_file():
         with table.open(newline="") as file:
             columns = next(csv.reader(file), [])
         names += ["trials.csv", "curves.png", "front.png"]
-        names += [f"{name}.png" for name in columns]
+        names += [f"{file_name(name, PICTURES)}.png" for name in columns]
     for name in names:
-        (directory / name).unlink(missing_ok=True)
-    for name in ("best", "tensorboard"):
-        shutil.rmtree(directory / name, ignore_errors=True)
+        remove(directory / name)

@@ -1,4 +1,4 @@
-"""Promises of what a sweep leaves on the disk: journal, checkpoints, fingerprint."""
+"""Promises of what a sweep leaves on the disk: segments, checkpoints, fingerprint."""
 
 import dataclasses
 import errno
@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +29,25 @@ from jopt.sweep import (
     log_uniform,
 )
 from jopt.sweep.pruners import PatientPruner, SuccessiveHalving
-from jopt.sweep.store import _checkpoints as checkpoints, read
+from jopt.sweep.store import Store, _checkpoints as checkpoints, read_segments
 from jopt.sweep.store._checkpoints import Checkpoints, by_name
 from jopt.sweep.store._fingerprint import (
     differences,
     fingerprint,
     surroundings_differences,
 )
-from jopt.sweep.store._journal import NAME, NOT_FINITE, Journal, decode, encode
+from jopt.sweep.store._forms import DamagedRecord, misfit
+from jopt.sweep.store._json import NOT_FINITE, decode, encode
+from jopt.sweep.store._segments import read_segment, write_segment
 
-RECORDS = [{"steps": 3, "name": "ünï\n"}, {"loss": 0.1}, {"loss": float("inf")}, {}]
+NOTES = {"steps": 3, "name": "ünï\n", "loss": float("inf")}
+ARRAYS = {
+    "losses": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "steps": np.asarray([3, 2]),
+    "pruned": np.asarray([False, True]),
+    "none": np.zeros((0, 2)),
+}
 TREE = {"w": jnp.arange(600, dtype=jnp.float32), "steps": np.arange(3)}
-
-
-def written(directory, records=RECORDS):
-    with Journal(directory) as journal:
-        for record in records:
-            journal.append(record)
-    return directory / NAME
 
 
 def bits(tree):
@@ -107,72 +109,143 @@ def test_what_is_no_json_is_refused(value):
         encode(value)
 
 
-def test_a_journal_torn_at_any_byte_loses_no_whole_line(tmp_path):
-    path = written(tmp_path)
+def test_a_segment_comes_back_bit_for_bit(tmp_path):
+    write_segment(tmp_path / "3.npz", NOTES, ARRAYS)
+    notes, arrays = read_segment(tmp_path / "3.npz")
+    assert notes == NOTES
+    assert list(arrays) == list(ARRAYS)
+    for name, wanted in ARRAYS.items():
+        found = arrays[name]
+        assert (found.dtype, found.shape) == (wanted.dtype, wanted.shape)
+        assert found.tobytes() == wanted.tobytes()
+    with np.load(tmp_path / "3.npz") as by_numpy:
+        assert by_numpy["losses"].tolist() == ARRAYS["losses"].tolist()
+
+
+def test_a_segment_cut_or_changed_at_any_byte_is_damaged_or_the_same(tmp_path):
+    path = tmp_path / "0.npz"
+    write_segment(path, NOTES, ARRAYS)
     whole = path.read_bytes()
-    ends = [i + 1 for i, byte in enumerate(whole) if byte == ord("\n")]
-    for cut in range(len(whole) + 1):
+
+    def differs():
+        try:
+            notes, arrays = read_segment(path)
+        except DamagedRecord as error:
+            return str(path) in str(error)
+        # A byte that no one reads, such as a date, or the archive's count of arrays.
+        assert notes == NOTES
+        for name, array in arrays.items():
+            assert array.tobytes() == ARRAYS[name].tobytes()
+        return False
+
+    for cut in range(len(whole)):
         path.write_bytes(whole[:cut])
-        left = [r for r, end in zip(RECORDS, ends, strict=True) if end <= cut]
-        if left:
-            assert read(tmp_path) == (left[0], left[1:])
-        else:
-            with pytest.raises(ValueError, match="no whole line"):
-                read(tmp_path)
-        assert path.read_bytes() == whole[:cut]
-        with Journal(tmp_path) as journal:
-            assert journal.lines == len(left)
-            journal.append({"resumed": cut})
-        assert read(tmp_path)[1][-1:] == [{"resumed": cut}][: len(left)]
+        assert differs()
+    for place in range(len(whole)):
+        for bit in (1, 128):
+            changed = bytearray(whole)
+            changed[place] ^= bit
+            path.write_bytes(changed)
+            differs()
 
 
-@pytest.mark.parametrize("garbage", [b"\0\0\0\0\n", b'{"loss": \n', b"3\n", b"\xff\n"])
-def test_a_last_line_of_garbage_is_cut_off_and_one_in_the_middle_named(
-    tmp_path, garbage
-):
-    path = written(tmp_path)
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join([*lines, garbage]))
-    assert read(tmp_path) == (RECORDS[0], RECORDS[1:])
-    with Journal(tmp_path):
-        assert path.read_bytes() == b"".join(lines)
-    path.write_bytes(b"".join([*lines[:2], garbage, *lines[2:]]))
-    for open_it in (read, Journal):
-        with pytest.raises(ValueError, match=r"^Line 3 of .*journal\.jsonl is broken"):
-            open_it(tmp_path)
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (100000000000,)}",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (1,)}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}",
+        "(" * 5000,
+        "{'descr': '<f4'}",
+    ],
+)
+def test_an_array_that_claims_what_is_not_there_is_damaged(tmp_path, header):
+    held = header.encode().ljust(6000)
+    array = b"\x93NUMPY\x01\x00" + len(held).to_bytes(2, "little") + held + b"\0" * 8
+    with zipfile.ZipFile(tmp_path / "0.npz", "w") as file:
+        file.writestr("notes.json", b"{}")
+        file.writestr("losses.npy", array)
+    with pytest.raises(DamagedRecord, match=r"0\.npz is damaged"):
+        read_segment(tmp_path / "0.npz")
 
 
-def test_no_journal_is_a_sentence(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"^There is no journal\.jsonl in"):
-        read(tmp_path)
-    (tmp_path / "file").touch()
-    with pytest.raises(OSError, match=r"^\S*journal\.jsonl cannot be written: F"):
-        Journal(tmp_path / "file")
+def test_what_is_no_file_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "directory").mkdir()
+    for path in (tmp_path / "pipe", tmp_path / "directory"):
+        with pytest.raises(DamagedRecord, match=f"{path.name} is no file"):
+            read_segment(path)
 
 
-def test_one_sweep_at_a_time_writes_a_journal(tmp_path):
-    with Journal(tmp_path), pytest.raises(BlockingIOError, match="Another process is"):
-        Journal(tmp_path)
-    Journal(tmp_path).close()
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"", "Expecting value"),
+        (b"3", "must be a JSON object, got int"),
+        (b"[" * 100_000, "nested more than 64 deep"),
+        (b'{"a": ' * 70 + b"1" + b"}" * 70, "nested more than 64 deep"),
+        (b'{"a": NaN}', "not strict JSON"),
+        (b'{"a": {"$float": "x"}}', "must be nan, inf or -inf"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "integer string conversion"),
+        (b"\xff{}", "codec can't decode"),
+    ],
+)
+def test_what_is_not_written_by_a_sweep_is_no_record(text, why):
+    with pytest.raises(ValueError, match=why):
+        decode(text)
 
 
-def test_a_line_that_does_not_fit_the_disk_leaves_the_others_whole(
-    tmp_path, monkeypatch
-):
-    def full(file, line):
-        os.pwrite(file, line[:5], os.lseek(file, 0, os.SEEK_CUR))
+def test_a_misfit_is_named_by_its_place():
+    form = {"steps": range(1, 9), "names": [str], "more?": {str: (float, None)}}
+    fine = {"steps": 3, "names": ["a"], "more": {"x": 1, "y": None}, "other": object}
+    assert misfit(fine, form) is None
+    for change, said in (
+        ({"steps": 9}, "steps must be an integer from 1 to 8, got 9"),
+        ({"steps": True}, "steps must be an integer from 1 to 8, got True"),
+        ({"names": "a"}, "names must be a list, got 'a'"),
+        ({"names": ["a", 3]}, "names[1] must be str, got 3"),
+        ({"more": {"x": "1"}}, "more.x must be float, got '1'"),
+        ({"more": 3}, "more must be an object, got 3"),
+    ):
+        assert misfit({**fine, **change}, form) == said
+    assert misfit({"names": []}, form) == "it lacks steps"
+
+
+def test_one_sweep_at_a_time_writes_a_record(tmp_path):
+    with Store(tmp_path) as store:
+        store.begin({"name": "ünï"})
+        with pytest.raises(BlockingIOError, match="Another process is"):
+            Store(tmp_path)
+    Store(tmp_path).close()
+    assert decode((tmp_path / "record" / "header.json").read_bytes())["name"] == "ünï"
+
+
+def test_a_store_in_which_nothing_was_begun_leaves_nothing(tmp_path):
+    Store(tmp_path / "new").close()
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_file_that_does_not_fit_the_disk_leaves_the_one_before(tmp_path, monkeypatch):
+    def full(file):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    path = written(tmp_path)
-    whole = path.read_bytes()
-    with Journal(tmp_path) as journal:
+    with Store(tmp_path) as store:
+        store.begin({"a": 1})
+        store.keep(0, NOTES, ARRAYS)
         with monkeypatch.context() as patch:
-            patch.setattr(os, "write", full)
-            with pytest.raises(OSError, match=r": No space left on device$"):
-                journal.append({"lost": 1})
-        assert path.read_bytes() == whole
-        journal.append({"kept": 1})
-    assert read(tmp_path) == (RECORDS[0], [*RECORDS[1:], {"kept": 1}])
+            patch.setattr(os, "fsync", full)
+            for write in (
+                lambda: store.rewrite({"a": 2}),
+                lambda: store.keep(0, {}, ARRAYS),
+            ):
+                with pytest.raises(
+                    OSError, match=r"record cannot be .*: No space left"
+                ):
+                    write()
+        assert decode((store.path / "header.json").read_bytes())["a"] == 1
+        assert read_segment(store.path / "segments" / "0.npz").notes == NOTES
+        left = {path.name for path in store.path.rglob("*")}
+        assert left == {"lock", "header.json", "segments", "0.npz"}
 
 
 def test_checkpoints_come_back_bit_for_bit(tmp_path):
@@ -333,13 +406,16 @@ def test_a_checkpoint_that_cannot_be_written_is_one_sentence(tmp_path, capfd, ca
 WRITER = """
 import sys
 import jax.numpy as jnp, numpy as np
-from jopt.sweep.store._checkpoints import Checkpoints
-from jopt.sweep.store._journal import Journal
+from jopt.sweep.store import Store
 assert not any(name.startswith("orbax") for name in sys.modules), "orbax is slow"
-journal, checkpoints = Journal(sys.argv[1]), Checkpoints(sys.argv[1])
-for segment in range(journal.lines, 10**6):
-    journal.append({"segment": segment, "losses": np.full(2000, segment)})
-    checkpoints.save(segment, {"w": jnp.full(20000, segment), "n": np.full(3, segment)})
+store = Store(sys.argv[1])
+made = store.checkpoints.segments()
+if not made:
+    store.begin({})
+for segment in range(max(made, default=-1) + 1, 10**6):
+    arrays = {"losses": np.full(2000, segment)}
+    tree = {"w": jnp.full(20000, segment), "n": np.full(3, segment)}
+    store.save(segment, {"segment": segment}, arrays, tree)
     print(segment, flush=True)
 """
 
@@ -353,18 +429,20 @@ def test_what_was_saved_before_a_kill_is_there_after_it(tmp_path):
             assert writer.stdout is not None
             done = int([writer.stdout.readline() for _ in range(3)][-1])
             with pytest.raises(BlockingIOError):
-                Journal(tmp_path)
+                Store(tmp_path)
             time.sleep(wait)
             writer.kill()
             done = int((writer.stdout.read().split() or [done])[-1])
-        header, records = read(tmp_path)
-        seen = [record["segment"] for record in (header, *records)]
+        segments, said = read_segments(tmp_path, lambda number, kept: None)
+        assert said is None
+        seen = [kept.notes["segment"] for kept in segments]
         assert seen == list(range(len(seen)))
         assert seen[-1] in (done, done + 1), waits
-        segment, tree, said = Checkpoints(tmp_path).newest(lambda segment: like)
-        assert segment in (done, done + 1), waits
-        assert {*tree["w"].tolist(), *tree["n"].tolist()} == {segment}
-        assert said == []
+        assert segments[-1].arrays["losses"].tolist() == [seen[-1]] * 2000
+        found = Checkpoints(tmp_path / "record").newest(lambda segment: like)
+        assert found.segment in (done, done + 1), waits
+        assert {*found.tree["w"].tolist(), *found.tree["n"].tolist()} == {found.segment}
+        assert found.said == []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -390,7 +468,16 @@ def factory(learning_rate, momentum=0.9):
 def test_what_can_be_imported_has_a_name(known):
     found = object_names.name(known)
     assert found is not None
-    assert object_names.find(found) is known
+    assert object_names.find(found, trust=True) is known
+
+
+def test_what_is_not_of_jopt_is_found_only_if_the_record_is_trusted():
+    assert object_names.find("jopt:adamw", trust=False) is jopt.adamw
+    for foreign in ("os:getcwd", "jopt.sweep._run:os.getcwd", "jopt.sweep._run:jax"):
+        with pytest.raises(ValueError, match=f"{foreign}, which is not jopt's"):
+            object_names.find(foreign, trust=False)
+    with pytest.raises(ValueError, match="resume with trust=True, or give the task"):
+        object_names.from_json([{"$object": "os:getcwd"}])
 
 
 def test_what_cannot_be_imported_has_no_name(monkeypatch):
@@ -417,9 +504,8 @@ def test_what_cannot_be_imported_has_no_name(monkeypatch):
     ],
 )
 def test_a_value_comes_back_through_a_line(value):
-    back = object_names.from_json(
-        decode(encode({"v": object_names.to_json(value)}))["v"]
-    )
+    held = decode(encode({"v": object_names.to_json(value)}))["v"]
+    back = object_names.from_json(held, trust=True)
     assert repr(back) == repr(value)
     assert type(back) is type(value)
     if value == value:
@@ -434,14 +520,14 @@ def test_a_value_that_cannot_come_back_is_a_sentence():
         with pytest.raises(
             ValueError, match=f"started with {gone}, which cannot be im"
         ):
-            object_names.find(gone)
+            object_names.find(gone, trust=True)
     for made_by, reason in (
         ("jopt.sweep.pruners:SuccessiveHalving", "has other fields than"),
         ("os:system", "is no dataclass any more"),
     ):
         written = {"$dataclass": made_by, "fields": {"command": "exit 1"}}
         with pytest.raises(ValueError, match=f"{made_by} {reason}"):
-            object_names.from_json(written)
+            object_names.from_json(written, trust=True)
     assert object_names.written({"f": jopt.sgd}) == object_names.to_json(
         {"f": jopt.sgd}
     )

@@ -1,0 +1,97 @@
+"""Files that are whole or absent, and that are read only if they are files."""
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a path to write to; what is there takes the place of `path` at the end.
+
+        with replacing(directory / "report.html") as partial:
+            partial.write_text(text)
+
+    A reader sees the old file or the new one. A symbolic link at `path` is replaced,
+    and the file that it points to stays as it is. If the block raises, `path` stays.
+    """
+    partial = path.with_name(f".{secrets.token_hex(4)}{path.suffix[:8]}")
+    try:
+        yield partial
+        with partial.open("r+b") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    to_disk(path.parent)
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a file.
+
+    Raises:
+      FileNotFoundError: there is nothing at the path.
+      ValueError: a directory, a pipe or a device is there.
+    """
+    # A pipe that nobody writes to would be waited for.
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise ValueError(f"{path} is no file; remove it, or restore the file.")
+        with open(file, "rb", closefd=False) as opened:
+            return opened.read()
+    finally:
+        os.close(file)
+
+
+def own_directory(path: Path) -> Path:
+    """Return a directory, made if it is missing.
+
+    Raises:
+      OSError: it cannot be made, or a symbolic link is there, which may lead anywhere.
+    """
+    if path.is_symlink():
+        raise NotADirectoryError(
+            f"{path} is a symbolic link, and files would be written to where it leads; "
+            "remove it."
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a directory, or a link and not what it leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def file_name(text: str, taken: Collection[str] = ()) -> str:
+    """Return the name of a file that is called after any text, without a suffix.
+
+    It is the text if that is a plain word of at most 60 letters, none of `taken`. Else
+    it is the text's plain letters, with a digest that tells it from others.
+    """
+    word = re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII)[:60].strip(".")
+    if word == text and word not in taken:
+        return word
+    return f"{word}-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:8]}"
+
+
+def to_disk(directory: Path) -> None:
+    """Wait until the names in a directory are on the disk."""
+    if os.name == "nt":  # where a directory cannot be opened
+        return
+    file = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

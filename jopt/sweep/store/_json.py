@@ -1,0 +1,87 @@
+"""Strict JSON, from which numbers come back bit for bit."""
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+from jopt.sweep._shown_values import shown
+
+NOT_FINITE = "$float"
+DEEPEST = 64  # what jopt writes is nested less deeply
+
+
+def encode(value: dict[str, Any]) -> bytes:
+    """Return a dict as a line of strict JSON, made by `plain` exactly."""
+    return json.dumps(plain(value, exact=True), allow_nan=False).encode() + b"\n"
+
+
+def decode(text: bytes) -> dict[str, Any]:
+    """Return the dict of which `encode` made JSON.
+
+    Raises:
+      ValueError: it is not strict JSON, is nested too deeply, or is no JSON object.
+    """
+    try:
+        found = json.loads(text.decode(), object_hook=_float, parse_constant=_refused)
+    except RecursionError:
+        raise ValueError(f"it is nested more than {DEEPEST} deep") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"it must be a JSON object, got {type(found).__name__}")
+    level: list[Any] = [found]
+    for _ in range(DEEPEST):
+        parts = (x.values() if isinstance(x, dict) else x for x in level)
+        level = [x for part in parts for x in part if isinstance(x, (dict, list))]
+    if level:
+        raise ValueError(f"it is nested more than {DEEPEST} deep")
+    return found
+
+
+def plain(value: Any, exact: bool) -> Any:
+    """Return a value made of what strict JSON has; tuples become lists.
+
+    Args:
+      value: numbers, strings, None, and lists, tuples and dicts of them.
+      exact: True for a value that `decode` gives back: floats bit for bit, those that
+        JSON has no word for as {"$float": "nan"}, "inf" or "-inf"; NumPy's and JAX's
+        numbers and arrays as Python's. False for people: "nan" for NaN, and arrays and
+        other objects as tables show them.
+
+    Raises:
+      TypeError: if `exact` and the value has a part of another type, or a key that is
+        not a string or is "$float".
+    """
+    if isinstance(value, dict):
+        wrong = [key for key in value if not isinstance(key, str) or key == NOT_FINITE]
+        if exact and wrong:
+            raise TypeError(f"A record's keys must be other strings, got {wrong[0]!r}.")
+        return {key: plain(item, exact) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item, exact) for item in value]
+    if value is not None and not isinstance(value, (bool, int, float, str)):
+        return plain(_numbers(value), exact) if exact else plain(shown(value), exact)
+    if isinstance(value, float) and not math.isfinite(value):
+        return {NOT_FINITE: repr(float(value))} if exact else repr(float(value))
+    return value
+
+
+def _numbers(value: Any) -> Any:
+    if hasattr(value, "dtype") and np.asarray(value).dtype.kind in "biufVU":
+        return np.asarray(value).tolist()
+    raise TypeError(
+        "A record must be made of numbers, strings, lists, dicts and arrays, got "
+        f"{type(value).__name__}."
+    )
+
+
+def _float(found: dict[str, Any]) -> Any:
+    if list(found) != [NOT_FINITE]:
+        return found
+    if found[NOT_FINITE] not in ("nan", "inf", "-inf"):
+        raise ValueError(f'"{NOT_FINITE}" must be nan, inf or -inf')
+    return float(found[NOT_FINITE])
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"it holds {constant}, which is not strict JSON")

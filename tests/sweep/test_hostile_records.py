@@ -1,0 +1,156 @@
+"""A record from a stranger is data: whatever is in it, a sentence or a result."""
+
+import copy
+import json
+import random
+import shutil
+from typing import Any
+
+import pytest
+import toy
+
+import jopt
+from jopt import sweep
+from jopt.report import Record, page
+from jopt.sweep import _run
+from jopt.sweep.store import read_segments
+from jopt.sweep.store._segments import write_segment
+
+SIZES: dict[str, Any] = {"steps": 6, "segments": 3, "block": 2}
+WRONG = [None, True, -1, 10**30, 0.5, "x", "", [], [[]], {}, {"": 0}, [1e400]]
+DEEP = "deep"  # stands for 100,000 brackets, which no Python value is
+
+
+def trials():
+    return sweep.grid(jopt.sgd, learning_rate=[0.1, 0.3], momentum=[0.5, 0.9])
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("kept") / "sweep"
+    options: dict[str, Any] = {
+        "seeds": 2,
+        "pruner": sweep.MedianPruner(1, metric="loss"),
+        "objectives": {"accuracy": "max", "loss": "min"},
+        "bounds": {"loss": (None, 1e9)},
+    }
+    sweep.run(toy.task(), trials(), directory=directory, **SIZES, **options)
+    return directory
+
+
+@pytest.fixture
+def directory(kept, tmp_path):
+    return shutil.copytree(kept, tmp_path / "sweep")
+
+
+def places(value, path=()):
+    """Yield the path of every part of a JSON value, of lists the first items alone."""
+    yield path
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from places(item, (*path, key))
+    if isinstance(value, list):
+        for number, item in enumerate(value[:2]):
+            yield from places(item, (*path, number))
+
+
+def changes(value):
+    """Yield texts in which a part of a JSON value is missing or of another type."""
+    for path in places(value):
+        for wrong in (*WRONG, DEEP, KeyError):
+            changed = copy.deepcopy(value)
+            if not path:
+                yield json.dumps(None if wrong is KeyError else wrong)
+                continue
+            part = changed
+            for key in path[:-1]:
+                part = part[key]
+            if wrong is KeyError:
+                del part[path[-1]]
+            else:
+                part[path[-1]] = wrong
+            text = json.dumps(changed)
+            if wrong is DEEP:
+                text = text.replace(f'"{DEEP}"', "[" * 100_000 + "]" * 100_000, 1)
+            yield text
+
+
+def some(items, count, request):
+    items = list(items)
+    if request.config.getoption("--all"):
+        return items
+    return random.Random(0).sample(items, min(count, len(items)))
+
+
+def opened(directory):
+    """Make the page of a directory; return whether it was refused by a sentence."""
+    try:
+        page(Record.of(sweep.load(directory)))
+    except ValueError as error:
+        if str(directory) not in str(error):
+            raise
+        return True
+    return False
+
+
+@pytest.mark.parametrize("name", ["header.json", "end.json"])
+def test_a_changed_file_is_refused_or_shown(directory, name, request):
+    path = directory / "record" / name
+    texts = some(changes(json.loads(path.read_text())), 150, request)
+    refused = []
+    for text in texts:
+        path.write_text(text)
+        refused.append(opened(directory))
+    assert sum(refused) > len(refused) / 4
+
+
+class Compiled(Exception):
+    pass
+
+
+@pytest.mark.filterwarnings("ignore:.*The sweep goes")
+def test_a_changed_header_is_refused_or_resumed(directory, request, monkeypatch):
+    def compiled(plan, trials, devices, memory):
+        plan.check(trials)
+        raise Compiled
+
+    monkeypatch.setattr(_run, "compiled_groups", compiled)
+    path = directory / "record" / "header.json"
+    refused = []
+    for text in some(changes(json.loads(path.read_text())), 60, request):
+        path.write_text(text)
+        with pytest.raises((ValueError, Compiled)) as caught:
+            sweep.resume(directory, toy.task(), trials())
+        refused.append(caught.type is not Compiled)
+    assert sum(refused) > len(refused) / 4
+
+
+def test_changed_notes_are_refused_or_shown(directory, request):
+    path = directory / "record" / "segments" / "1.npz"
+    kept = read_segments(directory, lambda *_: None)[0][1]
+    for text in some(changes(json.loads(json.dumps(kept.notes))), 60, request):
+        if "[[[[" in text or not text.startswith("{"):
+            continue
+        write_segment(path, json.loads(text), kept.arrays)
+        opened(directory)
+
+
+def test_curves_that_no_file_holds_are_not_allocated(directory):
+    path = directory / "record" / "header.json"
+    header = json.loads(path.read_text())
+    header["asked"] |= {"steps": 10**9, "segments": 10**9 // 2}
+    path.write_text(json.dumps(header))
+    with pytest.raises(ValueError, match=r"its results would take \d+ GB"):
+        sweep.load(directory)
+
+
+@pytest.mark.parametrize("name", ["header.json", "segments", "end.json"])
+def test_a_directory_or_a_file_in_the_others_place_is_named(directory, name):
+    path = directory / "record" / name
+    if path.is_dir():
+        shutil.rmtree(path)
+        path.write_text("no directory")
+    else:
+        path.unlink()
+        path.mkdir()
+    assert opened(directory)
