@@ -163,15 +163,18 @@ def others(w: jax.Array, axis: int | None) -> tuple[int, ...]:
     return tuple(i for i in range(w.ndim) if i != own)
 
 
-# `steps` is data: XLA would multiply by the reciprocal of a constant, which rounds in
-# another way, and with full levels the largest weights are half-way between two codes.
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))
 def _quantized(
     x: jax.Array, steps: float, bits: int, axis: int | None, full: bool
 ) -> tuple[jax.Array, jax.Array]:
     x = jax.lax.stop_gradient(wide(x))
     inside = others(x, axis)
-    scale = jnp.max(jnp.abs(x), axis=inside, keepdims=True, initial=0) / steps
+    top = jnp.max(jnp.abs(x), axis=inside, keepdims=True, initial=0)
+    # XLA multiplies by the reciprocal of one number, which rounds in another way. qwix
+    # has it so, and with its levels the largest weights are half-way between two codes.
+    # Symmetric levels are divided by an array: weights that are on them already, such
+    # as those that were trained there, then stay as they are.
+    scale = top / (steps if full else jnp.where(top == 0, 1, steps))
     # Devices may flush a subnormal scale to 0, by which nothing can be divided.
     scale = jnp.where(scale < jnp.finfo(scale.dtype).tiny, 0, scale)
     highest = 2 ** (bits - 1) - 1

@@ -74,6 +74,17 @@ def test_an_error_is_at_most_half_a_step_but_for_the_largest_weights(levels):
         np.testing.assert_allclose(kept, np.abs(WEIGHTS).max(axis=0), rtol=1e-6)
 
 
+@pytest.mark.parametrize("bits", [2, 3, 4, 5, 8, 12])
+def test_weights_on_symmetric_levels_stay_bit_for_bit(bits):
+    small = jopt.quantize(WEIGHTS, bits)
+    most = np.float32(2 ** (bits - 1) - 1)
+    np.testing.assert_array_equal(small.scale[0], np.abs(WEIGHTS).max(axis=0) / most)
+    again = jopt.quantize(small.array(), bits)
+    chex.assert_trees_all_equal(again, small)
+    trained = jopt.Quantize(bits)(jnp.asarray(WEIGHTS), jnp.int32(0))
+    np.testing.assert_array_equal(trained, small.array())
+
+
 def test_kernels_become_codes_and_biases_stay():
     params = {"kernel": jnp.asarray(WEIGHTS), "bias": jnp.ones(10)}
     small = jopt.quantize(params, 3)
