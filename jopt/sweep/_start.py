@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jopt.compress import dequantize, load_compressed
 from jopt.core import PyTree, TreePath, by_path, listed_paths, path_text, with_paths
 from jopt.sweep._array_files import read_tree
 from jopt.training import form_of, is_random
@@ -39,25 +40,33 @@ class Given(NamedTuple):
     model_state: Arrays
 
     @classmethod
-    def of(cls, start: Any, title: str, shapes: tuple[PyTree, PyTree]) -> "Given":
+    def of(
+        cls,
+        start: Any,
+        title: str,
+        shapes: tuple[PyTree, PyTree],
+        whole: bool = False,
+    ) -> "Given":
         """Return what a user gave to begin from.
 
         Args:
           start: a tree of parameters, an nnx module, linen's variables, a pair with the
-            fields `params` and `model_state`, or the path of a checkpoint of these.
+            fields `params` and `model_state`, or the path of one that is saved: a
+            sweep's directory, of which the best model is taken, a checkpoint, or a file
+            of `save_compressed`.
           title: what errors begin with.
           shapes: of the model's parameters and state.
+          whole: whether every array of the model must be given.
 
         Raises:
-          ValueError: an array is not among the parameters, or has another shape; what
-            is at the path is no checkpoint.
-          OSError: there is no checkpoint at the path.
+          ValueError: an array is not among the parameters, has another shape or is
+            missing; what is at the path is no saved model.
+          OSError: there is nothing at the path.
         """
         if isinstance(start, (str, os.PathLike)):
             start = _saved(Path(start).absolute(), title)
-        params, model_state = _pair(start)
-        params, model_state = by_path(params), by_path(model_state)
-        ours, rest = by_path(shapes[0]), by_path(shapes[1])
+        params, model_state = map(by_path, _pair(start))
+        ours, rest = map(by_path, shapes)
         if not params:
             raise ValueError(f"{title} must have arrays of parameters, got none.")
         for path, array in params.items():
@@ -66,13 +75,29 @@ class Given(NamedTuple):
         kept = {p: x for p, x in model_state.items() if p in rest and not drawn[p]}
         for path, array in kept.items():
             _check_array(title, path, array, rest)
+        missing = [path for path in ours if path not in params]
+        missing += [path for path in rest if not drawn[path] and path not in kept]
+        if whole and missing:
+            raise ValueError(
+                f"{title} must have every array of the model, got none at "
+                f"{path_text(missing[0])}; give a model with its state, as "
+                "result.model(trial) returns it."
+            )
         on_host = ({p: np.asarray(x) for p, x in t.items()} for t in (params, kept))
         return cls(*map(Arrays, on_host))
 
 
 def _saved(path: Path, title: str) -> PyTree:
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{title} must be a saved model, got {path}, where there is nothing; give "
+            "the directory of a sweep or of a checkpoint."
+        )
+    if path.is_file():
+        return dequantize(load_compressed(path))
+    best = path / "best" / "1"  # of a sweep
     try:
-        return read_tree(path)
+        return read_tree(best if best.is_dir() else path)
     except ValueError as error:
         raise ValueError(
             f"{title} must be a checkpoint that result.save wrote, got {path}, which "

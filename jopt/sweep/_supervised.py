@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -157,6 +158,34 @@ class Training:
         """Return the values of examples by a model of these parameters."""
         return self.evaluation(self._joined(Model(params, model_state)), batch)
 
+    def begun(self, start: Any) -> "Training":
+        """Return the training that begins from a whole model; see `Given.of`."""
+        shapes = jax.eval_shape(
+            lambda key: self.form.split(self.make(key)), jax.random.key(0)
+        )
+        given = Given.of(start, f"Task {self.name}: start", shapes, whole=True)
+        return dataclasses.replace(self, given=given)
+
+    def taught(self) -> "Training":
+        """Return the training on batches (batch, teacher's logits).
+
+        Raises TypeError if the loss function does not take a trial's loss.
+        """
+        try:
+            inspect.signature(self.loss_fn).bind("model", "batch", "key", "loss")
+        except TypeError:
+            raise TypeError(
+                f"Task {self.name}: loss_fn must take a trial's loss, to which a "
+                "teacher's logits are given: loss_fn(model, batch, key, loss)."
+            ) from None
+        return dataclasses.replace(
+            self,
+            loss_fn=_Taught(self.loss_fn),
+            evaluation=OfFirst(self.evaluation),
+            prediction=self.prediction and OfFirst(self.prediction),
+            weight=self.weight and OfFirst(self.weight),
+        )
+
     def _joined(self, model: Model) -> Any:
         joined = self.form.join(*model)
         if isinstance(self.form, Pair):
@@ -183,8 +212,17 @@ def _of_trial(state: TrainState) -> TrainState:
 
 
 def training_of(task: Any) -> Training:
-    """Return the training of a task of supervised learning."""
-    return task.step.__self__
+    """Return the training of a task of supervised learning.
+
+    Raises ValueError for another task.
+    """
+    training = getattr(task.step, "__self__", None)
+    if not isinstance(training, Training):
+        raise ValueError(
+            f"Task {task.name}: the task must be one of supervised learning, made by "
+            "Task.from_model or Task.from_loss, got one with a step of its own."
+        )
+    return training
 
 
 def of_functions(
@@ -220,6 +258,27 @@ def of_model(
     given = None if start is None else Given.of(start, f"Task {name}: start", shapes)
     functions = (make, forms[0], loss_fn, evaluate, predict)
     return Training(name, *functions, given, **options)
+
+
+class OfFirst(NamedTuple):
+    """A function of a batch, its last argument, for batches that are pairs with it."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, *given: Any) -> Any:
+        *others, (batch, _) = given
+        return self.function(*others, batch)
+
+
+class _Taught(NamedTuple):
+    """A loss function whose loss gets the teacher's logits, which are in the batch."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, model: Any, batch: PyTree, key: Any, loss: Any) -> Any:
+        own, logits = batch
+        bound = functools.partial(loss, teacher_logits=logits)
+        return self.function(model, own, key, bound)
 
 
 class _Pairs(NamedTuple):

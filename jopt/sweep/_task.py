@@ -178,9 +178,9 @@ class Task:
             is skipped.
           accumulate, microbatch, weight: as for `train_step`.
           start: what all trials begin from: parameters, an nnx module, linen's
-            variables, what `result.model(trial)` returns, or the path of a checkpoint
-            that `result.save` wrote. Parameters that it lacks, such as those of
-            adapters, are those of `make`.
+            variables, what `result.model(trial)` returns, or a path, as of
+            `starting_from`. Parameters that it lacks, such as those of adapters, are
+            those of `make`.
           wrt: which parameters are trained, as for `TrainState.create`. The others are
             one copy for all trials if they do not depend on the key, as those of
             `start`.
@@ -202,6 +202,52 @@ class Task:
             weight=weight,
         )
         return cls(name, **made.functions(), **fields)
+
+    @checked
+    def starting_from(self, start: Any) -> "Task":
+        """Return this task of supervised learning, whose trials begin from a model.
+
+            digits().starting_from("sweeps/digits-1")
+
+        Args:
+          start: a model with all of its parameters and its state: what
+            `result.model(trial)` returns, an nnx module, linen's variables, or the path
+            of one that is saved: a sweep's directory, of which the best model is taken,
+            a checkpoint that `result.save` wrote, or a file of `save_compressed`.
+
+        Raises:
+          ValueError: the task is not of supervised learning; the model is another one,
+            and the first array that differs is named; what is at the path is no model.
+          OSError: there is nothing at the path.
+        """
+        begun = supervised.training_of(self).begun(start)
+        return dataclasses.replace(self, **begun.functions(), source=None)
+
+    @checked
+    def taught_by(self, logits: Mapping[str, Any]) -> "Task":
+        """Return this task of supervised learning, with a teacher's logits beside it.
+
+        The loss of a trial's `Supervised`, such as `losses.Distilled`, is called with
+        the logits of its batch as `teacher_logits`. Its values are on another scale, so
+        `diverged_above` is infinite.
+
+        Args:
+          logits: arrays whose first axis is the example, by "train", "valid" and
+            "test", as many as the task has.
+
+        Raises:
+          TypeError: the task's loss function does not take a trial's loss.
+          ValueError: the task is not of supervised learning.
+        """
+        data = {name: (getattr(self, name), each) for name, each in logits.items()}
+        return dataclasses.replace(
+            self,
+            **supervised.training_of(self).taught().functions(),
+            **data,
+            score=self.score and supervised.OfFirst(self.score),
+            diverged_above=math.inf,
+            source=None,
+        )
 
     @functools.cached_property
     def stream(self) -> Stream | None:

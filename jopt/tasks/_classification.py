@@ -33,6 +33,8 @@ def nnx_classifier(
 ) -> Task:
     """Return a classification task with an nnx module.
 
+    The loss of a trial, in a `sweep.Supervised`, takes the place of the cross-entropy.
+
     Args:
       name: the task's name.
       make: rngs -> module. The module maps inputs to logits (batch, classes).
@@ -40,9 +42,9 @@ def nnx_classifier(
       **data: `valid` and `test`, like `train`, and other fields of `Task`.
     """
 
-    def loss(model: Any, batch: Any, key: Any) -> jax.Array:
+    def loss(model: Any, batch: Any, key: Any, loss: Any = _cross_entropy) -> jax.Array:
         inputs, labels = batch
-        return jnp.mean(_cross_entropy(model(inputs), labels))
+        return jnp.mean(loss(model(inputs), labels))
 
     def evaluate(model: Any, batch: Any) -> dict[str, jax.Array]:
         inputs, labels = batch
@@ -72,6 +74,8 @@ def linen_classifier(
 ) -> Task:
     """Return a classification task with a linen module.
 
+    The loss of a trial, in a `sweep.Supervised`, takes the place of the cross-entropy.
+
     Args:
       name: the task's name.
       module: maps inputs to logits (batch, classes); it has no collection but `params`.
@@ -80,9 +84,11 @@ def linen_classifier(
     """
     first = train[0][:1]
 
-    def loss(variables: Any, batch: Any, key: Any) -> jax.Array:
+    def loss(
+        variables: Any, batch: Any, key: Any, loss: Any = _cross_entropy
+    ) -> jax.Array:
         inputs, labels = batch
-        return jnp.mean(_cross_entropy(module.apply(variables, inputs), labels))
+        return jnp.mean(loss(module.apply(variables, inputs), labels))
 
     def evaluate(variables: Any, batch: Any) -> dict[str, jax.Array]:
         inputs, labels = batch

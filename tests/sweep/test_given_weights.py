@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen, nnx
+from told import TASK
 
 import jopt
 from jopt import sweep
@@ -288,10 +289,18 @@ def test_weights_of_another_model_are_a_sentence(start, words):
 
 
 def test_a_missing_or_foreign_checkpoint_is_a_sentence(tmp_path):
-    with pytest.raises(FileNotFoundError, match="There is no checkpoint at"):
+    with pytest.raises(FileNotFoundError, match="start must be a saved model, got"):
         task(tmp_path / "none")
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(
         ValueError, match=r"start must be a checkpoint that result.save wrote"
     ):
         task(tmp_path)
+
+
+def test_only_supervised_learning_begins_from_a_model_or_has_a_teacher():
+    for begin in (lambda: TASK.starting_from({}), lambda: TASK.taught_by({})):
+        with pytest.raises(
+            ValueError, match="told: the task must be one of supervised"
+        ):
+            begin()
