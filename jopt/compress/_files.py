@@ -113,7 +113,7 @@ def load_compressed(path: FilePath, like: PyTree = None) -> PyTree:
     found = _read(Path(path))
     table = {place: leaf.on_device() for place, leaf in found.items()}
     if like is None:
-        return _nested(table)
+        return nested(table)
     check_arrays("load_compressed", "like", like, shapes=True)
     shapes = with_leaves(_shape, jax.eval_shape(lambda x: x, like), Quantized)
     _check_alike(path, table, by_path(shapes))
@@ -163,7 +163,8 @@ def _described(leaf: Any) -> str:
     return "no leaf" if leaf is None else f"{leaf.dtype}{list(leaf.shape)}"
 
 
-def _nested(table: Mapping[TreePath, Any]) -> PyTree:
+def nested(table: Mapping[TreePath, Any]) -> PyTree:
+    """Return leaves by their paths as a dict of dicts by the words of the paths."""
     if () in table:
         return table[()]
     tree: dict[str, Any] = {}

@@ -2,7 +2,7 @@
 
 from jopt.report._page import page, thinned as thinned, write
 from jopt.report._plots import overview as overview
-from jopt.report._record import Record
+from jopt.report._record import Record, to_json as to_json
 from jopt.report._save import save as save
 from jopt.report._sentences import (
     at_end as at_end,

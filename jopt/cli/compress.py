@@ -1,0 +1,300 @@
+"""`jopt compress`: find the smallest model that is as good as the dense one."""
+
+import argparse
+import functools
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jopt.cli.directory import prepare, rescue
+from jopt.cli.signals import INTERRUPTED
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from jopt.studies import Compression
+
+DESCRIPTION = """\
+Train all sparsities and bit widths at once, each with several learning rates and
+seeds, and find the smallest model that is as good as the dense one. With a trained
+model, compress it, with or without training; or let it teach.
+"""
+
+EXAMPLES = """\
+examples:
+  jopt compress
+  jopt compress mnist --sparsity 0,0.9,0.95 --bits 3,4,32 --steps 400
+  jopt compress digits --sparsity 0..0.97:6 --learning-rate 3e-3:3e-2:3 --seeds 5
+  jopt compress digits --start sweeps/digits-1             train it further, compressed
+  jopt compress digits --start sweeps/digits-1 --steps 0   round it and prune it only
+  jopt compress digits --teacher sweeps/digits-1           learn from its answers
+  jopt compress my_task.py:task --metric loss --mode min --tolerance 0.05
+
+values are those of `jopt sweep`: LOW:HIGH:COUNT on a log axis, LOW..HIGH:COUNT on a
+linear one, or a list. Tasks and optimizers are those of `jopt sweep`, too. --start
+and --teacher take the directory of a sweep, of which the best model is taken, one of
+its checkpoints (DIR/best/1), or a compressed.safetensors.
+
+files in DIR, beside those of `jopt sweep`:
+  compress.png             the metric by bytes, the front, the dense model
+  compress.csv             a row a level: sparsity, bits, best rate, metric, bytes
+  compress.json            the same, the smallest good model, its test metrics
+  compressed.safetensors   that model, in its bits and without its zeros
+  best/1                   the best trial of all, which may be dense
+
+exit status: 0; 2 after bad input or if files cannot be written; 130 after
+Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, with the results until then saved.
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Add the command's options to the parser's `commands`."""
+    parser = commands.add_parser(
+        "compress",
+        help="find the smallest model that is as good as the dense one",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "task",
+        nargs="?",
+        default="digits",
+        metavar="TASK",
+        help="what to train (default: digits)",
+    )
+    _add_levels(parser.add_argument_group("levels").add_argument)
+    _add_training(parser.add_argument_group("training").add_argument)
+    _add_files(parser.add_argument_group("files").add_argument)
+    parser.set_defaults(run=run)
+
+
+def _add_levels(add: Any) -> None:
+    add(
+        "--sparsity",
+        default="0,0.5,0.75,0.875,0.9375",
+        metavar="VALUES",
+        help="shares of the weights that are 0 (default: %(default)s)",
+    )
+    add(
+        "--bits",
+        default="2,3,4,8,32",
+        metavar="VALUES",
+        help="bits of a weight, 2 to 16; 32 is no quantization (default: %(default)s)",
+    )
+    add(
+        "--tolerance",
+        type=float,
+        default=0.01,
+        metavar="X",
+        help="how much worse than dense a good model may be (default: 0.01)",
+    )
+    add(
+        "--metric",
+        default="accuracy",
+        metavar="NAME",
+        help="validation metric that judges (default: accuracy)",
+    )
+    add("--mode", choices=("min", "max"), help="which of its values are better")
+
+
+def _add_training(add: Any) -> None:
+    add(
+        "--learning-rate",
+        default="0.003,0.01,0.03",
+        metavar="VALUES",
+        help="rates to try at each level (default: %(default)s)",
+    )
+    add(
+        "--optimizer",
+        default="adamw",
+        metavar="NAME",
+        help="optimizer of all levels (default: adamw)",
+    )
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other hyperparameter of it; may be given several times",
+    )
+    add(
+        "--seeds",
+        type=int,
+        default=3,
+        metavar="K",
+        help="random seeds per level and rate (default: 3)",
+    )
+    add(
+        "--steps",
+        type=int,
+        metavar="N",
+        help="steps per trial, 0 to train nothing (default: the task's epochs)",
+    )
+    add("--start", type=Path, metavar="DIR", help="the model to begin from")
+    add("--teacher", type=Path, metavar="DIR", help="the model to learn from")
+    add(
+        "--temperature",
+        type=float,
+        metavar="T",
+        help="of the teacher's answers (default: 4)",
+    )
+    add(
+        "--teacher-weight",
+        type=float,
+        metavar="W",
+        help="share of the teacher in the loss (default: 0.9)",
+    )
+    add(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="examples per step (default: the task's)",
+    )
+    add(
+        "--block",
+        type=int,
+        metavar="N",
+        help="trials trained together (default: chosen by timing)",
+    )
+    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+
+
+def _add_files(add: Any) -> None:
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where to write (default: sweeps/TASK-compress-1, ...)",
+    )
+    add("--overwrite", action="store_true", help="write into a DIR that has files")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
+    # Imported here, so that `jopt compress --help` does not wait for them.
+    from jopt.cli import display, lookup, streams
+    from jopt.cli.values import numbers, values
+    from jopt.studies import compress
+
+    if importlib.util.find_spec("safetensors") is None:
+        raise ImportError(
+            "jopt compress needs safetensors, which is not installed: "
+            "pip install 'jopt[compress]'."
+        )
+    task = lookup.task(options.task)
+    optimizer = lookup.optimizer(options.optimizer)
+    given: dict[str, Any] = {
+        "sparsity": numbers(options.sparsity, "--sparsity"),
+        "bits": values(options.bits, "--bits"),
+        "learning_rate": numbers(options.learning_rate, "--learning-rate"),
+        "optimizer": functools.partial(optimizer, **_settings(options.set, optimizer)),
+        **_distilled(options),
+    }
+    same = ("tolerance", "metric", "mode", "seeds", "steps", "start", "teacher")
+    same += ("batch_size", "block", "seed")
+    given |= {name: getattr(options, name) for name in same}
+    directory = prepare(options, f"{task.name}-compress")
+    console = streams.console()
+    names = ["sparsity", "bits"]
+    names += [] if options.steps == 0 else ["learning_rate"]
+    with display.Display(console, names) as show:
+        found = compress(task, **given, progress=show)
+    status = INTERRUPTED if found.sweep.info["interrupted"] else 0
+    try:
+        files = found.save(directory)
+    except OSError as error:
+        print(f"jopt: {directory} could not be written: {error}.", file=sys.stderr)
+        directory, files = rescue(found)
+        status = 2
+    summary(console, found, directory, files)
+    return status
+
+
+def _settings(texts: list[str], optimizer: Any) -> dict[str, Any]:
+    """Return the hyperparameters that `--set` gives, one value each.
+
+    Raises:
+      ValueError: if a text is malformed, has several values, or gives what the
+        optimizer does not have.
+    """
+    from jopt.cli.values import assignments, values
+    from jopt.sweep import check_names
+
+    found: dict[str, Any] = {}
+    form = "NAME=VALUE, as in b1=0.95"
+    for name, given in assignments(texts, "--set", form, taken=("learning_rate",)):
+        several = values(given, f"--set {name}")
+        if len(several) > 1:
+            raise ValueError(
+                f"--set {name} got {given!r}; compress takes one value, and jopt sweep "
+                "several."
+            )
+        found[name] = several[0]
+    check_names(optimizer, ["learning_rate", *found])
+    return found
+
+
+def _distilled(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the loss with a teacher as an argument, none if it is the default."""
+    from jopt.losses import Distilled
+
+    given = {"temperature": options.temperature, "weight": options.teacher_weight}
+    numbers = {name: number for name, number in given.items() if number is not None}
+    if numbers and options.teacher is None:
+        raise ValueError(
+            "--temperature and --teacher-weight are for a --teacher, got none."
+        )
+    return {"distilled": Distilled(**numbers)} if numbers else {}
+
+
+def summary(
+    console: "Console", found: "Compression", directory: Path, files: list[Path]
+) -> None:
+    """Print the levels, the smallest good model, how to load it, and the files."""
+    console.print(_table(found))
+    info = found.sweep.info
+    trained = (
+        f"of {info['steps']} steps" if "learning_rate" in found.table else "as given"
+    )
+    console.print(
+        f"{info['trials']} trials {trained} in {info['train_seconds']:.1f} s, "
+        f"{info['groups']} programs compiled in {info['compile_seconds']:.1f} s."
+    )
+    console.print(found.outcome)
+    if found.remark is not None:
+        console.print(found.remark)
+    for file in files:
+        if file.name in ("compress.png", "report.html"):
+            console.print(f"{'Picture' if file.suffix == '.png' else 'Page'}: {file}")
+    if found.model is not None:
+        console.print("The smallest good model in Python:")
+        console.print(found.lines(directory), markup=False)
+    console.print(f"Files in {directory}: {', '.join(file.name for file in files)}")
+
+
+def _table(found: "Compression") -> Any:
+    """Return the table of the levels, those on the front marked."""
+    from rich.table import Table
+
+    from jopt.training import short_bytes
+
+    levels, metric = found.table, found.metric
+    title = "levels, each at its best rate, means of the seeds"
+    table = Table(title=title if "learning_rate" in levels else "levels")
+    shown = [name for name in ("sparsity", "bits", "learning_rate") if name in levels]
+    for name in (*shown, metric, "bytes", ""):
+        table.add_column(name.replace("_", " "), justify="right" if name else "left")
+    for row in range(len(levels["bytes"])):
+        spread = levels[f"{metric}_std"][row]
+        value = f"{levels[metric][row]:.4g}"
+        marks = ["smallest good" if row == found.smallest else ""]
+        marks += ["front" if levels["front"][row] else ""]
+        table.add_row(
+            *(f"{levels[name][row]:.4g}" for name in shown),
+            value if spread != spread else f"{value} ± {spread:.2g}",
+            short_bytes(int(levels["bytes"][row])),
+            ", ".join(filter(None, marks)),
+        )
+    return table
