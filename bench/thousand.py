@@ -59,7 +59,7 @@ def measured(way, options):
         "said_in_all": said,
         "display_share": telling / least,
         "callback_share": seconds["_call_back"] / least,
-        "keep_share": seconds["_keep"] / training,
+        "keep_share": (seconds["_keep"] + seconds["_saved"]) / training,
         "save_share": found["save_seconds"] / found["total_seconds"],
     }
 

@@ -74,6 +74,7 @@ def watched(task, trials, options, directory, clock):
         show = stack_.enter_context(Display(console, list(trials[0].hyperparameters)))
         stack_.enter_context(clock.on(Loop, "run", time.process_time))
         stack_.enter_context(clock.on(Loop, "_keep"))
+        stack_.enter_context(clock.on(Loop, "_saved"))  # before a callback
         # Of a core, so that a busy machine is no matter; it draws in its own thread.
         watching = (Loop, "_tell"), (Loop, "_call_back"), (show.bar.live, "refresh")
         for owner, name in watching:

@@ -28,7 +28,10 @@ def pytest_addoption(parser):
     parser.addoption(
         "--all",
         action="store_true",
-        help="run the tests marked slow, too; `--all -m slow` runs them alone",
+        help="run the tests marked slow, too",
+    )
+    parser.addoption(
+        "--slow", action="store_true", help="run only the tests that --all adds"
     )
 
 
@@ -55,10 +58,10 @@ def pytest_collection_modifyitems(config, items):
         seen[place] += mark is not None
         return mark is not None and seen[place] > mark.kwargs.get("but", 0)
 
-    if not config.getoption("--all"):
-        chosen = {item: slow(item) for item in items}
-        config.hook.pytest_deselected(items=[i for i in items if chosen[i]])
-        items[:] = [item for item in items if not chosen[item]]
+    if config.getoption("--slow") or not config.getoption("--all"):
+        left_out = {item: slow(item) != config.getoption("--slow") for item in items}
+        config.hook.pytest_deselected(items=[i for i in items if left_out[i]])
+        items[:] = [item for item in items if not left_out[item]]
 
     def row(item):
         given = item.callspec.params if hasattr(item, "callspec") else {}

@@ -72,4 +72,4 @@ def console() -> Any:
     """Return the rich console that the commands print to."""
     from rich.console import Console  # slow to load
 
-    return Console(highlight=False, soft_wrap=True)
+    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)

@@ -1,5 +1,6 @@
 """Pictures of a sweep, by matplotlib."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BAD, WINNER, PALE, BLUE = "#cc3311", "#ffaa00", "#bbbbbb", "#21688e"
+LONGEST = 60  # letters of a name in a picture
 LINES = 8  # settings of the other hyperparameters that a picture can show apart
 
 
@@ -29,8 +31,7 @@ def save(result: SweepResult, directory: Path) -> list[Path]:
     for file, draw in pictures.items():
         figure = _figure(8)
         draw(figure.subplots(), result, name)
-        with replacing(directory / file) as partial:
-            figure.savefig(partial, dpi=120)
+        _save(figure, directory / file)
     return [directory / file for file in pictures]
 
 
@@ -124,8 +125,8 @@ def draw_response(axes: "Axes", result: SweepResult, name: str) -> None:
 def draw_curves(axes: "Axes", result: SweepResult, name: str | None) -> None:
     """Draw the training loss of every trial, coloured by a hyperparameter.
 
-    Losses are means over a hundredth of the steps. A trial that diverged ends in a
-    cross.
+    Losses are means over a hundredth of the steps, on a log axis if all are above 0. A
+    trial that diverged ends in a cross.
     """
     from matplotlib import colormaps  # an extra, and slow to load
     from matplotlib.cm import ScalarMappable
@@ -144,7 +145,9 @@ def draw_curves(axes: "Axes", result: SweepResult, name: str | None) -> None:
         axes.plot(steps, means, lw=0.8, alpha=0.8, color=colors.to_rgba(values[trial]))
         if result.table["status"][trial] == "diverged" and len(means):
             axes.plot(steps[-1], means[-1], "x", color=BAD)
-    axes.set_yscale("log")
+    known = result.curves[np.isfinite(result.curves)]
+    if known.size and known.min() > 0:
+        axes.set_yscale("log")
     axes.set_xlabel("step")
     axes.set_ylabel("training loss")
     axes.set_title(_title(result))
@@ -201,7 +204,9 @@ def _lines(
         lines.setdefault(repr([settings[n][row] for n in others]), []).append(row)
     found = []
     for rows in lines.values():
-        label = ", ".join(f"{n}={settings[n][rows[0]]!s:.8}" for n in others)
+        label = ", ".join(
+            f"{_words(n)}={_words(str(settings[n][rows[0]]))}" for n in others
+        )
         found.append((label or f"validation {_words(result.metric)}", np.asarray(rows)))
     return found
 
@@ -232,8 +237,25 @@ def _spans_decades(values: np.ndarray) -> bool:
 
 
 def _title(result: SweepResult) -> str:
-    return f"{result.info['task']}: {len(result.trials)} trials"
+    return f"{_words(result.info['task'])}: {len(result.trials)} trials"
 
 
 def _words(name: str) -> str:
-    return name.replace("_", " ")
+    """Return a name as it is written, on one line, a long one cut in the middle."""
+    line = " ".join(name.split())
+    return line if len(line) <= LONGEST else f"{line[:28]}…{line[-28:]}"
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    """Write a picture whose words are as they are written: dollars are no mathematics.
+
+    Letters that the font lacks are boxes, of which matplotlib would warn.
+    """
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        texts = [] if legend is None else legend.get_texts()
+        for text in (axes.title, axes.xaxis.label, axes.yaxis.label, *texts):
+            text.set_parse_math(False)
+    with warnings.catch_warnings(), replacing(path) as partial:
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure.savefig(partial, dpi=120)

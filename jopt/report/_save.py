@@ -101,9 +101,11 @@ def _curves(result: SweepResult, path: Path) -> Path:
         "trial": result.table["trial"],
         "train_loss": result.curves,
         "valid_steps": result.valid_steps,
-        **{f"valid_{name}": values for name, values in result.valid.items()},
-        **{f"train_{name}": values for name, values in result.train.items()},
     }
+    for kind, metrics in (("valid", result.valid), ("train", result.train)):
+        for name, values in metrics.items():
+            key = f"{kind}_{name}"  # a metric may be called steps
+            arrays[key if key not in arrays else f"{kind}_metric_{name}"] = values
     with replacing(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
     return path

@@ -81,7 +81,7 @@ def file_name(text: str, taken: Collection[str] = ()) -> str:
     it is the text's plain letters, with a digest that tells it from others.
     """
     word = re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII)[:60].strip(".")
-    if word == text and word not in taken:
+    if word and word == text and word not in taken:
         return word
     return f"{word}-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:8]}"
 

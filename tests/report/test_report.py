@@ -2,6 +2,7 @@
 
 import argparse
 import base64
+import dataclasses
 import importlib.util
 import json
 import re
@@ -469,3 +470,13 @@ def test_four_thousand_trials_stay_usable(opened):
     browser.run("choose(4000)")
     assert time.monotonic() - began < 10  # a second or less where nothing else runs
     assert set(browser.run("element('train').data.at(-1).customdata")) == {4000}
+
+
+def test_negative_losses_are_on_the_picture(result):
+    below = dataclasses.replace(result, curves=result.curves - 1e3)
+    axes = below.plot().axes[1]
+    assert axes.get_yscale() == "linear"
+    low, high = axes.get_ylim()
+    drawn = np.concatenate([line.get_ydata() for line in axes.lines[:8]])
+    assert len(drawn)
+    assert ((low <= drawn) & (drawn <= high)).all()

@@ -237,9 +237,9 @@ WORD: Any = {"static": "width", "width": 1}
         (lambda: Space(dict, a=[]), ValueError, "a has no values; give at least one"),
         (lambda: Space(dict, a={1}), TypeError, "a must have its values in an order"),
         (
-            lambda: Space(dict, **DOTTED),
+            lambda: Space(dict, c=SGD, **DOTTED),
             ValueError,
-            "a.b must have a name without a dot",
+            "a.b must have a name without a dot beside spaces",
         ),
         (
             lambda: Space(dict, a=type(uniform(0, 1))),

@@ -115,8 +115,8 @@ class Space:
         one of them.
 
     Raises:
-      ValueError: `factory` does not take a name, or needs another; a name has a dot; a
-        sequence is empty.
+      ValueError: `factory` does not take a name, or needs another; a sequence is
+        empty; a name has a dot, in a space that holds spaces.
       TypeError: `factory` is not callable; a sequence has no order, or holds
         distributions or spaces.
     """
@@ -145,6 +145,7 @@ class Space:
             factory, ranges = factory.factory, {**factory.ranges, **ranges}
         check_names(factory, ranges)
         ranges = {name: _range(name, value) for name, value in ranges.items()}
+        _check_dots(ranges)
         held = {"factory": factory, "ranges": ranges, "static": tuple(static)}
         for name, value in held.items():
             object.__setattr__(self, name, value)
@@ -268,11 +269,6 @@ def _range(name: str, value: Any) -> Any:
 
 
 def _checked_range(name: str, value: Any) -> Any:
-    if "." in name:
-        raise ValueError(
-            f"The hyperparameter {name} must have a name without a dot, which stands "
-            "between a branch and its own hyperparameters; give it to the inner space."
-        )
     if isinstance(value, type) and issubclass(value, Distribution):
         raise TypeError(
             f"The hyperparameter {name} got the class {value.__name__}; give it ends."
@@ -323,6 +319,18 @@ def _spaces(place: str, value: Any) -> Iterator[tuple[str | None, str, Space]]:
     elif _is_branching(value):
         for name, space in value.values.items():
             yield name, f"{place}.{name}.", space
+
+
+def _check_dots(ranges: Mapping[str, Any]) -> None:
+    """Raise a ValueError if two flat names of nested spaces could be one."""
+    nested = any(isinstance(v, Space) or _is_branching(v) for v in ranges.values())
+    for name in ranges if nested else ():
+        if "." in name:
+            raise ValueError(
+                f"The hyperparameter {name} must have a name without a dot beside "
+                "spaces, as the dot stands between a branch and its own "
+                "hyperparameters; give it to an inner space."
+            )
 
 
 def _check_spaces(spaces: Mapping[Any, Any]) -> None:
