@@ -17,7 +17,8 @@ from jopt import sweep
 from jopt.cli import main
 
 PARAMS = {"w": jnp.ones(2)}
-TRAINING = ("run", "resume", "lr_range", "combine", "write", "LearningRateRange.save")
+TRAINING = ("run", "resume", "extend", "lr_range", "compress", "combine", "write")
+TRAINING += ("LearningRateRange.save",)
 LOADING = ("digits", "mnist", "mnist_nnx", "text")
 
 

@@ -15,6 +15,7 @@ import itertools
 import math
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -190,6 +191,10 @@ GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
     ("write_tensorboard", "sweep"): swept,
     ("write_tensorboard", "directory"): lambda: tempfile.mkdtemp(),
     ("resume", "directory"): kept,
+    ("load", "directory"): kept,
+    ("extend", "directory"): lambda: shutil.copytree(
+        kept(), f"{tempfile.mkdtemp()}/sweep"
+    ),
     "module": lambda: linen.Dense(2),
     ("Chain", "transforms"): lambda: (adam(),),
     ("Chain", "names"): lambda: ("a",),
@@ -250,11 +255,19 @@ MORE: dict[str, dict[str, Any]] = {
     "sample": {"learning_rate": sweep.log_uniform(1e-3, 1)},
     "Space": {"learning_rate": [0.1]},
     "resume": {"task": TASK},
+    "extend": {"task": TASK, "steps": 4},
     "nnx_classifier": {"valid": (DATA, LABELS)},
     "linen_classifier": {"valid": (DATA, LABELS)},
     "differentially_private_aggregate": {"key": 0},
     "run": {"steps": 1, "segments": 1, "block": 1},
     "lr_range": {"steps": 5, "rates": 5, "block": 15},
+    "compress": {
+        "steps": 1,
+        "sparsity": 0.5,
+        "bits": 2,
+        "learning_rate": 0.1,
+        "seeds": 1,
+    },
     "ThresholdPruner": {"lower": 0.0},
     "replace": {"learning_rate": 0.1},
 }
@@ -472,7 +485,7 @@ def instance(names: tuple[str, ...], cls: type) -> Any:
     return cls(**{p.name: good(names, p) for p in needed})
 
 
-PATHS = ("file", "directory", "path", "start")
+PATHS = ("file", "directory", "path", "start", "teacher")
 
 
 class Verdict(NamedTuple):
@@ -541,6 +554,8 @@ MAKERS = {
     "sample": ("sgd", "factory"),
     "run": ("sweep",),
     "resume": ("sweep",),
+    "extend": ("sweep",),
+    "compress": ("sweep", "points"),
     "lr_range": ("sweep", "sgd", "sweepable"),
     "changed": ("sgd",),
 }
@@ -549,6 +564,8 @@ ALIKE = {
     "params": ("updates", "gradients"),
     "model": ("params",),
     "trials": ("trial", "space"),
+    "teacher": ("start",),
+    "learning_rate": ("trial",),
     "opt_state": ("state",),
     "batch_size": ("batch",),
     "upper": ("lower",),
