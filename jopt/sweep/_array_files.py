@@ -96,6 +96,11 @@ def _ask_for_room(directory: Path, arrays: Sequence[Any]) -> None:
         os.posix_fallocate(probe.fileno(), 0, needed)
 
 
+def load_orbax() -> None:
+    """Begin to load orbax, which takes half a second, beside what else is done."""
+    threading.Thread(target=_orbax, name="jopt-orbax", daemon=True).start()
+
+
 @functools.cache
 def _orbax() -> tuple[Any, Any]:
     import orbax.checkpoint as ocp  # slow to load

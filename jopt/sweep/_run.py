@@ -236,7 +236,7 @@ def resume(
     """
     _check(resume, **locals())
     given = task, trials, folds, trust, block, devices, memory, progress, callbacks
-    return _go_on("resume", directory, None, *given)
+    return _go_on(directory, None, *given)
 
 
 def extend(
@@ -275,11 +275,10 @@ def extend(
     """
     _check(extend, **locals())
     given = task, trials, folds, trust, block, devices, memory, progress, callbacks
-    return _go_on("extend", directory, int(steps), *given)
+    return _go_on(directory, int(steps), *given)
 
 
 def _go_on(
-    name: str,
     directory: str | os.PathLike[str],
     steps: int | None,
     task: Task | None,
@@ -310,7 +309,7 @@ def _go_on(
         every = repeated(trials, plan.seeds, plan.folds)
         # Before anything is drawn: no batch of the steps made is drawn again.
         streams = streams_of(trial.task or task for trial in every)
-        for notes in (kept.notes for kept in segments):
+        for notes in (segment.notes for segment in segments):
             for stream, state in zip(streams, notes["streams"], strict=False):
                 stream.states |= {} if state is None else {notes["step"]: state}
         same(begun, task, trials, plan)
@@ -318,8 +317,8 @@ def _go_on(
         if sizes != tuple(asked[n] for n in ("trials", "steps", "segment_steps")):
             raise damaged(file, "its trials or steps contradict each other")
         if steps is not None:
-            plan, redone = _extended(plan, steps)
-            segments = segments[: redone + 1]
+            plan, kept = _extended(plan, steps)
+            segments = segments[:kept]
         if block is not None:
             plan = plan.changed(blocks=(block,))
         every, groups = compiled_groups(plan, trials, devices, memory)
@@ -342,7 +341,7 @@ def _segment_misfit(asked: dict[str, Any], segment: int, kept: Kept) -> str | No
 
 
 def _extended(plan: Plan, steps: int) -> tuple[Plan, int]:
-    """Return the plan with more steps, and the last segment that stays as it is."""
+    """Return the plan with more steps, and how many segments stay as they are."""
     if steps <= plan.steps:
         raise ValueError(
             f"sweep.extend: steps must be above the {plan.steps} that the sweep was "
@@ -350,7 +349,7 @@ def _extended(plan: Plan, steps: int) -> tuple[Plan, int]:
         )
     acts = plan.pruner is not None or plan.population is not None
     again = acts or plan.steps % plan.length > 0
-    kept = plan.segments - 1 - again
+    kept = plan.segments - again
     return plan.changed(steps=steps, segment_steps=plan.length), kept
 
 

@@ -3,6 +3,7 @@
 import csv
 import functools
 import io
+from typing import Any
 
 import jax.numpy as jnp
 import pytest
@@ -51,7 +52,7 @@ def test_a_name_may_be_any_text(kind, tmp_path):
     task = Task(name, init, step, functools.partial(evaluate, f"m {name}"))
     trials = sweep.grid(dict, **{name: [0.1, 0.2, 0.3]})
     directory = tmp_path / "sweep"
-    sizes = {"steps": 4, "segments": 2, "block": 3}
+    sizes: dict[str, Any] = {"steps": 4, "segments": 2, "block": 3}
     result = sweep.run(task, trials, directory=directory, **sizes)
     result.save(directory)
 
@@ -66,10 +67,6 @@ def test_a_name_may_be_any_text(kind, tmp_path):
     assert page(Record.of(loaded)) == page(Record.of(result))
     with (directory / "trials.csv").open(newline="", encoding="utf-8") as file:
         assert [row[column] for row in csv.DictReader(file)] == ["0.1", "0.2", "0.3"]
-    settings = result.settings()
-    assert settings["valid_loss_std"].tolist() == settings["valid_loss"].tolist() or (
-        settings["valid_loss"][0] + 2.0 == settings["valid_loss_std"][0]
-    )
     text = io.StringIO()
     console = Console(file=text, width=2000, markup=False, emoji=False)
     display.summary(console, result, directory, [])

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jopt.core import PyTree
+from jopt.sweep._array_files import load_orbax
 from jopt.sweep._whole_files import (
     file_name,
     own_directory,
@@ -97,6 +98,7 @@ class Store:
                 f"{' of jopt 0.1' * (there[0] == 'journal')}; "
                 f"{go_on * (there[0] == 'record')}give another directory."
             )
+        load_orbax()  # while the sweep is compiled
         return store
 
     def begin(self, header: Mapping[str, Any]) -> None:
