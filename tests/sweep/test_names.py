@@ -50,7 +50,8 @@ def evaluate(name, config, state, batch, key):
 def test_a_name_may_be_any_text(kind, tmp_path):
     name = NAMES[kind]
     task = Task(name, init, step, functools.partial(evaluate, f"m {name}"))
-    trials = sweep.grid(dict, **{name: [0.1, 0.2, 0.3]})
+    values: Any = {name: [0.1, 0.2, 0.3]}
+    trials = sweep.grid(dict, **values)
     directory = tmp_path / "sweep"
     sizes: dict[str, Any] = {"steps": 4, "segments": 2, "block": 3}
     result = sweep.run(task, trials, directory=directory, **sizes)
