@@ -96,10 +96,10 @@ def fit(
       A `Fit`. The best state is a copy: it takes the memory of a second state.
 
     Raises:
-      ValueError: if `epochs` is below 1 or below those of the checkpoint, if there are
-        no batches, if there is no such metric, if the mode of `early_stopping` is
-        another, or if the checkpoint is of another state, metric or mode.
-      TypeError: if an argument or the metrics of `step` have the wrong type.
+      ValueError: if `epochs` is below 1, if there are no batches, if there is no such
+        metric, if the mode of `early_stopping` is another, or if the checkpoint is of
+        another state, metric or mode.
+      TypeError: if an argument has the wrong type, or what `step` or `evaluate` return.
     """
     early = early_stopping or EarlyStopping(patience=math.inf, mode=mode)
     if early.mode != mode:
