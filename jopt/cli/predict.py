@@ -93,10 +93,10 @@ def read(path: Path) -> Any:
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}; give a .npy or a .npz.")
     try:
-        held = np.load(path, allow_pickle=False)
-        if isinstance(held, np.ndarray):
-            return held
-        with held:
+        with path.open("rb") as file:
+            held = np.load(file, allow_pickle=False)
+            if isinstance(held, np.ndarray):
+                return held
             arrays = dict(held)
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(
