@@ -155,6 +155,7 @@ def test_a_task_of_ones_own_predicts_with_its_model(tmp_path):
         score=lambda predictions, batch: {"loss": jnp.abs(predictions - 1.0)},
         train=inputs,
         valid=inputs,
+        batch_size=4,
     )
     trials = sweep.grid(dict, rate=[0.5])
     result = sweep.run(own, trials, steps=2, segments=1, directory=tmp_path)
