@@ -118,7 +118,7 @@ def write(answers: dict[str, np.ndarray], options: argparse.Namespace) -> Path:
     from jopt.sweep import replacing
 
     # NumPy's files have no name for bfloat16.
-    plain = {
+    plain: dict[str, Any] = {
         n: x.astype(np.float32) if x.dtype.kind == "V" else x
         for n, x in answers.items()
     }

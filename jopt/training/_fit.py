@@ -116,7 +116,7 @@ def fit(
         best = None if number is None else kept.state(state, number)
         state = kept.state(state, len(rows))
     elif evaluate is not None:
-        _check_metric(metric, _numbers(evaluate(state)), "evaluate returns")
+        _evaluated(evaluate, state, metric)
     for row in rows:
         early = early.update(row[ranks])
     with _bar() as bar:
@@ -137,7 +137,7 @@ def fit(
                 )
             row = {f"train_{name}": mean for name, mean in means.fetched().items()}
             if evaluate is not None:
-                valid = _numbers(evaluate(state))
+                valid = _evaluated(evaluate, state, metric)
                 row |= {f"valid_{name}": value for name, value in valid.items()}
             rows.append(row)
             early = early.update(row[ranks])
@@ -168,7 +168,11 @@ def _best_epoch(rows: list[dict[str, float]], ranks: str, mode: str) -> int | No
     return int(np.argmin(lower)) + 1 if np.isfinite(values).any() else None
 
 
-def _numbers(found: Mapping[str, Any]) -> dict[str, float]:
+def _evaluated(
+    evaluate: Callable[[TrainState], Mapping[str, Any]], state: TrainState, metric: str
+) -> dict[str, float]:
+    """Return the numbers of an evaluation, among which the metric must be."""
+    found = evaluate(state)
     if not isinstance(found, Mapping) or not all(map(is_number, found.values())):
         raise TypeError(
             f"fit: evaluate must return numbers by name, got {shown(found)}."
@@ -178,6 +182,7 @@ def _numbers(found: Mapping[str, Any]) -> dict[str, float]:
             f"fit: evaluate must return numbers by name, got the shape "
             f"{list(np.shape(found[long[0]]))} for {long[0]}; take the mean."
         )
+    _check_metric(metric, found, "evaluate returns")
     return {name: float(value) for name, value in found.items()}
 
 

@@ -1,5 +1,6 @@
 """A sweep's winner predicts on new examples, by the command and in Python."""
 
+import argparse
 import shutil
 import sys
 import textwrap
@@ -45,7 +46,7 @@ INPUTS = toy.points(20, seed=7)[0]
 def saved(tmp_path_factory):
     """A sweep of two structures, by the command, and the file of its task."""
     folder = tmp_path_factory.mktemp("predict")
-    file, directory = folder / "mine.py", folder / "sweep"
+    file, directory = folder / "predicted.py", folder / "sweep"
     file.write_text(textwrap.dedent(FILE))
     arguments = ["--set", "width=3,5", "--learning-rate", "0.1,0.3", "--block", "2"]
     arguments += ["--steps", "6", "--segments", "2", "--out", str(directory)]
@@ -53,16 +54,16 @@ def saved(tmp_path_factory):
         for name in ("matplotlib", "plotly"):  # no pictures: they are slow to load
             patch.setitem(sys.modules, name, cast(Any, None))
         assert main(["sweep", f"{file}:task", *arguments]) == 0
-    return SimpleNamespace(file=file, directory=directory)
+    task = sys.modules["predicted"].task  # the command has imported it
+    return SimpleNamespace(file=file, directory=directory, task=task)
 
 
 @pytest.fixture
 def winner(saved):
     """The result, with the winner's task and its model."""
-    from mine import task  # the command has imported it
-
-    width = sweep.load(saved.directory).best.hyperparameters["width"]
-    return sweep.load(saved.directory, task=task(width))
+    best = sweep.load(saved.directory).best
+    assert best is not None
+    return sweep.load(saved.directory, task=saved.task(best.hyperparameters["width"]))
 
 
 def probabilities(directory, inputs):
@@ -128,9 +129,8 @@ def test_a_loaded_result_has_the_winners_model(saved, winner, monkeypatch):
         winner.params((best + 1) % 4)
 
 
-def test_a_result_predicts_without_a_record_too(winner):
-    from mine import task
-
+def test_a_result_predicts_without_a_record_too(saved):
+    task = saved.task
     trials = sweep.grid(jopt.sgd, learning_rate=[0.1, 0.3])
     result = sweep.run(task(), trials, steps=2, segments=1, block=2)
     assert result.best is not None
@@ -233,11 +233,9 @@ def test_a_directory_without_a_sweep_or_a_model_is_refused(saved, refused, tmp_p
     assert "one of Python's is sweep.load(directory, task=...).predict(ex" in error
 
 
-def test_a_model_of_another_task_is_refused(saved, winner):
-    from mine import task
-
+def test_a_model_of_another_task_is_refused(saved):
     with pytest.raises(ValueError, match=r"^load: the model in .*best/1 must have the"):
-        sweep.load(saved.directory, task=task(7))
+        sweep.load(saved.directory, task=saved.task(7))
 
 
 def test_a_result_without_a_task_or_a_winner_or_predict_is_refused(saved, winner):
@@ -263,7 +261,7 @@ def test_arrays_are_found_by_their_names():
 
 
 def test_several_arrays_of_predictions_are_a_npz(tmp_path):
-    options = SimpleNamespace(out=None, input=tmp_path / "new.npy")
+    options = argparse.Namespace(out=None, input=tmp_path / "new.npy")
     answers = {"mean": np.ones(3), "scale": jnp.ones(3, jnp.bfloat16)}
     path = predict.write(jax.device_get(answers), options)
     assert path.name == "new.predictions.npz"

@@ -1,5 +1,6 @@
 """`fit` trains by epochs, keeps the best state, and goes on after a kill."""
 
+import dataclasses
 import multiprocessing
 import os
 import pty
@@ -274,7 +275,7 @@ def test_a_terminal_shows_a_bar_and_a_pipe_shows_nothing():
     ],
 )
 def test_what_does_not_fit_is_refused_with_a_sentence(options, error, sentence):
-    given = {
+    given: dict[str, Any] = {
         "state": created(),
         "step": STEP,
         "batches": BATCHES,
@@ -287,14 +288,16 @@ def test_what_does_not_fit_is_refused_with_a_sentence(options, error, sentence):
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     fit(created(), STEP, BATCHES, epochs=1, checkpoint=tmp_path)
+    runs: list[tuple[Any, dict[str, Any], str]]
     wide = TrainState.create({"w": jnp.ones((4, 3)), "b": jnp.zeros(3)}, jopt.adam(0.1))
     sgd = TrainState.create(plain_model(), jopt.sgd(0.1), 3)
-    for state, options, sentence in (
+    runs = [
         (wide, {}, r"state\.packed\['b'\] must be float32\[2\], as in .* float32\[3\]"),
         (sgd, {}, r"state\.opt_state.* must be .*, as in the checkpoint .* is missing"),
         (created(), {"mode": "max"}, "mode must be min, as in the checkpoint"),
         (created(), {"evaluate": evaluate}, "metric must be train_loss, as in the"),
-    ):
+    ]
+    for state, options, sentence in runs:
         with pytest.raises(ValueError, match=f"^fit: {sentence}"):
             fit(state, STEP, BATCHES, epochs=2, checkpoint=tmp_path, **options)
 
@@ -349,4 +352,4 @@ def test_a_value_that_is_not_finite_never_improves():
 def test_early_stopping_refuses_numbers_below_zero(field):
     sentence = f"EarlyStopping: {field} must be at least 0, got -1"
     with pytest.raises(ValueError, match=sentence):
-        EarlyStopping(**{field: -1})
+        dataclasses.replace(EarlyStopping(), **{field: -1})
