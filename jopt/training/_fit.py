@@ -1,7 +1,7 @@
 """`fit`: train by epochs, keep the best state, go on after a kill."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
 import jax
@@ -67,9 +67,9 @@ def fit(
         done = jopt.training.fit(state, step, batches, epochs=20, evaluate=evaluate)
         done.best.eval_model, done.history["valid_loss"]
 
-    A terminal shows a progress bar. The metrics of steps are averaged on the device,
-    and the host waits for it once an epoch. The mean is over the steps whose loss is
-    finite: `train_step` skips the others.
+    A terminal shows a progress bar. The metrics of the steps are averaged without a
+    wait for the device in each. The mean is over the steps whose loss is finite:
+    `train_step` skips the others.
 
     **After a kill**, the same call with the same `checkpoint` goes on after the last
     epoch that was kept, and ends with the same numbers, bit for bit, if `batches` gives
@@ -127,7 +127,7 @@ def fit(
                 state, metrics = step(state, batch)
                 means.add(metrics)
                 if evaluate is None and means.calls == 1:
-                    _check_metric(metric, means.values, "the step returns")
+                    _check_metric(metric, means.names, "the step returns")
                 bar.update(line, said=f"step {means.calls}")
             if not means.calls:
                 raise ValueError(
@@ -135,7 +135,7 @@ def fit(
                     f"epoch {len(rows)}; give an iterable that can be started again, "
                     "or a function of the epoch that returns one."
                 )
-            row = {f"train_{name}": mean for name, mean in means.fetched().items()}
+            row = {f"train_{name}": mean for name, mean in means.means().items()}
             if evaluate is not None:
                 valid = _evaluated(evaluate, state, metric)
                 row |= {f"valid_{name}": value for name, value in valid.items()}
@@ -186,7 +186,7 @@ def _evaluated(
     return {name: float(value) for name, value in found.items()}
 
 
-def _check_metric(metric: str, found: Mapping[str, Any], words: str) -> None:
+def _check_metric(metric: str, found: Collection[str], words: str) -> None:
     if metric not in found:
         names = ", ".join(found) or "nothing"
         raise ValueError(

@@ -1,28 +1,31 @@
-"""`MeanMetrics`: the means of the steps' metrics, without a wait for the device."""
+"""`MeanMetrics`: the means of the steps' metrics, without a wait a step."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from jopt.core import shown
 from jopt.training._update import Metrics
 
+WAITING = 1000  # calls whose metrics stay on the device, which is still at work on them
+
 
 class MeanMetrics:
-    """Means over steps, on the device until they are fetched.
+    """Means over steps, in float64 on the host.
 
     Steps whose loss is not finite are left out: `train_step` skips them.
 
     Attributes:
       calls: number of calls of the step so far.
-      values: the means by name.
+      names: of the metrics, once there was a call.
     """
 
     def __init__(self):
-        self.calls, self.values, self._steps = 0, dict[str, jax.Array](), jnp.zeros(())
+        self.calls, self.names = 0, list[str]()
+        self._waiting: list[dict[str, Any]] = []
+        self._sums, self._steps = dict[str, float](), 0
 
     def add(self, metrics: Any) -> None:
         """Add the metrics of a call: `Metrics` of one or more steps, or a dict.
@@ -31,32 +34,30 @@ class MeanMetrics:
           TypeError: it is neither.
         """
         if isinstance(metrics, Metrics):
-            metrics = {**metrics.aux, "loss": metrics.loss}
+            metrics = {"loss": metrics.loss, **metrics.aux}
         if not isinstance(metrics, Mapping):
             raise TypeError(
                 "fit: step must return (state, metrics), the metrics of train_step or "
                 f"a dict of scalars by name, got {shown(metrics)}."
             )
-        self.calls += 1
-        given = {name: jnp.asarray(x, float) for name, x in metrics.items()}
-        before = self.values or {name: jnp.zeros(()) for name in given}
-        self.values, self._steps = _added(before, self._steps, given)
+        self.calls, self.names = self.calls + 1, list(metrics)
+        self._waiting.append(dict(metrics))
+        if len(self._waiting) == 2 * WAITING:  # the first half was computed long ago
+            self._fetch(WAITING)
 
-    def fetched(self) -> dict[str, float]:
-        """Return the means as numbers; NaN if the loss of no step was finite."""
-        values, steps = jax.device_get((self.values, self._steps))
-        return {name: float(x) if steps else math.nan for name, x in values.items()}
+    def means(self) -> dict[str, float]:
+        """Return the means, after a wait; NaN if the loss of no step was finite."""
+        self._fetch(len(self._waiting))
+        steps = self._steps or np.nan
+        return {name: total / steps for name, total in self._sums.items()}
 
-
-@jax.jit
-def _added(
-    means: dict[str, jax.Array], steps: jax.Array, given: dict[str, jax.Array]
-) -> tuple[dict[str, jax.Array], jax.Array]:
-    counts = jnp.isfinite(given.get("loss", jnp.zeros(())))  # [] or [steps of the call]
-    steps = steps + counts.sum(dtype=steps.dtype)
-
-    def mean(old: jax.Array, new: jax.Array) -> jax.Array:
-        # Of the differences: a sum of many steps would lose their last digits.
-        return old + jnp.where(counts, new - old, 0).sum() / jnp.maximum(steps, 1)
-
-    return jax.tree.map(mean, means, given), steps
+    def _fetch(self, calls: int) -> None:
+        """Add up the metrics of the first calls that are waiting."""
+        for given in jax.device_get(self._waiting[:calls]):
+            counts = np.isfinite(np.asarray(given.get("loss", 0.0), np.float64))
+            self._steps += int(counts.sum())
+            for name, values in given.items():
+                # [] of one step, or [steps of the call]
+                total = np.where(counts, np.asarray(values, np.float64), 0).sum()
+                self._sums[name] = self._sums.get(name, 0.0) + float(total)
+        del self._waiting[:calls]
