@@ -141,10 +141,16 @@ def _with_winner(result: SweepResult, directory: Path, task: Task) -> SweepResul
         training = training_of(task).begun(path, f"load: the model in {path}")
         model: PyTree = training.start(jax.random.key(0))
     else:
-        model = read_tree(path)["model"]
+        held = read_tree(path)
+        if set(held) != {"model"}:
+            raise ValueError(
+                f"load: the model in {path} must be of the task {task.name}, got one "
+                "of supervised learning; give the task that the sweep was run with."
+            )
+        model = held["model"]
     alone = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], model)
-    held = [(np.asarray([result.best.trial]), alone)]
-    return dataclasses.replace(result, _models=held, _task=task)
+    models = [(np.asarray([result.best.trial]), alone)]
+    return dataclasses.replace(result, _models=models, _task=task)
 
 
 def save_record(result: SweepResult, directory: Path) -> None:

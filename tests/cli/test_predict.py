@@ -236,6 +236,17 @@ def test_a_directory_without_a_sweep_or_a_model_is_refused(saved, refused, tmp_p
 def test_a_model_of_another_task_is_refused(saved):
     with pytest.raises(ValueError, match=r"^load: the model in .*best/1 must have the"):
         sweep.load(saved.directory, task=saved.task(7))
+    own = Task("own", *[lambda *given: None] * 3)
+    with pytest.raises(ValueError, match="must be of the task own, got one of superv"):
+        sweep.load(saved.directory, task=own)
+
+
+@pytest.mark.parametrize("name", ["_METADATA", "manifest.ocdbt"])
+def test_a_damaged_model_is_refused(saved, refused, tmp_path, name):
+    np.save("new.npy", INPUTS)
+    shutil.copytree(saved.directory, tmp_path / "copy")
+    (tmp_path / "copy" / "best" / "1" / name).write_bytes(b"{")
+    assert "copy/best/1" in refused("copy", "new.npy")
 
 
 def test_a_result_without_a_task_or_a_winner_or_predict_is_refused(saved, winner):
