@@ -236,7 +236,8 @@ def test_a_directory_without_a_sweep_or_a_model_is_refused(saved, refused, tmp_p
 def test_a_model_of_another_task_is_refused(saved):
     with pytest.raises(ValueError, match=r"^load: the model in .*best/1 must have the"):
         sweep.load(saved.directory, task=saved.task(7))
-    own = Task("own", *[lambda *given: None] * 3)
+    nothing: Any = lambda *given: None  # noqa: E731
+    own = Task("own", nothing, nothing, nothing)
     with pytest.raises(ValueError, match="must be of the task own, got one of superv"):
         sweep.load(saved.directory, task=own)
 
