@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import jopt
-from jopt.cli import compress, lr_find, report, sweep
+from jopt.cli import compress, lr_find, predict, report, sweep
 from jopt.cli.signals import INTERRUPTED, as_interrupts
 from jopt.cli.streams import unfailing
 
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lr_find.add_to(commands)
     compress.add_to(commands)
     report.add_to(commands)
+    predict.add_to(commands)
     with unfailing() as shown, as_interrupts() as came:
         status = _run(parser.parse_args(arguments))
         shown.flush()

@@ -63,12 +63,7 @@ def resumed(options: argparse.Namespace, directory: Path) -> argparse.Namespace:
       ValueError: if any other option was given beside `--resume` or `--extend`, or if
         the file is damaged.
     """
-    path = directory / COMMAND
-    if not path.exists():
-        raise FileNotFoundError(
-            f"There is no {COMMAND} in {directory}: no sweep of the command line "
-            "was started there; one of Python's goes on with sweep.resume(directory)."
-        )
+    saved = read(directory, "goes on with sweep.resume(directory)")
     option, names = "--resume", [*options.with_resume]
     if options.extend is not None:
         option, names = "--extend", [*names, "steps"]
@@ -87,12 +82,28 @@ def resumed(options: argparse.Namespace, directory: Path) -> argparse.Namespace:
     given = {name: getattr(options, name) for name in names}
     if options.keep == options.defaults["keep"]:
         del given["keep"]
-    return argparse.Namespace(**{**options.defaults, **_read(path), **given})
+    return argparse.Namespace(**{**options.defaults, **saved, **given})
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(directory: Path, otherwise: str) -> dict[str, Any]:
+    """Return the options that the sweep in a directory was started with.
+
+    Args:
+      directory: of the sweep.
+      otherwise: what a sweep of Python's does in place of the command, in words.
+
+    Raises:
+      FileNotFoundError: if the directory has no `command.json`.
+      ValueError: if the file is damaged.
+    """
     from jopt.sweep import decode, read_file  # slow to load
 
+    path = directory / COMMAND
+    if not path.exists():
+        raise FileNotFoundError(
+            f"There is no {COMMAND} in {directory}: no sweep of the command line "
+            f"was started there; one of Python's {otherwise}."
+        )
     try:
         options = decode(read_file(path))
     except ValueError as error:

@@ -23,14 +23,18 @@ BUILT_IN = {
 }
 
 
-def task(name: str) -> Task:
-    """Return the task of this name, made without arguments.
+def task(name: str, **settings: Any) -> Task:
+    """Return the task of this name.
+
+    Args:
+      name: of a built-in task, or FILE.py:NAME.
+      **settings: arguments of the function that makes it.
 
     Raises:
       TypeError: if the name stands for something else.
       ValueError: if there is no such task; see `task_maker` for other errors.
     """
-    made = task_maker(name)()
+    made = task_maker(name)(**settings)
     if not isinstance(made, Task):
         raise TypeError(
             f"{name} is {type(made).__name__}, but a task must be a jopt.sweep.Task, "

@@ -5,6 +5,7 @@ from jopt.sweep._data import by_epoch, by_step
 from jopt.sweep._folds import Folds
 from jopt.sweep._front import Bound as Bound, nondominated as nondominated
 from jopt.sweep._kept_result import load, save_record as save_record
+from jopt.sweep._predictions import named_batch as named_batch
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import Best, SweepResult, winner as winner
 from jopt.sweep._run import extend, resume, run

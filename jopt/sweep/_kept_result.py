@@ -1,11 +1,17 @@
 """A result as a record on the disk, and the result that a record holds."""
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jopt.core import FilePath, checked
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jopt.core import FilePath, PyTree, checked
+from jopt.sweep._array_files import read_tree
 from jopt.sweep._result import SweepResult
 from jopt.sweep._state import (
     ASKED,
@@ -15,6 +21,8 @@ from jopt.sweep._state import (
     segment_misfit,
     shown_trials,
 )
+from jopt.sweep._supervised import is_supervised, training_of
+from jopt.sweep._task import Task
 from jopt.sweep._trial import Trial
 from jopt.sweep.population import Lineage
 from jopt.sweep.store import (
@@ -56,24 +64,32 @@ END = {"best": (range(2**31), None), "test": {str: float}, **RUN}
 
 
 @checked
-def load(directory: FilePath) -> SweepResult:
+def load(directory: FilePath, *, task: Task | None = None) -> SweepResult:
     """Return the result that the record in `directory` holds, also during the sweep.
 
         result = sweep.load("sweeps/digits-1")
-        result.save("sweeps/digits-1")  # pictures and the page, anew
+        result.save("sweeps/digits-1", keep=0)  # pictures and the page, anew
+        sweep.load("sweeps/digits-1", task=digits()).predict(images)
 
     Nothing is imported, and nothing is computed anew. Hyperparameters are as tables
-    show them, so that a function is its name. The models are not at hand: they are in
-    `best/1`, and `resume` has them all. Of a sweep that has not ended, the result is
-    that of its last segment, with the trials `interrupted` and the winner not tested.
+    show them, so that a function is its name. Without a task the models are not at
+    hand; `resume` has them all. Of a sweep that has not ended, the result is that of
+    its last segment, with the trials `interrupted` and the winner not tested.
+
+    With the task, the winner's model is at hand, for `result.predict(batch)` and
+    `result.model(result.best.trial)`. It is read from `best/1`, which
+    `SweepResult.save` writes once a sweep has ended. Of a task that is not supervised
+    learning, it is a tree of dicts and lists, as the file has it.
 
     Args:
       directory: of `run`, or of `SweepResult.save`.
+      task: of the winner: the sweep's, or the one that the trial's `Setup` gave it.
 
     Raises:
-      FileNotFoundError: the directory has no record.
+      FileNotFoundError: the directory has no record; with a task, no saved model.
       ValueError: the record is damaged, is of another version of jopt, or has no
-        segment yet; the sentence names the file.
+        segment yet; the sentence names the file. With a task: there is no winner, or
+        its model is of another task; the first array that differs is named.
     """
     path = Path(directory) / RECORD
     held = read_header(directory)
@@ -99,12 +115,42 @@ def load(directory: FilePath) -> SweepResult:
     state.restore(segments)
     end = read_end(directory, END)
     if end is None:
-        best = state.winner(state.table())
-        return state.result(segments[-1].notes["run"], best, {})
-    best, test = end.pop("best"), end.pop("test")
+        best, test = state.winner(state.table()), {}
+        end = segments[-1].notes["run"]
+    else:
+        best, test = end.pop("best"), end.pop("test")
     if best is not None and best >= len(trials):
         raise damaged(path / "end.json", f"there is no trial {best}")
-    return state.result(end, best, test)
+    result = state.result(end, best, test)
+    return result if task is None else _with_winner(result, Path(directory), task)
+
+
+def _with_winner(result: SweepResult, directory: Path, task: Task) -> SweepResult:
+    """Return a result with the winner's model, which `best/1` has."""
+    path = directory.absolute() / "best" / "1"
+    if result.best is None:
+        raise ValueError(
+            f"{directory} has no winner: every trial diverged or is out of bounds."
+        )
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"{directory} has no saved model, best/1; save the result of a sweep that "
+            "has ended: result.save(directory)."
+        )
+    if is_supervised(task):
+        training = training_of(task).begun(path, f"load: the model in {path}")
+        model: PyTree = training.start(jax.random.key(0))
+    else:
+        held = read_tree(path)
+        if set(held) != {"model"}:
+            raise ValueError(
+                f"load: the model in {path} must be of the task {task.name}, got one "
+                "of supervised learning; give the task that the sweep was run with."
+            )
+        model = held["model"]
+    alone = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], model)
+    models = [(np.asarray([result.best.trial]), alone)]
+    return dataclasses.replace(result, _models=models, _task=task)
 
 
 def save_record(result: SweepResult, directory: Path) -> None:

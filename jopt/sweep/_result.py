@@ -14,9 +14,10 @@ import numpy as np
 from jopt.core import FilePath, PyTree, argument_error, checked, is_integer, is_real
 from jopt.sweep._history import History, lower_better, means, reduced
 from jopt.sweep._plan import Keep
+from jopt.sweep._predictions import predictions
 from jopt.sweep._shown_values import shown_settings
 from jopt.sweep._supervised import Model
-from jopt.sweep._task import Mode
+from jopt.sweep._task import Mode, Task
 from jopt.sweep._trial import Trial
 from jopt.sweep.population import Lineage
 
@@ -78,6 +79,7 @@ class SweepResult:
     )
     _settings: Sequence[np.ndarray] = dataclasses.field(default=(), repr=False)
     _history: History | None = dataclasses.field(default=None, repr=False)
+    _task: Task | None = dataclasses.field(default=None, repr=False)  # the winner's
 
     @checked
     def params(self, trial: int) -> PyTree:
@@ -109,6 +111,38 @@ class SweepResult:
     def model(self, trial: int) -> PyTree:
         """Return what the task's `model` keeps of a trial, from the moment kept."""
         return self._row(trial)
+
+    @checked
+    def predict(self, batch: PyTree) -> PyTree:
+        """Return the predictions of the winner's model by its task's `predict`.
+
+            probabilities = sweep.load("sweeps/digits-1", task=digits()).predict(images)
+
+        Args:
+          batch: new examples, a tree of arrays like the task's own, the examples on
+            the first axis. What `predict` does not look at, such as labels, may be
+            None; an array alone is the first of a tuple, such as its inputs.
+
+        Returns:
+          What the task's `predict` returns, in NumPy's arrays, the examples on the
+          first axis.
+
+        Raises:
+          ValueError: there is no winner; the result was loaded without its task; the
+            task has no `predict`; the examples are none, or of other shapes than the
+            task's.
+        """
+        if self.best is None:
+            raise ValueError(
+                "SweepResult.predict: the sweep must have a winner, and every trial "
+                "diverged or is out of bounds; look at the table."
+            )
+        if self._task is None:
+            raise ValueError(
+                "SweepResult.predict: the result must have its task, and a record has "
+                "none; load it with sweep.load(directory, task=...)."
+            )
+        return predictions(self._task, self.model(self.best.trial), batch)
 
     def settings(self) -> dict[str, np.ndarray]:
         """Return the table with a row a setting: means and spreads over its trials.
@@ -312,12 +346,13 @@ class SweepResult:
         if 0 <= trial <= last and not self._models:
             raise KeyError(
                 f"The parameters of trial {trial} are not at hand: a record that is "
-                "loaded has none; resume the sweep, or read best/1."
+                "loaded has none; give load the task for the winner's, or resume."
             )
         if 0 <= trial <= last:
             raise KeyError(
                 f"The parameters of trial {trial} are not at hand: it had ended before "
-                "the sweep was resumed."
+                "the sweep was resumed, or the result was loaded with its task, which "
+                "gives the winner's alone."
             )
         raise KeyError(f"There is no trial {trial}; they are 0 to {last}.")
 

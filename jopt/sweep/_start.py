@@ -10,7 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt.compress import dequantize, load_compressed
-from jopt.core import PyTree, TreePath, by_path, listed_paths, path_text, with_paths
+from jopt.core import (
+    PyTree,
+    TreePath,
+    by_path,
+    dtype_of,
+    listed_paths,
+    path_text,
+    with_paths,
+)
 from jopt.sweep._array_files import read_tree
 from jopt.training import form_of, is_random
 
@@ -27,7 +35,7 @@ class Arrays(NamedTuple):
             if path not in self.table:
                 return node
             return jax.tree.map(
-                lambda old: jnp.asarray(self.table[path], old.dtype), node
+                lambda old: jnp.asarray(self.table[path], dtype_of(old)), node
             )
 
         return with_paths(leaf, tree)

@@ -14,7 +14,7 @@ from jopt.sweep._history import History
 from jopt.sweep._plan import Plan
 from jopt.sweep._result import Best, SweepResult, ranked, table_of, winner
 from jopt.sweep._shown_values import columns, shown, shown_settings, space
-from jopt.sweep._task import streams_of
+from jopt.sweep._task import Task, streams_of
 from jopt.sweep._trial import Trial, settings_of
 from jopt.sweep.population import Event, Lineage, event_as_dict, event_from_dict
 from jopt.sweep.store import Kept, misfit
@@ -191,7 +191,15 @@ class State:
             _models=models,
             _settings=self.settings,
             _history=self.history,
+            _task=self._task_of(best),
         )
+
+    def _task_of(self, best: int | None) -> Task | None:
+        """Return the task of the winner, which the plan of its group has."""
+        if best is None:
+            return None
+        plans = (group.plan for group in self.groups if best in group.positions)
+        return next((plan.task for plan in plans), None)
 
     def _best(
         self, table: dict[str, np.ndarray], best: int, test: dict[str, float]

@@ -158,12 +158,13 @@ class Training:
         """Return the values of examples by a model of these parameters."""
         return self.evaluation(self._joined(Model(params, model_state)), batch)
 
-    def begun(self, start: Any) -> "Training":
+    def begun(self, start: Any, title: str | None = None) -> "Training":
         """Return the training that begins from a whole model; see `Given.of`."""
         shapes = jax.eval_shape(
             lambda key: self.form.split(self.make(key)), jax.random.key(0)
         )
-        given = Given.of(start, f"Task {self.name}: start", shapes, whole=True)
+        title = title or f"Task {self.name}: start"
+        given = Given.of(start, title, shapes, whole=True)
         return dataclasses.replace(self, given=given)
 
     def taught(self) -> "Training":
@@ -211,18 +212,22 @@ def _of_trial(state: TrainState) -> TrainState:
     return state.with_constant((None, None, state.frozen))
 
 
+def is_supervised(task: Any) -> bool:
+    """Return whether a task is one of supervised learning."""
+    return isinstance(getattr(task.step, "__self__", None), Training)
+
+
 def training_of(task: Any) -> Training:
     """Return the training of a task of supervised learning.
 
     Raises ValueError for another task.
     """
-    training = getattr(task.step, "__self__", None)
-    if not isinstance(training, Training):
+    if not is_supervised(task):
         raise ValueError(
             f"Task {task.name}: the task must be one of supervised learning, made by "
             "Task.from_model or Task.from_loss, got one with a step of its own."
         )
-    return training
+    return task.step.__self__
 
 
 def of_functions(

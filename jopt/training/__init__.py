@@ -1,6 +1,8 @@
 """Training one model: its state, its step, its precision."""
 
 from jopt.training._devices import state_sharding
+from jopt.training._early_stopping import EarlyStopping
+from jopt.training._fit import Fit, fit
 from jopt.training._forms import (
     Form as Form,
     LossFn as LossFn,
@@ -24,11 +26,14 @@ from jopt.training._step import PureStep as PureStep, train_step, train_steps
 from jopt.training._update import Metrics
 
 __all__ = [
+    "EarlyStopping",
+    "Fit",
     "LossScale",
     "Memory",
     "Metrics",
     "Precision",
     "TrainState",
+    "fit",
     "memory",
     "state_sharding",
     "train_step",

@@ -1,0 +1,161 @@
+"""`jopt predict`: the predictions of a sweep's best model on new examples."""
+
+import argparse
+import inspect
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DESCRIPTION = """\
+Predict with the best model of a sweep on new examples. The predictions are written
+beside the input; the terminal shows their shape and, for class scores, how many
+examples are of each class.
+"""
+
+EXAMPLES = """\
+examples:
+  jopt predict sweeps/digits-1 images.npy              writes images.predictions.npy
+  jopt predict sweeps/digits-1 images.npy --out digits.npy
+  jopt predict results examples.npz
+
+input: a .npy of the first array of an example, such as the images of (images,
+labels), with the examples on the first axis; or a .npz of several arrays, by their
+names in the task's data, or 0, 1, ... in a tuple. An array that the task's predict
+does not look at may be left out.
+
+The model is DIR/best/1, of which the task makes predictions. A task of your own is
+imported from its file.
+
+exit status: 0; 2 after bad input or if the predictions cannot be written.
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Add the command's options to the parser's `commands`."""
+    parser = commands.add_parser(
+        "predict",
+        help="predict with the best model of a sweep",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("directory", type=Path, metavar="DIR", help="the directory of a sweep")
+    add("input", type=Path, metavar="INPUT", help="a .npy or .npz of examples")
+    add(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="where to write (default: INPUT.predictions.npy, .npz of several arrays)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
+    # Imported here, so that `jopt predict --help` does not wait for them.
+    from jopt import sweep
+    from jopt.cli import command_file, lookup
+    from jopt.core import by_path, path_text
+
+    directory, given = options.directory, read(options.input)
+    best = sweep.load(directory).best
+    name = command_file.read(
+        directory, "is sweep.load(directory, task=...).predict(examples)"
+    )["task"]
+    if ":" in name:
+        print(f"imports {name}")
+    takes = inspect.signature(lookup.task_maker(name)).parameters
+    setting = {} if best is None else best.hyperparameters
+    task = lookup.task(name, **{n: x for n, x in setting.items() if n in takes})
+    result = sweep.load(directory, task=task)
+    if isinstance(given, dict):
+        given = sweep.named_batch(task, given)
+    answers = by_path(result.predict(given))
+    path = write({path_text(p): x for p, x in answers.items()}, options)
+    for place, array in answers.items():
+        of = f" at {path_text(place)}" if place else ""
+        print(f"{path}{of}: {array.dtype}{list(array.shape)}")
+        if are_scores(array):
+            print(f"examples of each class: {counted(array)}")
+    return 0
+
+
+def read(path: Path) -> Any:
+    """Return the array of a .npy, or those of a .npz by name.
+
+    Raises:
+      FileNotFoundError: there is no file.
+      ValueError: it is no such file, holds Python's objects, or no array.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}; give a .npy or a .npz.")
+    try:
+        with path.open("rb") as file:
+            held = np.load(file, allow_pickle=False)
+            if isinstance(held, np.ndarray):
+                return held
+            arrays = dict(held)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} must be a .npy or .npz of numbers, without Python's objects, "
+            "which are not read; write it with numpy.save or numpy.savez."
+        ) from error
+    if not arrays:
+        raise ValueError(f"{path} must have at least one array, got none.")
+    return arrays
+
+
+def write(answers: dict[str, np.ndarray], options: argparse.Namespace) -> Path:
+    """Write the predictions, one array as .npy, several as .npz; return the path.
+
+    Raises:
+      ValueError: `--out` is the input, or has another suffix.
+      OSError: the file cannot be written.
+    """
+    from jopt.sweep import replacing
+
+    # NumPy's files have no name for bfloat16.
+    plain: dict[str, Any] = {
+        n: x.astype(np.float32) if x.dtype.kind == "V" else x
+        for n, x in answers.items()
+    }
+    suffix = ".npy" if len(plain) == 1 else ".npz"
+    path = options.out or options.input.with_suffix(f".predictions{suffix}")
+    if path.suffix != suffix:
+        what = "one array" if len(plain) == 1 else f"{len(plain)} arrays"
+        raise ValueError(
+            f"--out must end in {suffix}, as the predictions are {what}, got {path}."
+        )
+    if path.exists() and path.samefile(options.input):
+        raise ValueError(f"--out must be another file than the input, got {path}.")
+    try:
+        with replacing(path) as partial, partial.open("wb") as file:
+            if len(plain) == 1:
+                np.save(file, *plain.values())
+            else:
+                np.savez(file, **plain)
+    except OSError as error:
+        raise OSError(
+            f"{path} cannot be written ({error.strerror or error}); give another with "
+            "--out FILE."
+        ) from error
+    return path
+
+
+def are_scores(answers: np.ndarray) -> bool:
+    """Return whether each row has the probabilities of several classes."""
+    if answers.ndim != 2 or answers.shape[1] < 2 or answers.dtype.kind not in "fV":
+        return False
+    scores = answers.astype(np.float32)
+    return bool(np.all(scores >= 0) and np.all(abs(scores.sum(axis=1) - 1) < 0.02))
+
+
+def counted(scores: np.ndarray, most: int = 20) -> str:
+    """Return how many examples are of each class, the first ones."""
+    counts = np.bincount(scores.argmax(axis=1), minlength=scores.shape[1])
+    words = [f"{label}: {count}" for label, count in enumerate(counts[:most])]
+    more = f" and {len(counts) - most} classes more" if len(counts) > most else ""
+    return ", ".join(words) + more
