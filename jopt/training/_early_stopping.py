@@ -1,16 +1,39 @@
 """`EarlyStopping`: when a metric no longer improves."""
 
 import dataclasses
+import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
-from jopt.core import Number, check, field, pytree, static
+from jopt.core import Number, check, field, is_integer, is_real, pytree, shown, static
 
 
-def _array(dtype: Any) -> Any:
-    return lambda value: jnp.asarray(value, dtype)
+def _scalar(name: str, dtype: Any, fits: Callable[[Any], bool], words: str) -> Any:
+    """Return what makes an array of a number, or refuses it."""
+
+    def array(value: Any) -> jax.Array:
+        if not hasattr(value, "dtype") and not fits(value):
+            raise TypeError(
+                f"EarlyStopping: {name} must be {words}, got {shown(value)}."
+            )
+        return jnp.asarray(value, dtype)
+
+    return array
+
+
+def _is_metric(value: Any) -> bool:
+    return is_real(value) and (abs(value) == math.inf or abs(value) < 1e38)
+
+
+def _is_count(value: Any) -> bool:
+    return is_integer(value) and 0 <= value < 2**31
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
 
 
 @pytree
@@ -46,10 +69,23 @@ class EarlyStopping:
     min_delta: Number = 0.0
     patience: Number = 0.0
     mode: Literal["min", "max"] = static(default="min")
-    best_metric: jax.Array = field(converter=_array(float), default=jnp.inf)
-    patience_count: jax.Array = field(converter=_array(jnp.int32), default=0)
-    should_stop: jax.Array = field(converter=_array(bool), default=False)
-    has_improved: jax.Array = field(converter=_array(bool), default=False)
+    best_metric: jax.Array = field(
+        converter=_scalar("best_metric", float, _is_metric, "a number"),
+        default=jnp.inf,
+    )
+    patience_count: jax.Array = field(
+        converter=_scalar(
+            "patience_count", jnp.int32, _is_count, "an integer of at least 0"
+        ),
+        default=0,
+    )
+    should_stop: jax.Array = field(
+        converter=_scalar("should_stop", bool, _is_flag, "True or False"), default=False
+    )
+    has_improved: jax.Array = field(
+        converter=_scalar("has_improved", bool, _is_flag, "True or False"),
+        default=False,
+    )
 
     def __post_init__(self):
         check(self, "min_delta", "patience", least=0)
