@@ -386,7 +386,7 @@ def test_files_hold_the_table_the_curves_and_the_winner(whole, tmp_path):
 def test_a_figure_shows_the_response_and_the_curves(whole):
     response, curves = whole.plot().axes[:2]
     assert response.get_xscale() == "log"
-    assert response.get_xlabel() == "learning rate"
+    assert response.get_xlabel() == "learning_rate"
     assert len(curves.lines) >= len(RATES)
 
 
