@@ -63,7 +63,7 @@ def test_a_hyperparameter_called_as_a_column_has_another(noisy, tmp_path):
         record
     )
     assert "param_seed" in summary(noisy, tmp_path)
-    assert noisy.plot("param_seed").axes[0].get_xlabel() == "param seed"
+    assert noisy.plot("param_seed").axes[0].get_xlabel() == "param_seed"
 
 
 def test_no_two_hyperparameters_share_a_column():

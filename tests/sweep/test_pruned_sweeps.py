@@ -172,7 +172,9 @@ def test_a_pruned_winner_is_still_at_hand_after_a_resume(tmp_path):
     whole: Any = bitwise.run(settings, **options)
     stop = bitwise.interrupt_after(4)
     bitwise.run(settings, **options, directory=tmp_path, callbacks=[stop])
-    result: Any = sweep.resume(tmp_path, toy.task(), bitwise.trials(settings))
+    result: Any = sweep.resume(
+        tmp_path, toy.task(), bitwise.trials(settings), trust=True
+    )
 
     assert result.best == whole.best
     assert result.best.trial == 1
