@@ -212,9 +212,12 @@ def _lines(
 
 
 def _figure(width: float) -> "Figure":
-    from matplotlib.figure import Figure  # an extra, and slow to load
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to load
+    from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, 5), layout="constrained")
+    figure = Figure(figsize=(width, 5), layout="constrained")
+    FigureCanvasAgg(figure)  # the canvas of a bare figure draws nothing
+    return figure
 
 
 def _smoothed(losses: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
