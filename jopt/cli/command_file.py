@@ -63,7 +63,7 @@ def resumed(options: argparse.Namespace, directory: Path) -> argparse.Namespace:
       ValueError: if any other option was given beside `--resume` or `--extend`, or if
         the file is damaged.
     """
-    saved = read(directory, "goes on with sweep.resume(directory)")
+    saved = read(directory, "sweep.resume(directory)")
     option, names = "--resume", [*options.with_resume]
     if options.extend is not None:
         option, names = "--extend", [*names, "steps"]
@@ -72,8 +72,8 @@ def resumed(options: argparse.Namespace, directory: Path) -> argparse.Namespace:
     for name, default in options.defaults.items():
         if name not in names and getattr(options, name) != default:
             raise ValueError(
-                f"{option} goes on with what the sweep was asked for, and takes no "
-                f"other {name.replace('_', ' ')}; leave it out, or start a new sweep."
+                f"{option} continues the sweep with its own options and takes no other "
+                f"{name.replace('_', ' ')}; leave it out, or start a new sweep."
             )
     if options.extend is not None and options.steps is None:
         raise ValueError(
@@ -85,12 +85,12 @@ def resumed(options: argparse.Namespace, directory: Path) -> argparse.Namespace:
     return argparse.Namespace(**{**options.defaults, **saved, **given})
 
 
-def read(directory: Path, otherwise: str) -> dict[str, Any]:
+def read(directory: Path, call: str) -> dict[str, Any]:
     """Return the options that the sweep in a directory was started with.
 
     Args:
       directory: of the sweep.
-      otherwise: what a sweep of Python's does in place of the command, in words.
+      call: what to call in Python, in place of the command.
 
     Raises:
       FileNotFoundError: if the directory has no `command.json`.
@@ -101,8 +101,8 @@ def read(directory: Path, otherwise: str) -> dict[str, Any]:
     path = directory / COMMAND
     if not path.exists():
         raise FileNotFoundError(
-            f"There is no {COMMAND} in {directory}: no sweep of the command line "
-            f"was started there; one of Python's {otherwise}."
+            f"There is no {COMMAND} in {directory}: the command line started no sweep "
+            f"there. For a sweep that Python started, call {call}."
         )
     try:
         options = decode(read_file(path))

@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     directory, given = options.directory, read(options.input)
     best = sweep.load(directory).best
     name = command_file.read(
-        directory, "is sweep.load(directory, task=...).predict(examples)"
+        directory, "sweep.load(directory, task=...).predict(examples)"
     )["task"]
     if ":" in name:
         print(f"imports {name}")

@@ -54,6 +54,7 @@ def overview(result: SweepResult, hyperparameter: str | None = None) -> "Figure"
     draw_curves(right, result, name)
     if front is not None:
         draw_front(last[0], front, _title(result))
+    _as_written(figure)
     return figure
 
 
@@ -249,16 +250,18 @@ def _words(name: str) -> str:
     return line if len(line) <= LONGEST else f"{line[:28]}…{line[-28:]}"
 
 
-def _save(figure: "Figure", path: Path) -> None:
-    """Write a picture whose words are as they are written: dollars are no mathematics.
-
-    Letters that the font lacks are boxes, of which matplotlib would warn.
-    """
+def _as_written(figure: "Figure") -> None:
+    """Keep matplotlib from reading the dollars of names as mathematics."""
     for axes in figure.axes:
         legend = axes.get_legend()
         texts = [] if legend is None else legend.get_texts()
         for text in (axes.title, axes.xaxis.label, axes.yaxis.label, *texts):
             text.set_parse_math(False)
+
+
+def _save(figure: "Figure", path: Path) -> None:
+    """Write a picture, with boxes for the letters that the font lacks."""
+    _as_written(figure)
     with warnings.catch_warnings(), replacing(path) as partial:
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         figure.savefig(partial, dpi=120)

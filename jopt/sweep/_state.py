@@ -153,7 +153,7 @@ class State:
         """Take what segments gave, from the first on; the pools stay as they are."""
         self.history.restore([(s.notes, s.arrays) for s in segments])
         lines = [e for s in segments for e in s.notes["generation"]]
-        events = [self._recalled(event_from_dict(line)) for line in lines]
+        events = self._recalled([event_from_dict(line) for line in lines])
         self.lineage = Lineage(self.lineage.settings, events)
         self.change(self.lineage.last_settings())
 
@@ -224,14 +224,14 @@ class State:
             **run,
         }
 
-    def _recalled(self, event: Event) -> Event:
-        """Return an event with the values that the record holds by a digest.
+    def _recalled(self, events: Sequence[Event]) -> list[Event]:
+        """Return events with the values that the record holds by a digest.
 
         Such a value is one that a trial began with, or that the population may give. A
         state that is only looked at has how they are shown in their place.
         """
         known: dict[str, Any] = {}
-        if self.groups and _digests(event):
+        if self.groups and any(map(_has_digest, events)):
             population = self.plan.population
             assert population is not None
             began = self.lineage.settings
@@ -249,7 +249,7 @@ class State:
                 for name, value in setting.items()
             }
 
-        return event._replace(old=recalled(event.old), new=recalled(event.new))
+        return [e._replace(old=recalled(e.old), new=recalled(e.new)) for e in events]
 
 
 # And of the notes of a segment, for its result.
@@ -388,7 +388,7 @@ def _by_digests(event: Event) -> Event:
     return event._replace(old=written(event.old), new=written(event.new))
 
 
-def _digests(event: Event) -> bool:
+def _has_digest(event: Event) -> bool:
     values: Iterable[Any] = (*event.old.values(), *event.new.values())
     return any(isinstance(value, dict) for value in values)
 

@@ -230,7 +230,7 @@ def test_a_directory_without_a_sweep_or_a_model_is_refused(saved, refused, tmp_p
     assert "copy has no saved model, best/1; save" in refused(directory, "new.npy")
     (directory / "command.json").unlink()
     error = refused(directory, "new.npy")
-    assert "one of Python's is sweep.load(directory, task=...).predict(ex" in error
+    assert "call sweep.load(directory, task=...).predict(examples)." in error
 
 
 def test_a_model_of_another_task_is_refused(saved):

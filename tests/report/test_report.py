@@ -480,3 +480,15 @@ def test_negative_losses_are_on_the_picture(result):
     drawn = np.concatenate([line.get_ydata() for line in axes.lines[:8]])
     assert len(drawn)
     assert ((low <= drawn) & (drawn <= high)).all()
+
+
+def test_a_figure_takes_dollars_in_names_as_they_are(tmp_path):
+    def made(**setting):
+        return jopt.sgd(*setting.values())
+
+    rates = {"$\\frac{$": [0.1, 0.2]}
+    trials = [sweep.Trial.of(made, {n: r}) for n, held in rates.items() for r in held]
+    result = sweep.run(toy.task(), trials, steps=2, segments=1, block=2)
+    figure = result.plot()
+    figure.canvas.draw()  # mathematics that is none would be an error
+    assert figure.axes[0].get_xlabel() == "$\\frac{$"

@@ -53,8 +53,8 @@ def write_segment(
 def read_segment(path: Path) -> Kept:
     """Return what `write_segment` wrote.
 
-    Nothing is allocated beyond the size of the file, whatever it claims, and nothing
-    in it is evaluated.
+    It allocates at most the size of the file, whatever the headers in the file claim,
+    and evaluates nothing in it.
 
     Raises:
       FileNotFoundError: there is no file.
