@@ -21,6 +21,7 @@ def replacing(path: Path) -> Iterator[Path]:
     A reader sees the old file or the new one. A symbolic link at `path` is replaced,
     and the file that it points to stays as it is. If the block raises, `path` stays.
     """
+    # A name that `remove_partial` knows.
     partial = path.with_name(f".{secrets.token_hex(4)}{path.suffix[:8]}")
     try:
         yield partial
@@ -31,6 +32,16 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
         raise
     to_disk(path.parent)
+
+
+def remove_partial(directory: Path) -> None:
+    """Remove the files that a killed process was writing by `replacing`.
+
+    No other process may be writing to the directory. A link is not followed.
+    """
+    for path in () if directory.is_symlink() else directory.glob(".*"):
+        if re.fullmatch(r"\.[0-9a-f]{8}(\..{0,7})?", path.name) and path.is_file():
+            path.unlink()
 
 
 def read_file(path: Path) -> bytes:

@@ -220,6 +220,25 @@ def test_one_sweep_at_a_time_writes_a_record(tmp_path):
     assert decode((tmp_path / "record" / "header.json").read_bytes())["name"] == "ünï"
 
 
+def test_what_a_killed_process_was_writing_is_removed(tmp_path):
+    segments, elsewhere = tmp_path / "record" / "segments", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    segments.mkdir(parents=True)
+    mine = [segments / ".notes", segments / ".0123456789.npz", segments / "0.npz"]
+    partial = [segments.parent / ".0a1b2c3d.json", segments / ".0a1b2c3d.npz"]
+    for path in [*mine, *partial, elsewhere / ".0a1b2c3d.npz"]:
+        path.touch()
+    Store(tmp_path).close()
+    assert all(path.exists() for path in mine)
+    assert not any(path.exists() for path in partial)
+    for path in mine:
+        path.unlink()
+    segments.rmdir()
+    segments.symlink_to(elsewhere)
+    Store(tmp_path).close()
+    assert [path.name for path in elsewhere.iterdir()] == [".0a1b2c3d.npz"]
+
+
 def test_a_store_in_which_nothing_was_begun_leaves_nothing(tmp_path):
     Store(tmp_path / "new").close()
     assert list((tmp_path / "new").iterdir()) == []

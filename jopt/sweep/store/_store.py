@@ -17,6 +17,7 @@ from jopt.sweep._whole_files import (
     own_directory,
     read_file,
     remove,
+    remove_partial,
     replacing,
 )
 from jopt.sweep.store._checkpoints import Checkpoints
@@ -78,6 +79,8 @@ class Store:
         except BaseException:
             os.close(self._lock_file)
             raise
+        for folder in (self.path, self.path / "segments"):
+            remove_partial(folder)
         self.checkpoints = Checkpoints(self.path)
 
     @classmethod
