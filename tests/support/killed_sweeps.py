@@ -1,12 +1,22 @@
-"""Start sweeps in processes of their own and kill them."""
+"""Start sweeps in processes of their own and kill them.
 
+    python tests/support/killed_sweeps.py --kills 100
+
+kills sweeps of each kind at random moments, again and again, and fails if what is left
+in the end differs in a bit from what a sweep leaves that was not killed.
+"""
+
+import argparse
 import multiprocessing
+import random
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import toy
 
 import jopt
@@ -29,6 +39,20 @@ def task():
 def sgd(learning_rate, nesterov):
     """What the record names as the trials' factory."""
     return jopt.sgd(learning_rate, momentum=0.9, nesterov=nesterov)
+
+
+def plain(directory=None, **options):
+    """Trials of which one diverges."""
+    rates = [0.003, 0.01, 0.03, 0.1, 1e38]
+    trials = sweep.grid(jopt.adamw, learning_rate=rates)
+    return _run(trials, directory, **options)
+
+
+def folded(directory=None, **options):
+    """Trials of two seeds on two folds, each trial in an order of its own."""
+    trials = sweep.grid(jopt.adamw, learning_rate=[0.01, 0.1])
+    options = {"folds": 2, "seeds": 2, "shuffle": "trial", "keep": "best", **options}
+    return _run(trials, directory, **options)
 
 
 def pruned(directory=None, **options):
@@ -102,9 +126,58 @@ def _wait(come, process):
         time.sleep(1e-4)
 
 
+def results(directory):
+    """Return the files of a sweep that tell what came of each trial, in bytes."""
+    curves = np.load(directory / "results" / "curves.npz")
+    arrays = {name: curves[name].tobytes() for name in curves.files}
+    names = ("trials.csv", "best.json")
+    return [(directory / "results" / name).read_bytes() for name in names], arrays
+
+
 def state(directory):
     """Return the last segment that the record has, and that has a checkpoint."""
     files = (Path(directory) / RECORD / "segments").glob("*.npz")
     kept = Checkpoints(Path(directory) / RECORD).segments()
     noted = (int(file.stem) for file in files if file.stem.isdecimal())
     return max(noted, default=None), max(kept, default=None)
+
+
+def killed(started, kills, seed, directory):
+    """Kill a sweep so many times, and end it; return whether it came to the same.
+
+    Returns whether all files of the results are equal, and no file is left over.
+    """
+    moments = random.Random(f"{started.__name__} {seed}")
+    whole, cut_off = directory / "whole", directory / "cut off"
+    processes = [begin(started, whole)]
+    for _ in range(kills):
+        kill(begin(started, cut_off), cut_off, moments)
+    processes.append(begin(started, cut_off))
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    segments = [path.name for path in (cut_off / RECORD / "segments").iterdir()]
+    assert sorted(segments) == sorted(f"{n}.npz" for n in range(SEGMENTS))
+    return results(cut_off) == results(whole)
+
+
+KINDS = {each.__name__: each for each in (plain, pruned, evolved, folded)}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    rounds = -(-asked.kills // (10 * len(KINDS)))
+    for seed in range(asked.seed, asked.seed + rounds):
+        for name, started in KINDS.items():
+            with tempfile.TemporaryDirectory() as directory:
+                same = killed(started, 10, seed, Path(directory))
+            print(f"{name}, killed 10 times: {'the same' if same else 'DIFFERS'}")
+            if not same:
+                sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,6 @@ import dataclasses
 import errno
 import json
 import os
-import random
 import shutil
 import signal
 from typing import Any
@@ -25,31 +24,14 @@ RATES = [0.01, 0.03, 0.1, 0.3, 1e38]
 SIZES: dict[str, Any] = {"steps": 12, "segments": 6, "block": 2}
 
 
-def results(directory):
-    """The files of a sweep that tell what came of each trial, in bytes."""
-    curves = np.load(directory / "results" / "curves.npz")
-    arrays = {name: curves[name].tobytes() for name in curves.files}
-    names = ("trials.csv", "best.json")
-    return [(directory / "results" / name).read_bytes() for name in names], arrays
-
-
 @pytest.mark.slow("other tests here resume a sweep that was ended once")
-@pytest.mark.parametrize(("sweep_", "kills"), [("pruned", 10), ("evolved", 4)])
+@pytest.mark.parametrize(
+    ("kind", "kills"), [("plain", 2), ("pruned", 10), ("evolved", 4), ("folded", 3)]
+)
 def test_a_sweep_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
-    tmp_path, sweep_, kills
+    tmp_path, kind, kills
 ):
-    started = getattr(killed_sweeps, sweep_)
-    moments, cut_off = random.Random(f"{sweep_} 1"), tmp_path / "cut off"
-    whole = killed_sweeps.begin(started, tmp_path / "whole")
-    whole.join()
-    for _ in range(kills):
-        killed_sweeps.kill(killed_sweeps.begin(started, cut_off), cut_off, moments)
-    last = killed_sweeps.begin(started, cut_off)
-    last.join()
-    assert whole.exitcode == last.exitcode == 0
-    assert results(cut_off) == results(tmp_path / "whole")
-    segments = cut_off / RECORD / "segments"
-    assert len(list(segments.glob("*.npz"))) == killed_sweeps.SEGMENTS
+    assert killed_sweeps.killed(killed_sweeps.KINDS[kind], kills, 1, tmp_path)
 
 
 def sgd(learning_rate):
