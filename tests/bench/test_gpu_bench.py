@@ -154,6 +154,7 @@ def test_a_term_signal_leaves_the_table_and_the_json(tmp_path):
     assert json.loads(path.read_text())["lines"][-1]["status"] == "interrupted"
 
 
+@pytest.mark.slow("the whole benchmark runs small in CI")
 def test_ceilings_of_this_machine(tmp_path):
     script = [sys.executable, str(BENCH / "gpu.py"), "--quick", "--only", "ceilings"]
     done = subprocess.run(

@@ -213,6 +213,7 @@ def test_bad_input_ends_in_one_sentence(refused, arguments, sentence):
     assert sentence in refused(*arguments)
 
 
+@pytest.mark.slow("sweep.run's have quick tests")
 def test_objectives_and_bounds_are_options(tmp_path, capsys):
     out = tmp_path / "out"
     goals = ["--objective", "accuracy:max", "--objective", "loss:min"]
@@ -348,6 +349,7 @@ def test_what_cannot_be_resumed_is_one_sentence(refused, tmp_path):
     assert "learning_rate had 4 values, now 5." in error
 
 
+@pytest.mark.slow("sweep.run's warning has a quick test")
 @pytest.mark.filterwarnings("default")
 def test_a_directory_that_breaks_in_mid_run_is_said_and_the_status_is_2(
     tmp_path, monkeypatch, capsys
@@ -381,6 +383,7 @@ def test_a_bad_argument_costs_no_sweep_that_is_there(tmp_path, refused):
     assert main(["sweep", "--resume", str(place)]) == 0
 
 
+@pytest.mark.slow("a store in which nothing was begun has a quick test")
 def test_a_bad_argument_leaves_the_directory_free(tmp_path, refused):
     place = str(tmp_path / "out")
     assert "block of at least 1" in refused(*SHORT, "--out", place, "--block", "0")
@@ -388,6 +391,7 @@ def test_a_bad_argument_leaves_the_directory_free(tmp_path, refused):
     assert main(["sweep", *SHORT, "--out", place]) == 0
 
 
+@pytest.mark.slow("the record's lock has a quick test")
 def test_a_sweep_that_is_being_written_is_not_overwritten(tmp_path, refused):
     place = tmp_path / "out"
     assert main(["sweep", *SHORT, "--out", str(place)]) == 0
@@ -398,6 +402,7 @@ def test_a_sweep_that_is_being_written_is_not_overwritten(tmp_path, refused):
     assert (place / "command.json").read_text() == asked
 
 
+@pytest.mark.slow("sweep.run's overwrite has a quick test")
 def test_overwriting_removes_the_other_sweep_and_no_file_of_the_users(tmp_path):
     place = tmp_path / "out"
     place.mkdir()
@@ -412,6 +417,7 @@ def test_overwriting_removes_the_other_sweep_and_no_file_of_the_users(tmp_path):
     assert b"another" not in (place / "record" / "header.json").read_bytes()
 
 
+@pytest.mark.slow("sweep.extend has quick tests")
 def test_a_sweep_is_extended_by_the_command(tmp_path, refused, capsys):
     place = str(tmp_path / "out")
     assert main(["sweep", *SHORT, "--out", place]) == 0
@@ -432,6 +438,7 @@ def test_a_damaged_command_is_said_to_be_so(tmp_path, refused, content):
     assert "command.json is damaged" in refused("--resume", str(tmp_path))
 
 
+@pytest.mark.slow("resume has quick tests")
 def test_an_option_that_a_directory_is_older_than_has_its_default(tmp_path, capsys):
     place = tmp_path / "out"
     assert main(["sweep", *SHORT, "--out", str(place)]) == 0

@@ -67,6 +67,7 @@ def test_a_new_adapter_changes_nothing_and_the_given_model_stays(adapt):
     assert kernels == own | heads
 
 
+@pytest.mark.slow("the other kinds are merged by the same lines", but=1)
 @BOTH
 def test_the_merged_model_is_plain_and_has_the_same_outputs(adapt):
     model = Net(nnx.Rngs(0))
@@ -121,6 +122,7 @@ def test_outputs_and_gradients_are_those_of_the_paper(adapt, form):
         np.testing.assert_allclose(grads[name][...], tensor.grad, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow("the outputs of dora are compared in the quick run")
 def test_the_norms_of_a_sum_are_found_without_it():
     kernel = jnp.asarray(RNG.normal(size=(3, 4, 2, 5)), jnp.float32)
     model = jopt.dora({"kernel": kernel.reshape(12, 10)}, 3, alpha=2.0)

@@ -129,6 +129,7 @@ def test_what_is_missing_is_zero_in_parameters_and_state(layers):
                 np.testing.assert_array_equal(np.asarray(tree[name]) == 0, gone)
 
 
+@pytest.mark.slow("RigL's quick test moves connections by the same lines")
 def test_set_grows_at_random_by_its_key():
     same, again, other = (
         seen(jopt.grow(INNER, 0.75, by="random", every=2, key=jax.random.key(seed)), 4)
@@ -143,6 +144,7 @@ def test_set_grows_at_random_by_its_key():
     assert (np.ravel(new) != by_gradient).any()
 
 
+@pytest.mark.slow("RigL's quick test moves connections by the same lines")
 def test_a_sparsity_that_rises_drops_more_than_grow():
     rising = jopt.linear_schedule(0.5, 0.9, 6)
 
@@ -153,6 +155,7 @@ def test_a_sparsity_that_rises_drops_more_than_grow():
         assert (~np.asarray(kept)).sum() == round(float(rising(step)) * kept.size)
 
 
+@pytest.mark.slow("RigL's quick test moves connections by the same lines")
 @pytest.mark.parametrize("sparsity", [0.0, 0.1])
 def test_no_more_move_than_there_is_room_for(sparsity):
     tx = jopt.grow(INNER, sparsity, fraction=1.0, layers="even", every=1)

@@ -73,6 +73,7 @@ def narrowed(path, leaf, rank):
     return leaf[:rank] if "lora_b" in name else leaf
 
 
+@pytest.mark.slow("the other models take the same path", but=1)
 @pytest.mark.parametrize("adapt", [jopt.lora, jopt.dora])
 @pytest.mark.parametrize(
     "inner",
@@ -148,6 +149,7 @@ def test_every_trial_has_the_base_as_it_was(swept):
     assert kernel.strides[0] == 0  # one copy for all
 
 
+@pytest.mark.slow("adapters are merged in their own quick test")
 def test_a_trial_of_the_sweep_is_merged_to_a_plain_model(swept):
     built = jopt.lora(BASE, RANK)
     nnx.update(built, swept.params(0))
@@ -157,6 +159,7 @@ def test_a_trial_of_the_sweep_is_merged_to_a_plain_model(swept):
     np.testing.assert_allclose(loss, swept.table["valid_loss"][0], rtol=1e-5)
 
 
+@pytest.mark.slow("a sweep over ranks runs in one program in the quick run")
 @pytest.mark.parametrize("adapt", [jopt.lora, jopt.dora])
 def test_no_array_of_the_program_has_a_kernel_s_size_and_a_trial_axis(adapt):
     own = task(adapt)
@@ -177,6 +180,7 @@ def test_no_array_of_the_program_has_a_kernel_s_size_and_a_trial_axis(adapt):
     assert (8 * WIDTH, WIDTH) not in shapes
 
 
+@pytest.mark.slow("nnx's do in the quick run")
 def test_linen_s_variables_share_their_base_too():
     module = linen.Dense(10)
     variables = module.init(jax.random.key(0), DATA[0])

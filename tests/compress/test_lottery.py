@@ -48,6 +48,7 @@ def matrices(tree):
     return np.concatenate([np.ravel(tree["v"]), np.ravel(tree["w"])])
 
 
+@pytest.mark.slow("the other case differs by one number", but=1)
 def test_each_round_prunes_a_share_of_what_is_left(run):
     _, seen = run
 
@@ -103,6 +104,7 @@ def test_zeros_stay_zero_in_momentum_and_average(run):
                 assert (np.asarray(tree[name])[gone] == 0).all()
 
 
+@pytest.mark.slow("a round's share is compared in the quick run")
 def test_fractions_are_swept_and_a_ticket_is_judged_at_the_end_of_its_round():
     def tx(fraction):
         return jopt.lottery(jopt.adam(0.05), fraction, 8)

@@ -349,6 +349,7 @@ def test_scores_that_add_up_see_every_gradient(score):
     np.testing.assert_array_equal(found, smallest(both, 0.5))
 
 
+@pytest.mark.slow("other scores give masks in the quick run")
 def test_a_random_mask_is_the_same_at_every_update_and_another_for_another_key():
     few, many = (
         once(jopt.prune(jopt.sgd(0.1), s, score=jopt.Random(3)))[1].kept

@@ -43,7 +43,7 @@ def key_of(entry):
     return getattr(entry, "key", None)
 
 
-@pytest.mark.parametrize("name", simplest_first(set(TRANSFORMATIONS) - {*OF_OPTAX}))
+@pytest.mark.parametrize("name", simplest_first({*TRANSFORMATIONS} - {*OF_OPTAX}, 4))
 def test_states_and_updates_keep_their_types(name):
     tx, extra = TRANSFORMATIONS[name](jopt), dict(TRANSFORMATIONS[name].extra)
 

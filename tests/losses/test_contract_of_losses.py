@@ -163,6 +163,7 @@ def variations(name: str) -> list[Any]:
     return [jax.tree.map(jnp.float32, row) for row in rows]
 
 
+@pytest.mark.slow("the other losses are made of the same arithmetic", but=6)
 @pytest.mark.parametrize("name", [n for n, row in TABLE.items() if row.numbers])
 def test_every_number_is_mapped_and_differentiated_in_one_program(name):
     graded = jax.value_and_grad(TABLE[name].call)

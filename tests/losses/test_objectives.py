@@ -80,6 +80,7 @@ def attack(inputs, labels, epsilon, step, steps, low=-np.inf, high=np.inf):
     return moved.astype(np.float32)
 
 
+@pytest.mark.slow("the other attacks differ by a number", but=2)
 @pytest.mark.parametrize(
     ("given", "wanted"),
     [
@@ -108,6 +109,7 @@ def test_an_attack_is_that_of_the_papers(given, wanted):
     assert loss > metrics["start_loss"]
 
 
+@pytest.mark.slow("attacks have a quick reference")
 def test_an_attack_may_start_at_random_in_the_ball():
     def start(key, share):
         objective = losses.Adversarial(losses.CrossEntropy(), 0.1, 0.0, start=share)
@@ -120,6 +122,7 @@ def test_an_attack_may_start_at_random_in_the_ball():
     assert np.abs(start(KEY, 0.0)).max() == 0
 
 
+@pytest.mark.slow("attacks have a quick reference")
 def test_the_attack_is_no_part_of_the_gradient():
     moved = attack(INPUTS, HOT, 0.1, 0.05, 3)
 
@@ -162,6 +165,7 @@ class Normed(nnx.Module):
         return self.last(nnx.relu(self.norm(self.first(inputs))))
 
 
+@pytest.mark.slow("attacks have a quick reference")
 def test_a_module_with_batch_statistics_is_attacked_in_evaluation_mode():
     def loss_fn(model, batch, key):
         frozen = nnx.merge(*nnx.split(model), copy=True)

@@ -59,6 +59,7 @@ def test_focal_of_a_binary_decision_is_optax_s():
         np.testing.assert_allclose(losses.Binary(weighted)(z, y), wanted, rtol=1e-5)
 
 
+@pytest.mark.slow("class weights have a quick reference")
 def test_classes_without_a_label_may_have_no_chance():
     """A logit of -inf is a class that is left out, in values and gradients."""
     logits = jnp.concatenate([LOGITS, jnp.full((8, 1), -jnp.inf)], axis=1)
@@ -132,6 +133,7 @@ def test_attention():
         np.testing.assert_allclose(got, wanted, rtol=1e-5)
 
 
+@pytest.mark.slow("distillation has a quick reference")
 def test_a_student_like_its_teacher_or_without_features_has_finite_gradients():
     zeros = jnp.zeros((2, 3, 4))
     for features, targets in ((zeros, zeros + 1), (zeros + 1, zeros + 1)):

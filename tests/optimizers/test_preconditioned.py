@@ -111,6 +111,7 @@ def normal(shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
+@pytest.mark.slow("shampoo has a quick reference")
 def test_a_block_is_a_leaf_of_its_own():
     grads = normal((6, 7, 3))
     tx = jopt.scale_by_shampoo(precondition_frequency=2, block_size=4)
@@ -121,6 +122,7 @@ def test_a_block_is_a_leaf_of_its_own():
     np.testing.assert_allclose(whole, jnp.concatenate(parts, 1), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow("soap has a quick reference")
 def test_soap_is_adam_where_there_are_no_bases_but_for_its_first_step():
     grads = {"scalar": normal((6,)), "vector": normal((6, 3)), "none": None}
     grads["matrix"] = normal((6, 3, 4))
@@ -206,6 +208,7 @@ def test_kron_fits_every_61st_step_though_its_float32_chance_is_less():
     assert np.flatnonzero(since == 0).tolist() == [60, 121]
 
 
+@pytest.mark.slow("kron has a quick reference")
 def test_kron_stays_finite_where_gradients_vanish():
     grads = jnp.concatenate(
         [normal((5, 3, 4)), jnp.zeros((3000, 3, 4)), normal((1, 3, 4))]

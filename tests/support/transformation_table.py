@@ -60,12 +60,18 @@ SIMPLEST = simplest() | {
 }
 
 
-def simplest_first(names: Iterable[str]) -> list[Any]:
-    """Return pytest's parameters for these rows, with all but the simplest as slow."""
-    slow = pytest.mark.slow("its parts are those of simpler rows")
-    return [
-        pytest.param(name, marks=() if name in SIMPLEST else slow) for name in names
-    ]
+def simplest_first(names: Iterable[str], every: int = 1, first: int = 0) -> list[Any]:
+    """Return pytest's parameters for these rows, with all but the simplest as slow.
+
+    Args:
+      names: of rows.
+      every: how many of the simplest rows there are to a quick one.
+      first: of the simplest rows that is quick. Tests of one row look at much of the
+        same code, so that they take turns: each has another first row.
+    """
+    quick = sorted(SIMPLEST)[first::every]
+    slow = pytest.mark.slow("its parts are those of simpler rows, or other tests' turn")
+    return [pytest.param(name, marks=() if name in quick else slow) for name in names]
 
 
 def numbers(tree: Any) -> dict[str, Any]:
