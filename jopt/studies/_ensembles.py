@@ -57,7 +57,7 @@ def combine(task: Task, result: SweepResult, k: int = 5) -> Combined:
         )
     trials, models = [trials[i] for i in alike], [models[i] for i in alike]
     task = result.trials[trials[0]].task or task
-    if task.predict is None:
+    if task.predict is None or task.score is None:
         raise ValueError(
             f"combine: the task {task.name} must have predict and score, whose means "
             "and scores an ensemble is made of; give them to it."

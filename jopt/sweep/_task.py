@@ -305,10 +305,10 @@ def check_task(
             raise ValueError(
                 f"Task {task.name}: {name} must be an integer, got {value!r}."
             )
-    if (task.predict is None) != (task.score is None):
+    if task.predict is None and task.score is not None:
         raise ValueError(
-            f"Task {task.name}: predict and score must be given together, or neither: "
-            "score says how good the mean of predictions is."
+            f"Task {task.name}: score must be given with predict: it says how good "
+            "predictions are."
         )
     size = task.batch_size if batch_size is None else batch_size
     needed = {task.metric: "the metric"} if metrics is None else metrics

@@ -254,7 +254,7 @@ def test_a_result_without_a_task_or_a_winner_or_predict_is_refused(saved, winner
     with pytest.raises(ValueError, match="a record has none; load it"):
         sweep.load(saved.directory).predict(INPUTS)
     blind = toy.task(init=lambda key: (winner.params(winner.best.trial), {"seen": 0.0}))
-    with pytest.raises(ValueError, match="the task points must have predict and score"):
+    with pytest.raises(ValueError, match="the task points must have predict, got none"):
         sweep.load(saved.directory, task=blind).predict(INPUTS)
     trials = sweep.grid(jopt.sgd, learning_rate=[1e38])
     result = sweep.run(toy.task(), trials, steps=4, segments=1)

@@ -155,9 +155,14 @@ def test_those_of_another_structure_are_left_out():
     assert len(found.trials) == 3
 
 
-def test_a_task_needs_both_halves_of_an_ensemble():
-    with pytest.raises(ValueError, match="predict and score must be given together"):
-        run(toy.task(predict=predict))
+def test_an_ensemble_needs_predictions_and_their_score():
+    with pytest.raises(ValueError, match="score must be given with predict"):
+        run(toy.task(score=score))
+    only_predicts = toy.task(predict=predict)
+    result = run(only_predicts)
+    assert result.predict(toy.points(3)).shape == (3, 2)
+    with pytest.raises(ValueError, match="combine: .* must have predict and score"):
+        studies.combine(only_predicts, result, 2)
 
 
 @pytest.mark.slow("folds have tests of their own")
