@@ -1,8 +1,8 @@
 """The public names of jopt by room, and the pages of the site that are made of them.
 
-MkDocs calls the functions whose names begin with `on_` (mkdocs.yml names this file); the
-tests read the names. A room that is added, or a name in its `__all__`, needs no change
-here.
+MkDocs calls the functions whose names begin with `on_`, because mkdocs.yml names this
+file; the tests read the names. A room that is added, or a name in its `__all__`, needs
+no change here.
 
     python docs/public_names.py > tests/house/public_api.txt
 
@@ -45,7 +45,7 @@ def public_names(room: ModuleType) -> list[str]:
     return sorted({*own, *(listed or ())})
 
 
-def _is_ours(value: Any) -> bool:
+def is_ours(value: Any) -> bool:
     """Return whether the value is a class or function of jopt, not a type's name."""
     made = inspect.isclass(value) or inspect.isroutine(value)
     return made and _place(value).startswith("jopt.")
@@ -80,7 +80,7 @@ def names_of_optax() -> list[str]:
 
 def signature(value: Any) -> str:
     """Return the parameters with their defaults, without annotations."""
-    if not _is_ours(value):
+    if not is_ours(value):
         return ""  # the name of a type, such as a union
     found = inspect.signature(value)
     parameters = [
@@ -166,7 +166,7 @@ def page(room: ModuleType) -> str:
     for name in names:
         value = getattr(room, name)
         own = getattr(value, "__name__", name)
-        if not _is_ours(value):
+        if not is_ours(value):
             sections["Types"].append(entry(room, name))
         elif own == name and called[own] == name:
             is_state = issubclass(value, tuple) if inspect.isclass(value) else False
