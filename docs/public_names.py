@@ -168,21 +168,27 @@ def page(room: ModuleType) -> str:
         own = getattr(value, "__name__", name)
         if not is_ours(value):
             sections["Types"].append(entry(room, name))
-        elif own == name and called[own] == name:
+        elif own == name and not is_called(name, called[own]):
             is_state = issubclass(value, tuple) if inspect.isclass(value) else False
             is_state = is_state and name.endswith("State")
             kind = "Classes" if inspect.isclass(value) else "Functions"
             sections["States" if is_state else kind].append(entry(room, name))
-        elif own in names and called[own] == name:
+        elif own in names and is_called(own, name):
             sections["Functions"].append(entry(room, own, also=name))
         elif own != name:
             sections["Other names"].append(another(room, name, own))
-    options = "    options: {members: false, show_root_heading: false}\n"
+    hidden = "show_root_heading: false, show_root_toc_entry: false"
+    options = f"    options: {{members: false, {hidden}}}\n"
     parts = [f"# {room.__name__}\n", f"::: {room.__name__}\n{options}"]
     for title, entries in sections.items():
         if entries:
             parts += [f"## {title}\n", *entries]
     return "\n".join(parts)
+
+
+def is_called(name: str, other: str) -> bool:
+    """Return whether a class of this name is called by the other, `scale_by_adam`."""
+    return name[0].isupper() and other[0].islower()
 
 
 def entry(room: ModuleType, name: str, also: str | None = None) -> str:

@@ -28,12 +28,12 @@ class Signatures(griffe.Extension):
 
 def complete(shown: griffe.Class, cls: type) -> None:
     """Give griffe's class the parameters and the texts of its fields."""
-    for line in shown.lines:
-        field = re.match(r"    (\w+):[^#\"']*#\s*(.+)", line)
-        member = shown.members.get(field[1]) if field else None
-        if field and member is not None and member.docstring is None:
-            text = field[2][0].upper() + field[2][1:]
-            member.docstring = griffe.Docstring(text, parent=member)
+    found = re.findall(r"^    (\w+):[^#\n]*# *(.+)", "\n".join(shown.lines), re.M)
+    fields = [f"  {name}: {text}" for name, text in found if name in shown.members]
+    if fields and shown.docstring:
+        text = "\n".join([inspect.cleandoc(shown.docstring.value), "", "Attributes:"])
+        text = "\n".join([text, *fields])
+        shown.docstring = griffe.Docstring(text, parent=shown, **_options(shown))
     if "__init__" not in shown.members:
         parameters = griffe.Parameters(
             griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword),
@@ -50,6 +50,11 @@ def complete(shown: griffe.Class, cls: type) -> None:
         init = griffe.Function("__init__", parameters=parameters)
         init.lineno, init.endlineno = shown.lineno, shown.lineno
         shown.set_member("__init__", init)
+
+
+def _options(shown: griffe.Class) -> dict[str, Any]:
+    held = shown.docstring
+    return {} if held is None else {"lineno": held.lineno, "endlineno": held.endlineno}
 
 
 def _annotation(shown: griffe.Class, name: str) -> Any:
