@@ -61,7 +61,9 @@ def explained_by(cls):
 
 def raises(function):
     """Return whether the body raises an error, functions inside it left out."""
-    left = list(ast.parse(textwrap.dedent(inspect.getsource(function))).body[0].body)
+    left = []
+    for definition in ast.parse(textwrap.dedent(inspect.getsource(function))).body:
+        left += ast.iter_child_nodes(definition)
     while left:
         node = left.pop()
         if isinstance(node, ast.Raise):
