@@ -38,7 +38,7 @@ class GrowState(NamedTuple):
 
     count: jax.Array  # int32[], updates made
     kept: PyTree  # bools like the chosen leaves of params
-    inner_state: PyTree
+    inner_state: PyTree  # of the inner transformation
 
 
 @pytree

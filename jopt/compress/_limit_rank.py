@@ -43,7 +43,7 @@ def adapters_rank_axis(path: str, leaf: jax.Array) -> int | None:
 class LimitRankState(NamedTuple):
     """The state of the inner transformation."""
 
-    inner_state: PyTree
+    inner_state: PyTree  # of the inner transformation
 
 
 @pytree

@@ -36,7 +36,7 @@ class LotteryState(NamedTuple):
     count: jax.Array  # int32[], updates made
     kept: PyTree  # bools like the chosen leaves of params
     start: PyTree  # like params
-    inner_state: PyTree
+    inner_state: PyTree  # of the inner transformation
 
 
 @pytree

@@ -36,7 +36,7 @@ class PruneState(NamedTuple):
     count: jax.Array  # int32[], updates made
     kept: PyTree  # bools like the chosen leaves of params
     score: PyTree  # the score's own state
-    inner_state: PyTree
+    inner_state: PyTree  # of the inner transformation
 
 
 @pytree

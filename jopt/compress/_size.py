@@ -18,12 +18,12 @@ Coding: TypeAlias = Literal["dense", "bitmap", "csr", "zip"]
 class LeafSize(NamedTuple):
     """One leaf: its path, dtype and shape, how many numbers, how many not 0, bytes."""
 
-    path: str
-    dtype: str
-    shape: tuple[int, ...]
-    parameters: int
-    nonzero: int
-    bytes: int
+    path: str  # of the leaf in the tree
+    dtype: str  # in which it is stored
+    shape: tuple[int, ...]  # of the weights, before packing
+    parameters: int  # how many numbers
+    nonzero: int  # how many of them are not 0
+    bytes: int  # that it takes
 
 
 @dataclasses.dataclass(frozen=True)

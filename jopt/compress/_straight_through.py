@@ -34,7 +34,7 @@ class StraightThroughState(NamedTuple):
 
     count: jax.Array  # int32[], updates made
     latent: PyTree  # like the chosen leaves of params, at least float32
-    inner_state: PyTree
+    inner_state: PyTree  # of the inner transformation
 
 
 @pytree

@@ -19,6 +19,9 @@ def partition_spec(x: object) -> PartitionSpec:
     """Return the axes of an explicit mesh that shard each axis of `x`.
 
     Trailing axes that are not sharded are left out: `PartitionSpec()` is unsharded.
+
+    Args:
+      x: an array, or a tracer of one.
     """
     axes = list(jax.typeof(x).sharding.spec) if isinstance(x, jax.Array) else []
     while axes and axes[-1] is None:
@@ -27,18 +30,32 @@ def partition_spec(x: object) -> PartitionSpec:
 
 
 def replicated(x: Any) -> Any:
-    """Return `x` replicated on every device."""
+    """Return `x` replicated on every device.
+
+    Args:
+      x: an array.
+    """
     return jax.sharding.reshard(x, _on_mesh(x)) if partition_spec(x) else x
 
 
 def sharded_like(x: Any, like: Any) -> Any:
-    """Return `x`, which has the shape of `like`, with the sharding of `like`."""
+    """Return `x`, which has the shape of `like`, with the sharding of `like`.
+
+    Args:
+      x: an array.
+      like: an array of the same shape.
+    """
     spec = partition_spec(like)
     return jax.sharding.reshard(x, _on_mesh(like, *spec)) if spec else x
 
 
 def sharded(x: jax.Array, spec: PartitionSpec) -> jax.Array:
-    """Return `x` sharded over the current mesh, that of `jax.set_mesh`."""
+    """Return `x` sharded over the current mesh, that of `jax.set_mesh`.
+
+    Args:
+      x: an array.
+      spec: the axes of the mesh for each axis of `x`.
+    """
     return jax.sharding.reshard(x, spec) if spec else x
 
 

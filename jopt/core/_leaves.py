@@ -161,7 +161,12 @@ def sum_leaves(rule: Callable[..., jax.Array], *trees: PyTree) -> jax.Array:
 
 
 def normal_like(key: jax.Array, tree: PyTree) -> PyTree:
-    """Return Gaussian noise of variance 1 like `tree`, in at least float32."""
+    """Return Gaussian noise of variance 1 like `tree`, in at least float32.
+
+    Args:
+      key: a key of `jax.random`.
+      tree: a tree of arrays.
+    """
     leaves, structure = jax.tree.flatten(tree)
     keys = jax.random.split(key, len(leaves))
     return structure.unflatten(
@@ -172,7 +177,11 @@ def normal_like(key: jax.Array, tree: PyTree) -> PyTree:
 
 @compiled
 def all_finite(tree: PyTree) -> jax.Array:
-    """Return whether all numbers of `tree` are finite, a bool scalar."""
+    """Return whether all numbers of `tree` are finite, a bool scalar.
+
+    Args:
+      tree: a tree of arrays.
+    """
     # A sum of x - x is 0 for finite numbers only. XLA's CPU backend writes the mask of
     # `isfinite` to memory, and its maximum overlooks a NaN.
 
@@ -204,6 +213,10 @@ def inner_product(a: PyTree, b: PyTree) -> jax.Array:
     """Return the inner product of two trees, a real scalar in at least float32.
 
     A complex coordinate counts as two real ones.
+
+    Args:
+      a: a tree of arrays.
+      b: a tree like `a`.
     """
     return sum_leaves(lambda x, y: (x.conj() * y).real, a, b)
 
@@ -252,7 +265,12 @@ def apply_updates(params: Arrays, updates: Arrays) -> PyTree:
 
 
 def stored(new: PyTree, old: PyTree) -> PyTree:
-    """Return the arrays of `new` in the dtypes of `old`."""
+    """Return the arrays of `new` in the dtypes of `old`.
+
+    Args:
+      new: a tree of arrays.
+      old: a tree like `new`, whose dtypes count.
+    """
     return jax.tree.map(lambda n, o: jnp.asarray(n, dtype_of(o)), new, old)
 
 

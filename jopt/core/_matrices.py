@@ -45,7 +45,15 @@ _forward = one_by_one(lambda u, y: jax.scipy.linalg.solve_triangular(u, y, trans
 
 
 def solve_upper_transposed(factor: jax.Array, rows: jax.Array) -> jax.Array:
-    """Solve `factor.T @ x = rows` for x, with an upper triangular factor."""
+    """Solve `factor.T @ x = rows` for x, with an upper triangular factor.
+
+    Args:
+      factor: [n, n]; what is below the diagonal is not read.
+      rows: the right-hand sides, [n, k].
+
+    Returns:
+      x, of the shape of `rows`.
+    """
     upper = jnp.triu(factor)
     return lax.custom_linear_solve(
         lambda x: upper.T @ x,
@@ -56,13 +64,23 @@ def solve_upper_transposed(factor: jax.Array, rows: jax.Array) -> jax.Array:
 
 
 def gram(x: jax.Array, axis: int) -> jax.Array:
-    """Return the Gram matrix of the slices of `x` along `axis`."""
+    """Return the Gram matrix of the slices of `x` along `axis`.
+
+    Args:
+      x: an array.
+      axis: the axis whose slices are multiplied with each other.
+    """
     rows = unfold(x, axis)
     return rows @ rows.T
 
 
 def unfold(x: jax.Array, axis: int) -> jax.Array:
-    """Return `x` as a matrix whose rows are its slices along `axis`."""
+    """Return `x` as a matrix whose rows are its slices along `axis`.
+
+    Args:
+      x: an array.
+      axis: of `x`.
+    """
     rest = x.size // max(1, x.shape[axis])
     return jnp.moveaxis(x, axis, 0).reshape(x.shape[axis], rest)
 
@@ -70,7 +88,17 @@ def unfold(x: jax.Array, axis: int) -> jax.Array:
 def multiply_along(
     x: jax.Array, matrix: jax.Array, axis: int, *, turned: bool = False
 ) -> jax.Array:
-    """Multiply `x` along `axis` by `matrix`, or by its transpose if `turned`."""
+    """Multiply `x` along `axis` by `matrix`, or by its transpose if `turned`.
+
+    Args:
+      x: an array.
+      matrix: square, as long as the axis.
+      axis: of `x`.
+      turned: whether to multiply by the transpose.
+
+    Returns:
+      The product, of the shape of `x`.
+    """
     columns = jnp.tensordot(x, matrix, ((axis,), (0 if turned else 1,)))
     return jnp.moveaxis(columns, -1, axis)
 
@@ -82,7 +110,17 @@ def multiply_along_axes(
     *,
     turned: bool = False,
 ) -> jax.Array:
-    """Multiply `x` along each of `axes` by the matrix of that axis."""
+    """Multiply `x` along each of `axes` by the matrix of that axis.
+
+    Args:
+      x: an array.
+      matrices: one for each of the axes.
+      axes: of `x`.
+      turned: whether to multiply by the transposes.
+
+    Returns:
+      The product, of the shape of `x`.
+    """
     for matrix, axis in zip(matrices, axes, strict=True):
         x = multiply_along(x, matrix, axis, turned=turned)
     return x
@@ -93,6 +131,9 @@ def eigenbasis(matrix: jax.Array) -> jax.Array:
 
     They are constants to differentiation, because eigenvectors of equal eigenvalues
     have no derivative.
+
+    Args:
+      matrix: symmetric, [..., n, n].
     """
     return _eigh(lax.stop_gradient(matrix))[1][:, ::-1]
 

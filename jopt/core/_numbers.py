@@ -15,12 +15,20 @@ from jopt.core._pytree import Number, PyTree
 
 
 def dtype_of(x: PyTree) -> Any:
-    """Return the dtype of an array, a Python number or a `jax.ShapeDtypeStruct`."""
+    """Return the dtype of an array, a Python number or a `jax.ShapeDtypeStruct`.
+
+    Args:
+      x: one of these.
+    """
     return x.dtype if hasattr(x, "dtype") else jnp.result_type(x)
 
 
 def as_number(x: Any) -> Any:
-    """Return a Python integer as a float, which has a gradient; anything else as is."""
+    """Return a Python integer as a float, which has a gradient; anything else as is.
+
+    Args:
+      x: a Python number, or anything else.
+    """
     return float(x) if type(x) is int else x
 
 
@@ -36,7 +44,11 @@ def standard_promotion() -> AbstractContextManager[None]:
 
 
 def wide_dtype(x: PyTree) -> Any:
-    """Return the dtype to compute in: that of `x`, but at least float32."""
+    """Return the dtype to compute in: that of `x`, but at least float32.
+
+    Args:
+      x: an array, a number or a `jax.ShapeDtypeStruct`.
+    """
     dtype = dtype_of(x)
     if not jnp.issubdtype(dtype, jnp.inexact):
         return jnp.result_type(float)
@@ -44,7 +56,11 @@ def wide_dtype(x: PyTree) -> Any:
 
 
 def wide(x: ArrayLike) -> jax.Array:
-    """Return `x` in at least float32; integers become floats."""
+    """Return `x` in at least float32; integers become floats.
+
+    Args:
+      x: an array or a number.
+    """
     x = jnp.asarray(x)
     return x if x.dtype == wide_dtype(x) else x.astype(wide_dtype(x))
 
@@ -53,6 +69,9 @@ def wide_numbers(tree: PyTree) -> PyTree:
     """Return `tree` with its floats and signed integers in at least float32.
 
     Keys (unsigned integers) and masks (bools) keep their dtype.
+
+    Args:
+      tree: a tree of arrays.
     """
     kinds = (jnp.inexact, jnp.signedinteger)
 
@@ -63,12 +82,22 @@ def wide_numbers(tree: PyTree) -> PyTree:
 
 
 def increment(count: jax.Array) -> jax.Array:
-    """Return `count + 1`, saturating at the greatest integer of its dtype."""
+    """Return `count + 1`, saturating at the greatest integer of its dtype.
+
+    Args:
+      count: an integer array.
+    """
     return jnp.where(count < jnp.iinfo(count.dtype).max, count + 1, count)
 
 
 def mix(old: jax.Array, new: jax.Array, decay: Number) -> jax.Array:
-    """Return the running mean `decay old + (1 - decay) new`."""
+    """Return the running mean `decay old + (1 - decay) new`.
+
+    Args:
+      old: the mean so far.
+      new: the value to include.
+      decay: share of `old` in the result, in [0, 1].
+    """
     return decay * old + (1 - decay) * new
 
 
@@ -125,22 +154,39 @@ def _(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> Any:
 
 
 def abs_sq(x: jax.Array) -> jax.Array:
-    """Return `|x| ** 2`, which is real for complex `x`, too."""
+    """Return `|x| ** 2`, which is real for complex `x`, too.
+
+    Args:
+      x: an array, real or complex.
+    """
     return jnp.square(x) if jnp.isrealobj(x) else x.real**2 + x.imag**2
 
 
 def norm(x: jax.Array) -> jax.Array:
-    """Return the 2-norm of all elements, with a gradient of zero at zero."""
+    """Return the 2-norm of all elements, with a gradient of zero at zero.
+
+    Args:
+      x: an array.
+    """
     return root(jnp.sum(abs_sq(x)))
 
 
 def rms(x: jax.Array) -> jax.Array:
-    """Return the root mean square of all elements, zero for an empty array."""
+    """Return the root mean square of all elements, zero for an empty array.
+
+    Args:
+      x: an array.
+    """
     return norm(x) / max(x.size, 1) ** 0.5
 
 
 def shrink(norm: jax.Array, limit: Number) -> jax.Array:
-    """Return the factor that brings `norm` to at most `limit`: 1 if it is below."""
+    """Return the factor that brings `norm` to at most `limit`: 1 if it is below.
+
+    Args:
+      norm: a scalar, at least 0.
+      limit: the greatest norm allowed, at least 0.
+    """
     # A formula without a `where` on the result: XLA's CPU backend would recompute one
     # in the update of each leaf, and compile hundreds of them for minutes.
     numbers = jnp.finfo(norm.dtype)
@@ -151,13 +197,24 @@ def shrink(norm: jax.Array, limit: Number) -> jax.Array:
 
 
 def over_root(x: jax.Array, squares: jax.Array, eps: Number) -> jax.Array:
-    """Return `x / sqrt(squares + eps)`, or 0 where `squares` is 0."""
+    """Return `x / sqrt(squares + eps)`, or 0 where `squares` is 0.
+
+    Args:
+      x: an array.
+      squares: an array like `x`, at least 0.
+      eps: a number, at least 0, added under the root.
+    """
     some = squares > 0
     return jnp.where(some, x * jax.lax.rsqrt(jnp.where(some, squares, 1) + eps), 0)
 
 
 def quotient(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Return `x / y`, or 0 with a gradient of zero where `y` is 0."""
+    """Return `x / y`, or 0 with a gradient of zero where `y` is 0.
+
+    Args:
+      x: an array.
+      y: an array like `x`.
+    """
     none = y == 0
     return jnp.where(none, 0, x / jnp.where(none, 1, y))
 

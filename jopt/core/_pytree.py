@@ -64,6 +64,9 @@ def static(**kwargs: Any) -> Any:
 
     Args:
       **kwargs: arguments of `field`, such as `default` and `converter`.
+
+    Returns:
+      The field.
     """
     return field(static=True, **kwargs)
 

@@ -74,12 +74,21 @@ class FunctionSchedule(Schedule):
 
 
 def as_schedule(value: Any) -> Any:
-    """Return a bare function as a schedule; numbers and schedules as they are."""
+    """Return a bare function as a schedule; numbers and schedules as they are.
+
+    Args:
+      value: a function of the step, a schedule or a number.
+    """
     if callable(value) and not isinstance(value, Schedule):
         return FunctionSchedule(value)
     return value
 
 
 def value_at(value: Any, count: Any) -> jax.Array:
-    """Return a schedule's value at `count`, or a number itself, in at least float32."""
+    """Return a schedule's value at `count`, or a number itself, in at least float32.
+
+    Args:
+      value: a schedule, or a number.
+      count: the step.
+    """
     return value(count) if isinstance(value, Schedule) else wide(value)

@@ -20,6 +20,9 @@ class _Seeded(Protocol):
 def resolve_seed(self: _Seeded) -> None:
     """Move an integer that was given as `self.key` to `self.seed`.
 
+    Args:
+      self: the transformation, with the fields `key` and `seed`.
+
     Raises:
       ValueError: if both are given.
     """
@@ -35,7 +38,12 @@ def resolve_seed(self: _Seeded) -> None:
 
 
 def initial_key(key: jax.Array | int | None, seed: int | None) -> jax.Array:
-    """Return the given key or else the key of the seed, which is 0 by default."""
+    """Return the given key or else the key of the seed, which is 0 by default.
+
+    Args:
+      key: a key, the integer of one, or None.
+      seed: an integer, used where there is no key, or None.
+    """
     if key is None or isinstance(key, (int, np.integer)):
         return jax.random.key(seed or 0)
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):

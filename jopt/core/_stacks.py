@@ -108,18 +108,35 @@ def init_stacks(
 
 
 def stacked_identities(count: int, cut: Blocking, dtype: Any) -> tuple[jax.Array, ...]:
-    """Return `count` identities for each axis with a matrix; see `init_stacks`."""
+    """Return `count` identities for each axis with a matrix; see `init_stacks`.
+
+    Args:
+      count: blocks in the stack.
+      cut: how the leaves are cut into blocks.
+      dtype: of the result.
+    """
     sizes = [cut.block[axis] for axis in cut.axes]
     return tuple(jnp.tile(jnp.eye(d, dtype=dtype), (count, 1, 1)) for d in sizes)
 
 
 def stacked_zeros(count: int, cut: Blocking, dtype: Any) -> tuple[jax.Array, ...]:
-    """Return `count` zero matrices for each axis with one; see `init_stacks`."""
+    """Return `count` zero matrices for each axis with one; see `init_stacks`.
+
+    Args:
+      count: blocks in the stack.
+      cut: how the leaves are cut into blocks.
+      dtype: of the result.
+    """
     return tuple(jnp.zeros_like(one) for one in stacked_identities(count, cut, dtype))
 
 
 def merge_axes(shape: Sequence[int], limit: int) -> tuple[int, ...]:
-    """Return `shape` with neighbouring axes merged up to a product of `limit`."""
+    """Return `shape` with neighbouring axes merged up to a product of `limit`.
+
+    Args:
+      shape: of an array.
+      limit: the greatest length of a merged axis.
+    """
     sizes = [1]
     for size in shape:
         if sizes[-1] * size <= limit:
@@ -130,7 +147,12 @@ def merge_axes(shape: Sequence[int], limit: int) -> tuple[int, ...]:
 
 
 def even_blocks(shape: Sequence[int], limit: int) -> tuple[int, ...]:
-    """Return the shape of the fewest equal blocks, each axis at most `limit`."""
+    """Return the shape of the fewest equal blocks, each axis at most `limit`.
+
+    Args:
+      shape: of an array.
+      limit: the greatest length of a block's axis.
+    """
     return tuple(math.ceil(size / max(1, math.ceil(size / limit))) for size in shape)
 
 

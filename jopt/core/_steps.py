@@ -16,8 +16,8 @@ class Progress(NamedTuple):
     Near the end of the span `1 - elapsed` would keep few digits of what remains.
     """
 
-    elapsed: jax.Array
-    remaining: jax.Array
+    elapsed: jax.Array  # share of the span, in [0, 1]
+    remaining: jax.Array  # share of the span, in [0, 1]
 
 
 def progress(past, length):
@@ -25,6 +25,10 @@ def progress(past, length):
 
     `elapsed` is exactly 0 up to step 0, and exactly 1 from step `length` on. A span of
     length 0 has elapsed at step 0.
+
+    Args:
+      past: steps made.
+      length: of the span, in steps.
     """
     arrived = past >= length
     moving = (past > 0) & ~arrived

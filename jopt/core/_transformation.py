@@ -368,6 +368,9 @@ def needed(given: T | None, self: object, purpose: str, extra: str | None = None
       self: the transformation that needs it.
       purpose: what the argument is, such as "the parameters that decay".
       extra: how to pass it if it is an extra argument, such as "value=loss".
+
+    Raises:
+      ValueError: if it is None.
     """
     if given is None:
         call = ", ".join(filter(None, ("tx.update(updates, state, params", extra)))
@@ -389,6 +392,9 @@ def needed_loss(value: jax.Array | None, self: object, purpose: str) -> jax.Arra
       value: the extra argument `value` of `update`.
       self: the transformation that needs it.
       purpose: what the loss is, such as "the loss that decides".
+
+    Raises:
+      ValueError: if it is missing, or is not a scalar.
     """
     value = needed(value, self, purpose, extra="value=loss")
     if jnp.shape(value):
@@ -416,6 +422,9 @@ Transformation: TypeAlias = Annotated[
 
 def as_transformation(tx: Any) -> GradientTransformation:
     """Return `tx` itself, or another library's `(init, update)` pair wrapped.
+
+    Args:
+      tx: a transformation, or a pair of functions.
 
     Raises:
       TypeError: if `tx` is neither.

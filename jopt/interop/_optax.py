@@ -61,6 +61,11 @@ class Lifted(GradientTransformation):
 
     Each update calls `factory(**numbers, **settings)`, with traced numbers. The state
     is optax's own, of params in at least float32. Make it by `lift`.
+
+    Args:
+      factory: a function that returns a transformation of optax's kind.
+      numbers: its numbers, schedules and inner transformations, by name.
+      settings: its other arguments.
     """
 
     factory: Callable[..., Any] = static()

@@ -61,7 +61,7 @@ class ScaleByKronState(NamedTuple):
     count: jax.Array  # int32[], updates made
     since: jax.Array  # int32[], of those, since the factors were fitted
     mu: PyTree  # like params
-    factors: dict[str, tuple[jax.Array, ...]]
+    factors: dict[str, tuple[jax.Array, ...]]  # by the name of a shape
 
 
 @pytree

@@ -53,8 +53,8 @@ class ScaleByShampooState(NamedTuple):
     count: jax.Array  # int32[], updates made
     mu: PyTree  # like params
     nu: PyTree  # like params, real
-    factors: dict[str, tuple[jax.Array, ...]]
-    roots: dict[str, tuple[jax.Array, ...]]
+    factors: dict[str, tuple[jax.Array, ...]]  # by the name of a shape
+    roots: dict[str, tuple[jax.Array, ...]]  # by the name of a shape
 
 
 @pytree

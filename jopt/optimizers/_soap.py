@@ -52,8 +52,8 @@ class ScaleBySoapState(NamedTuple):
     count: jax.Array  # int32[], updates made
     mu: PyTree  # like params
     nu: PyTree  # like params, real; in the eigenbases
-    factors: dict[str, tuple[jax.Array, ...]]
-    bases: dict[str, tuple[jax.Array, ...]]
+    factors: dict[str, tuple[jax.Array, ...]]  # by the name of a shape
+    bases: dict[str, tuple[jax.Array, ...]]  # by the name of a shape
 
     rotated = ("nu",)  # not in the basis of the params, which it looks like
 

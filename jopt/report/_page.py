@@ -44,6 +44,13 @@ def write(result: SweepResult | Record, path: FilePath) -> Path:
 
         report.write(sweep.load("sweeps/digits-1"), "report.html")
 
+    Args:
+      result: a sweep's result, or its record.
+      path: of the file; one that exists is replaced.
+
+    Returns:
+      The path.
+
     Raises:
       ImportError: without plotly.
       OSError: if `path` cannot be written.
@@ -61,6 +68,9 @@ def page(record: Record) -> str:
 
     It holds plotly.js (about 5 MB) and the data of its figures. Its own content policy
     forbids requests to a network.
+
+    Args:
+      record: what the page shows, as of `Record.of(result)`.
     """
     parts = {
         "title": html.escape(title(record)),

@@ -113,6 +113,9 @@ def compress(
         accuracy, and what the task says for its own metric.
       batch_size, block, seed, progress: as of `sweep.run`.
 
+    Returns:
+      The sweep's result, a table with a row for each level, and the smallest model.
+
     Raises:
       TypeError: an argument has the wrong type; the task's loss function does not take
         the loss of a teacher.

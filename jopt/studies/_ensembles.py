@@ -16,9 +16,9 @@ class Combined(NamedTuple):
     """The metrics of the best trial, of the ensemble and of the soup, by split."""
 
     trials: list[int]  # the best first
-    best: dict[str, Scores]
-    ensemble: dict[str, Scores]
-    soup: dict[str, Scores]
+    best: dict[str, Scores]  # of the first trial, by split
+    ensemble: dict[str, Scores]  # of the mean of the predictions, by split
+    soup: dict[str, Scores]  # of the mean of the models, by split
 
 
 @checked
@@ -38,6 +38,9 @@ def combine(task: Task, result: SweepResult, k: int = 5) -> Combined:
       result: the sweep's result.
       k: how many trials, at least 2, of different settings. Those are taken whose
         models have the structure of the best one's.
+
+    Returns:
+      The three sets of metrics, and the trials that were taken.
 
     Raises:
       ValueError: if the task does not predict, if there is no data left to evaluate on,

@@ -61,6 +61,9 @@ def lr_range(
       progress: as of `sweep.run`.
       **settings: the factory's other hyperparameters, one value each.
 
+    Returns:
+      The losses by rate, the suggestion and the rule that made it.
+
     Raises:
       ValueError: if a number breaks its rule, or a setting has several values.
     """

@@ -12,9 +12,9 @@ class Progress:
     """Where a sweep is, after each block."""
 
     segment: int  # under way, counted from 1
-    segments: int
+    segments: int  # of the sweep
     alive: int  # trials
-    trials: int
+    trials: int  # of the sweep
     best: dict[str, Any] | None  # row of the table: the best when a segment last ended
     trial_steps: int  # made so far
     trial_steps_left: int  # to be made, if nothing more diverges or is pruned
@@ -38,7 +38,7 @@ class Segment(NamedTuple):
     """The trials at the end of a segment; plain NumPy arrays, all copies."""
 
     number: int  # counted from 1
-    segments: int
+    segments: int  # of the sweep
     step: int  # steps made by trials that were trained throughout
     table: dict[str, np.ndarray]  # as of the result
     valid: dict[str, np.ndarray]  # validation metrics, each float32[trials, segments]

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 class Best:
     """The winner on validation, and its metrics on the test set, used this once."""
 
-    trial: int
-    hyperparameters: dict[str, Any]
-    seed: int
-    valid: dict[str, float]
-    test: dict[str, float]
-    fold: int = 0
+    trial: int  # its row of the table
+    hyperparameters: dict[str, Any]  # of its setting, by name
+    seed: int  # with which it was trained
+    valid: dict[str, float]  # metrics on the validation set
+    test: dict[str, float]  # metrics on the test set; empty without one
+    fold: int = 0  # of the cross-validation
 
 
 @dataclasses.dataclass(frozen=True)

@@ -137,6 +137,9 @@ def run(
       progress: called after each block.
       callbacks: called at the end of each segment, with NumPy arrays.
 
+    Returns:
+      The table, the curves, the winner, and the models.
+
     Raises:
       TypeError: an argument has the wrong type.
       ValueError: an argument has a wrong value.
@@ -228,6 +231,9 @@ def resume(
         then differ in the last bits.
       devices, memory, progress, callbacks: as in `run`.
 
+    Returns:
+      The result of the whole sweep, as of `run`.
+
     Raises:
       ValueError: the task or the trials are not those of the record, with a sentence on
         what changed; or the record is damaged, or names what is not trusted.
@@ -268,6 +274,9 @@ def extend(
       steps: of each trial, in all.
       task, trials, trust, folds, block: as in `resume`.
       devices, memory, progress, callbacks: as in `run`.
+
+    Returns:
+      The result of the whole sweep, as of `run`.
 
     Raises:
       ValueError: there are not more steps than before; or as in `resume`.

@@ -20,7 +20,7 @@ WIDTH = 32  # the default
 class LinenCNN(linen.Module):
     """A CNN with two convolutions and two dense layers, in linen."""
 
-    width: int
+    width: int  # channels of the first convolution
 
     @linen.compact
     def __call__(self, images: jax.Array) -> jax.Array:

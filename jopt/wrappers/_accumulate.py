@@ -97,7 +97,7 @@ class MultiStepsState(NamedTuple):
 
     mini_step: jax.Array  # int32[], mini-steps of the window so far
     gradient_step: jax.Array  # int32[], steps of the optimizer
-    inner_opt_state: PyTree
+    inner_opt_state: PyTree  # of the inner transformation
     acc_grads: PyTree  # like params, zero at a window's start
     skip_state: PyTree  # of the last mini-step, by should_skip_update_fn
     skipped: jax.Array  # int32[], mini-steps skipped so far

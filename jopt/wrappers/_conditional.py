@@ -26,7 +26,7 @@ ConditionFn: TypeAlias = Callable[..., jax.Array | bool]
 class ConditionallyTransformState(NamedTuple):
     """The state of the inner transformation, and the step."""
 
-    inner_state: PyTree
+    inner_state: PyTree  # of the inner transformation
     step: jax.Array  # int32[], updates so far
 
 
@@ -34,7 +34,7 @@ class ConditionallyMaskState(NamedTuple):
     """The step, and the state of the inner transformation."""
 
     step: jax.Array  # int32[], updates so far
-    inner_state: PyTree
+    inner_state: PyTree  # of the inner transformation
 
 
 @pytree

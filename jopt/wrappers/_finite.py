@@ -29,7 +29,7 @@ class ApplyIfFiniteState(NamedTuple):
     notfinite_count: jax.Array  # int32[], updates skipped in a row
     last_finite: jax.Array  # bool[], whether the last update was made
     total_notfinite: jax.Array  # int32[], updates skipped so far
-    inner_state: PyTree
+    inner_state: PyTree  # of the inner transformation
 
 
 @pytree

@@ -38,7 +38,7 @@ class InjectHyperparamsState(NamedTuple):
     count: jax.Array  # int32[], updates made
     hyperparams: dict[str, jax.Array]  # of the last update; those of a schedule too
     hyperparams_states: dict[str, PyTree]  # of the schedules
-    inner_state: PyTree
+    inner_state: PyTree  # of the inner transformation
 
 
 class WrappedScheduleState(NamedTuple):

@@ -24,7 +24,7 @@ class KahanState(NamedTuple):
     """The rounding errors of the parameters, and the state of the inner optimizer."""
 
     compensation: PyTree  # like the low-precision params; MaskedNode() for others
-    inner_state: PyTree
+    inner_state: PyTree  # of the inner transformation
 
 
 @pytree

@@ -29,7 +29,7 @@ from jopt.wrappers._step_counts import period_at
 class LookaheadState(NamedTuple):
     """The fast optimizer's state, the slow parameters, and the steps since they met."""
 
-    fast_state: PyTree
+    fast_state: PyTree  # of the inner transformation
     steps_since_sync: jax.Array  # int32[]
     slow: PyTree = None  # like params, at least float32; None beside a pair
 
@@ -40,8 +40,8 @@ class LookaheadParams(NamedTuple):
     Gradients are those of `fast`; `slow` generalizes better.
     """
 
-    fast: PyTree
-    slow: PyTree
+    fast: PyTree  # train with these
+    slow: PyTree  # predict with these
 
     @classmethod
     def init_synced(cls, params: PyTree) -> "LookaheadParams":

@@ -25,7 +25,7 @@ class MaskedNode(NamedTuple):
 class MaskedState(NamedTuple):
     """The state of the inner transformation, of the chosen leaves only."""
 
-    inner_state: PyTree
+    inner_state: PyTree  # of the inner transformation
 
 
 @pytree

@@ -24,7 +24,7 @@ class MasterWeightsState(NamedTuple):
     """The parameters in at least float32, and the state of the inner optimizer."""
 
     master: PyTree  # like params, at least float32
-    inner_state: PyTree
+    inner_state: PyTree  # of the inner transformation
 
 
 @pytree

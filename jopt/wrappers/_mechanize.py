@@ -29,7 +29,7 @@ from jopt.core import (
 class MechanicState(NamedTuple):
     """The scale, in a part for each beta, and the statistics it is learned from."""
 
-    base_optimizer_state: PyTree
+    base_optimizer_state: PyTree  # of the base optimizer
     count: jax.Array  # int32[], updates made
     r: jax.Array  # float32[num_betas], the reward
     m: jax.Array  # float32[num_betas], the greatest |h|

@@ -28,13 +28,13 @@ from jopt.wrappers._user_functions import as_data, called
 class SnapshotState(NamedTuple):
     """The last measurement, by its name."""
 
-    measurement: dict[str, PyTree]
+    measurement: dict[str, PyTree]  # the latest one, by name
 
 
 class MonitorState(NamedTuple):
     """The last measurements by name, and the states of the measures."""
 
-    measurements: dict[str, PyTree]
+    measurements: dict[str, PyTree]  # the latest ones, by name
     measure_states: tuple[PyTree, ...]  # by name, in alphabetical order
 
 

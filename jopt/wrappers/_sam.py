@@ -54,8 +54,8 @@ class SAMState(NamedTuple):
     """The states of both optimizers, and the parameters where the ascent started."""
 
     steps_since_sync: jax.Array  # int32[], ascents since the last descent
-    opt_state: PyTree
-    adv_state: PyTree
+    opt_state: PyTree  # of the optimizer of the descent
+    adv_state: PyTree  # of the optimizer of the ascent
     cache: PyTree | None  # like params; None in opaque mode
 
 

@@ -38,7 +38,7 @@ class ScheduleFreeState(NamedTuple):
     weight_sum: jax.Array  # float32[]
     step_count: jax.Array  # int32[], updates made and 1
     max_lr: jax.Array  # float32[]
-    base_optimizer_state: PyTree
+    base_optimizer_state: PyTree  # of the base optimizer
     z: PyTree  # like params
 
 

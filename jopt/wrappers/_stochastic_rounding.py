@@ -30,7 +30,7 @@ class StochasticRoundingState(NamedTuple):
 
     count: jax.Array  # int32[], updates made
     rng_key: jax.Array  # uint32[...], the words of the key
-    inner_state: PyTree
+    inner_state: PyTree  # of the inner transformation
 
 
 @pytree

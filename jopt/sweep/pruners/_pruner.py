@@ -21,7 +21,7 @@ class Observations(NamedTuple):
     values: np.ndarray  # float64[settings, segments], lower is better; nan: had ended
     train_losses: np.ndarray  # float64[settings, segments], means over the segments
     alive: np.ndarray  # bool[settings], still training
-    metrics: Mapping[str, np.ndarray] = {}
+    metrics: Mapping[str, np.ndarray] = {}  # float64[settings, segments], by name
     sign: int = 1  # -1: the values are the metric's with the sign turned, for "max"
     modes: Mapping[str, Mode] = {}  # of the metrics whose mode the sweep knows
 
@@ -58,9 +58,12 @@ class Pruner(abc.ABC):
     one. Everything is counted in segments (each ends with one observation), and lower
     values are better. Whatever the rule, a setting that diverged has ended.
 
-    Every pruner takes the keywords `metric`, the name of the validation metric that it
-    judges by in place of the sweep's, and `mode`, "min" or "max": by default that of
-    the sweep's metric or objective of this name, else "min".
+    Every pruner takes these keywords:
+
+    Args:
+      metric: the name of the validation metric to judge by, in place of the sweep's.
+      mode: "min" or "max"; by default that of the sweep's metric or objective of this
+        name, else "min".
     """
 
     _: dataclasses.KW_ONLY
