@@ -19,7 +19,7 @@ ROOMS = [
     {"transforms"},
     {"wrappers"},
     {"optimizers"},
-    {"losses"},
+    {"losses", "data"},
     {"training"},
     {"compress"},
     {"sweep"},
