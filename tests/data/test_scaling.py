@@ -1,6 +1,4 @@
-"""Promises of scaling and of rare classes: scikit-learn's numbers, of the train part."""
-
-from typing import Any
+"""Promises of scaling and of rare classes: the numbers are scikit-learn's."""
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +52,8 @@ def test_class_weights_are_scikit_learns():
 
 def test_balanced_batches_have_the_classes_as_often_as_asked():
     examples = np.arange(20), LABELS
-    for power, wanted in [(1.0, [1, 1, 1]), (0.5, np.sqrt([14, 5, 1])), (0, [14, 5, 1])]:
+    asked = {1.0: [1, 1, 1], 0.5: np.sqrt([14, 5, 1]), 0.0: [14, 5, 1]}
+    for power, wanted in asked.items():
         draw = data.BalancedBatches(examples, LABELS, 500, power)
         batches = [draw(step) for step in range(20)]
         counts = np.bincount(np.concatenate([labels for _, labels in batches]))
