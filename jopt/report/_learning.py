@@ -109,8 +109,9 @@ def _verdict(gap: float, slope: float, below_baseline: bool) -> Verdict:
 def _sentence(trial: int, verdict: Verdict, gap: float, slope: float) -> str:
     risen = "rose" if slope > 0 else "fell"
     where = (
-        f"Trial {trial}: in the last third, validation loss {risen} by {abs(slope):.1%}, "
-        f"and its training loss is {abs(gap):.1%} {'lower' if gap >= 0 else 'higher'}"
+        f"Trial {trial}: in the last third, validation loss {risen} by "
+        f"{abs(slope):.1%}, and its training loss is {abs(gap):.1%} "
+        f"{'lower' if gap >= 0 else 'higher'}"
     )
     advice = {
         "overfitting": "it overfits. Try fewer steps, weight decay, dropout, "

@@ -39,7 +39,7 @@ SWEEP = [
     {"_supervised"},
     {"space"},
     {"_task"},
-    {"_predictions", "_trial"},
+    {"_local_sgd", "_predictions", "_trial"},
     {"_shown_values", "engine", "population", "pruners"},
     {"_swept_constants"},
     {"_history"},
