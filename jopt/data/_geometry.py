@@ -120,7 +120,7 @@ class Crop(Augmentation):
             + (_grid(x, axis) - _center(x, axis)) * sides
             for axis in (0, 1)
         )
-        return _resampled(x, rows, columns, jnp.zeros((), x.dtype))
+        return _resampled(x, rows, columns, 0.0)
 
 
 @pytree
@@ -168,7 +168,7 @@ def _grid(x: jax.Array, axis: int) -> jax.Array:
 
 
 def _resampled(
-    x: jax.Array, rows: jax.Array, columns: jax.Array, fill: jax.Array
+    x: jax.Array, rows: jax.Array, columns: jax.Array, fill: Number
 ) -> jax.Array:
     """Return the images at the crossings of rows and columns, each [batch, places]."""
     weights = [

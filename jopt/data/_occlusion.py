@@ -59,7 +59,7 @@ class Cutout(Augmentation):
         return x + share * (self.fill - x)
 
 
-def _covered(places: jax.Array, center: jax.Array, half: jax.Array) -> jax.Array:
+def _covered(places: jax.Array, center: jax.Array, half: Number) -> jax.Array:
     """Return the share of each pixel, [n, n + 1], that is within half of the center."""
     start = jnp.maximum(places, center - half)
     end = jnp.minimum(places + 1, center + half)

@@ -2,7 +2,6 @@
 
 from typing import Any, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -25,8 +24,8 @@ class Scaling:
         Inputs of any kind of number become floats, those of floats keep their dtype.
     """
 
-    shift: jax.Array
-    scale: jax.Array
+    shift: Any
+    scale: Any
 
     def __call__(self, batch: PyTree) -> PyTree:
         if isinstance(batch, (tuple, list)):

@@ -336,6 +336,16 @@ class Plan:
                 "A sweep with folds needs training and validation examples to cut, as "
                 f"trees of arrays, and {self.task.name} has none; leave folds out."
             )
+        shapes = [
+            [np.shape(leaf)[1:] for leaf in jax.tree.leaves(part)]
+            for part in (self.task.train, self.valid)
+        ]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                "A sweep with folds needs training and validation examples of the same "
+                f"shapes, as they are cut together, and {self.task.name} has "
+                f"{shapes[0]} and {shapes[1]}; leave folds out."
+            )
         return jax.tree.map(
             lambda *parts: np.concatenate([np.asarray(part) for part in parts]),
             self.task.train,

@@ -2,7 +2,7 @@
 
 import math
 import pickle
-from typing import Any
+from typing import Any, cast
 
 import chex
 import jax
@@ -139,8 +139,9 @@ def sheared(image, by):
     """Shear a square image in float64: every row is moved by `by` times its place."""
     center = (np.asarray(image.shape) - 1) / 2
     matrix = np.asarray([[1, 0], [-by, 1]])
+    offset: Any = center - matrix @ center
     options: dict[str, Any] = {"order": 1, "mode": "grid-constant"}
-    return ndimage.affine_transform(image, matrix, center - matrix @ center, **options)
+    return ndimage.affine_transform(image, matrix, offset, **options)
 
 
 def test_a_rotation_is_three_shears_of_scipys():
@@ -171,10 +172,9 @@ def test_a_cutout_covers_its_share_and_a_flip_turns_sides():
     covered = (1 - np.asarray(cut)).sum(axis=(1, 2, 3)) / 2
     assert covered.max() == pytest.approx(16, abs=1e-4)  # whole squares
     assert covered.min() < 8  # cut by the edge
-    for axis, turned in (
-        ("horizontal", IMAGES[:, :, ::-1]),
-        ("vertical", IMAGES[:, ::-1]),
-    ):
+    across, down = IMAGES[:, :, ::-1], IMAGES[:, ::-1]
+    turns: dict[Any, Any] = {"horizontal": across, "vertical": down}
+    for axis, turned in turns.items():
         flipped, _ = data.Flip(1.0, axis)((IMAGES, LABELS), KEY)
         np.testing.assert_array_equal(flipped, turned)
 
@@ -186,7 +186,7 @@ def test_a_cutout_covers_its_share_and_a_flip_turns_sides():
         (lambda: data.Shift(-1), "Shift: most must be at least 0, got -1"),
         (lambda: data.Crop(0), "Crop: least must be above 0, got 0"),
         (lambda: data.Rotate(60), "Rotate: most must be at most 45, got 60"),
-        (lambda: data.Noise("a"), "Noise: std must be a number, got 'a'."),
+        (lambda: data.Noise(cast(Any, "a")), "Noise: std must be a number, got 'a'."),
         (lambda: data.Cutout(2), "Cutout: size must be at most 1, got 2"),
         (
             lambda: data.Compose(data.Flip()),

@@ -77,17 +77,10 @@ def test_clients_are_numpys_for_any_number_of_steps_between_means(apart):
 
 
 def test_with_a_mean_at_every_step_it_is_one_training_on_all_data():
-    both = [sweep.local_sgd(task(), CLIENTS), task()]
-    apart, together = (
-        run(t, sweep.grid(make, **space))
-        for t, make, space in zip(
-            both,
-            (factory, lambda rate: jopt.sgd(rate, momentum=0.5)),
-            ({"every": [1]}, {"rate": [RATE]}),
-            strict=True,
-        )
-    )
-    assert both[0].batch_size == 4
+    federation, alone = sweep.local_sgd(task(), CLIENTS), task()
+    apart = run(federation, sweep.grid(factory, every=[1]))
+    together = run(alone, sweep.grid(jopt.sgd, learning_rate=[RATE], momentum=[0.5]))
+    assert federation.batch_size == 4
     np.testing.assert_allclose(apart.curves, together.curves, rtol=1e-4)
     np.testing.assert_allclose(apart.params(0), together.params(0), rtol=1e-4)
 
@@ -110,6 +103,12 @@ def test_with_a_mean_at_every_step_it_is_one_training_on_all_data():
         (
             lambda: sweep.local_sgd(task(train=sweep.by_step(lambda step: None)), 2),
             "local_sgd: task must have its training examples as a tree of arrays",
+        ),
+        (
+            lambda: sweep.run(
+                sweep.local_sgd(task(), 2), sweep.grid(factory, every=[1]), folds=2
+            ),
+            "A sweep with folds needs training and validation examples of the same ",
         ),
         (lambda: factory(0.5), "Local: every must be at least 1, got 0.5."),
         (

@@ -95,6 +95,35 @@ def test_a_task_with_other_examples_has_their_statistics(swept):
     np.testing.assert_allclose(first.shift, TASK.train[0].mean(0), rtol=1e-6)
 
 
+def test_a_teachers_logits_stand_beside_batches_that_are_scaled(swept):
+    def loss(found, labels, teacher_logits=None):
+        assert teacher_logits is not None
+        return (found - labels) ** 2 + 0 * teacher_logits
+
+    def loss_fn(params, batch, key, loss):
+        return jnp.mean(loss(answers(params, batch), batch[1]))
+
+    own = sweep.Task.from_model(
+        "line",
+        lambda key: {"slope": jnp.zeros(2), "start": jnp.zeros(())},
+        loss_fn,
+        lambda params, batch: {"loss": (answers(params, batch) - batch[1]) ** 2},
+        train=TASK.train,
+        valid=TASK.valid,
+        batch_size=8,
+        scaling=data.standardize,
+    )
+    sizes = {"train": 32, "valid": 16}
+    taught = own.taught_by({name: np.zeros(n, np.float32) for name, n in sizes.items()})
+
+    def factory(learning_rate):
+        return sweep.Supervised(jopt.sgd(learning_rate), loss=loss)
+
+    trials = sweep.grid(factory, learning_rate=[0.03, 0.1, 0.2])
+    result: Any = sweep.run(taught, trials, **SIZES)
+    np.testing.assert_allclose(result.curves, swept.curves, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
