@@ -192,30 +192,33 @@ def _rotated(x: jax.Array, angles: jax.Array) -> jax.Array:
     first = -places * jnp.tan(angles / 2)[None]  # [height, batch]
     places = jnp.arange(frame, dtype=x.dtype)[:, None] - (frame - 1) / 2
     second = places * jnp.sin(angles)[None]  # [frame, batch]
-    # The images come last, as vector units like it: [width, height, channels, batch].
-    x = jnp.transpose(x, (2, 1, 3, 0))
-    x = jnp.pad(x, ((wider, wider), (0, 0), (0, 0), (0, 0)))
+    # The images come last, as vector units like it: [height, width, channels, batch].
+    x = jnp.transpose(x, (1, 2, 3, 0))
+    x = jnp.pad(x, ((0, 0), (wider, wider), (0, 0), (0, 0)))
     x = _moved(x, first, wider)
     x = jnp.swapaxes(_moved(jnp.swapaxes(x, 0, 1), second, higher), 0, 1)
-    x = _moved(x, first, wider)[wider : wider + width]
-    return jnp.transpose(x, (3, 1, 0, 2))
+    x = _moved(x, first, wider)[:, wider : wider + width]
+    # Else the last sum would be made in the order of the result, across the images.
+    x = jax.lax.optimization_barrier(x)
+    return jnp.transpose(x, (3, 0, 1, 2))
 
 
 def _moved(x: jax.Array, by: jax.Array, most: int) -> jax.Array:
-    """Move lines of pixels along axis 0, by linear interpolation; zeros come in.
+    """Move lines of pixels along themselves, by linear interpolation; zeros come in.
 
         y[n] = sum over t in [-most, most] of hat(by - t) x[n - t]
 
     Args:
-      x: [length, lines, channels, batch].
+      x: [lines, length, channels, batch].
       by: pixels, [lines, batch], within `most`.
       most: static.
     """
-    padded = jnp.pad(x, ((most, most), (0, 0), (0, 0), (0, 0)))
+    length = x.shape[1]
+    padded = jnp.pad(x, ((0, 0), (most, most), (0, 0), (0, 0)))
     moved = jnp.zeros_like(x)
     for t in range(-most, most + 1):
-        weights = _hat(by - t)[None, :, None]  # [1, lines, 1, batch]
-        moved += weights * padded[most - t : most - t + len(x)]
+        weights = _hat(by - t)[:, None, None]  # [lines, 1, 1, batch]
+        moved += weights * padded[:, most - t : most - t + length]
     return moved
 
 
