@@ -1,5 +1,9 @@
 """A sweep for people: pictures, tables, and one self-contained page."""
 
+from jopt.report._learning import (
+    LearningCurves as LearningCurves,
+    learning_curves as learning_curves,
+)
 from jopt.report._page import page, thinned as thinned, write
 from jopt.report._plots import overview as overview
 from jopt.report._record import Record, to_json as to_json

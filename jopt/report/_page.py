@@ -15,7 +15,7 @@ from jopt.core import FilePath, checked
 from jopt.report._front import Axis, front_of
 from jopt.report._importance import importance
 from jopt.report._record import Record
-from jopt.report._sentences import facts, headline, outcome, remarks, title
+from jopt.report._sentences import facts, fits, headline, outcome, remarks, title
 from jopt.sweep import Lineage, SweepResult, replacing
 
 SCRIPTS = (
@@ -75,7 +75,9 @@ def page(record: Record) -> str:
     parts = {
         "title": html.escape(title(record)),
         "headline": html.escape(headline(record)),
-        "outcome": html.escape(" ".join([outcome(record), *remarks(record)])),
+        "outcome": html.escape(
+            " ".join([outcome(record), *remarks(record), *fits(record)])
+        ),
         "facts": "\n".join(
             f"<div><dt>{html.escape(term)}</dt><dd>{html.escape(text)}</dd></div>"
             for term, text in facts(record)

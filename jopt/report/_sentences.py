@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jopt.report._learning import NoCurves, learning_curves
 from jopt.report._record import Record
 from jopt.sweep import column_of
 
@@ -63,6 +64,18 @@ def remarks(record: Record) -> list[str]:
     for name, end in (best.get("at_ends") or {}).items():
         found.append(at_end(f"best {name}", best["hyperparameters"][name], end))
     return found
+
+
+def fits(record: Record) -> list[str]:
+    """Return the sentence on a winner that over- or underfits, if it does."""
+    if record.best is None:
+        return []
+    trial = int(record.best["trial"])
+    try:
+        found = learning_curves(record, trial)
+    except NoCurves:
+        return []
+    return [] if found.verdict == "neither" else [found.sentence]
 
 
 def at_end(what: str, value: Any, end: str) -> str:

@@ -5,6 +5,7 @@ from jopt.sweep._data import by_epoch, by_step
 from jopt.sweep._folds import Folds
 from jopt.sweep._front import Bound as Bound, nondominated as nondominated
 from jopt.sweep._kept_result import load, save_record as save_record
+from jopt.sweep._local_sgd import Local, local_sgd
 from jopt.sweep._predictions import named_batch as named_batch
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import Best, SweepResult, winner as winner
@@ -69,6 +70,7 @@ __all__ = [
     "Integers",
     "LatinHypercube",
     "Lineage",
+    "Local",
     "LogInt",
     "LogUniform",
     "LossSpike",
@@ -100,6 +102,7 @@ __all__ = [
     "grid",
     "integers",
     "load",
+    "local_sgd",
     "log_int",
     "log_uniform",
     "resume",

@@ -16,6 +16,7 @@ from jopt.sweep._data import whole
 from jopt.sweep._equality import digest
 from jopt.sweep._folds import Folds
 from jopt.sweep._front import Bound
+from jopt.sweep._supervised import is_supervised, training_of
 from jopt.sweep._swept_constants import swept_constant
 from jopt.sweep._task import Mode, Task, examples
 from jopt.sweep._trial import MOST_TRIALS, Trial, groups, settings_of
@@ -292,7 +293,22 @@ class Plan:
             parts = map(self._validated, self.held_out)
             valid = [_rows(self.examples, rows) for rows in parts]
         there = not self.streams and self.task.stream is None
-        return place(self.examples if there else None, valid)
+        return place(self.examples if there else None, valid, self._scalings())
+
+    def _scalings(self) -> PyTree:
+        """Return how batches are scaled, by fold on axis 0; None if they are not.
+
+        Statistics are of what a fold is trained on alone.
+        """
+        if not is_supervised(self.task) or training_of(self.task).scaling is None:
+            return None
+        parts = [self.examples]
+        if self.folds > 1:
+            every = np.arange(examples(self.examples))
+            rows = [np.setdiff1d(every, held_out) for held_out in self.held_out]
+            parts = [_rows(self.examples, trained) for trained in rows]
+        fitted = map(training_of(self.task).fit, parts)
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *fitted)
 
     @functools.cached_property
     def valid(self) -> PyTree:
@@ -319,6 +335,16 @@ class Plan:
             raise ValueError(
                 "A sweep with folds needs training and validation examples to cut, as "
                 f"trees of arrays, and {self.task.name} has none; leave folds out."
+            )
+        shapes = [
+            [np.shape(leaf)[1:] for leaf in jax.tree.leaves(part)]
+            for part in (self.task.train, self.valid)
+        ]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                "A sweep with folds needs training and validation examples of the same "
+                f"shapes, as they are cut together, and {self.task.name} has "
+                f"{shapes[0]} and {shapes[1]}; leave folds out."
             )
         return jax.tree.map(
             lambda *parts: np.concatenate([np.asarray(part) for part in parts]),

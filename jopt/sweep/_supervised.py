@@ -8,9 +8,18 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jopt.core import GradientTransformation, PyTree, as_transformation, noted, shown
+from jopt.core import (
+    GradientTransformation,
+    PyTree,
+    as_transformation,
+    noted,
+    pytree,
+    shown,
+)
 from jopt.sweep._config import Supervised
+from jopt.sweep._data import is_stream
 from jopt.sweep._start import Given
 from jopt.training import (
     Form,
@@ -32,7 +41,14 @@ class Model(NamedTuple):
     """What is kept of a supervised trial: its parameters, where they are evaluated."""
 
     params: PyTree
-    model_state: PyTree  # batch statistics, counters
+    model_state: PyTree  # batch statistics, counters; `Scaled` if batches are
+
+
+class Scaled(NamedTuple):
+    """A state, of training or of a model, and how its batches are scaled."""
+
+    scaling: Any  # batch -> batch, a pytree of arrays
+    own: PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +68,10 @@ class Training:
       prediction: (model, batch) -> answers; may be None.
       given: what a model begins from, in place of what `make` gives.
       wrt: which parameters are trained, as for `TrainState.create`.
-      has_aux, precision, loss_scale, accumulate, microbatch, weight: as for
+      has_aux, precision, loss_scale, accumulate, microbatch, weight, scaling: as for
         `Task.from_model`.
+      fitted: what `scaling` makes of the task's training examples. A sweep puts that of
+        the trial's own examples in its place.
     """
 
     name: str
@@ -70,6 +88,8 @@ class Training:
     accumulate: int = 1
     microbatch: int | None = None
     weight: Weight | None = None
+    scaling: Callable[[PyTree], Any] | None = None
+    fitted: Any = None
 
     def functions(self) -> dict[str, Any]:
         """Return the functions by the names of a task's fields."""
@@ -79,19 +99,25 @@ class Training:
 
     def init(self, config: PyTree, key: jax.Array) -> PyTree:
         tx, _, _ = self._parts(config)
-        model = self.form.join(*self.start(key))
+        params, model_state = self.start(key)
+        scaling, model_state = _parted(model_state)
+        model = self.form.join(params, model_state)
         options = {"precision": self.precision, "loss_scale": self.loss_scale}
         options |= {"buckets": False, "wrt": self.wrt}
-        return _of_trial(state_of(self.form, model, tx, **options))
+        return _with(scaling, _of_trial(state_of(self.form, model, tx, **options)))
 
     def step(
-        self, config: PyTree, state: TrainState, batch: PyTree, key: jax.Array
+        self, config: PyTree, state: PyTree, batch: PyTree, key: jax.Array
     ) -> tuple[PyTree, dict[str, jax.Array]]:
         tx, loss, augment = self._parts(config)
+        scaling, state = _parted(state)
+        batch = _scaled(scaling, batch)
 
         @functools.wraps(getattr(self.loss_fn, "function", self.loss_fn))
         def loss_fn(model: Any, batch: PyTree, key: jax.Array) -> Any:
-            batch = batch if augment is None else augment(batch, key)
+            if augment is not None:
+                key, own = jax.random.split(key)
+                batch = augment(batch, own)
             given = (model, batch, key)
             return self.loss_fn(*given) if loss is None else self.loss_fn(*given, loss)
 
@@ -108,36 +134,43 @@ class Training:
         whole, metrics, finite = step(whole, batch, key)
         skips = self.loss_scale is not None
         loss = metrics.loss if skips else jnp.where(finite, metrics.loss, jnp.nan)
-        return _of_trial(whole), {"loss": loss, **metrics.aux}
+        return _with(scaling, _of_trial(whole)), {"loss": loss, **metrics.aux}
 
     def evaluate(
-        self, config: PyTree, state: TrainState, batch: PyTree, key: jax.Array
+        self, config: PyTree, state: PyTree, batch: PyTree, key: jax.Array
     ) -> dict[str, Any]:
         if batch is None:
             raise ValueError(
                 f"Task {self.name}: valid must have at least one array of examples, "
                 "got None."
             )
-        precision = state.precision
         params, model_state = self.model(config, state)
-        params, batch = precision.computed(params), precision.computed(batch)
+        scaling, model_state = _parted(model_state)
+        precision = _parted(state)[1].precision
+        params = precision.computed(params)
+        batch = precision.computed(_scaled(scaling, batch))
         return self.values(params, model_state, batch)
 
-    def model(self, config: PyTree, state: TrainState) -> Model:
+    def model(self, config: PyTree, state: PyTree) -> Model:
         tx, _, _ = self._parts(config)
+        scaling, state = _parted(state)
         tx = state.precision.rounded(tx)
         trained = tx.eval_params(state.opt_state, state.packed)
         params = joined(state.wrt, trained, state.frozen)
-        return Model(params, state.model_state)
+        return Model(params, _with(scaling, state.model_state))
 
     def predict(self, model: Model, batch: PyTree) -> PyTree:
         assert self.prediction is not None
-        return self.prediction(self._joined(model), batch)
+        params, model_state = model
+        scaling, model_state = _parted(model_state)
+        joined = self._joined(Model(params, model_state))
+        return self.prediction(joined, _scaled(scaling, batch))
 
     def start(self, key: jax.Array) -> Model:
         """Return a model before its first step."""
         with noted(f"In the model of the task {self.name}."):
             params, model_state = self.form.split(self.make(key))
+        model_state = _with(self.fitted, model_state)
         if self.given is not None:
             params = self.given.params.into(params)
             model_state = self.given.model_state.into(model_state)
@@ -147,22 +180,23 @@ class Training:
         self, params: PyTree, model_state: PyTree, batch: PyTree, key: jax.Array
     ) -> tuple[jax.Array, PyTree]:
         """Return the loss that a step differentiates, and the model's state after."""
+        scaling, model_state = _parted(model_state)
         value, (after, _) = pure_loss(self.loss_fn, self.form, self.has_aux)(
-            params, model_state, batch, key
+            params, model_state, _scaled(scaling, batch), key
         )
-        return value, after
+        return value, _with(scaling, after)
 
     def values(
         self, params: PyTree, model_state: PyTree, batch: PyTree
     ) -> dict[str, jax.Array]:
         """Return the values of examples by a model of these parameters."""
-        return self.evaluation(self._joined(Model(params, model_state)), batch)
+        scaling, model_state = _parted(model_state)
+        joined = self._joined(Model(params, model_state))
+        return self.evaluation(joined, _scaled(scaling, batch))
 
     def begun(self, start: Any, title: str | None = None) -> "Training":
         """Return the training that begins from a whole model; see `Given.of`."""
-        shapes = jax.eval_shape(
-            lambda key: self.form.split(self.make(key)), jax.random.key(0)
-        )
+        shapes = jax.eval_shape(self.start, jax.random.key(0))
         title = title or f"Task {self.name}: start"
         given = Given.of(start, title, shapes, whole=True)
         return dataclasses.replace(self, given=given)
@@ -185,7 +219,27 @@ class Training:
             evaluation=OfFirst(self.evaluation),
             prediction=self.prediction and OfFirst(self.prediction),
             weight=self.weight and OfFirst(self.weight),
+            scaling=self.scaling and _ScalingOfFirst(self.scaling),
+            fitted=None if self.scaling is None else _ScaledFirst(self.fitted),
         )
+
+    def fit(self, examples: PyTree) -> Any:
+        """Return what `scaling` makes of training examples; None without one.
+
+        Raises:
+          TypeError: it makes no callable tree of arrays.
+        """
+        if self.scaling is None:
+            return None
+        with noted(f"In scaling of the task {self.name}."):
+            made = self.scaling(jax.tree.map(np.asarray, examples))
+        leaves = jax.tree.leaves(made)
+        if not callable(made) or not all(hasattr(leaf, "dtype") for leaf in leaves):
+            raise TypeError(
+                f"Task {self.name}: scaling must return a callable tree of arrays, "
+                f"batch -> batch, as data.standardize does, got {shown(made)}."
+            )
+        return jax.tree.map(jnp.asarray, made)
 
     def _joined(self, model: Model) -> Any:
         joined = self.form.join(*model)
@@ -205,6 +259,22 @@ class Training:
                 "not jopt.adam."
             )
         return config, None, None
+
+
+def _with(scaling: Any, own: PyTree) -> PyTree:
+    """Return a state beside its scaling, if there is one."""
+    return own if scaling is None else Scaled(scaling, own)
+
+
+def _parted(state: PyTree) -> tuple[Any, Any]:
+    """Return the scaling, None without one, and the state itself."""
+    if isinstance(state, Scaled):
+        return state.scaling, state.own
+    return None, state
+
+
+def _scaled(scaling: Any, batch: PyTree) -> PyTree:
+    return batch if scaling is None else scaling(batch)
 
 
 def _of_trial(state: TrainState) -> TrainState:
@@ -249,6 +319,7 @@ def of_model(
     evaluate: Callable[[Any, PyTree], dict[str, Any]],
     predict: Callable[[Any, PyTree], PyTree] | None,
     start: Any = None,
+    train: PyTree = None,
     **options: Any,
 ) -> Training:
     """Return the training of a Flax model, or of a tree of parameters."""
@@ -262,7 +333,16 @@ def of_model(
         shapes = jax.eval_shape(trace, jax.random.key(0))
     given = None if start is None else Given.of(start, f"Task {name}: start", shapes)
     functions = (make, forms[0], loss_fn, evaluate, predict)
-    return Training(name, *functions, given, **options)
+    made = Training(name, *functions, given, **options)
+    if made.scaling is None:
+        return made
+    if train is None or is_stream(train):
+        raise ValueError(
+            f"Task {name}: train must be a tree of arrays, of which scaling takes its "
+            f"statistics, got {shown(train)}; scale what comes in batches where it "
+            "is made."
+        )
+    return dataclasses.replace(made, fitted=made.fit(train))
 
 
 class OfFirst(NamedTuple):
@@ -273,6 +353,26 @@ class OfFirst(NamedTuple):
     def __call__(self, *given: Any) -> Any:
         *others, (batch, _) = given
         return self.function(*others, batch)
+
+
+@pytree
+class _ScaledFirst:
+    """A scaling of the first of a pair."""
+
+    scaling: Any
+
+    def __call__(self, batch: PyTree) -> PyTree:
+        own, rest = batch
+        return self.scaling(own), rest
+
+
+class _ScalingOfFirst(NamedTuple):
+    """A function of examples to their scaling, for examples that are pairs with it."""
+
+    function: Callable[[PyTree], Any]
+
+    def __call__(self, examples: PyTree) -> Any:
+        return _ScaledFirst(self.function(examples[0]))
 
 
 class _Taught(NamedTuple):

@@ -150,6 +150,7 @@ class Task:
         accumulate: int = 1,
         microbatch: int | None = None,
         weight: Callable[[PyTree], Any] | None = None,
+        scaling: Callable[[PyTree], Any] | None = None,
         start: Any = None,
         wrt: Any = None,
         **fields: Any,
@@ -177,6 +178,11 @@ class Task:
             trial whose loss is not finite has diverged. With one, a step that overflows
             is skipped.
           accumulate, microbatch, weight: as for `train_step`.
+          scaling: training examples -> callable tree of arrays, batch -> batch, such as
+            `data.standardize`. A sweep calls it once for each fold, with the examples
+            that the fold is trained on, and every batch passes through what it returns:
+            before it is augmented, where it is evaluated, and in `predict`. It is kept
+            with the model.
           start: what all trials begin from: parameters, an nnx module, linen's
             variables, what `result.model(trial)` returns, or a path, as of
             `starting_from`. Parameters that it lacks, such as those of adapters, are
@@ -200,6 +206,8 @@ class Task:
             accumulate=accumulate,
             microbatch=microbatch,
             weight=weight,
+            scaling=scaling,
+            train=fields.get("train"),
         )
         return cls(name, **made.functions(), **fields)
 

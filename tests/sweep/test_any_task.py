@@ -333,6 +333,30 @@ def test_equal_tasks_are_equal_and_share_a_program():
     assert run(trials=trials).info["groups"] == 1
 
 
+def test_an_augmentation_draws_from_another_key_than_the_loss_in_training_alone():
+    def loss_fn(params, batch, key):
+        return params * 0 + jnp.abs(batch.mean() - jax.random.uniform(key))
+
+    task = sweep.Task.from_model(
+        "draws",
+        lambda key: jnp.zeros(()),
+        loss_fn,
+        lambda params, batch: {"loss": batch + 0 * params},
+        train=jnp.ones(8),
+        valid=jnp.full(8, 3.0),
+        batch_size=4,
+    )
+    drawn = lambda batch, key: 0 * batch + jax.random.uniform(key)  # noqa: E731
+
+    def factory(learning_rate):
+        return sweep.Supervised(jopt.sgd(learning_rate), augment=drawn)
+
+    result: Any = sweep.run(task, sweep.grid(factory, learning_rate=[0.1]), steps=3)
+    assert (result.curves > 1e-3).all()
+    assert len(np.unique(result.curves)) == 3
+    assert result.best.valid["loss"] == 3.0
+
+
 def test_the_loss_and_the_augmentation_of_a_config_are_used():
     def loss_fn(params, batch, key, weight):
         return weight["of"] * toy.loss(params, {"seen": 0.0}, batch, key)[0]

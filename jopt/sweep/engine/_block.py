@@ -81,6 +81,7 @@ class Data(NamedTuple):
     train: PyTree  # None where the examples come with the batches, or there are none
     valid: Chunks | None
     fixed: Sequence[jax.Array] = ()  # leaves of all trials' states
+    scalings: PyTree = None  # of batches, by fold on axis 0, or None
 
 
 class Batches(NamedTuple):
@@ -118,21 +119,22 @@ class StepMetrics(NamedTuple):
     sums: dict[str, jax.Array]  # of the other scalars, over the steps made
 
 
-def place(train: PyTree, valid: Sequence[PyTree]) -> Data:
+def place(train: PyTree, valid: Sequence[PyTree], scalings: PyTree = None) -> Data:
     """Put a training set, and the validation set of each fold, on the device.
 
     Args:
       train: tree of arrays, or None where the examples come with the batches.
       valid: a tree of arrays for each fold, none where there is no validation set.
+      scalings: as of `Data`.
     """
+    train = jax.tree.map(jnp.asarray, train)
     if not valid:
-        return Data(jax.tree.map(jnp.asarray, train), None)
+        return Data(train, None, scalings=scalings)
     shape = chunk_shape(valid)
     folds = [chunked(part, shape)[0] for part in valid]
     stacked = jax.tree.map(lambda *parts: jnp.stack(parts), *folds)
-    return Data(
-        jax.tree.map(jnp.asarray, train), folds[0] if len(folds) == 1 else stacked
-    )
+    chunks = folds[0] if len(folds) == 1 else stacked
+    return Data(train, chunks, scalings=scalings)
 
 
 def chunk_shape(parts: Sequence[PyTree]) -> tuple[int, int]:
@@ -500,6 +502,10 @@ class StackedTrials:
         """Return a trial before its first step; `keys` are those of `Starts`."""
         init_keys, own_keys = keys
         state = self.task.init(plain(config), init_keys[row])
+        if (scalings := self.data.scalings) is not None:
+            several = len(jax.tree.leaves(scalings)[0]) > 1
+            own = jax.tree.map(lambda x: x[fold if several else 0], scalings)
+            state = state._replace(scaling=own)
         state = jax.tree.map(jnp.asarray, state)
         key, alive = own_keys[row], jnp.array(True)
         return TrialState(config, state, key, fold, order, alive)

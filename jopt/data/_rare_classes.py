@@ -1,0 +1,105 @@
+"""Rare classes: weights for a loss, and batches that have more of them."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+
+from jopt.core import PyTree, argument_error, check, checked, checked_class
+
+
+@checked
+def class_weights(labels: np.ndarray, *, power: float = 1.0) -> np.ndarray:
+    """Return a weight for each class, for `losses.ClassWeighted`.
+
+        w_c ~ n_c^-power,   the mean of w over the examples is 1
+
+    Args:
+      labels: of the training examples, integers from 0 on.
+      power: at 1, scikit-learn's "balanced"; at 0.5, the square root; at 0, all are 1.
+
+    Returns:
+      float32[classes].
+
+    Raises:
+      ValueError: the labels are no classes, or a class has no example.
+    """
+    counts = _counts("class_weights", labels)
+    weights = counts**-power
+    return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
+
+
+@checked_class
+@dataclasses.dataclass(frozen=True, eq=False)
+class BalancedBatches:
+    """Draw batches in which rare classes are more frequent than in the data.
+
+        p_c ~ n_c^(1 - power)    the probability of a class; within it all are equal
+
+        batches = data.BalancedBatches(train, train[1], batch_size=64)
+        Task.from_model(..., train=sweep.by_step(batches))
+
+    Examples are drawn with replacement, and a batch depends on the seed and the step
+    alone. No copy of an example is made before the split, so that none is both trained
+    and validated on.
+
+    Args:
+      examples: a tree of arrays whose first axis is the example.
+      labels: the class of each example, integers from 0 on.
+      batch_size: examples of a batch, at least 1.
+      power: at 1 all classes are as frequent, at 0 as they are in the data.
+      seed: of the draws.
+
+    Raises:
+      ValueError: the labels are no classes, are not as many as the examples, or a class
+        has no example.
+    """
+
+    examples: PyTree
+    labels: np.ndarray
+    batch_size: int = 64
+    power: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self):
+        check(self, "batch_size", least=1)
+        check(self, "seed", least=0)
+        _counts("BalancedBatches", self.labels)
+        sizes = {len(leaf) for leaf in jax.tree.leaves(self.examples)}
+        if sizes != {len(self.labels)}:
+            rule = f"as many as the {', '.join(map(str, sorted(sizes)))} examples"
+            given = len(self.labels)
+            raise argument_error("BalancedBatches", "labels", given, rule, ValueError)
+
+    @functools.cached_property
+    def _ends(self) -> np.ndarray:
+        """The ends of the examples' parts of [0, 1]."""
+        labels = np.asarray(self.labels)
+        shares = (np.bincount(labels).astype(float) ** -self.power)[labels]
+        return np.cumsum(shares / shares.sum())
+
+    def __call__(self, step: int) -> PyTree:
+        """Return the batch of a step."""
+        drawn = np.random.default_rng((self.seed, step)).random(self.batch_size)
+        rows = np.searchsorted(self._ends, drawn, side="right")
+        rows = np.minimum(rows, len(self._ends) - 1)
+        return jax.tree.map(lambda array: np.asarray(array)[rows], self.examples)
+
+
+def _counts(title: str, labels: np.ndarray) -> np.ndarray:
+    """Return the examples of each class, in float64."""
+    given = np.asarray(labels)
+    if given.ndim != 1 or not given.size or given.dtype.kind not in "iu":
+        rule = "classes, integers on one axis"
+        raise argument_error(title, "labels", labels, rule, ValueError)
+    if given.min() < 0:
+        raise argument_error(title, "labels", given.min(), "0 or above", ValueError)
+    counts = np.bincount(given)
+    if not counts.all():
+        raise ValueError(
+            f"{title}: labels must have an example of every class up to "
+            f"{len(counts) - 1}, got none of class {int(counts.argmin())}; number the "
+            "classes that there are."
+        )
+    return counts.astype(float)

@@ -1,0 +1,103 @@
+"""Scaling: inputs by statistics of the training examples."""
+
+from typing import Any, TypeAlias
+
+import jax.numpy as jnp
+import numpy as np
+
+from jopt.core import PyTree, argument_error, checked, dtype_of, pytree, wide
+
+Axis: TypeAlias = int | tuple[int, ...] | None
+
+
+@pytree
+class Scaling:
+    """Scale the inputs of a batch.
+
+        x <- (x - shift) / scale
+
+    Args:
+      shift, scale: numbers that broadcast with an example.
+
+    Call it with
+      batch: inputs, or a tuple (inputs, labels, ...) of which the first is scaled.
+        Inputs of any kind of number become floats, those of floats keep their dtype.
+    """
+
+    shift: Any
+    scale: Any
+
+    def __call__(self, batch: PyTree) -> PyTree:
+        if isinstance(batch, (tuple, list)):
+            inputs, *rest = batch
+            return self(inputs), *rest
+        x = wide(batch)
+        missing = (1,) * (x.ndim - self.shift.ndim)
+        shift, scale = (
+            n.reshape(missing + n.shape).astype(x.dtype)
+            for n in (self.shift, self.scale)
+        )
+        scaled = (x - shift) / scale
+        kept = jnp.issubdtype(dtype_of(batch), jnp.inexact)
+        return scaled.astype(dtype_of(batch)) if kept else scaled
+
+
+@checked
+def standardize(examples: PyTree, axis: Axis = 0) -> Scaling:
+    """Return the scaling to mean 0 and variance 1 of the training examples.
+
+        shift = mean(x),   scale = std(x), or 1 where that is 0
+
+        scaling = data.standardize(train)
+        batch = scaling(batch)
+        Task.from_model(..., scaling=data.standardize)  # in a sweep, by fold
+
+    Args:
+      examples: inputs, or a tuple (inputs, labels, ...), of the training part alone.
+      axis: over which axes the statistics go; 0 for each feature's own, None for two
+        scalars, (0, 1, 2) for each channel's own.
+
+    Raises:
+      ValueError: there are no inputs, or they are not finite.
+    """
+    x = _inputs("standardize", examples)
+    return _scaling(x.mean(axis), x.std(axis))
+
+
+@checked
+def normalize(examples: PyTree, axis: Axis = 0) -> Scaling:
+    """Return the scaling of the training examples to [0, 1].
+
+        shift = min(x),   scale = max(x) - min(x), or 1 where that is 0
+
+    Other examples may come out below 0 or above 1.
+
+    Args:
+      examples, axis: as of `standardize`.
+
+    Raises:
+      ValueError: there are no inputs, or they are not finite.
+    """
+    x = _inputs("normalize", examples)
+    return _scaling(x.min(axis), np.ptp(x, axis))
+
+
+def _inputs(title: str, examples: PyTree) -> np.ndarray:
+    """Return the inputs in float64."""
+    given: Any = examples[0] if isinstance(examples, (tuple, list)) else examples
+    if not hasattr(given, "shape") or not given.shape or not given.size:
+        rule = "an array of inputs, or a tuple that begins with one, the example first"
+        raise argument_error(title, "examples", given, rule, ValueError)
+    x = np.asarray(given, np.float64)
+    if not np.isfinite(x).all():
+        place = [int(i) for i in np.argwhere(~np.isfinite(x))[0]]
+        raise ValueError(
+            f"{title}: examples must be finite, got {x[tuple(place)]} at {place}; fill "
+            "what is missing, or leave the example out."
+        )
+    return x
+
+
+def _scaling(shift: np.ndarray, scale: np.ndarray) -> Scaling:
+    scale = np.where(scale > 0, scale, 1.0)
+    return Scaling(np.asarray(shift, np.float32), np.asarray(scale, np.float32))
