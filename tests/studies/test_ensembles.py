@@ -161,7 +161,7 @@ def test_an_ensemble_needs_predictions_and_their_score():
     only_predicts = toy.task(predict=predict)
     result = run(only_predicts)
     assert result.predict(toy.points(3)).shape == (3, 2)
-    with pytest.raises(ValueError, match="combine: .* must have predict and score"):
+    with pytest.raises(ValueError, match=r"combine: .* must have predict and score"):
         studies.combine(only_predicts, result, 2)
 
 
