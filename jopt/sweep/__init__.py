@@ -19,6 +19,7 @@ from jopt.sweep._whole_files import (
     remove as remove,
     replacing as replacing,
 )
+from jopt.sweep.engine import clear_programs
 from jopt.sweep.population import (
     Generation,
     Lineage,
@@ -96,6 +97,7 @@ __all__ = [
     "by_epoch",
     "by_step",
     "choice",
+    "clear_programs",
     "extend",
     "grid",
     "integers",

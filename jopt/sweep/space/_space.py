@@ -237,6 +237,41 @@ class Space:
                 setting |= inner if setting.get(place) == chosen else {}
         return setting
 
+    def chosen(
+        self, choose: Callable[[str, Distribution], Any], prefix: str = ""
+    ) -> dict[str, Any]:
+        """Return the flat setting of the values that `choose` gives one by one.
+
+        Args:
+          choose: (flat name, distribution) -> a value of it. It is called for the
+            branches that are chosen alone, in the order of the ranges.
+          prefix: of the flat names.
+        """
+        setting: dict[str, Any] = {}
+        for name, value in self.ranges.items():
+            place = prefix + name
+            source = Choice(value) if type(value) is tuple else value
+            if isinstance(source, Distribution):
+                setting[place] = choose(place, source)
+            elif not isinstance(source, Space):
+                setting[place] = source
+            for branch, inside, space in _spaces(place, source):
+                if setting.get(place) == branch:
+                    setting |= space.chosen(choose, inside)
+        return setting
+
+    def distributions(self, prefix: str = "") -> dict[str, Distribution]:
+        """Return the distributions by their flat names, those of all branches."""
+        found: dict[str, Distribution] = {}
+        for name, value in self.ranges.items():
+            place = prefix + name
+            source = Choice(value) if type(value) is tuple else value
+            if isinstance(source, Distribution):
+                found[place] = source
+            for _, inside, space in _spaces(place, source):
+                found |= space.distributions(inside)
+        return found
+
     def static_names(self, setting: Mapping[str, Any], prefix: str = "") -> list[str]:
         """Return the static names of a flat setting, those of its branches too."""
         names = list(self.static)
