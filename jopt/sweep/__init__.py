@@ -12,6 +12,7 @@ from jopt.sweep._run import extend, resume, run
 from jopt.sweep._shown_values import column_of as column_of, shown as shown
 from jopt.sweep._supervised import Model as Model, Supervised
 from jopt.sweep._task import Mode as Mode, Task, examples as examples
+from jopt.sweep._search import search
 from jopt.sweep._trial import Setup, Trial, grid, sample
 from jopt.sweep._whole_files import (
     file_name as file_name,
@@ -27,6 +28,7 @@ from jopt.sweep.population import (
     PopulationBasedTraining,
     Replay,
 )
+from jopt.sweep.proposals import CMAES, GP, NSGA2, TPE, Adaptive, Study, Told, stack
 from jopt.sweep.pruners import (
     Hyperband,
     LossSpike,
@@ -60,6 +62,11 @@ from jopt.sweep.space import (
 from jopt.sweep.store import PICTURES as PICTURES, decode as decode
 
 __all__ = [
+    "CMAES",
+    "GP",
+    "NSGA2",
+    "TPE",
+    "Adaptive",
     "Best",
     "Choice",
     "Distribution",
@@ -87,11 +94,13 @@ __all__ = [
     "Setup",
     "Sobol",
     "Space",
+    "Study",
     "SuccessiveHalving",
     "Supervised",
     "SweepResult",
     "Task",
     "ThresholdPruner",
+    "Told",
     "Trial",
     "Uniform",
     "by_epoch",
@@ -107,5 +116,7 @@ __all__ = [
     "resume",
     "run",
     "sample",
+    "search",
+    "stack",
     "uniform",
 ]

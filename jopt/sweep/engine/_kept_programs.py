@@ -45,7 +45,7 @@ def keeping_programs(most: int) -> Iterator[None]:
         yield
     finally:
         _most[0] = before
-        del _kept[: -before]
+        del _kept[:-before]
 
 
 def program_of(

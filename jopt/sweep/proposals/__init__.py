@@ -6,6 +6,6 @@ from jopt.sweep.proposals._proposals import (
     Proposals as Proposals,
     check_setting as check_setting,
 )
-from jopt.sweep.proposals._study import Study, Told
+from jopt.sweep.proposals._study import Study, Told, stack
 
-__all__ = ["CMAES", "GP", "NSGA2", "TPE", "Adaptive", "Study", "Told"]
+__all__ = ["CMAES", "GP", "NSGA2", "TPE", "Adaptive", "Study", "Told", "stack"]

@@ -22,7 +22,7 @@ class Adaptive(abc.ABC):
     most_objectives: ClassVar[float] = 1
     chooses: ClassVar[bool] = True  # whether it takes choices and conditional spaces
     ranks_pruned: ClassVar[bool] = False  # else they count as the worst value
-    in_logs: ClassVar[bool] = False  # whether positive values are told as their logs
+    in_logs: ClassVar[bool] = False  # whether what is least is told on a log scale
     packages: ClassVar[tuple[str, ...]] = ()  # that it needs beside Optuna
 
     @abc.abstractmethod
@@ -65,7 +65,9 @@ class Adaptive(abc.ABC):
     def _check_field(self, name: str, rule: str, fits: bool) -> None:
         if not fits:
             value = shown(getattr(self, name))
-            raise ValueError(f"{type(self).__name__}: {name} must be {rule}, got {value}.")
+            raise ValueError(
+                f"{type(self).__name__}: {name} must be {rule}, got {value}."
+            )
 
     def _check_count(self, name: str, least: int) -> None:
         value = getattr(self, name)
