@@ -9,10 +9,10 @@ from jopt.sweep._predictions import named_batch as named_batch
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import Best, SweepResult, winner as winner
 from jopt.sweep._run import extend, resume, run
+from jopt.sweep._search import search
 from jopt.sweep._shown_values import column_of as column_of, shown as shown
 from jopt.sweep._supervised import Model as Model, Supervised
 from jopt.sweep._task import Mode as Mode, Task, examples as examples
-from jopt.sweep._search import search
 from jopt.sweep._trial import Setup, Trial, grid, sample
 from jopt.sweep._whole_files import (
     file_name as file_name,

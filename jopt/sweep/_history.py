@@ -201,7 +201,7 @@ class History:
         }
 
     def take(self, rows: slice, other: "History") -> None:
-        """Take what another history of as many steps and segments has, as these rows."""
+        """Take over another history, of as many steps and segments, as these rows."""
         for name in ("losses", "steps", "died", "pruned"):
             getattr(self, name)[rows] = getattr(other, name)
         for kind in ("valid", "train"):

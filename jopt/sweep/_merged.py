@@ -130,16 +130,17 @@ def _run(parts: Sequence[SweepResult]) -> dict[str, Any]:
 
 def _grouped(parts: Sequence[SweepResult]) -> list[dict[str, Any]]:
     """Return each group of one structure, with its trials of all parts."""
-    every = [group for part in parts for group in part.info["grouped_by"]]
-    names = list(dict.fromkeys(name for group in every for name in group["because"]))
+    several = [part for part in parts if len(part.info["grouped_by"]) > 1]
+    # What sets groups of few trials apart by chance does not in another part.
+    names = list(several[0].info["grouped_by"][0]["because"]) if several else []
+    for group in (group for part in several for group in part.info["grouped_by"]):
+        names = [name for name in names if name in group["because"]]
     found: dict[str, dict[str, Any]] = {}
     for part in parts:
         first = shown_settings(part.trials)[0]
         for group in part.info["grouped_by"]:
-            because = group["because"]
-            if len(part.info["grouped_by"]) == 1:  # nothing sets it apart in its batch
-                because = {name: first.get(name) for name in names}
+            values = group["because"] or first
+            because = {name: values.get(name) for name in names}
             own = {**group, "trials": 0, "because": because}
-            known = found.setdefault(repr(sorted(because.items())), own)
-            known["trials"] += group["trials"]
+            found.setdefault(repr(because), own)["trials"] += group["trials"]
     return list(found.values())

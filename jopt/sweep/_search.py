@@ -20,7 +20,7 @@ from jopt.sweep._folds import Folds
 from jopt.sweep._front import Bound
 from jopt.sweep._history import lower_better
 from jopt.sweep._interrupts import Interrupts
-from jopt.sweep._merged import BATCHES, CONFIRMED, is_search, merged
+from jopt.sweep._merged import BATCHES, CONFIRMED, merged
 from jopt.sweep._plan import Keep, Plan, Shuffle
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import SweepResult
@@ -33,7 +33,15 @@ from jopt.sweep.engine import Device, keeping_programs
 from jopt.sweep.proposals import TPE, Adaptive, Earlier, Proposals, check_setting
 from jopt.sweep.pruners import Pruner
 from jopt.sweep.space import Sampler, Space
-from jopt.sweep.store import HEADER, RECORD, SEARCH, read_header
+from jopt.sweep.store import (
+    HEADER,
+    RECORD,
+    SEARCH,
+    damaged,
+    decode,
+    misfit,
+    read_header,
+)
 
 MOST_BATCH = 64  # settings of a batch by default
 ROUNDS = 8  # batches of a search by default, at least
@@ -135,15 +143,18 @@ def search(
     names += ("batch_size", "block", "segments", "seed", "metric", "mode", "pruner")
     names += ("objectives", "bounds")
     plan = planned("sweep.search", task, **{name: given[name] for name in names})
-    size = min(MOST_BATCH, math.ceil(trials / ROUNDS)) if batch is None else batch
-    if batch is None and block is not None:
-        size = math.ceil(size / block) * block
+    folder = None if directory is None else Path(directory)
+    size = batch
+    if size is None and folder is not None and not overwrite:
+        size = _size_of(folder)
+    if size is None:
+        size = min(MOST_BATCH, math.ceil(trials / ROUNDS))
+        size = math.ceil(size / (block or 1)) * (block or 1)
     modes = list(plan.objectives.values()) or [plan.mode]
     first = _enqueued(space, enqueue)
     proposals = Proposals(space, sampler, modes, _integer(seed, plan), trials)
     earlier = _earlier(warm_start, plan, space)
     proposals.add(earlier)
-    folder = None if directory is None else Path(directory)
     if folder is not None:
         asked = {"space": space, "sampler": sampler, "batch": size, "enqueue": first}
         asked |= {"warm_start": [(e.setting, e.values) for e in earlier]}
@@ -182,43 +193,46 @@ class _Search:
     ) -> SweepResult:
         """Search, and return the result of all batches."""
         began, longest = time.perf_counter(), 0.0
-        batches, left = math.ceil(trials / size), trials
-        interrupted, confirmed = False, None
+        interrupted, confirmed, number, asked = False, None, 0, 0
         with (
             Interrupts() as interrupts,
             keeping_programs(PROGRAMS),
             ThreadPoolExecutor(1, "jopt-ask") as thread,
         ):
 
-            def ask(number: int) -> Any:
-                count = min(size, trials - number * size)
-                queued = first[number * size : (number + 1) * size]
-                return thread.submit(self._timed, self.proposals.asking(count, queued))
+            def ask(number: int, asked: int) -> tuple[int, Any]:
+                count = self._recorded(number) or min(size, trials - asked)
+                queued = first[asked : asked + count]
+                asking = self.proposals.asking(count, queued)
+                return count, thread.submit(self._timed, asking)
 
-            coming = ask(0)
-            for number in range(batches):
+            count, coming = ask(0, 0)
+            while coming is not None:
                 members, coming = coming.result(), None
                 at = time.perf_counter()
                 late = timeout is not None and at - began + longest > timeout
                 if interrupts.asked or not members or (number and late):
                     interrupted = interrupts.asked
                     break
-                left -= len(members)
-                if number + 1 < batches and len(members) == size:
-                    coming = ask(number + 1)  # from what was told until now
+                asked += len(members)
+                more = asked < trials or self._recorded(number + 1)
+                if more and len(members) == count:
+                    # From what was told until now, while these train.
+                    count, coming = ask(number + 1, asked)
                 settings = [setting for _, setting in members]
+                batches = number + 1 + math.ceil(max(trials - asked, 0) / size)
                 result = self._train(f"{BATCHES}/{number}", settings, number, batches)
                 longest = max(longest, time.perf_counter() - at)
                 self.results.append(result)
-                if result.info["interrupted"]:
-                    interrupted = True
+                interrupted = result.info["interrupted"]
+                if coming is not None:
+                    coming.exception()  # asked for before anything more is told
+                if interrupted:
                     break
-                if coming is None:
-                    break
-                coming.exception()  # asked for before anything more is told
                 self._tell(members, result)
+                number += 1
             if not interrupted and confirm:
-                confirmed = self._confirm(confirm, batches)
+                confirmed = self._confirm(confirm)
                 interrupted = confirmed is not None and confirmed.info["interrupted"]
         result = merged(self.results, confirmed, interrupted)
         found = {
@@ -228,6 +242,13 @@ class _Search:
             "seconds": time.perf_counter() - began,
         }
         return dataclasses.replace(result, info={**result.info, "search": found})
+
+    def _recorded(self, number: int) -> int:
+        """Return how many settings a batch has in the directory, 0 without one."""
+        path = None if self.directory is None else self.directory / BATCHES
+        if path is None or not (path / f"{number}" / RECORD / HEADER).exists():
+            return 0
+        return max(read_header(path / f"{number}")["asked"]["setting"]) + 1
 
     def _timed(self, ask: Callable[[], Any]) -> Any:
         began = time.perf_counter()
@@ -293,7 +314,7 @@ class _Search:
         for (number, _), one in zip(members, known, strict=True):
             self.proposals.tell(number, one.values, one.state, one.observed)
 
-    def _confirm(self, count: int, batches: int) -> SweepResult | None:
+    def _confirm(self, count: int) -> SweepResult | None:
         """Train the best settings with fresh seeds; None if there is none."""
         found = merged(self.results)
         settings = [found.trials[row].hyperparameters for row in found.top(count)]
@@ -305,6 +326,7 @@ class _Search:
         plan = self.plan.changed(seeds=fresh, pruner=None, scans=None)
         if self.directory is not None:
             _forget_others(self.directory / CONFIRMED, self.space, settings)
+        batches = len(self.results)
         return self._train(CONFIRMED, settings, batches, batches, plan)
 
 
@@ -396,39 +418,53 @@ def _of_study(study: Any, objectives: Mapping[str, Mode]) -> Iterator[Earlier]:
 
 def _begin(directory: Path, asked: Mapping[str, Any], overwrite: bool) -> None:
     """Write what a search is asked for, or compare it with what is there."""
-    path = directory / SEARCH
     now = {
         name: {"shown": str(shown(value))[:200], "digest": digest(value)}
         for name, value in asked.items()
     }
-    sweep_there = (directory / RECORD / HEADER).exists()
     if overwrite:
         for name in (SEARCH, BATCHES, CONFIRMED, RECORD):
             remove(directory / name)
-    elif sweep_there and not is_search(directory):
-        raise FileExistsError(
-            f"{directory} has the record of a sweep; give the search another directory."
-        )
-    if not path.exists():
+    held = _held(directory)
+    if held is None:
+        if (directory / RECORD / HEADER).exists():
+            raise FileExistsError(
+                f"{directory} has the record of a sweep; give the search another "
+                "directory."
+            )
         directory.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
-            partial.write_text(json.dumps({"format": FORMAT, "asked": now}, indent=2))
+        content = {"format": FORMAT, "batch": asked["batch"], "asked": now}
+        with replacing(directory / SEARCH) as partial:
+            partial.write_text(json.dumps(content, indent=2))
         return
-    try:
-        then = json.loads(read_file(path))
-        held = {name: dict(value) for name, value in then["asked"].items()}
-        known = then["format"] == FORMAT
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged: {shown(error)}.") from error
-    if not known:
-        raise ValueError(f"{path} is of another version of jopt.")
     for name, value in now.items():
-        if held.get(name, {}).get("digest") != value["digest"]:
+        then = held["asked"].get(name, {"shown": "not given", "digest": ""})
+        if then["digest"] != value["digest"]:
             raise ValueError(
                 f"sweep.search: the search in {directory} cannot be continued as "
-                f"another one: {name} was {held.get(name, {}).get('shown')}, now "
-                f"{value['shown']}; give another directory."
+                f"another one: {name} was {then['shown']}, now {value['shown']}; give "
+                "another directory."
             )
+
+
+def _size_of(directory: Path) -> int | None:
+    """Return the size of the batches of a search that is there."""
+    held = _held(directory)
+    return None if held is None else held["batch"]
+
+
+def _held(directory: Path) -> dict[str, Any] | None:
+    """Return what a search in a directory was asked for; None without one."""
+    path = directory / SEARCH
+    if not path.exists():
+        return None
+    try:
+        held = decode(read_file(path))
+    except ValueError as error:
+        raise damaged(path, error) from error
+    if (said := misfit(held, _FORM)) is not None:
+        raise damaged(path, said)
+    return held
 
 
 def _forget_others(
@@ -442,6 +478,13 @@ def _forget_others(
     members = [Trial.of(space, setting) for setting in settings]
     if there != [each["setting"] for each in shown_trials(members)]:
         remove(directory)
+
+
+_FORM = {
+    "format": range(FORMAT, FORMAT + 1),
+    "batch": range(1, 2**31),
+    "asked": {str: {"shown": str, "digest": str}},
+}
 
 
 def _integer(seed: Any, plan: Plan) -> int:

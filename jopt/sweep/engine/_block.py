@@ -343,7 +343,7 @@ class StackedTrials:
         self._evaluate_one = jax.jit(functools.partial(evaluate, task))
 
     def functions(self) -> "StackedTrials":
-        """Return the functions of a block alone, without these trials and their data."""
+        """Return the functions of a block alone, without trials and their data."""
         made: Any = copy.copy(self)
         made.configs = made.starts = made.data = None
         made._train_one = jax.jit(made._train)

@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
@@ -11,14 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt.core import PyTree
-from jopt.sweep.engine._block import (
-    Batches,
-    Chunks,
-    Leaves,
-    StackedTrials,
-    Starts,
-    StepMetrics,
-)
+from jopt.sweep.engine._block import Batches, Chunks, Leaves, StackedTrials, StepMetrics
 from jopt.sweep.engine._devices import (
     Device,
     as_devices,

@@ -81,7 +81,7 @@ _EXTRAS = {"optuna": "search", "cmaes": "search", "torch": "gp", "scipy": "gp"}
 @named_class
 @dataclasses.dataclass(frozen=True)
 class TPE(Adaptive):
-    """Draw from what good settings have in common: the tree-structured Parzen estimator.
+    """Draw from what good settings have in common, by Parzen estimators.
 
         x = argmax over candidates of l(x) / g(x)
 
@@ -178,7 +178,8 @@ class CMAES(Adaptive):
     sigma0: float | None = None
 
     def __post_init__(self) -> None:
-        fits = self.sigma0 is None or (is_real(self.sigma0) and 0 < self.sigma0)
+        sigma: Any = self.sigma0
+        fits = sigma is None or (is_real(sigma) and sigma > 0)
         self._check_field("sigma0", "a number above 0, or None", fits)
 
     def check(self, space: Space, objectives: int) -> None:
@@ -222,8 +223,8 @@ class NSGA2(Adaptive):
     def __post_init__(self) -> None:
         for name in ("crossover_prob", "mutation_prob"):
             value: Any = getattr(self, name)
-            absent = value is None and name == "mutation_prob"
-            fits = absent or (is_real(value) and 0 <= value <= 1)
+            fits: bool = is_real(value) and 0 <= value <= 1
+            fits |= value is None and name == "mutation_prob"
             self._check_field(name, "a number in [0, 1]", fits)
 
     def made(self, space: Space, batch: int, seed: int) -> Any:

@@ -174,7 +174,9 @@ class _Learning:
 
         self.optuna = optuna
         self.space, self.sampler, self.seed = space, sampler, seed
-        self.directions = ["maximize" if m == "max" else "minimize" for m in modes]
+        self.directions: list[Any] = [
+            "maximize" if mode == "max" else "minimize" for mode in modes
+        ]
         with quiet():
             self.study = optuna.create_study(directions=self.directions)
         self.trials: list[Any] = []  # Optuna's, by number
@@ -230,7 +232,7 @@ class _Learning:
         """Tell of a trial that this study did not ask for."""
         values, state, observed = self._judged(one)
         params, distributions = parameters(self.space, one.setting)
-        several = {"values": values} if values is not None else {}
+        several: Any = {"values": values} if values is not None else {}
         with quiet():
             self.study.add_trial(
                 self.optuna.create_trial(

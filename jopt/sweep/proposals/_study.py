@@ -114,8 +114,24 @@ class Study:
                 "seed": seed,
             }
             self._log = _Log(Path(directory), header)
-            for event in self._log.events:
-                self._again(event)
+            try:
+                for event in self._log.events:
+                    self._again(event)
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        """Let others open the study's directory."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def __enter__(self) -> "Study":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     @checked
     def ask(self, n: Annotated[int, _COUNT]) -> list[Trial]:
@@ -304,6 +320,14 @@ class _Log:
                     f"Another process has the study in {self.path} open; wait until it "
                     "ends, or give this one another directory."
                 ) from error
+        try:
+            self.events = self._read(header)
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self, header: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the events that are there; begin the file if it is new."""
         self._file.seek(0)
         content = self._file.read()
         whole = content[: content.rfind(b"\n") + 1]
@@ -314,7 +338,7 @@ class _Log:
             raise ValueError(f"{self.path} is damaged: {error}.") from error
         if not lines:
             self.append(header)
-            lines = [header]
+            return []
         for name, value in header.items():
             if lines[0].get(name) != value:
                 raise ValueError(
@@ -322,7 +346,11 @@ class _Log:
                     f"{shown(lines[0].get(name))}, now {shown(value)}; give another "
                     "directory."
                 )
-        self.events = lines[1:]
+        return lines[1:]
+
+    def close(self) -> None:
+        """Let others open the file."""
+        self._file.close()
 
     def append(self, event: dict[str, Any]) -> None:
         """Write a line, and wait until it is on the disk."""
