@@ -11,15 +11,15 @@ characters of Python's help with --task text, with one seed a setting, as people
                       27 segments
 
 All ways are asked for as many trial-steps; those that end settings early have more
-settings in their place. Each way searches 8 times, with other keys for
-everything random, in one process: the searches of a way fill one compiled program.
+settings in their place. Each way searches 8 times, with other keys for everything
+random, in one process: the searches of a way fill one compiled program.
 
-`at 1/4, 1/2, 1` is the validation loss of the best complete setting by then, means over
-the searches. `cost` is the share of the steps after which a way has random's final mean:
-below a half is the aim of tpe-32. `fresh` is the loss of each search's winner, trained
-again with 4 seeds that no search saw: the seed that was searched flatters every winner.
-`asking` are the seconds that the proposals took, beside those of the training; at 1,000
-trials the one must be at most a quarter of the other (`--scale`).
+`at 1/4, 1/2, 1` is the validation loss of the best complete setting by then, a mean
+over the searches. `cost` is the share of the steps after which a way has random's final
+mean: below a half is the aim of tpe-32. `fresh` is the loss of each search's winner,
+trained again with 4 seeds that no search saw: the seed that was searched flatters every
+winner. `asking` are the seconds that the proposals took, beside those of the training;
+at 1,000 trials the one must be at most a quarter of the other (`--scale`).
 
 Exits with 1 if tpe-32 needs more than half of the steps, or a search compiles anew.
 

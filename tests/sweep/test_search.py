@@ -14,6 +14,7 @@ from killed_sweeps import PROCESSES
 
 import jopt
 from jopt import report, sweep
+from jopt.sweep._interrupts import end_sweeps
 from jopt.sweep.proposals import Proposals
 
 SPACE = sweep.Space(
@@ -27,7 +28,10 @@ SEARCH: dict[str, Any] = {**SIZES, "trials": 16, "batch": 4}
 TASK = toy.task()
 
 
-def search(sampler=sweep.TPE(n_startup_trials=4), space=SPACE, **options):  # noqa: B008
+LEARNS: Any = sweep.TPE(n_startup_trials=4)
+
+
+def search(sampler=LEARNS, space=SPACE, **options):
     return sweep.search(TASK, space, sampler=sampler, **{**SEARCH, **options})
 
 
@@ -89,7 +93,7 @@ def test_a_search_learns():
             x, y = np.asarray(configs["x"]), np.log10(np.asarray(configs["y"])) / 4
             study.tell(trials, (x - 0.3) ** 2 + (y + 0.5) ** 2)
         assert study.best is not None
-        return study.best.value
+        return np.asarray(study.best.value, float)
 
     learned = [distance(sweep.TPE(), seed) for seed in range(5)]
     chance = [distance(sweep.Random(), seed) for seed in range(5)]
@@ -137,6 +141,19 @@ def test_a_search_goes_on_after_a_stop_bit_for_bit(unbroken, tmp_path):
     assert "confirmed" in page
     predicts = sweep.load(tmp_path, task=TASK)
     assert predicts.best == unbroken.best
+
+
+def test_an_interrupt_ends_the_segment_and_the_search(unbroken, tmp_path):
+    def interrupt(now):
+        if (tmp_path / "batches/1/record/header.json").exists():
+            end_sweeps()
+
+    part = search(directory=tmp_path, confirm=2, callbacks=[interrupt])
+    assert part.info["interrupted"]
+    assert len(part.trials) == 8
+    assert "interrupted" in part.table["status"][4:]
+    np.testing.assert_array_equal(part.curves[:4], unbroken.curves[:4])
+    assert_same(search(directory=tmp_path, confirm=2), unbroken)
 
 
 def searched(directory):
@@ -326,6 +343,7 @@ def test_a_sampler_says_what_it_lacks(monkeypatch):
         with pytest.raises(ImportError, match=rf"{package}.*jopt\[{extra}\]"):
             search(sampler)
     monkeypatch.undo()
+    bad: Any
     for bad in ({"n_startup_trials": -1}, {"n_ei_candidates": 0.5}):
         with pytest.raises(ValueError, match=r"TPE: n_.* must be an integer"):
             sweep.TPE(**bad)

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import warnings
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -125,16 +126,18 @@ def test_a_distribution_of_ones_own_is_learned_by_its_share():
         trials = study.ask(8)
         study.tell(trials, [t.hyperparameters["x"] for t in trials])
     assert study.best is not None
+    assert study.best.value is not None
     assert 0 <= study.best.value < 1e-3
 
 
 def test_bad_input_is_one_sentence(tmp_path):
-    study = sweep.Study(SPACE, sampler=sweep.Random())
+    make: Any = sweep.Study
+    study: Any = sweep.Study(SPACE, sampler=sweep.Random())
     one, other = study.ask(2)
     for call, sentence in [
-        (lambda: sweep.Study(jopt.adamw), "space must be a sweep.Space"),
-        (lambda: sweep.Study(SPACE, sampler=sweep.TPE), "sampler must be a sampler"),
-        (lambda: sweep.Study(SPACE, mode="best"), 'mode must be "min" or "max"'),
+        (lambda: make(jopt.adamw), "space must be a sweep.Space"),
+        (lambda: make(SPACE, sampler=sweep.TPE), "sampler must be a sampler"),
+        (lambda: make(SPACE, mode="best"), 'mode must be "min" or "max"'),
         (lambda: study.ask(0), "n must be an integer of at least 1"),
         (lambda: study.tell([one]), "values must be given of complete trials"),
         (lambda: study.tell([one], [1, 2]), "a number for each of 1 trials"),
