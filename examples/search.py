@@ -4,6 +4,8 @@ Each batch of 16 settings fills the program that the first one compiled, and is 
 from what the earlier ones gave while the one before it trains.
 """
 
+import numpy as np
+
 import jopt
 from jopt import sweep
 from jopt.tasks import digits
@@ -23,6 +25,6 @@ print(f"best of {len(result.trials)} trials: {result.best.hyperparameters}")
 
 # With the seed that chose it, a winner looks better than with fresh ones.
 settings, table = result.settings(), result.table
-searched = table["valid_loss"][~table["confirmed"]].min()
+searched = np.nanmin(table["valid_loss"][~table["confirmed"]])
 fresh = settings["valid_loss"][settings["confirmed"]].min()
 print(f"validation loss: {searched:.4f} as searched, {fresh:.4f} with fresh seeds")
