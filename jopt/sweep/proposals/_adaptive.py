@@ -7,7 +7,7 @@ import math
 from typing import Any, ClassVar
 
 from jopt.core import is_integer, is_real, named_class, shown
-from jopt.sweep.space import Choice, Space
+from jopt.sweep.space import Choice, Space, is_branching
 
 INSTALL = "pip install 'jopt[search]'"
 
@@ -114,11 +114,12 @@ class TPE(Adaptive):
     def made(self, space: Space, batch: int, seed: int) -> Any:
         from optuna.samplers import TPESampler
 
+        choices = space.distributions().values()
         return TPESampler(
             n_startup_trials=self.n_startup_trials,
             n_ei_candidates=self.n_ei_candidates,
             multivariate=True,
-            group=True,
+            group=any(map(is_branching, choices)),  # which takes longer
             constant_liar=True,
             seed=seed,
         )

@@ -172,7 +172,7 @@ class Space:
         for name, value in self.ranges.items():
             if isinstance(value, Space):
                 inner[name] = value.maker
-            elif _is_branching(value):
+            elif is_branching(value):
                 inner[name] = {n: space.maker for n, space in value.values.items()}
         return NestedFactory(self.factory, inner) if inner else self.factory
 
@@ -340,7 +340,8 @@ def _checked_range(name: str, value: Any) -> Any:
     return tuple(Identities().first_of_each(items))
 
 
-def _is_branching(value: Any) -> bool:
+def is_branching(value: Any) -> bool:
+    """Return whether a range is a choice of spaces."""
     return isinstance(value, Choice) and isinstance(value.values, Mapping)
 
 
@@ -351,14 +352,14 @@ def _spaces(place: str, value: Any) -> Iterator[tuple[str | None, str, Space]]:
     """
     if isinstance(value, Space):
         yield None, f"{place}.", value
-    elif _is_branching(value):
+    elif is_branching(value):
         for name, space in value.values.items():
             yield name, f"{place}.{name}.", space
 
 
 def _check_dots(ranges: Mapping[str, Any]) -> None:
     """Raise a ValueError if two flat names of nested spaces could be one."""
-    nested = any(isinstance(v, Space) or _is_branching(v) for v in ranges.values())
+    nested = any(isinstance(v, Space) or is_branching(v) for v in ranges.values())
     for name in ranges if nested else ():
         if "." in name:
             raise ValueError(
