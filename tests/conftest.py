@@ -4,6 +4,7 @@ import atexit
 import collections
 import os
 import shutil
+import sys
 import tempfile
 
 # To compile is most of the suite's time: not in 32 parts on a core or two.
@@ -19,9 +20,17 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
+import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(autouse=True)
+def no_program_of_an_earlier_test():
+    """Let each test's sweeps compile, so that what they compile can be counted."""
+    if "jopt.sweep" in sys.modules:
+        sys.modules["jopt.sweep"].clear_programs()
 
 
 def pytest_addoption(parser):

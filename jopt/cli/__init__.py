@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import jopt
-from jopt.cli import compress, lr_find, predict, report, sweep
+from jopt.cli import compress, lr_find, predict, report, search, sweep
 from jopt.cli.signals import INTERRUPTED, as_interrupts
 from jopt.cli.streams import unfailing
 
@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=jopt.__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     sweep.add_to(commands)
+    search.add_to(commands)
     lr_find.add_to(commands)
     compress.add_to(commands)
     report.add_to(commands)

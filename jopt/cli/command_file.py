@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 COMMAND, HEADER = "command.json", Path("record", "header.json")
+SEARCH = "search.json"  # of a search, in place of the header
 NOT_SAVED = ("run", "defaults", "with_resume")  # set by the parser, not by the user
 DAMAGED = "go on with jopt.sweep.resume(directory), which does without it."
 
@@ -16,7 +17,7 @@ DAMAGED = "go on with jopt.sweep.resume(directory), which does without it."
 def saved(options: argparse.Namespace, directory: Path) -> Iterator[None]:
     """Save the options; restore the old file if the sweep ends before it has begun."""
     path, before = directory / COMMAND, _bytes(directory / COMMAND)
-    header = _bytes(directory / HEADER)
+    header = _bytes(begun(directory))
     given = {n: value for n, value in vars(options).items() if n not in NOT_SAVED}
     plain = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
     file, colon, name = options.task.rpartition(":")
@@ -26,8 +27,8 @@ def saved(options: argparse.Namespace, directory: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if _bytes(directory / HEADER) != header:
-            error.add_note(how_to_resume(directory))
+        if _bytes(begun(directory)) != header:
+            error.add_note(how_to_resume(directory, options.command))
         elif before:
             _write(path, before)
         else:
@@ -42,9 +43,9 @@ def _write(path: Path, content: bytes) -> None:
         partial.write_bytes(content)
 
 
-def how_to_resume(directory: Path) -> str:
-    """Return a sentence with the command that resumes the sweep."""
-    return f"Go on with: jopt sweep --resume {directory}"
+def how_to_resume(directory: Path, command: str = "sweep") -> str:
+    """Return a sentence with the command that resumes the sweep or the search."""
+    return f"Go on with: jopt {command} --resume {directory}"
 
 
 def _bytes(path: Path) -> bytes:
@@ -64,8 +65,13 @@ def resumed(options: argparse.Namespace, directory: Path) -> argparse.Namespace:
         the file is damaged.
     """
     saved = read(directory, "sweep.resume(directory)")
+    if saved.get("command", "sweep") != options.command:
+        raise ValueError(
+            f"{directory} is of another command; "
+            f"{how_to_resume(directory, saved['command'])}"
+        )
     option, names = "--resume", [*options.with_resume]
-    if options.extend is not None:
+    if getattr(options, "extend", None) is not None:
         option, names = "--extend", [*names, "steps"]
         if options.resume is not None:
             raise ValueError("--extend must be given without --resume; leave one out.")
@@ -75,7 +81,7 @@ def resumed(options: argparse.Namespace, directory: Path) -> argparse.Namespace:
                 f"{option} continues the sweep with its own options and takes no other "
                 f"{name.replace('_', ' ')}; leave it out, or start a new sweep."
             )
-    if options.extend is not None and options.steps is None:
+    if option == "--extend" and options.steps is None:
         raise ValueError(
             "--extend needs the steps of each trial in all; give --steps N."
         )
@@ -114,6 +120,12 @@ def read(directory: Path, call: str) -> dict[str, Any]:
     return options
 
 
+def begun(directory: Path) -> Path:
+    """Return the file that a search or a sweep in a directory begins with."""
+    search = directory / SEARCH
+    return search if search.exists() else directory / HEADER
+
+
 def has_begun(directory: Path) -> bool:
-    """Return whether the directory has the record of a sweep, which can resume."""
-    return (directory / HEADER).exists()
+    """Return whether the directory has a sweep or a search, which can resume."""
+    return begun(directory).exists()

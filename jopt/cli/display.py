@@ -56,6 +56,8 @@ class Display:
         text = self._text(now)
         total = now.trial_steps + now.trial_steps_left
         segment = f"{now.segment}/{now.segments}"
+        if now.batches > 1:
+            segment += f" of batch {now.batch}/{now.batches}"
         left = f"{now.seconds_left:.0f} s"
         shown: dict[str, Any] = {"segment": segment, "text": text, "left": left}
         self.bar.update(self.row, total=total, completed=now.trial_steps, **shown)
@@ -100,6 +102,8 @@ def summary(console: Console, result: SweepResult, directory: Path, files: list[
         console.print(no_winner(record))
     for sentence in remarks(record):
         console.print(sentence)
+    if "search" in info:
+        console.print(_searched(info["search"]))
     if info["interrupted"]:
         console.print("Interrupted: the table and the curves end where training did.")
     if info["unsaved"]:
@@ -124,6 +128,16 @@ def together(console: Console, task: Task, result: SweepResult, keep: int) -> No
         row = [f"{scores[split][name]:.4g}" for split, name in columns]
         table.add_row(way, *row)
     console.print(table)
+
+
+def _searched(search: dict[str, Any]) -> str:
+    """Return a sentence on what a search asked, and how long that took."""
+    share = search["asking_seconds"] / max(search["seconds"], 1e-9)
+    batches = search["batches"]
+    return (
+        f"{search['sampler']} was asked for {batches} batch{'es' * (batches > 1)}, in "
+        f"{share:.0%} of the time."
+    )
 
 
 def _groups(console: Console, info: dict[str, Any]) -> None:
@@ -161,8 +175,9 @@ def _settings_tables(
     settings = result.settings()
     values = settings[f"valid_{result.metric}"]
     order = np.argsort(-values if result.mode == "max" else values, kind="stable")
-    if "within_bounds" in settings:
-        order = order[np.argsort(~settings["within_bounds"][order], kind="stable")]
+    for fits in ("within_bounds", "confirmed"):
+        if fits in settings:
+            order = order[np.argsort(~settings[fits][order], kind="stable")]
     best = order[np.isfinite(values[order])].tolist()[:5]
     yield _settings_table(result, settings, names, "best settings", best)
     place = {trial: row for row, trial in enumerate(settings["trial"].tolist())}
@@ -187,7 +202,8 @@ def _settings_table(
     table = Table(title=title + (_means(result.info) if several else ""))
     metrics = {f"valid_{name}": _title(name) for name in result.valid}
     metrics |= {f"train_{name}": f"train {name}" for name in ("loss", *result.train)}
-    words = [name for name in ("best_step", "within_bounds") if name in settings]
+    own = ("best_step", "within_bounds", "confirmed")
+    words = [name for name in own if name in settings]
     for column in ("trial", *names, *map(_title, words), *metrics.values()):
         table.add_column(column, justify="right")
     chosen = {name: _apart(settings[name]) for name in ("trial", *names, *words)}

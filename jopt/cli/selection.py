@@ -1,10 +1,12 @@
 """What selects trials, as it is typed: pruners, populations, objectives, bounds."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from jopt import sweep
 from jopt.cli.lookup import look_up
+from jopt.cli.trials import SAMPLERS
 from jopt.cli.values import assignments, distribution, interval, values
 from jopt.core import close_match
 from jopt.sweep import Bound, Mode
@@ -17,6 +19,12 @@ PRUNERS = {
     "threshold": sweep.ThresholdPruner,
     "spike": sweep.LossSpike,
 }
+LEARNING = {
+    "tpe": sweep.TPE,
+    "gp": sweep.GP,
+    "cmaes": sweep.CMAES,
+    "nsga2": sweep.NSGA2,
+}
 
 
 def pruner(text: str | None) -> sweep.Pruner | None:
@@ -26,10 +34,22 @@ def pruner(text: str | None) -> sweep.Pruner | None:
       ValueError: if there is no such pruner, if it has no such field, or if it needs a
         field that is not given.
     """
-    if text is None:
-        return None
+    return None if text is None else _made(text, PRUNERS, "pruner")
+
+
+def sampler(text: str) -> Any:
+    """Return the sampler that NAME or NAME:FIELD=NUMBER,... stands for.
+
+    Raises:
+      ValueError: if there is no such sampler, or it has no such field.
+    """
+    return _made(text, {**LEARNING, **SAMPLERS}, "sampler")
+
+
+def _made(text: str, known: Mapping[str, Any], what: str) -> Any:
+    """Return an object of the class that a name stands for, with the fields given."""
     name, _, given = text.partition(":")
-    kind: Any = look_up(name, PRUNERS, "pruner")
+    kind: Any = look_up(name, known, what)
     ordered = sorted(dataclasses.fields(kind), key=lambda field: bool(field.kw_only))
     fields = {field.name: field for field in ordered}
     fields.pop("wrapped_pruner", None)
@@ -37,18 +57,19 @@ def pruner(text: str | None) -> sweep.Pruner | None:
     for part in filter(None, given.split(",")):
         field, equals, value = part.partition("=")
         if not equals or field not in fields:
+            has = f"{name} has {', '.join(fields) or 'no fields'}"
+            hint = f": write {name}:{next(iter(fields))}=2" if fields else ""
             raise ValueError(
-                f"--pruner got {part!r}{close_match(field, fields)}; {name} has "
-                f"{', '.join(fields)}: write {name}:{next(iter(fields))}=2."
+                f"--{what} got {part!r}{close_match(field, fields)}; {has}{hint}."
             )
-        (found[field],) = values(value, f"--pruner {field}")
+        (found[field],) = values(value, f"--{what} {field}")
     missing = [
         field.name
         for field in fields.values()
         if field.default is dataclasses.MISSING and field.name not in found
     ]
     if missing:
-        raise ValueError(f"--pruner {name} needs {missing[0]}: {name}:{missing[0]}=2.")
+        raise ValueError(f"--{what} {name} needs {missing[0]}: {name}:{missing[0]}=2.")
     return kind(**found)
 
 

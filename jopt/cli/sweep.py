@@ -84,12 +84,22 @@ def add_to(commands: Any) -> None:
         metavar="TASK",
         help="what to train (default: digits)",
     )
-    _add_search_space(parser.add_argument_group("search space").add_argument)
-    _add_training(parser.add_argument_group("length and early stopping"))
+    space = parser.add_argument_group("search space").add_argument
+    _add_search_space(space)
+    add_seeds(space)
+    training = parser.add_argument_group("length and early stopping")
+    add_training(training)
+    training.add_argument(
+        "--evolve",
+        action="append",
+        default=[],
+        metavar="NAME=RANGE",
+        help="population-based training: this hyperparameter changes within the range",
+    )
     machine = parser.add_argument_group("devices and files").add_argument
     names = [option.dest for option in _add_machine(machine)]
     defaults = vars(parser.parse_args([]))
-    parser.set_defaults(run=run, defaults=defaults, with_resume=names)
+    parser.set_defaults(run=run, defaults=defaults, with_resume=names, command="sweep")
 
 
 def _add_search_space(add: Any) -> None:
@@ -118,6 +128,10 @@ def _add_search_space(add: Any) -> None:
         default="random",
         help="random, sobol, halton or latin (default: random)",
     )
+
+
+def add_seeds(add: Any) -> None:
+    """Add the options of seeds and folds."""
     add(
         "--seeds",
         type=int,
@@ -129,7 +143,8 @@ def _add_search_space(add: Any) -> None:
     add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
 
 
-def _add_training(group: Any) -> None:
+def add_training(group: Any) -> None:
+    """Add the options of how long trials are, and how they are ranked."""
     length = group.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, metavar="N", help="steps per trial")
     length.add_argument(
@@ -179,17 +194,24 @@ def _add_training(group: Any) -> None:
         help="a setting can win only with this metric between; an end may be left out",
     )
     add("--pruner", metavar="NAME[:FIELD=N,...]", help="stop poor settings early")
-    add(
-        "--evolve",
-        action="append",
-        default=[],
-        metavar="NAME=RANGE",
-        help="population-based training: this hyperparameter changes within the range",
-    )
 
 
 def _add_machine(add: Any) -> list[argparse.Action]:
-    """Add the options; return those that may be given with --resume."""
+    """Add the options; return the names of those that may be given with --resume."""
+    resumed = [
+        add("--resume", type=Path, metavar="DIR", help="resume the sweep saved in DIR"),
+        add(
+            "--extend",
+            type=Path,
+            metavar="DIR",
+            help="train the sweep saved in DIR for more steps, --steps in all",
+        ),
+    ]
+    return [*resumed, *add_machine(add)]
+
+
+def add_machine(add: Any) -> list[argparse.Action]:
+    """Add the options of devices and files; return those that a resume may change."""
     add(
         "--block",
         type=int,
@@ -204,13 +226,6 @@ def _add_machine(add: Any) -> list[argparse.Action]:
     )
     add("--overwrite", action="store_true", help="write into a DIR that has files")
     return [
-        add("--resume", type=Path, metavar="DIR", help="resume the sweep saved in DIR"),
-        add(
-            "--extend",
-            type=Path,
-            metavar="DIR",
-            help="train the sweep saved in DIR for more steps, --steps in all",
-        ),
         add(
             "--devices",
             type=int,
@@ -299,7 +314,7 @@ def run(options: argparse.Namespace) -> int:
                         progress=show,
                         **shared,
                     )
-        return _finish(console, options, task, result, directory)
+        return finish(console, options, task, result, directory)
     except KeyboardInterrupt:  # the second one: the first lets the segment end
         left = "Nothing was trained."
         if command_file.has_begun(directory):
@@ -308,7 +323,7 @@ def run(options: argparse.Namespace) -> int:
         return INTERRUPTED
 
 
-def _finish(
+def finish(
     console: Any, options: Any, task: Any, result: "SweepResult", directory: Path
 ) -> int:
     """Save and print the result; return the exit status."""
@@ -331,6 +346,6 @@ def _finish(
     if options.keep > 1 and len(result.top(options.keep)) > 1 and scored:
         display.together(console, task, result, options.keep)
     if result.info["interrupted"]:
-        console.print(command_file.how_to_resume(directory))
+        console.print(command_file.how_to_resume(directory, options.command))
         return INTERRUPTED
     return status

@@ -1,4 +1,4 @@
-"""The trials that `jopt sweep` is asked for: a grid, or settings that are drawn."""
+"""The trials that a command is asked for: a grid, settings that are drawn, a space."""
 
 import argparse
 import dataclasses
@@ -28,9 +28,28 @@ def trials(options: argparse.Namespace) -> tuple[sweep.Task, list[sweep.Trial]]:
     Raises:
       ValueError: if a name is none of these.
     """
+    task, factory, given = _asked(options, drawn=options.sample is not None)
+    if options.sample is None:
+        values: dict[str, Any] = given
+        return task, sweep.grid(factory, **values)
+    drawn: dict[str, Any] = {"seed": options.seed, **given}
+    drawn["sampler"] = lookup.look_up(options.sampler, SAMPLERS, "sampler")()
+    return task, sweep.sample(factory, options.sample, **drawn)
+
+
+def space(options: argparse.Namespace) -> tuple[sweep.Task, sweep.Space]:
+    """Return the task and the space that the options ask to search, as `trials`."""
+    task, factory, given = _asked(options, drawn=True)
+    return task, sweep.Space(factory, **given)
+
+
+def _asked(
+    options: argparse.Namespace, drawn: bool
+) -> tuple[sweep.Task, Callable[..., Any], dict[str, Any]]:
+    """Return the task, the factory of its trials, and the values or ranges by name."""
     task, make = lookup.task(options.task), lookup.task_maker(options.task)
     optimizers = {name: lookup.optimizer(name) for name in options.optimizer.split(",")}
-    given = settings(options)
+    given = settings(options, drawn)
     of_task = [name for name in given if name in inspect.signature(make).parameters]
     structural = [*of_task, *(["batch_size"] if "batch_size" in given else [])]
     # Not left to `grid` and `sample`: they see the names of one optimizer alone, and
@@ -43,19 +62,14 @@ def trials(options: argparse.Namespace) -> tuple[sweep.Task, list[sweep.Trial]]:
         factory = SetupFactory(optimizers, make, tuple(of_task))
     if len(optimizers) > 1:
         names = list(optimizers)
-        given = {"optimizer": sweep.choice(names) if options.sample else names} | given
-    if options.sample is None:
-        values: dict[str, Any] = given
-        return task, sweep.grid(factory, **values)
-    drawn: dict[str, Any] = {"seed": options.seed, **given}
-    drawn["sampler"] = lookup.look_up(options.sampler, SAMPLERS, "sampler")()
-    return task, sweep.sample(factory, options.sample, **drawn)
+        given = {"optimizer": sweep.choice(names) if drawn else names} | given
+    return task, factory, given
 
 
-def settings(options: argparse.Namespace) -> dict[str, Any]:
+def settings(options: argparse.Namespace, drawn: bool) -> dict[str, Any]:
     """Return the values of each hyperparameter, or its distribution."""
     rates, what = options.learning_rate, "--learning-rate"
-    if options.sample is None:
+    if not drawn:
         read = values
         found: dict[str, Any] = {"learning_rate": numbers(rates or "1e-5:1:64", what)}
     else:

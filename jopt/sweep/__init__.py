@@ -10,6 +10,7 @@ from jopt.sweep._predictions import named_batch as named_batch
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import Best, SweepResult, winner as winner
 from jopt.sweep._run import extend, resume, run
+from jopt.sweep._search import search
 from jopt.sweep._shown_values import column_of as column_of, shown as shown
 from jopt.sweep._supervised import Model as Model, Supervised
 from jopt.sweep._task import Mode as Mode, Task, examples as examples
@@ -20,6 +21,7 @@ from jopt.sweep._whole_files import (
     remove as remove,
     replacing as replacing,
 )
+from jopt.sweep.engine import clear_programs
 from jopt.sweep.population import (
     Generation,
     Lineage,
@@ -27,6 +29,7 @@ from jopt.sweep.population import (
     PopulationBasedTraining,
     Replay,
 )
+from jopt.sweep.proposals import CMAES, GP, NSGA2, TPE, Adaptive, Study, Told, stack
 from jopt.sweep.pruners import (
     Hyperband,
     LossSpike,
@@ -60,6 +63,11 @@ from jopt.sweep.space import (
 from jopt.sweep.store import PICTURES as PICTURES, decode as decode
 
 __all__ = [
+    "CMAES",
+    "GP",
+    "NSGA2",
+    "TPE",
+    "Adaptive",
     "Best",
     "Choice",
     "Distribution",
@@ -88,16 +96,19 @@ __all__ = [
     "Setup",
     "Sobol",
     "Space",
+    "Study",
     "SuccessiveHalving",
     "Supervised",
     "SweepResult",
     "Task",
     "ThresholdPruner",
+    "Told",
     "Trial",
     "Uniform",
     "by_epoch",
     "by_step",
     "choice",
+    "clear_programs",
     "extend",
     "grid",
     "integers",
@@ -108,5 +119,7 @@ __all__ = [
     "resume",
     "run",
     "sample",
+    "search",
+    "stack",
     "uniform",
 ]

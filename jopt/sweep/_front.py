@@ -58,6 +58,7 @@ def front(
         for name, mode in objectives.items()
     ]
     counts = (table["status"] == "complete") & table.get("within_bounds", True)
+    counts &= table.get("confirmed", True)
     counts = reduced(np.logical_and, counts, settings)
     values = np.where(counts, of_settings, np.nan).T
     chosen = [settings[row] for row in nondominated(values)]

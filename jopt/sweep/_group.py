@@ -21,8 +21,7 @@ from jopt.sweep.engine import (
     StackedTrials,
     as_devices,
     budget,
-    pick,
-    program_for,
+    program_of,
 )
 
 NAMED = 5  # trials that an error's note names
@@ -49,24 +48,21 @@ class Group(NamedTuple):
         devices: Sequence[Device] | None,
         memory: int | None,
     ) -> "Group":
-        """Compile the program of the trials at `positions` of all.
+        """Compile the program of the trials at `positions` of all, or fill one again.
 
         `block` is the number of trials of a device; None picks it by timing. `scanned`
         says whether a call scans over its steps; None leaves that to the engine.
         """
         began = time.perf_counter()
         members = [trials[i] for i in positions]
-        search = None
         with noted(f"In the program of {trials_named(positions)} ({plan.task.name})."):
             configs = stack([trial.config for trial in members])
             call = plan.call
             best_by = (plan.metric, plan.mode) if plan.keep == "best" else None
             starts = plan.starts(members, positions)
             stacked = StackedTrials(plan.task, configs, starts, data, call, best_by)
-            if block is None:
-                program, search = pick(stacked, call, plan.steps, devices, memory)
-            else:
-                program = program_for(stacked, block, call, devices, memory, scanned)
+            given = devices, memory, scanned
+            program, search = program_of(stacked, block, call, plan.steps, *given)
             pool = Pool(program)
         seconds = time.perf_counter() - began - (search["seconds"] if search else 0)
         return cls(np.asarray(positions), plan, pool, search, seconds)
@@ -107,7 +103,8 @@ def compiled_groups(
         warnings.warn(f"The sweep compiles {len(parts)} programs: {why}.", stacklevel=3)
     blocks = plan.blocks or (None,)
     blocks = blocks * len(parts) if len(blocks) == 1 else blocks
-    scans = plan.scans or (None,) * len(parts)
+    scans = plan.scans or (None,)
+    scans = scans * len(parts) if len(scans) == 1 else scans
     room = budget(as_devices(devices), memory, held=0)
     # All plans before the first compilation: one may be refused.
     plans = [

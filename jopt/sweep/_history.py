@@ -200,6 +200,14 @@ class History:
             },
         }
 
+    def take(self, rows: slice, other: "History") -> None:
+        """Take over another history, of as many steps and segments, as these rows."""
+        for name in ("losses", "steps", "died", "pruned"):
+            getattr(self, name)[rows] = getattr(other, name)
+        for kind in ("valid", "train"):
+            for name, values in getattr(other, kind).items():
+                self._of(getattr(self, kind), name)[rows] = values
+
     def restore(
         self, segments: Sequence[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]
     ) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from jopt.core import FilePath, PyTree, checked
 from jopt.sweep._array_files import read_tree
+from jopt.sweep._merged import confirmed_of, is_search, merged, parts_of
 from jopt.sweep._result import SweepResult
 from jopt.sweep._state import (
     ASKED,
@@ -82,7 +83,7 @@ def load(directory: FilePath, *, task: Task | None = None) -> SweepResult:
     learning, it is a tree of dicts and lists, as the file has it.
 
     Args:
-      directory: of `run`, or of `SweepResult.save`.
+      directory: of `run`, of `search`, or of `SweepResult.save`.
       task: of the winner: the sweep's, or the one that the trial's `Setup` gave it.
 
     Raises:
@@ -91,7 +92,28 @@ def load(directory: FilePath, *, task: Task | None = None) -> SweepResult:
         segment yet; the sentence names the file. With a task: there is no winner, or
         its model is of another task; the first array that differs is named.
     """
-    path = Path(directory) / RECORD
+    result = _searched if is_search(Path(directory)) else _loaded
+    found = result(Path(directory))
+    return found if task is None else _with_winner(found, Path(directory), task)
+
+
+def _searched(directory: Path) -> SweepResult:
+    """Return the result of a search, of the batches that have a segment."""
+    batches = [_loaded(path) for path in parts_of(directory)]
+    if not batches:
+        raise ValueError(
+            f"The search in {directory} has no segment yet; look again when the first "
+            "has ended."
+        )
+    confirmed = confirmed_of(directory)
+    parts = batches if confirmed is None else [*batches, _loaded(confirmed)]
+    interrupted = parts[-1].info["interrupted"]
+    return merged(batches, None if confirmed is None else parts[-1], interrupted)
+
+
+def _loaded(directory: Path) -> SweepResult:
+    """Return the result that the record of a sweep holds."""
+    path = directory / RECORD
     held = read_header(directory)
     said = misfit(held, {"trials": [_TRIAL]}) or asked_misfit(held)
     if said is None and len(held["trials"]) != held["asked"]["trials"]:
@@ -121,8 +143,7 @@ def load(directory: FilePath, *, task: Task | None = None) -> SweepResult:
         best, test = end.pop("best"), end.pop("test")
     if best is not None and best >= len(trials):
         raise damaged(path / "end.json", f"there is no trial {best}")
-    result = state.result(end, best, test)
-    return result if task is None else _with_winner(result, Path(directory), task)
+    return state.result(end, best, test)
 
 
 def _with_winner(result: SweepResult, directory: Path, task: Task) -> SweepResult:
@@ -162,6 +183,14 @@ def save_record(result: SweepResult, directory: Path) -> None:
       FileExistsError: the directory has the record of another sweep.
       OSError: it cannot be written.
     """
+    if is_search(directory):
+        there = _searched(directory)
+        if not np.array_equal(there.curves, result.curves, equal_nan=True):
+            raise FileExistsError(
+                f"{directory} has another search; save this result to another "
+                "directory."
+            )
+        return
     trials: Sequence[Trial] = result.trials
     asked = {name: result.info[name] for name in ASKED}
     if result.lineage is not None:  # as they began

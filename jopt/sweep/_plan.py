@@ -399,14 +399,14 @@ class Plan:
         place = {seed: row for row, seed in enumerate(seeds)}
         of_seed = [jax.random.fold_in(self.key, seed) for seed in seeds]
         keys = jax.vmap(jax.random.split)(jnp.stack(of_seed))
-        rows = jnp.asarray([place[trial.seed] for trial in trials], jnp.int32)
+        keys = keys[np.asarray([place[trial.seed] for trial in trials])]
         folds = jnp.asarray([trial.fold for trial in trials], jnp.int32)
         orders = folds
         if self.orders:
             pairs = zip(trials, positions, strict=True)
             at = [self.orders.index(self.order_of(*pair)) for pair in pairs]
             orders = jnp.asarray(at, jnp.int32)
-        return Starts(keys[:, 0], keys[:, 1], rows, folds, orders)
+        return Starts(keys[:, 0], keys[:, 1], folds, orders)
 
     @property
     def call(self) -> Batches:

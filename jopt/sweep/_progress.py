@@ -21,6 +21,8 @@ class Progress:
     seconds: float  # since this run began to train, without compiling
     last_block: bool  # of the segment
     trial_steps_this_run: int  # of those made, in these seconds: fewer after a resume
+    batch: int = 1  # of a search, under way, counted from 1
+    batches: int = 1  # at most
 
     @property
     def trial_steps_per_second(self) -> float:

@@ -53,7 +53,9 @@ class SweepResult:
         metrics at the end of that segment, first the one that ranks; NaN if it
         diverged. With keep="best", they are those of the trial's best moment, and
         `best_step` has the steps made until then, 0 if there is none. With bounds,
-        `within_bounds` is whether the means of its setting are within them.
+        `within_bounds` is whether the means of its setting are within them. Of a search
+        that confirms its best settings, `confirmed` marks the trials that did: they
+        alone can win.
       curves: the training loss before each step, float32[trials, steps], or float64 if
         JAX has it enabled; NaN where a trial made no step.
       valid: the validation metrics by segment, each [trials, segments], of that dtype.
@@ -163,7 +165,7 @@ class SweepResult:
         for rows in self._settings:
             best = rows[int(np.argmin(ranks[rows]))]
             row: dict[str, Any] = {"trial": best, "trials": len(rows)}
-            of_table = ("best_step", "within_bounds")
+            of_table = ("best_step", "within_bounds", "confirmed")
             names = [*self.info["space"], *(n for n in of_table if n in self.table)]
             row |= {name: self.table[name][best] for name in names}
             row["status"] = max(self.table["status"][rows], key=_STATUSES.index)
@@ -402,10 +404,11 @@ def ranked(table: dict[str, np.ndarray], metric: str, mode: Mode) -> np.ndarray:
 
 
 def eligible(table: dict[str, np.ndarray], metric: str, mode: Mode) -> np.ndarray:
-    """Return what `ranked` does, infinite out of bounds."""
-    return np.where(
-        table.get("within_bounds", True), ranked(table, metric, mode), np.inf
+    """Return what `ranked` does, infinite out of bounds and where others confirm."""
+    fits = np.logical_and(
+        table.get("within_bounds", True), table.get("confirmed", True)
     )
+    return np.where(fits, ranked(table, metric, mode), np.inf)
 
 
 def winner(

@@ -147,23 +147,68 @@ def run(
       Exception: whatever the task, a callback or a rule raises, with a note that says
         where; `resume` continues from the last segment in `directory`.
     """
-    _check(run, **locals())
+    check_given(run, locals())
+    plan = planned(
+        "sweep.run",
+        task,
+        steps=steps,
+        epochs=epochs,
+        seeds=seeds,
+        folds=folds,
+        shuffle=shuffle,
+        batch_size=batch_size,
+        valid_examples=valid_examples,
+        block=block,
+        segments=segments,
+        seed=seed,
+        metric=metric,
+        mode=mode,
+        keep=keep,
+        objectives=objectives,
+        bounds=bounds,
+        pruner=pruner,
+        population=population,
+    )
+    given = directory, overwrite, devices, memory, progress, callbacks
+    return trained(plan, trials, *given)
+
+
+def planned(
+    title: str,
+    task: Task,
+    *,
+    steps: int | None,
+    epochs: int | None,
+    seeds: Any,
+    folds: int | Folds,
+    batch_size: int | None,
+    block: int | None,
+    segments: int,
+    seed: int | jax.Array,
+    metric: str | None,
+    mode: Mode | None,
+    objectives: Mapping[str, Mode] | None,
+    bounds: Mapping[str, Bound] | None,
+    pruner: Pruner | None,
+    population: Population | None = None,
+    **others: Any,
+) -> Plan:
+    """Return the plan of what `run` is asked for; `title` is what errors begin with."""
     if steps is not None and epochs is not None:
         raise ValueError(
-            f"sweep.run: steps or epochs must be left out, got {steps} steps and "
+            f"{title}: steps or epochs must be left out, got {steps} steps and "
             f"{epochs} epochs; each says how long a trial is."
         )
     size = task.batch_size if batch_size is None else batch_size
     if steps is None and not _has_epochs(task):
         raise ValueError(
-            f"sweep.run: steps must be given, as {task.name} has no training examples "
+            f"{title}: steps must be given, as {task.name} has no training examples "
             "to pass over, or does not say how many batches they are."
         )
-    asked: Any = seeds
     objectives = dict(objectives or {})
     if len(objectives) > 1:
-        _check_rules(objectives, metric, pruner, population)
-    metric, mode = _goal(task, metric, mode, objectives)
+        _check_rules(title, objectives, metric, pruner, population)
+    metric, mode = _goal(title, task, metric, mode, objectives)
     plan = Plan(
         task,
         size,
@@ -171,27 +216,37 @@ def run(
         segments,
         base_key(seed),
         folds.n if isinstance(folds, Folds) else folds,
-        seeds=int(asked) if is_integer(asked) else tuple(map(int, asked)),
-        shuffle=shuffle,
-        valid_examples=valid_examples,
+        seeds=int(seeds) if is_integer(seeds) else tuple(map(int, seeds)),
         blocks=None if block is None else (block,),
         pruner=pruner,
         population=population,
         metric=metric,
         mode=mode,
-        keep=keep,
         cut=folds if isinstance(folds, Folds) else None,
         objectives=objectives,
         bounds={name: (low, high) for name, (low, high) in (bounds or {}).items()},
+        **others,
     )
-    if steps is None:
-        plan = plan.changed(steps=_steps(plan, epochs))
+    return plan if steps is not None else plan.changed(steps=_steps(plan, epochs))
+
+
+def trained(
+    plan: Plan,
+    trials: Sequence[Trial],
+    directory: str | os.PathLike[str] | None,
+    overwrite: bool,
+    devices: Sequence[Device] | None,
+    memory: int | None,
+    progress: Callable[[Progress], None] | None,
+    callbacks: Sequence[Callable[[Segment], None]],
+) -> SweepResult:
+    """Train trials by a plan; arguments as in `run`."""
     store = None if directory is None else Store.new(directory, overwrite)
     try:
         every, groups = compiled_groups(plan, trials, devices, memory)
         state = State.of(every, groups)
         if store is not None:
-            begun = header(task, trials, every, groups, plan)
+            begun = header(plan.task, trials, every, groups, plan)
             store.begin(_header(begun, state))
         return Loop(state, progress, callbacks, store).run()
     finally:
@@ -240,7 +295,7 @@ def resume(
       FileNotFoundError: the directory has no record.
       BlockingIOError: another process writes the record.
     """
-    _check(resume, **locals())
+    check_given(resume, locals())
     given = task, trials, folds, trust, block, devices, memory, progress, callbacks
     return _go_on(directory, None, *given)
 
@@ -282,7 +337,7 @@ def extend(
       ValueError: there are not more steps than before; or as in `resume`.
       FileNotFoundError, BlockingIOError: as in `resume`.
     """
-    _check(extend, **locals())
+    check_given(extend, locals())
     given = task, trials, folds, trust, block, devices, memory, progress, callbacks
     return _go_on(directory, int(steps), *given)
 
@@ -372,26 +427,31 @@ def _header(begun: dict[str, Any], state: State) -> dict[str, Any]:
 
 
 def _goal(
-    task: Task, metric: str | None, mode: Mode | None, objectives: Mapping[str, Mode]
+    title: str,
+    task: Task,
+    metric: str | None,
+    mode: Mode | None,
+    objectives: Mapping[str, Mode],
 ) -> tuple[str, Mode]:
     """Return the metric that ranks, which the task may not know, and its mode."""
     known: dict[str, Mode] = {"loss": "min", task.metric: task.mode, **objectives}
     name = next(iter(objectives), task.metric) if metric is None else metric
     if mode is None and name not in known:
         raise ValueError(
-            f"sweep.run: mode must be given with the metric {metric!r}, as "
+            f"{title}: mode must be given with the metric {metric!r}, as "
             f"{task.name} says which values are better of {task.metric!r} alone; give "
             '"min" or "max".'
         )
     if mode is not None and objectives.get(name, mode) != mode:
         raise ValueError(
-            f"sweep.run: mode must be {objectives[name]!r}, as objectives has it for "
+            f"{title}: mode must be {objectives[name]!r}, as objectives has it for "
             f"{name!r}, got {mode!r}; leave it out."
         )
     return name, mode or known[name]
 
 
 def _check_rules(
+    title: str,
     objectives: Mapping[str, Mode],
     metric: str | None,
     pruner: Pruner | None,
@@ -401,14 +461,14 @@ def _check_rules(
     names = ", ".join(objectives)
     judges = [] if pruner is None else pruner.judges()
     if judges and judges[0].metric is None:
-        title, first = type(judges[0]).__name__, next(iter(objectives))
+        rule, first = type(judges[0]).__name__, next(iter(objectives))
         raise ValueError(
-            f"sweep.run: pruner must have a metric of its own beside the objectives "
-            f"{names}, got {pruner}; give it one, as in {title}(..., metric={first!r})."
+            f"{title}: pruner must have a metric of its own beside the objectives "
+            f"{names}, got {pruner}; give it one, as in {rule}(..., metric={first!r})."
         )
     if population is not None and metric is None:
         raise ValueError(
-            f"sweep.run: metric must be given with a population and the objectives "
+            f"{title}: metric must be given with a population and the objectives "
             f"{names}; it says by which of them the population ranks its trials."
         )
 
@@ -510,15 +570,25 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
 }
 
 
-def _check(function: Callable[..., Any], **given: Any) -> None:
+def check_given(
+    function: Callable[..., Any],
+    given: Mapping[str, Any],
+    own: Mapping[str, tuple[str, Callable[[Any], bool]]] | None = None,
+) -> None:
     """Raise a TypeError for an argument of the wrong type, before a file is touched.
 
     None fits where it is the default.
+
+    Args:
+      function: that is called.
+      given: its arguments.
+      own: rules of the function alone, by the names of arguments.
     """
     title = f"sweep.{function.__name__}"
     parameters = inspect.signature(function).parameters
     for name, value in given.items():
-        words, fits = _RULES.get(f"{function.__name__} {name}") or _RULES[name]
+        rules = {**_RULES, **(own or {})}
+        words, fits = rules.get(f"{function.__name__} {name}") or rules[name]
         if (value is not None or parameters[name].default is not None) and not fits(
             value
         ):

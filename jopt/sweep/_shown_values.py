@@ -19,7 +19,7 @@ FEW = 8  # numbers of an array that are shown one by one
 
 # A table's own columns, and the names to which hyperparameters so called are renamed.
 OWN = re.compile(
-    "(param_)*(trials?|seed|fold|status|steps|within_bounds|train_.*|valid_.*)"
+    "(param_)*(trials?|seed|fold|status|steps|within_bounds|confirmed|train_.*|valid_.*)"
 )
 
 

@@ -32,6 +32,7 @@ ASKED: dict[str, Any] = {
     "bounds": {str: [(float, None)]},
     "baseline": {str: float},
     "trials": range(1, 2**31),
+    "confirms": range(2**31),
     "setting": [range(2**31)],
     "seeds": range(1, 2**31),
     "shuffle": str,
@@ -89,6 +90,8 @@ class State:
         table = table_of(self.trials, self.columns, self.history, keep)
         if bounds:
             table["within_bounds"] = within(self.settings, table, bounds)
+        if confirms := self.asked["confirms"]:  # the last trials are trained for that
+            table["confirmed"] = table["trial"] >= len(self.trials) - confirms
         return table
 
     def winner(self, table: dict[str, np.ndarray]) -> int | None:
@@ -340,6 +343,7 @@ def asked_of(plan: Plan, trials: Sequence[Trial]) -> dict[str, Any]:
         "bounds": dict(plan.bounds),
         "baseline": dict(plan.task.baseline or {}),
         "trials": len(trials),
+        "confirms": 0,
         "setting": setting.tolist(),
         "seeds": len({trial.seed for trial in trials}),
         "shuffle": plan.shuffle,

@@ -40,6 +40,7 @@ SWEEP = [
     {"space"},
     {"_task"},
     {"_local_sgd", "_predictions", "_trial"},
+    {"proposals"},
     {"_shown_values", "engine", "population", "pruners"},
     {"_swept_constants"},
     {"_history"},
@@ -48,8 +49,10 @@ SWEEP = [
     {"_group", "_result"},
     {"store"},
     {"_state"},
+    {"_merged"},
     {"_kept_result", "_loop"},
     {"_run"},
+    {"_search"},
     {"__init__"},
 ]
 UPWARDS = {

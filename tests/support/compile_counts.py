@@ -7,6 +7,8 @@ from typing import Any
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
+from jopt.sweep import clear_programs
+
 
 def counted(function: Callable[..., Any], **settings: Any) -> tuple[Any, list[Any]]:
     """Return `function` compiled, and a list that grows by one at each trace."""
@@ -22,6 +24,7 @@ def counted(function: Callable[..., Any], **settings: Any) -> tuple[Any, list[An
 @contextlib.contextmanager
 def compiled_anew():
     """Compile everything, even what an earlier test has compiled, so that it counts."""
+    clear_programs()
     kept = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
     _keep_in(None)
     try:

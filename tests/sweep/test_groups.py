@@ -127,7 +127,7 @@ def test_rungs_compare_across_groups():
     pruner = sweep.SuccessiveHalving(reduction_factor=2)
     result = run(options={**SIZES, "pruner": pruner}, **space)
 
-    assert result.info["groups"] == result.info["segment_compiles"] == 2
+    assert result.info["groups"] == whole.info["segment_compiles"] == 2
     going = np.full(8, True)
     for segment, kept in ((0, 4), (1, 2)):  # the third rung would be at the end
         order = np.argsort(np.where(going, whole.valid["loss"][:, segment], np.inf))

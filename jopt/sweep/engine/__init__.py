@@ -14,6 +14,11 @@ from jopt.sweep.engine._block import (
 )
 from jopt.sweep.engine._block_size import pick, program_for
 from jopt.sweep.engine._devices import Device, as_devices, budget
+from jopt.sweep.engine._kept_programs import (
+    clear_programs,
+    keeping_programs,
+    program_of,
+)
 from jopt.sweep.engine._pool import CallResult, Pool
 
 __all__ = [
@@ -30,8 +35,11 @@ __all__ = [
     "budget",
     "chunk_shape",
     "chunked",
+    "clear_programs",
+    "keeping_programs",
     "means_over",
     "pick",
     "place",
     "program_for",
+    "program_of",
 ]

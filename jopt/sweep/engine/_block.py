@@ -6,8 +6,10 @@ optimizer) has no trial axis: a branch on a counter stays a branch, and a first 
 sees one wide product.
 """
 
+import copy
 import enum
 import functools
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -20,7 +22,9 @@ from jax.extend.core import jaxprs_in_params
 
 from jopt.core import PyTree, stored, wide
 from jopt.sweep._config import plain
+from jopt.sweep._object_names import lasting
 from jopt.sweep._task import Mode, Task, examples, kept, summarized
+from jopt.sweep.engine._devices import bare
 
 EVALUATION_CHUNK = 256  # examples at a time: bounds the activations of a block
 EVALUATION = 2**32 - 1  # tells evaluation's random numbers from a step's
@@ -58,9 +62,8 @@ class TrialState(NamedTuple):
 class Starts(NamedTuple):
     """What trials start from: the same for a seed whatever else is in the sweep."""
 
-    init_keys: jax.Array  # [seeds], for the task's init
-    keys: jax.Array  # [seeds], for what is random in training
-    rows: jax.Array  # int32[trials], each trial's place among the seeds
+    init_keys: jax.Array  # [trials], for the task's init
+    keys: jax.Array  # [trials], for what is random in training
     folds: jax.Array  # int32[trials]
     orders: jax.Array  # int32[trials], of the examples
 
@@ -320,25 +323,68 @@ class StackedTrials:
         best_by: tuple[str, Mode] | None = None,
     ):
         self.task, self.data, self.best_by = task, data, best_by
-        self.configs, self.starts, self.count = configs, starts, len(starts.rows)
-        first = jax.tree.map(lambda leaf: leaf[0], (configs, *_places(starts)))
+        self.configs, self.starts, self.count = configs, starts, len(starts.folds)
+        first = jax.tree.map(lambda leaf: leaf[0], (configs, *starts))
         # Traced once, whatever the size of the block that they are mapped over.
-        self._start_one, trial = _with_constants(self._start, starts[:2], *first)
+        self._start_one, trial, self._traced = _with_constants(self._start, *first)
         self._structure = jax.tree.structure(trial)
         self._kinds = _counters(trial)
         self._is_asked = self._asked(trial)
         self._unshare(batches)
         fixed = jax.jit(lambda *given: self._split(self._start_one(*given))[Kind.FIXED])
         if Kind.FIXED in self._kinds:
-            self.data = data._replace(fixed=tuple(fixed(starts[:2], *first)))
+            self.data = data._replace(fixed=tuple(fixed(*first)))
         self._model, self._fixed_in_model = self._look_at_models(trial)
         if best_by is not None:
             trial = jax.eval_shape(self._with_best, trial)
             moments = jax.tree.leaves(trial.best)
             self._structure = jax.tree.structure(trial)
             self._kinds += [Kind.OWN] * len(moments)  # they are the last leaves
+        self._trial = trial
         self._train_one = jax.jit(self._train)
         self._evaluate_one = jax.jit(functools.partial(evaluate, task))
+
+    def functions(self) -> "StackedTrials":
+        """Return the functions of a block alone, without trials and their data."""
+        made: Any = copy.copy(self)
+        made.configs = made.starts = made.data = None
+        made._train_one = jax.jit(made._train)
+        return made
+
+    def digest(self, batches: Batches) -> str | None:
+        """Return what programs that can be filled with these trials have in common.
+
+        It is a digest of what the task's functions do, as JAX traces them: of two
+        tasks, or of one whose functions use a global that has changed, it differs
+        if the programs do. None if a trace does not show what the program does, as it
+        calls Python.
+
+        Args:
+          batches: any of a call, for their shapes.
+        """
+        data = self.data
+        keep = lambda trial: kept(self.task, trial.config, trial.state)  # noqa: E731
+        judge = functools.partial(evaluate, self.task)
+        examples = batches.within(data.train)
+        traces = [
+            (self._traced, None),
+            _traced(self._train, self._trial, examples, batches),
+            _traced(judge, self._trial, data.valid),
+            _traced(keep, self._trial),
+        ]
+        kinds = [kind.value for kind in self._kinds], self._is_asked, self.best_by
+        leaves, tree = jax.tree.flatten((data, batches))
+        shapes = [(leaf.shape, str(leaf.dtype)) for leaf in leaves]
+        found = hashlib.sha256(repr((kinds, shapes, tree)).encode())
+        for traced, names in traces:
+            text = lasting(traced.pretty_print(use_color=False))
+            if "callback" in text:
+                return None
+            found.update(f"{text} {names}".encode())
+            for constant in map(np.asarray, bare(traced.consts)):
+                found.update(f"{constant.dtype} {constant.shape}".encode())
+                found.update(constant.tobytes())
+        return found.hexdigest()
 
     def start(self, configs: PyTree, starts: Starts) -> tuple[Leaves, Leaves]:
         """Return a block of trials before their first step.
@@ -348,11 +394,11 @@ class StackedTrials:
         """
 
         def one(given: tuple[PyTree, ...]) -> tuple[Leaves, Leaves]:
-            trial = self._with_best(self._start_one(starts[:2], *given))
+            trial = self._with_best(self._start_one(*given))
             parts = self._split(trial)
             return parts[Kind.OWN], parts[Kind.SHARED]
 
-        own, shared = jax.lax.map(one, (configs, *_places(starts)))
+        own, shared = jax.lax.map(one, (configs, *starts))
         return own, [leaf[0] for leaf in shared]
 
     def inherit(
@@ -493,22 +539,20 @@ class StackedTrials:
 
     def _start(
         self,
-        keys: tuple[jax.Array, jax.Array],
         config: PyTree,
-        row: jax.Array,
+        init_key: jax.Array,
+        key: jax.Array,
         fold: jax.Array,
         order: jax.Array,
     ) -> TrialState:
-        """Return a trial before its first step; `keys` are those of `Starts`."""
-        init_keys, own_keys = keys
-        state = self.task.init(plain(config), init_keys[row])
+        """Return a trial before its first step, of its config and row of `Starts`."""
+        state = self.task.init(plain(config), init_key)
         if (scalings := self.data.scalings) is not None:
             several = len(jax.tree.leaves(scalings)[0]) > 1
             own = jax.tree.map(lambda x: x[fold if several else 0], scalings)
             state = state._replace(scaling=own)
         state = jax.tree.map(jnp.asarray, state)
-        key, alive = own_keys[row], jnp.array(True)
-        return TrialState(config, state, key, fold, order, alive)
+        return TrialState(config, state, key, fold, order, jnp.array(True))
 
     def _with_best(self, trial: TrialState) -> TrialState:
         """Return a trial that has made no step, whose best moment is now."""
@@ -592,7 +636,7 @@ class StackedTrials:
             data: PyTree,
             batches: Batches,
         ) -> Any:
-            trial = self._start_one(self.starts[:2], config, *places)
+            trial = self._start_one(config, *places)
             # The trials share the first one's, so its value does not depend on theirs.
             # Own leaves differ sooner or later, whatever they are at the start.
             leaves = [
@@ -618,7 +662,7 @@ class StackedTrials:
             return probe(jax.tree.leaves(trial))
 
         trials = jax.vmap(trained, in_axes=(0, 0, 0, None, None))
-        given = self.configs, _places(self.starts), np.ones(self.count, bool)
+        given = self.configs, tuple(self.starts), np.ones(self.count, bool)
         data = batches.within(self.data.train)
         traced = jax.make_jaxpr(trials)(*given, data, batches)
         self.convolves = _has(traced.jaxpr, "conv_general_dilated")
@@ -635,11 +679,6 @@ class StackedTrials:
         if found != self._kinds:
             self._kinds = found
             self._unshare(batches)  # leaves that depend on these may differ as well
-
-
-def _places(starts: Starts) -> tuple[jax.Array, ...]:
-    """Return each trial's seed, fold and order, by their numbers."""
-    return starts.rows, starts.folds, starts.orders
 
 
 def _over_trials(one: Any, own: PyTree, shared: Leaves, out_axes: Any) -> Any:
@@ -691,8 +730,8 @@ def _counters(trial: TrialState) -> list[Kind]:
 
 def _with_constants(
     function: Callable[..., PyTree], *given: PyTree
-) -> tuple[Callable[..., PyTree], PyTree]:
-    """Return a function traced once, and the shapes that it returns.
+) -> tuple[Callable[..., PyTree], PyTree, Any]:
+    """Return a function traced once, the shapes that it returns, and its trace.
 
     Arrays that it closes over, such as given weights, are arguments of the compiled
     function, and no part of its text.
@@ -704,7 +743,16 @@ def _with_constants(
     def compiled(constants: Leaves, leaves: Leaves) -> PyTree:
         return structure.unflatten(eval_jaxpr(traced.jaxpr, constants, *leaves))
 
-    return lambda *given: compiled(traced.consts, jax.tree.leaves(given)), shapes
+    def called(*given: PyTree) -> PyTree:
+        return compiled(traced.consts, jax.tree.leaves(given))
+
+    return called, shapes, traced
+
+
+def _traced(function: Callable[..., PyTree], *given: PyTree) -> tuple[Any, str]:
+    """Return a function's trace, and the structure of what it returns."""
+    traced, shapes = jax.make_jaxpr(function, return_shape=True)(*given)
+    return traced, str(jax.tree.structure(shapes))
 
 
 def _where(flags: Sequence[bool], values: Sequence[Any]) -> list[Any]:

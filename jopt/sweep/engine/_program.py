@@ -1,7 +1,8 @@
 """The compiled steps of a group of trials."""
 
+import copy
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
@@ -10,14 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt.core import PyTree
-from jopt.sweep.engine._block import (
-    Batches,
-    Chunks,
-    Leaves,
-    StackedTrials,
-    Starts,
-    StepMetrics,
-)
+from jopt.sweep.engine._block import Batches, Chunks, Leaves, StackedTrials, StepMetrics
 from jopt.sweep.engine._devices import (
     Device,
     as_devices,
@@ -58,19 +52,44 @@ class Program:
         self.data = copies(stacked.data, self.devices)
         self.compiles = 0  # of the steps; a compiled program refuses any other shape
         self._evaluations: dict[Any, Any] = {}  # by the shapes of the examples
+        # What is compiled holds no trials: others may take their place.
+        self._functions = functions = stacked.functions()
+        # It runs once: a fast compilation is worth more than a fast program.
+        quickly = {"xla_backend_optimization_level": 0}
+        self._start = jax.jit(functions.start, compiler_options=quickly)
+        self._models = jax.jit(functions.models)
+        self._mark = jax.jit(functions.mark, donate_argnums=0)
         calls = copies(batches, self.devices)
         examples = [
             call.within(data.train) for data, call in zip(self.data, calls, strict=True)
         ]
         given = self._fixed, examples, calls
         if scanned:
-            train = jax.jit(stacked.train, donate_argnums=0)
+            train = jax.jit(functions.train, donate_argnums=0)
             self._trains = self._compile(train, *given)
         else:
-            train = jax.jit(stacked.train_one_step, donate_argnums=0)
+            train = jax.jit(functions.train_one_step, donate_argnums=0)
             at = copies(jnp.int32(0), self.devices)
             self._trains = self._compile(train, *given, at)
         self.compiles += len(self._trains)
+
+    def emptied(self) -> "Program":
+        """Return the compiled program alone, without any trials and data."""
+        made: Any = copy.copy(self)
+        made.stacked = made.data = None
+        vars(made).pop("_beginnings", None)
+        return made
+
+    def filled(self, stacked: StackedTrials) -> "Program":
+        """Return this program for other trials; nothing is compiled.
+
+        Args:
+          stacked: trials of the same digest, at least as many as there are devices.
+        """
+        made = self.emptied()
+        made.stacked, made.compiles = stacked, 0
+        made.data = copies(stacked.data, self.devices)
+        return made
 
     @property
     def width(self) -> int:
@@ -79,7 +98,17 @@ class Program:
 
     def start(self, rows: np.ndarray, device: int) -> tuple[Leaves, Leaves]:
         """Return the trials of `rows` before their first step, on a device."""
-        return self._start(rows.astype(np.int32), *self._beginnings[device])
+        # As many as a block at a time: one program starts any number of trials.
+        rows = rows.astype(np.int32)
+        cuts = range(0, len(rows), self.block)
+        every = [np.resize(rows[cut : cut + self.block], self.block) for cut in cuts]
+        found = [self._start(*_rows(self._beginnings[device], cut)) for cut in every]
+        if len(found) == 1:
+            (own, shared), *_ = found
+            return [leaf[: len(rows)] for leaf in own], shared
+        parts = zip(*(own for own, _ in found), strict=True)
+        own = [jnp.concatenate(leaves)[: len(rows)] for leaves in parts]
+        return own, found[0][1]
 
     def zeros(self) -> tuple[Parts, Parts]:
         """Return trials of zeros, to time with."""
@@ -190,25 +219,6 @@ class Program:
         return [data.valid for data in self.data]
 
     @functools.cached_property
-    def _start(self) -> Callable[..., tuple[Leaves, Leaves]]:
-        def start(rows: jax.Array, configs: PyTree, starts: Starts):
-            names = ("rows", "folds", "orders")
-            places = {name: getattr(starts, name)[rows] for name in names}
-            configs = jax.tree.map(lambda leaf: leaf[rows], configs)
-            return self.stacked.start(configs, starts._replace(**places))
-
-        # It runs once: a fast compilation is worth more than a fast program.
-        return jax.jit(start, compiler_options={"xla_backend_optimization_level": 0})
-
-    @functools.cached_property
-    def _models(self) -> Callable[..., tuple[Leaves, Leaves]]:
-        return jax.jit(self.stacked.models)
-
-    @functools.cached_property
-    def _mark(self) -> Callable[..., Leaves]:
-        return jax.jit(self.stacked.mark, donate_argnums=0)
-
-    @functools.cached_property
     def _beginnings(self) -> list[tuple[PyTree, PyTree]]:
         return copies((self.stacked.configs, self.stacked.starts), self.devices)
 
@@ -219,7 +229,7 @@ class Program:
         shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
         key = structure, shapes, of_kept and self.stacked.best_by is not None
         if key not in self._evaluations:
-            function = functools.partial(self.stacked.evaluate, of_kept=key[-1])
+            function = functools.partial(self._functions.evaluate, of_kept=key[-1])
             evaluate = jax.jit(function)
             self._evaluations[key] = self._compile(evaluate, self._fixed, chunks)
         return self._evaluations[key]
@@ -239,3 +249,8 @@ class Program:
         first = programs[0].compile()
         with ThreadPoolExecutor() as threads:
             return [first, *threads.map(lambda x: x.compile(), programs[1:])]
+
+
+@jax.jit
+def _rows(trees: PyTree, rows: jax.Array) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[rows], trees)

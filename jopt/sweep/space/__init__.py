@@ -13,7 +13,7 @@ from jopt.sweep.space._distributions import (
 )
 from jopt.sweep.space._factories import check_names as check_names
 from jopt.sweep.space._samplers import Halton, LatinHypercube, Random, Sampler, Sobol
-from jopt.sweep.space._space import Choice, Space, choice
+from jopt.sweep.space._space import Choice, Space, choice, is_branching as is_branching
 
 __all__ = [
     "Choice",

@@ -172,7 +172,7 @@ class Space:
         for name, value in self.ranges.items():
             if isinstance(value, Space):
                 inner[name] = value.maker
-            elif _is_branching(value):
+            elif is_branching(value):
                 inner[name] = {n: space.maker for n, space in value.values.items()}
         return NestedFactory(self.factory, inner) if inner else self.factory
 
@@ -236,6 +236,41 @@ class Space:
                 inner = space.drawn(shares, inside)
                 setting |= inner if setting.get(place) == chosen else {}
         return setting
+
+    def chosen(
+        self, choose: Callable[[str, Distribution], Any], prefix: str = ""
+    ) -> dict[str, Any]:
+        """Return the flat setting of the values that `choose` gives one by one.
+
+        Args:
+          choose: (flat name, distribution) -> a value of it. It is called for the
+            branches that are chosen alone, in the order of the ranges.
+          prefix: of the flat names.
+        """
+        setting: dict[str, Any] = {}
+        for name, value in self.ranges.items():
+            place = prefix + name
+            source = Choice(value) if type(value) is tuple else value
+            if isinstance(source, Distribution):
+                setting[place] = choose(place, source)
+            elif not isinstance(source, Space):
+                setting[place] = source
+            for branch, inside, space in _spaces(place, source):
+                if setting.get(place) == branch:
+                    setting |= space.chosen(choose, inside)
+        return setting
+
+    def distributions(self, prefix: str = "") -> dict[str, Distribution]:
+        """Return the distributions by their flat names, those of all branches."""
+        found: dict[str, Distribution] = {}
+        for name, value in self.ranges.items():
+            place = prefix + name
+            source = Choice(value) if type(value) is tuple else value
+            if isinstance(source, Distribution):
+                found[place] = source
+            for _, inside, space in _spaces(place, source):
+                found |= space.distributions(inside)
+        return found
 
     def static_names(self, setting: Mapping[str, Any], prefix: str = "") -> list[str]:
         """Return the static names of a flat setting, those of its branches too."""
@@ -305,7 +340,8 @@ def _checked_range(name: str, value: Any) -> Any:
     return tuple(Identities().first_of_each(items))
 
 
-def _is_branching(value: Any) -> bool:
+def is_branching(value: Any) -> bool:
+    """Return whether a range is a choice of spaces."""
     return isinstance(value, Choice) and isinstance(value.values, Mapping)
 
 
@@ -316,14 +352,14 @@ def _spaces(place: str, value: Any) -> Iterator[tuple[str | None, str, Space]]:
     """
     if isinstance(value, Space):
         yield None, f"{place}.", value
-    elif _is_branching(value):
+    elif is_branching(value):
         for name, space in value.values.items():
             yield name, f"{place}.{name}.", space
 
 
 def _check_dots(ranges: Mapping[str, Any]) -> None:
     """Raise a ValueError if two flat names of nested spaces could be one."""
-    nested = any(isinstance(v, Space) or _is_branching(v) for v in ranges.values())
+    nested = any(isinstance(v, Space) or is_branching(v) for v in ranges.values())
     for name in ranges if nested else ():
         if "." in name:
             raise ValueError(

@@ -15,6 +15,7 @@ from jopt.sweep.store._segments import Kept
 from jopt.sweep.store._store import (
     PICTURES as PICTURES,
     RECORD as RECORD,
+    SEARCH as SEARCH,
     Found,
     Store,
     read_end as read_end,

@@ -33,6 +33,7 @@ except ImportError:
 
 RECORD = "record"
 UNLOCKABLE = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+SEARCH = "search.json"  # of a search, beside the records of its batches
 OLDER = "journal.jsonl"  # what version 0.1 wrote
 PICTURES = ("curves", "front")  # of no hyperparameter
 
@@ -91,22 +92,26 @@ class Store:
         `overwrite`: then `begin` removes that one.
         """
         store = cls(directory)
-        names = [(store.path / HEADER, "record"), (store.directory / OLDER, "journal")]
-        there = [what for path, what in names if path.exists()]
+        names = {
+            store.directory / SEARCH: "a search",
+            store.path / HEADER: "the record of a sweep",
+            store.directory / OLDER: "the journal of a sweep of jopt 0.1",
+        }
+        there = [what for path, what in names.items() if path.exists()]
         if there and not overwrite:
             store.close()
             go_on = f"go on with it by sweep.resume({str(directory)!r}), or "
             raise FileExistsError(
-                f"{directory} has the {there[0]} of a sweep"
-                f"{' of jopt 0.1' * (there[0] == 'journal')}; "
-                f"{go_on * (there[0] == 'record')}give another directory."
+                f"{directory} has {there[0]}; "
+                f"{go_on * ('record' in there[0])}give another directory."
             )
         load_orbax()  # while the sweep is compiled
         return store
 
     def begin(self, header: Mapping[str, Any]) -> None:
         """Write the header of a new sweep; remove the files of an earlier one."""
-        if (self.path / HEADER).exists() or (self.directory / OLDER).exists():
+        others = self.path / HEADER, self.directory / OLDER, self.directory / SEARCH
+        if any(path.exists() for path in others):
             for name in (HEADER, "end.json"):  # the header first: then there is none
                 (self.path / name).unlink(missing_ok=True)
             for name in ("segments", "checkpoints", "ended"):
@@ -234,6 +239,11 @@ def read_header(directory: str | os.PathLike[str]) -> dict[str, Any]:
                 f"{directory} holds a sweep of jopt 0.1, whose journal this version "
                 "does not read; go on with it in that version, or start it again."
             )
+        if (directory / SEARCH).exists():
+            raise ValueError(
+                f"{directory} holds a search; go on with it by sweep.search with the "
+                "same arguments, its directory too."
+            )
         raise FileNotFoundError(
             f"There is no {RECORD}/{HEADER} in {directory}: no sweep was started "
             "there, or it was started without a directory and not saved."
@@ -293,6 +303,7 @@ def _remove_exports(directory: Path) -> None:
     """Remove the files that `SweepResult.save` wrote for another sweep."""
     names = ["curves.npz", "sweep.json", "best.json", "lineage.json", "report.html"]
     names += ["best", "tensorboard", OLDER, "checkpoints"]
+    names += [SEARCH, "batches", "confirmed"]
     table = directory / "trials.csv"
     if table.is_file():
         with table.open(newline="") as file:

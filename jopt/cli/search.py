@@ -1,0 +1,192 @@
+"""`jopt search`: train settings that earlier ones suggest, batch by batch."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from jopt.cli.directory import prepare
+from jopt.cli.signals import INTERRUPTED
+from jopt.cli.sweep import add_machine, add_seeds, add_training, finish
+
+DESCRIPTION = """\
+Search for the best setting of an optimizer: batches of settings are trained at once,
+in one compiled program, and each batch is proposed from what the ones before it gave.
+Without arguments: 256 settings of AdamW on scikit-learn's digits, by TPE.
+"""
+
+EXAMPLES = """\
+examples:
+  jopt search
+  jopt search mnist --trials 128 --batch 16 --learning-rate 1e-4:1e-1 --epochs 2
+  jopt search --set weight_decay=1e-4:1 --set b2=0.9..0.9999 --seeds 3 --confirm 8
+  jopt search --optimizer adamw,lion --sampler tpe --pruner halving
+  jopt search --sampler sobol --trials 64 --timeout 600
+  jopt search my_task.py:task --steps 1000 --out results
+  jopt search --resume results
+  jopt search --resume results --trials 512
+
+values:
+  LOW:HIGH   on a log axis, LOW..HIGH on a linear one, either with :int after it for
+             integers, or a list a,b,c, from which one is chosen
+
+samplers:
+  tpe        Optuna's tree-structured Parzen estimator (needs 'jopt[search]')
+  gp         Optuna's Gaussian process, for few and long trials (needs 'jopt[gp]')
+  cmaes      CMA-ES, of ranges of numbers alone (needs 'jopt[search]')
+  nsga2      NSGA-II, for several objectives (needs 'jopt[search]')
+  random, sobol, halton, latin   learn nothing
+
+The winner of many settings looks better than it is, on the seeds that chose it:
+--confirm K trains the K best with fresh seeds, and chooses among these.
+
+Tasks, pruners, objectives, bounds and the files in DIR are those of jopt sweep; the
+batches are kept in DIR/batches.
+
+exit status: as of jopt sweep.
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Add the command's options to the parser's `commands`."""
+    parser = commands.add_parser(
+        "search",
+        help="find the best setting of an optimizer, batch by batch",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "task",
+        nargs="?",
+        default="digits",
+        metavar="TASK",
+        help="what to train (default: digits)",
+    )
+    space = parser.add_argument_group("search space").add_argument
+    _add_space(space)
+    add_seeds(space)
+    add_training(parser.add_argument_group("length and early stopping"))
+    machine = parser.add_argument_group("devices and files").add_argument
+    actions = [
+        machine(
+            "--resume", type=Path, metavar="DIR", help="resume the search saved in DIR"
+        ),
+        *add_machine(machine),
+    ]
+    names = [action.dest for action in actions] + ["timeout"]
+    defaults = vars(parser.parse_args([]))
+    parser.set_defaults(run=run, defaults=defaults, with_resume=names, command="search")
+
+
+def _add_space(add: Any) -> None:
+    add(
+        "--optimizer",
+        default="adamw",
+        metavar="NAMES",
+        help="optimizers to try, with commas between (default: adamw)",
+    )
+    add(
+        "--learning-rate",
+        metavar="RANGE",
+        help="learning rates to search (default: 1e-5:1)",
+    )
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=RANGE",
+        help="any other hyperparameter of the optimizer, argument of the task, or "
+        "batch_size; may be given several times",
+    )
+    add("--trials", type=int, metavar="N", help="settings in all (default: 256)")
+    add(
+        "--batch",
+        type=int,
+        metavar="N",
+        help="settings proposed together (default: an eighth of them, at most 64)",
+    )
+    add(
+        "--sampler",
+        default="tpe",
+        metavar="NAME[:FIELD=N,...]",
+        help="what proposes settings (default: tpe)",
+    )
+    add(
+        "--confirm",
+        type=int,
+        default=0,
+        metavar="K",
+        help="train the K best with fresh seeds, and choose among these (default: 0)",
+    )
+    add(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="begin no batch that would end later",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
+    # Imported here, so that `jopt search --help` does not wait for them.
+    from jopt import sweep
+    from jopt.cli import command_file, devices, display, selection, streams
+    from jopt.cli.trials import space as space_of
+
+    devices.prepare(options.devices)
+    if options.keep < 0:
+        raise ValueError(f"--keep must be at least 0, got {options.keep}.")
+    directory, resumed = options.resume, False
+    if directory is not None:
+        trials = options.trials  # may be more than before
+        options.trials = options.defaults["trials"]
+        options = command_file.resumed(options, directory)
+        options.trials = options.trials if trials is None else trials
+        resumed = command_file.has_begun(directory)
+        if ":" in options.task:
+            print(f"imports {options.task}")
+    task, space = space_of(options)
+    if directory is None:
+        directory = prepare(options, task.name)
+    console, count = streams.console(), options.trials or 256
+    more = ", resumed" if resumed else ""
+    console.print(f"{task.name}: search of {count} settings{more}")
+    show = display.Display(console, list(space.distributions()))
+    try:
+        with command_file.saved(options, directory), show:
+            result = sweep.search(
+                task,
+                space,
+                trials=count,
+                batch=options.batch,
+                sampler=selection.sampler(options.sampler),
+                confirm=options.confirm,
+                timeout=options.timeout,
+                steps=options.steps,
+                epochs=options.epochs,
+                seeds=options.seeds,
+                folds=options.folds,
+                batch_size=options.batch_size,
+                block=options.block,
+                segments=options.segments,
+                seed=options.seed,
+                metric=options.metric,
+                mode=options.mode,
+                keep="best" if options.best_moment else "last",
+                objectives=selection.objectives(options.objective),
+                bounds=selection.bounds(options.bound),
+                pruner=selection.pruner(options.pruner),
+                directory=directory,
+                overwrite=options.overwrite and not resumed,
+                devices=devices.first(options.devices),
+                memory=devices.memory(options.memory),
+                progress=show,
+            )
+        return finish(console, options, task, result, directory)
+    except KeyboardInterrupt:  # the second one: the first lets the segment end
+        left = "Nothing was trained."
+        if command_file.has_begun(directory):
+            left = command_file.how_to_resume(directory, "search")
+        print(f"jopt: stopped at once. {left}", file=sys.stderr)
+        return INTERRUPTED

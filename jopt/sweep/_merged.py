@@ -1,0 +1,146 @@
+"""The result of a search: those of its batches, one below the other."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jopt.sweep._result import SweepResult
+from jopt.sweep._shown_values import shown_settings
+from jopt.sweep._state import ASKED, State
+from jopt.sweep.store import RECORD, SEARCH
+
+BATCHES, CONFIRMED = "batches", "confirmed"  # directories, in that of a search
+
+
+def merged(
+    batches: Sequence[SweepResult],
+    confirmed: SweepResult | None = None,
+    interrupted: bool = False,
+) -> SweepResult:
+    """Return the results of a search's batches as one.
+
+    Args:
+      batches: of at least one batch; equal in all that was asked but the trials.
+      confirmed: of the best settings with fresh seeds; among these the winner is
+        chosen.
+      interrupted: whether there would be more.
+    """
+    parts = [*batches, *([] if confirmed is None else [confirmed])]
+    trials = [trial for part in parts for trial in part.trials]
+    asked = {
+        **{name: parts[0].info[name] for name in ASKED},
+        "trials": len(trials),
+        "confirms": 0 if confirmed is None else len(confirmed.trials),
+        "setting": _settings(parts),
+        "rungs": _rungs(batches),
+    }
+    state = State(asked, trials, ())
+    firsts, first = list[int](), 0
+    for part in parts:
+        assert part._history is not None
+        state.history.take(slice(first, first + len(part.trials)), part._history)
+        firsts.append(first)
+        first += len(part.trials)
+    best = state.winner(state.table())
+    of = [at for at, first in enumerate(firsts) if best is not None and first <= best]
+    test, task = dict[str, float](), None
+    if best is not None and (own := parts[of[-1]]).best is not None:
+        assert own.best is not None
+        if own.best.trial == best - firsts[of[-1]]:
+            test, task = own.best.test, own._task
+    run = {**_run(parts), "interrupted": interrupted}
+    models = [
+        (rows + first, models)
+        for first, part in zip(firsts, parts, strict=True)
+        for rows, models in part._models
+    ]
+    result = state.result(run, best, test)
+    return dataclasses.replace(result, _models=models, _task=task)
+
+
+def parts_of(directory: Path) -> Iterable[Path]:
+    """Yield the directories of a search's batches that have a segment, in order."""
+    number = 0
+    while _has_segment(path := directory / BATCHES / str(number)):
+        yield path
+        number += 1
+
+
+def confirmed_of(directory: Path) -> Path | None:
+    """Return the directory of the trials that confirm, if they have a segment."""
+    path = directory / CONFIRMED
+    return path if _has_segment(path) else None
+
+
+def is_search(directory: Path) -> bool:
+    """Return whether a directory has a search."""
+    return (directory / SEARCH).exists()
+
+
+def _has_segment(directory: Path) -> bool:
+    return (directory / RECORD / "segments" / "0.npz").exists()
+
+
+def _settings(parts: Sequence[SweepResult]) -> list[int]:
+    """Return the number of each trial's setting, another one in each part."""
+    found, first = list[int](), 0
+    for part in parts:
+        numbers = part.info["setting"]
+        found += [first + number for number in numbers]
+        first += max(numbers) + 1
+    return found
+
+
+def _rungs(batches: Sequence[SweepResult]) -> list[dict[str, Any]]:
+    """Return the rungs of a pruner, with the settings of all batches."""
+    found: dict[Any, dict[str, Any]] = {}
+    for rung in (rung for part in batches for rung in part.info["rungs"]):
+        place = rung["bracket"], rung["segment"]
+        known = found.setdefault(place, {**rung, "settings": 0, "kept": 0})
+        for name in ("settings", "kept"):
+            known[name] += rung[name]
+    return list(found.values())
+
+
+def _run(parts: Sequence[SweepResult]) -> dict[str, Any]:
+    """Return what is known of the runs of all parts together."""
+    infos = [part.info for part in parts]
+    added = ("segment_compiles", "compile_seconds", "train_seconds")
+    added += ("trial_steps_this_run",)
+    sums = {name: sum(info[name] for info in infos) for name in added}
+    kinds = _grouped(parts)
+    last = infos[-1]
+    rate = sums["trial_steps_this_run"] / max(sums["train_seconds"], 1e-9)
+    unsaved = (info["unsaved"] for info in infos)
+    same = ("versions", "device", "matmul_precision")
+    return {
+        **sums,
+        "block": sorted({block for info in infos for block in info["block"]}),
+        "strategy": sorted({way for info in infos for way in info["strategy"]}),
+        "groups": len(kinds),
+        "grouped_by": kinds,
+        "block_search": [s for info in infos for s in info["block_search"]],
+        "trial_steps_per_second": rate,
+        "resumed_after": None,
+        "unsaved": next((said for said in unsaved if said is not None), None),
+        **{name: last[name] for name in same},
+    }
+
+
+def _grouped(parts: Sequence[SweepResult]) -> list[dict[str, Any]]:
+    """Return each group of one structure, with its trials of all parts."""
+    several = [part for part in parts if len(part.info["grouped_by"]) > 1]
+    # What sets groups of few trials apart by chance does not in another part.
+    names = list(several[0].info["grouped_by"][0]["because"]) if several else []
+    for group in (group for part in several for group in part.info["grouped_by"]):
+        names = [name for name in names if name in group["because"]]
+    found: dict[str, dict[str, Any]] = {}
+    for part in parts:
+        first = shown_settings(part.trials)[0]
+        for group in part.info["grouped_by"]:
+            values = group["because"] or first
+            because = {name: values.get(name) for name in names}
+            own = {**group, "trials": 0, "because": because}
+            found.setdefault(repr(because), own)["trials"] += group["trials"]
+    return list(found.values())

@@ -1,0 +1,535 @@
+"""`search`: sweeps in turn, each of settings that the ones before it suggest."""
+
+import dataclasses
+import json
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jopt.core import is_integer, is_path, is_real, shown
+from jopt.sweep._equality import Identities, digest
+from jopt.sweep._folds import Folds
+from jopt.sweep._front import Bound
+from jopt.sweep._history import lower_better
+from jopt.sweep._interrupts import Interrupts
+from jopt.sweep._merged import BATCHES, CONFIRMED, merged
+from jopt.sweep._plan import Keep, Plan, Shuffle
+from jopt.sweep._progress import Progress, Segment
+from jopt.sweep._result import SweepResult
+from jopt.sweep._run import check_given, planned, resume, trained
+from jopt.sweep._state import shown_trials
+from jopt.sweep._task import Mode, Task
+from jopt.sweep._trial import Trial
+from jopt.sweep._whole_files import read_file, remove, replacing
+from jopt.sweep.engine import Device, keeping_programs
+from jopt.sweep.proposals import TPE, Adaptive, Earlier, Proposals, check_setting
+from jopt.sweep.pruners import Pruner
+from jopt.sweep.space import Sampler, Space
+from jopt.sweep.store import (
+    HEADER,
+    RECORD,
+    SEARCH,
+    damaged,
+    decode,
+    misfit,
+    read_header,
+)
+
+MOST_BATCH = 64  # settings of a batch by default
+ROUNDS = 8  # batches of a search by default, at least
+FRESH = 4  # seeds that confirm a setting, at least
+PROGRAMS = 16  # of different structures that a search keeps compiled
+FORMAT = 1
+
+
+def search(
+    task: Task,
+    space: Space,
+    *,
+    trials: int,
+    batch: int | None = None,
+    sampler: Sampler | Adaptive = TPE(),  # noqa: B008, it is immutable
+    confirm: int = 0,
+    enqueue: Sequence[Mapping[str, Any]] = (),
+    warm_start: Any = None,
+    timeout: float | None = None,
+    steps: int | None = None,
+    epochs: int | None = None,
+    seeds: int | Sequence[int] = 1,
+    folds: int | Folds = 1,
+    shuffle: Shuffle = "seed",
+    batch_size: int | None = None,
+    valid_examples: int | None = None,
+    block: int | None = None,
+    segments: int = 10,
+    seed: int | jax.Array = 0,
+    metric: str | None = None,
+    mode: Mode | None = None,
+    keep: Keep = "last",
+    objectives: Mapping[str, Mode] | None = None,
+    bounds: Mapping[str, Bound] | None = None,
+    pruner: Pruner | None = None,
+    directory: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    devices: Sequence[Device] | None = None,
+    memory: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    callbacks: Sequence[Callable[[Segment], None]] = (),
+) -> SweepResult:
+    """Train settings batch by batch, each proposed from what the earlier ones gave.
+
+        space = sweep.Space(jopt.adamw, learning_rate=sweep.log_uniform(1e-5, 1))
+        result = sweep.search(digits(), space, trials=256, batch=32, seeds=3, confirm=8)
+
+    Batch k is proposed from the batches up to k - 2, while batch k - 1 trains: a search
+    takes about as long as its training, and no number depends on how long an ask took.
+    All batches fill the same compiled program. No setting is trained twice.
+
+    With a `directory`, each batch is a sweep of its own in `directory/batches`. To
+    continue a search after a crash, or with more `trials`, call `search` again with the
+    same arguments: what is there is not trained again, and the result is, bit for bit,
+    that of a search without the pause. `load` and `jopt report` read the directory at
+    any time.
+
+    A sampler takes the mean over a setting's seeds. A setting of which one trial
+    diverged counts as pruned, at its last finite value.
+
+    Args:
+      task: as in `run`.
+      space: that is searched; a conditional one has a choice of spaces.
+      trials: settings in all, those of an earlier call in `directory` included.
+      batch: settings that are proposed and trained together, a multiple of `block` at
+        best; by default an eighth of the trials, at most 64.
+      sampler: `TPE`, `GP`, `CMAES`, `NSGA2`, or one of points: `Random`, `Sobol`,
+        `Halton`, `LatinHypercube`.
+      confirm: how many of the best settings are trained once more, to the end and with
+        seeds that were not seen before, 4 or as many as `seeds`. The winner is chosen
+        among these: on the seeds that were searched, the best of many looks better
+        than it is.
+      enqueue: settings to begin with, as dicts; they are trained in any case.
+      warm_start: an earlier `SweepResult` of the same metric, or a study of Optuna,
+        that the sampler learns from. Its settings are not trained again.
+      timeout: seconds after which no batch is begun any more that would take longer
+        than is left, by the longest batch so far. No number depends on it.
+      pruner: as in `run`, on each batch alone.
+      overwrite: whether a sweep or search that is already there is removed.
+      steps, epochs, seeds, folds, shuffle, batch_size, valid_examples, block, segments,
+        seed, metric, mode, keep, objectives, bounds, devices, memory, callbacks: as in
+        `run`.
+      directory: where the search is kept.
+      progress: as in `run`, with the number of the batch.
+
+    Returns:
+      The result of all batches and of what confirms, as of one sweep. `info["search"]`
+      has the sampler, the number of batches and the seconds that asking took.
+
+    Raises:
+      ImportError: the sampler needs a package that is not installed.
+      TypeError, ValueError: an argument is wrong, or the sampler cannot search the
+        space, or the directory has another search.
+      OSError: as in `run`.
+    """
+    given = dict(locals())
+    check_given(search, given, _RULES)
+    names = ("shuffle", "valid_examples", "keep", "steps", "epochs", "seeds", "folds")
+    names += ("batch_size", "block", "segments", "seed", "metric", "mode", "pruner")
+    names += ("objectives", "bounds")
+    plan = planned("sweep.search", task, **{name: given[name] for name in names})
+    folder = None if directory is None else Path(directory)
+    size = batch
+    if size is None and folder is not None and not overwrite:
+        size = _size_of(folder)
+    if size is None:
+        size = min(MOST_BATCH, math.ceil(trials / ROUNDS))
+        size = math.ceil(size / (block or 1)) * (block or 1)
+    modes = list(plan.objectives.values()) or [plan.mode]
+    first = _enqueued(space, enqueue)
+    proposals = Proposals(space, sampler, modes, _integer(seed, plan), trials)
+    earlier = _earlier(warm_start, plan, space)
+    proposals.add(earlier)
+    if folder is not None:
+        asked = {"space": space, "sampler": sampler, "batch": size, "enqueue": first}
+        asked |= {"warm_start": [(e.setting, e.values) for e in earlier]}
+        _begin(folder, asked | {n: given[n] for n in names}, overwrite)
+    runs = devices, memory, progress, callbacks
+    return _Search(plan, space, proposals, folder, runs).run(
+        trials, size, first, confirm, timeout
+    )
+
+
+class _Search:
+    """The loop of a search: ask, train, tell."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        space: Space,
+        proposals: Proposals,
+        directory: Path | None,
+        runs: tuple[Any, Any, Any, Any],
+    ):
+        self.plan, self.space, self.proposals = plan, space, proposals
+        self.directory, self.runs = directory, runs
+        self.objectives = list(plan.objectives) or [plan.metric]
+        self.results: list[SweepResult] = []
+        self.asking = 0.0  # seconds
+        self.best: tuple[float, dict[str, Any]] | None = None
+
+    def run(
+        self,
+        trials: int,
+        size: int,
+        first: Sequence[dict[str, Any]],
+        confirm: int,
+        timeout: float | None,
+    ) -> SweepResult:
+        """Search, and return the result of all batches."""
+        began, longest = time.perf_counter(), 0.0
+        interrupted, confirmed, number, asked = False, None, 0, 0
+        with (
+            Interrupts() as interrupts,
+            keeping_programs(PROGRAMS),
+            ThreadPoolExecutor(1, "jopt-ask") as thread,
+        ):
+
+            def ask(number: int, asked: int) -> tuple[int, Any]:
+                count = self._recorded(number) or min(size, trials - asked)
+                queued = first[asked : asked + count]
+                asking = self.proposals.asking(count, queued)
+                return count, thread.submit(self._timed, asking)
+
+            count, coming = ask(0, 0)
+            while coming is not None:
+                members, coming = coming.result(), None
+                at = time.perf_counter()
+                late = timeout is not None and at - began + longest > timeout
+                if interrupts.asked or not members or (number and late):
+                    interrupted = interrupts.asked
+                    break
+                asked += len(members)
+                more = asked < trials or self._recorded(number + 1)
+                if more and len(members) == count:
+                    # From what was told until now, while these train.
+                    count, coming = ask(number + 1, asked)
+                settings = [setting for _, setting in members]
+                batches = number + 1 + math.ceil(max(trials - asked, 0) / size)
+                result = self._train(f"{BATCHES}/{number}", settings, number, batches)
+                longest = max(longest, time.perf_counter() - at)
+                self.results.append(result)
+                interrupted = result.info["interrupted"]
+                if coming is not None:
+                    coming.exception()  # asked for before anything more is told
+                if interrupted:
+                    break
+                self._tell(members, result)
+                number += 1
+            if not interrupted and confirm:
+                confirmed = self._confirm(confirm)
+                interrupted = confirmed is not None and confirmed.info["interrupted"]
+        result = merged(self.results, confirmed, interrupted)
+        found = {
+            "sampler": repr(self.proposals.sampler),
+            "batches": len(self.results),
+            "asking_seconds": self.asking,
+            "seconds": time.perf_counter() - began,
+        }
+        return dataclasses.replace(result, info={**result.info, "search": found})
+
+    def _recorded(self, number: int) -> int:
+        """Return how many settings a batch has in the directory, 0 without one."""
+        path = None if self.directory is None else self.directory / BATCHES
+        if path is None or not (path / f"{number}" / RECORD / HEADER).exists():
+            return 0
+        return max(read_header(path / f"{number}")["asked"]["setting"]) + 1
+
+    def _timed(self, ask: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        try:
+            return ask()
+        finally:
+            self.asking += time.perf_counter() - began
+
+    def _train(
+        self,
+        name: str,
+        settings: Sequence[dict[str, Any]],
+        number: int,
+        batches: int,
+        plan: Plan | None = None,
+    ) -> SweepResult:
+        """Train settings, or go on with them where the directory has them."""
+        devices, memory, progress, callbacks = self.runs
+        members = [Trial.of(self.space, setting) for setting in settings]
+        shown_progress = progress and self._shown(progress, number, batches)
+        rest = devices, memory, shown_progress, callbacks
+        path = None if self.directory is None else self.directory / name
+        if path is not None and (path / RECORD / HEADER).exists():
+            names = ("devices", "memory", "progress", "callbacks")
+            options: Any = dict(zip(names, rest, strict=True))
+            result = resume(
+                path, self.plan.task, members, folds=self.plan.cut, **options
+            )
+        else:
+            result = trained(plan or self.plan, members, path, False, *rest)
+        if result.info["unsaved"] is not None:  # the rest of the search is in memory
+            self.directory = None
+        if self.plan.blocks is None:  # all batches have the block of the first
+            info = result.info
+            alone = len(info["block"]) == 1
+            scans = tuple(way == "scan" for way in info["strategy"]) if alone else None
+            blocks = (max(info["block"]),)
+            self.plan = self.plan.changed(blocks=blocks, scans=scans)
+        return result
+
+    def _shown(
+        self, progress: Callable[[Progress], None], number: int, batches: int
+    ) -> Callable[[Progress], None]:
+        """Return what shows the progress of a batch, with the best of all batches."""
+
+        def show(now: Progress) -> None:
+            best = now.best
+            if best is not None:
+                value = float(best[f"valid_{self.plan.metric}"])
+                rank = float(lower_better(np.asarray(value), self.plan.mode))
+                if self.best is None or rank < self.best[0]:
+                    self.best = rank, best
+            batch = min(number + 1, batches)
+            known = None if self.best is None else self.best[1]
+            progress(dataclasses.replace(now, batch=batch, batches=batches, best=known))
+
+        return show
+
+    def _tell(
+        self, members: Sequence[tuple[int, dict[str, Any]]], result: SweepResult
+    ) -> None:
+        known = _outcomes(result, self.objectives)
+        for (number, _), one in zip(members, known, strict=True):
+            self.proposals.tell(number, one.values, one.state, one.observed)
+
+    def _confirm(self, count: int) -> SweepResult | None:
+        """Train the best settings with fresh seeds; None if there is none."""
+        found = merged(self.results)
+        settings = [found.trials[row].hyperparameters for row in found.top(count)]
+        if not settings:
+            return None
+        seeds = {trial.seed for trial in found.trials}
+        number, next_ = max(FRESH, len(seeds)), max(seeds) + 1
+        fresh = tuple(range(next_, next_ + number))
+        plan = self.plan.changed(seeds=fresh, pruner=None, scans=None)
+        if self.directory is not None:
+            _forget_others(self.directory / CONFIRMED, self.space, settings)
+        batches = len(self.results)
+        return self._train(CONFIRMED, settings, batches, batches, plan)
+
+
+def _outcomes(result: SweepResult, objectives: Sequence[str]) -> Iterator[Earlier]:
+    """Yield what became of each setting of a result."""
+    table = result.table
+    for rows in result._settings:
+        statuses = set(table["status"][rows].tolist())
+        names = [f"valid_{name}" for name in objectives]
+        values = [float(table[name][rows].astype(float).mean()) for name in names]
+        seen = result.valid[objectives[0]][rows].astype(float).mean(axis=0)
+        finite = np.flatnonzero(np.isfinite(seen)) if len(objectives) == 1 else []
+        observed = {int(segment) + 1: float(seen[segment]) for segment in finite}
+        state: Any = "complete"  # or diverged, where a value is not finite
+        if "diverged" not in statuses and "pruned" in statuses:
+            state = "pruned"
+        if statuses == {"interrupted"}:
+            state = "failed"
+        setting = result.trials[rows[0]].hyperparameters
+        yield Earlier(setting, values, state, observed)
+
+
+def _enqueued(
+    space: Space, enqueue: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    title = "sweep.search: a setting of enqueue"
+    settings = [check_setting(space, setting, title) for setting in enqueue]
+    return Identities().first_of_each(settings)
+
+
+def _earlier(warm_start: Any, plan: Plan, space: Space) -> list[Earlier]:
+    """Return what a warm start tells of; settings that the space lacks are left out."""
+    if warm_start is None:
+        return []
+    objectives = dict(plan.objectives) or {plan.metric: plan.mode}
+    every = list(
+        _outcomes_checked(warm_start, objectives)
+        if isinstance(warm_start, SweepResult)
+        else _of_study(warm_start, objectives)
+    )
+    title = "sweep.search: a setting of warm_start"
+    found, said = list[Earlier](), list[ValueError]()
+    for one in every:
+        try:
+            setting = check_setting(space, one.setting, title)
+        except ValueError as error:
+            said.append(error)
+        else:
+            found.append(one._replace(setting=setting))
+    if said and not found:
+        raise said[0]
+    if said:
+        warnings.warn(
+            f"{len(said)} of {len(every)} settings of warm_start are not of the space "
+            f"and are left out: {said[0]}",
+            stacklevel=4,
+        )
+    return found
+
+
+def _outcomes_checked(
+    result: SweepResult, objectives: Mapping[str, Mode]
+) -> Iterator[Earlier]:
+    for name in objectives:
+        if name not in result.valid:
+            raise ValueError(
+                f"sweep.search: warm_start must have the metric {name}, got a result "
+                f"with {', '.join(result.valid)}."
+            )
+    return _outcomes(result, list(objectives))
+
+
+def _of_study(study: Any, objectives: Mapping[str, Mode]) -> Iterator[Earlier]:
+    """Yield the trials of a study of Optuna that have ended."""
+    modes = ["max" if "MAX" in str(d).upper() else "min" for d in study.directions]
+    if modes != list(objectives.values()):
+        raise ValueError(
+            "sweep.search: warm_start must have the directions "
+            f"{list(objectives.values())}, got a study with {modes}."
+        )
+    states: dict[str, Any] = {"COMPLETE": "complete", "PRUNED": "pruned"}
+    for trial in study.trials:
+        state = states.get(trial.state.name)
+        if state is not None:
+            seen = dict(trial.intermediate_values)
+            values = trial.values if state == "complete" else None
+            yield Earlier(dict(trial.params), values, state, seen)
+
+
+def _begin(directory: Path, asked: Mapping[str, Any], overwrite: bool) -> None:
+    """Write what a search is asked for, or compare it with what is there."""
+    now = {
+        name: {"shown": str(shown(value))[:200], "digest": digest(value)}
+        for name, value in asked.items()
+    }
+    if overwrite:
+        for name in (SEARCH, BATCHES, CONFIRMED, RECORD):
+            remove(directory / name)
+    held = _held(directory)
+    if held is None:
+        if (directory / RECORD / HEADER).exists():
+            raise FileExistsError(
+                f"{directory} has the record of a sweep; give the search another "
+                "directory."
+            )
+        directory.mkdir(parents=True, exist_ok=True)
+        content = {"format": FORMAT, "batch": asked["batch"], "asked": now}
+        with replacing(directory / SEARCH) as partial:
+            partial.write_text(json.dumps(content, indent=2))
+        return
+    for name, value in now.items():
+        then = held["asked"].get(name, {"shown": "not given", "digest": ""})
+        if then["digest"] != value["digest"]:
+            raise ValueError(
+                f"sweep.search: the search in {directory} cannot be continued as "
+                f"another one: {name} was {then['shown']}, now {value['shown']}; give "
+                "another directory."
+            )
+
+
+def _size_of(directory: Path) -> int | None:
+    """Return the size of the batches of a search that is there."""
+    held = _held(directory)
+    return None if held is None else held["batch"]
+
+
+def _held(directory: Path) -> dict[str, Any] | None:
+    """Return what a search in a directory was asked for; None without one."""
+    path = directory / SEARCH
+    if not path.exists():
+        return None
+    try:
+        held = decode(read_file(path))
+    except ValueError as error:
+        raise damaged(path, error) from error
+    if (said := misfit(held, _FORM)) is not None:
+        raise damaged(path, said)
+    return held
+
+
+def _forget_others(
+    directory: Path, space: Space, settings: Sequence[dict[str, Any]]
+) -> None:
+    """Remove what confirmed other settings than these, before the search had more."""
+    if not (directory / RECORD / HEADER).exists():
+        return
+    held = read_header(directory)["trials"]
+    there = Identities().first_of_each([each["setting"] for each in held])
+    members = [Trial.of(space, setting) for setting in settings]
+    if there != [each["setting"] for each in shown_trials(members)]:
+        remove(directory)
+
+
+_FORM = {
+    "format": range(FORMAT, FORMAT + 1),
+    "batch": range(1, 2**31),
+    "asked": {str: {"shown": str, "digest": str}},
+}
+
+
+def _integer(seed: Any, plan: Plan) -> int:
+    """Return the seed of the proposals."""
+    if is_integer(seed) and seed >= 0:
+        return int(seed)
+    words = np.asarray(jax.random.key_data(plan.key)).tolist()
+    return int(np.random.SeedSequence(words).generate_state(1)[0])
+
+
+def _at_least(least: int) -> tuple[str, Callable[[Any], bool]]:
+    return (
+        f"an integer of at least {least}",
+        lambda value: is_integer(value) and least <= value <= 1_000_000,
+    )
+
+
+_RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "search trials": _at_least(1),
+    "batch": _at_least(1),
+    "confirm": _at_least(0),
+    "space": (
+        "a sweep.Space, as in sweep.Space(jopt.adamw, learning_rate=...)",
+        lambda v: isinstance(v, Space),
+    ),
+    "sampler": (
+        "a sampler, such as sweep.TPE() or sweep.Sobol()",
+        lambda v: (
+            isinstance(v, Adaptive)
+            or (not isinstance(v, type) and hasattr(v, "points"))
+        ),
+    ),
+    "enqueue": (
+        "a list of dicts, each a setting of the space",
+        lambda v: (
+            isinstance(v, Sequence) and all(isinstance(each, Mapping) for each in v)
+        ),
+    ),
+    "warm_start": (
+        "a SweepResult, or a study of Optuna",
+        lambda v: (
+            isinstance(v, SweepResult)
+            or (hasattr(v, "trials") and hasattr(v, "directions"))
+        ),
+    ),
+    "timeout": ("a number of seconds above 0", lambda v: is_real(v) and v > 0),
+    "directory": ("a path", is_path),
+}

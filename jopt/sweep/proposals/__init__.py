@@ -1,0 +1,11 @@
+"""What a search trains next: samplers that learn from what was told, and studies."""
+
+from jopt.sweep.proposals._adaptive import CMAES, GP, NSGA2, TPE, Adaptive
+from jopt.sweep.proposals._proposals import (
+    Earlier as Earlier,
+    Proposals as Proposals,
+    check_setting as check_setting,
+)
+from jopt.sweep.proposals._study import Study, Told, stack
+
+__all__ = ["CMAES", "GP", "NSGA2", "TPE", "Adaptive", "Study", "Told", "stack"]
