@@ -29,7 +29,7 @@ class Forecaster(nnx.Module):
 
     def __call__(self, weeks: jax.Array) -> jax.Array:
         """Return the changes (batch,) after weeks (batch, 104)."""
-        read = self.lstm(weeks.reshape(len(weeks), -1, WEEKS))
+        read: Any = self.lstm(weeks.reshape(len(weeks), -1, WEEKS))
         return self.last(read[:, -1])[:, 0]
 
 
@@ -59,8 +59,9 @@ def co2(width: int = WIDTH) -> Task:
 
 @functools.cache
 def _task(width: int) -> Task:
-    series = statsmodels.api.datasets.co2.load_pandas().data["co2"]
-    parts, unit = windows(filled(series.to_numpy()))
+    loaded: Any = statsmodels.api.datasets.co2.load_pandas()
+    given, unit = windows(filled(loaded.data["co2"].to_numpy()))
+    parts: dict[str, Any] = given
 
     def evaluate(model: Forecaster, batch: Any) -> dict[str, jax.Array]:
         return _errors(model(batch[0]), batch)

@@ -79,7 +79,7 @@ def diabetes_linen(width: int = WIDTH, split: int = 0) -> Task:
 
 @functools.cache
 def _task(name: str, width: int, split: int) -> Task:
-    data = _parts(split)
+    data: dict[str, Any] = _parts(split)
     module = LinenRegressor(width)
     in_linen = name != "diabetes"
     fitted = LinearRegression().fit(*data["train"])
@@ -119,10 +119,11 @@ def _task(name: str, width: int, split: int) -> Task:
 
 @functools.cache
 def _parts(split: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    rows = np.column_stack(load_diabetes(return_X_y=True))  # the target is the last
+    columns: Any = load_diabetes(return_X_y=True)
+    rows = np.column_stack(columns)  # the target is the last
     train, rest = train_test_split(rows, train_size=0.6, random_state=split)
     valid, test = train_test_split(rest, train_size=0.5, random_state=split)
-    scale = StandardScaler().fit(train).transform
+    scale: Any = StandardScaler().fit(train).transform
     parts = {"train": train, "valid": valid, "test": test}
     scaled = {name: scale(part).astype(np.float32) for name, part in parts.items()}
     return {name: (part[:, :-1], part[:, -1]) for name, part in scaled.items()}

@@ -16,6 +16,7 @@ from jopt.tasks._library_docstrings import SUBJECTS, read_docstrings
 from jopt.tasks._scores import on_valid_and_test
 
 LENGTH = 64  # words that are read
+STEM = 5  # letters of the beginning of a word
 STRENGTHS = (1, 10, 100)  # C of the logistic regression, chosen on validation
 
 
@@ -27,17 +28,25 @@ def parts_of_docstrings(split: int) -> tuple[dict[str, Any], int, dict[str, floa
     labels = np.array([names.index(subject) for subject, _ in read], np.int32)
     rows = rows_of_parts(labels, (0.7, 0.15), split)
     counts = collections.Counter(
-        w for r in rows["train"] for w in {*read[r][1].split()}
+        part
+        for row in rows["train"]
+        for part in {p for word in read[row][1].split() for p in _parts_of(word)}
     )
-    known = sorted(word for word, number in counts.items() if number > 1)
-    code = {word: number for number, word in enumerate(known, start=2)}
-    codes = np.zeros((len(read), LENGTH), np.int32)  # 0: no word; 1: an unknown one
+    known = sorted(part for part, number in counts.items() if number > 1)
+    code = {part: number for number, part in enumerate(known, start=2)}
+    codes = np.zeros((len(read), LENGTH, 2), np.int32)  # 0: no word; 1: an unknown one
     for row, (_, text) in zip(codes, read, strict=True):
-        found = [code.get(word, 1) for word in text.split()[:LENGTH]]
-        row[: len(found)] = found
+        words = text.split()[:LENGTH]
+        for place, word in enumerate(words):
+            row[place] = [code.get(part, 1) for part in _parts_of(word)]
     parts = {name: (codes[r], labels[r]) for name, r in rows.items()}
     texts = np.array([text for _, text in read], object)
     return parts, len(known) + 2, _regression(texts, labels, rows)
+
+
+def _parts_of(word: str) -> tuple[str, str]:
+    """Return a word, and its beginning, which other forms of it share."""
+    return word, f"{word[:STEM]}-"
 
 
 def _regression(texts: Any, labels: Any, rows: Any) -> dict[str, float]:

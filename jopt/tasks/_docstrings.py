@@ -16,7 +16,7 @@ from jopt.tasks._library_docstrings import SUBJECTS
 from jopt.tasks._readers import WordGRU, WordTransformer
 from jopt.tasks._scores import confusion, macro_f1
 
-DROPOUT = 0.3
+DROPOUT = 0.5
 MODELS = ("transformer", "gru")
 
 
@@ -27,8 +27,9 @@ def docstrings(model: str = "transformer", width: int = 64, split: int = 0) -> T
     docstring is in. 70 % of the docstrings are for training, 15 % for validation and
     15 % for the test, by chance and in equal shares of each subject; no two have the
     same words. They differ from one version of Python to the next. The vocabulary is
-    the words that are in two docstrings of the training part, the first 64 words of
-    which are read. What is read of the library is kept in the user's cache directory.
+    the words that are in two docstrings of the training part. The first 64 words of a
+    docstring are read, each as itself and by its first five letters. What is read of
+    the library is kept in the user's cache directory.
 
     The baseline is a logistic regression for each subject on the frequencies of words
     (TF-IDF), whose strength is chosen on validation. Equal calls return the same

@@ -108,7 +108,7 @@ def _task(width: int, split: int) -> Task:
     popular = np.broadcast_to(known.sum(axis=0), known.shape)
     return Task.from_model(
         "imports",
-        lambda key: Factors(*known.shape, width, nnx.Rngs(key)),
+        lambda key: Factors(len(known), known.shape[1], width, nnx.Rngs(key)),
         loss,
         evaluate,
         predict=lambda model, batch: model(batch[0], batch[1]),
@@ -116,7 +116,7 @@ def _task(width: int, split: int) -> Task:
         metric="hr10",
         mode="max",
         **parts,
-        epochs=30,
+        epochs=60,
         baseline={
             "popular modules": beside(popular),
             "nearest modules": beside(known @ cosines),

@@ -49,7 +49,8 @@ def longtail(width: int = WIDTH, tau: float = 1.5, split: int = 0) -> Task:
 @functools.cache
 def _task(width: int, tau: float, split: int) -> Task:
     whole = digits()
-    parts: dict[str, Any] = {"train": thinned(*whole.train, COUNTS, split)}
+    inputs, labels = (np.asarray(array) for array in jax.tree.leaves(whole.train))
+    parts: dict[str, Any] = {"train": thinned(inputs, labels, COUNTS, split)}
     parts |= {"valid": whole.valid, "test": whole.test}
     adjusted = LogitAdjusted(COUNTS, tau)
 
@@ -94,11 +95,10 @@ def thinned(
       ValueError: a class has fewer examples than are asked of it.
     """
     held = np.bincount(labels, minlength=len(counts))
-    if len(held) > len(counts) or (short := np.flatnonzero(held < counts)).size:
-        wrong = "more classes" if len(held) > len(counts) else f"fewer of {short[0]}"
+    if len(held) > len(counts) or np.any(held < counts):
         raise ValueError(
-            f"longtail: counts must be of each class and at most what it has, got "
-            f"{list(counts)} for {held.tolist()} examples: {wrong}."
+            f"longtail: counts must be one for each class and at most its examples, "
+            f"got {list(counts)} for classes of {held.tolist()} examples."
         )
     order = np.random.RandomState(seed).permutation(len(labels))
     drawn = [order[labels[order] == c][:n] for c, n in enumerate(counts)]

@@ -1,12 +1,17 @@
 """Models that read words: a small Transformer, and a GRU."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 
 class Words(nnx.Module):
-    """Vectors of words, of which training leaves some words out; 0 is no word."""
+    """Vectors of words, sums of those of their parts; training leaves some words out.
+
+    The code 0 is of no word.
+    """
 
     def __init__(self, size: int, width: int, left_out: float, rngs: nnx.Rngs):
         vectors = 0.1 * jax.random.normal(rngs.params(), (size, width))
@@ -14,9 +19,10 @@ class Words(nnx.Module):
         self.leave_out = nnx.Dropout(left_out, rngs=rngs)
 
     def __call__(self, codes: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Return (batch, words, width) of (batch, words), and where words are."""
-        there = self.leave_out((codes > 0).astype(self.vectors[...].dtype)) > 0
-        return self.vectors[...][codes] * there[..., None], there
+        """Return vectors (batch, words, width) of codes, and where words are."""
+        table = self.vectors[...]
+        there = self.leave_out((codes[..., 0] > 0).astype(table.dtype)) > 0
+        return table[codes].sum(axis=2) * there[..., None], there
 
 
 class Answers(nnx.Module):
@@ -38,7 +44,8 @@ class Answers(nnx.Module):
     ) -> jax.Array:
         """Return (batch, classes) of codes, vectors and what was read of them."""
         size = jnp.sqrt(jnp.maximum(there.sum(axis=1, keepdims=True), 1.0))
-        alone = jnp.sum(self.of_words[...][codes] * there[..., None], axis=1) / size
+        each = self.of_words[...][codes].sum(axis=2) * there[..., None]
+        alone = each.sum(axis=1) / size
         lowest = jnp.finfo(read.dtype).min
         greatest = jnp.max(jnp.where(there[..., None], read, lowest), axis=1)
         # Of a text whose words are all left out, there is none.
@@ -74,7 +81,7 @@ class WordTransformer(nnx.Module):
         self.answers = Answers(size, width, classes, dropout, rngs)
 
     def __call__(self, codes: jax.Array) -> jax.Array:
-        """Return logits (batch, classes) of the codes of words (batch, words)."""
+        """Return logits (batch, classes) of codes (batch, words, parts)."""
         vectors, there = self.words(codes)
         x = vectors + self.places[...][None]
         products = self.queries_keys_values(self.before_attention(x))
@@ -101,6 +108,7 @@ class WordGRU(nnx.Module):
         self.answers = Answers(size, width, classes, dropout, rngs)
 
     def __call__(self, codes: jax.Array) -> jax.Array:
-        """Return logits (batch, classes) of the codes of words (batch, words)."""
+        """Return logits (batch, classes) of codes (batch, words, parts)."""
         vectors, there = self.words(codes)
-        return self.answers(codes, vectors, self.both(vectors), there)
+        read: Any = self.both(vectors)
+        return self.answers(codes, vectors, read, there)
