@@ -5,15 +5,17 @@ once. It is repeated over splits of its data where they are by chance, else over
 and its baselines are measured on the same splits. `longtail` has plain cross-entropy
 beside it, at its own best rate of the same sweep.
 
-    python bench/cases.py                 all; docs/cases.md has the table
-    python bench/cases.py co2 imports     these
+    python bench/cases.py                 all
+    python bench/cases.py co2 imports     these; rows of the others stay
     python bench/cases.py --quick         one repeat and few steps, no results
 
-Nothing is timed, so other programs may run beside it.
+The table in docs/cases.md is made of bench/results/cases-DEVICE.json. Nothing is timed,
+so other programs may run beside it.
 """
 
 import argparse
 import dataclasses
+import json
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -226,12 +228,14 @@ def main() -> None:
         print(f"{name}: {row['gain']:+.4f} beside {row['beat']}, aim {verdict}")
     if given.quick:
         return
-    keep(
-        "cases" if not given.cases else f"cases-{'-'.join(names)}",
-        {"question": question(__doc__), "cases": rows} | surroundings(),
-    )
-    if not given.cases:
-        write(PAGE, table(rows))
+    device = surroundings()
+    kind = device["device"]["kind"].replace(" ", "-").lower()
+    path = HERE / "results" / f"cases-{kind}.json"
+    known = json.loads(path.read_text("utf-8"))["cases"] if path.exists() else {}
+    known |= rows  # a case that is measured anew takes the place of its row
+    ordered = {name: known[name] for name in CASES if name in known}
+    keep("cases", {"question": question(__doc__), "cases": ordered} | device)
+    write(PAGE, table(ordered))
 
 
 def write(page: Path, made: str) -> None:
