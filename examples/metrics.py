@@ -77,7 +77,7 @@ diabetes = sweep.Task.from_model(
     summarize=r2,
     metric="r2",
     mode="max",
-    baseline={"r2": 0.45},
+    baseline={"least squares": {"r2": 0.45}},
 )
 x, y = load_wine(return_X_y=True)
 wine = sweep.Task.from_model(

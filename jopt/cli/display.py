@@ -179,7 +179,9 @@ def _settings_tables(
         if fits in settings:
             order = order[np.argsort(~settings[fits][order], kind="stable")]
     best = order[np.isfinite(values[order])].tolist()[:5]
-    yield _settings_table(result, settings, names, "best settings", best)
+    table = _settings_table(result, settings, names, "best settings", best)
+    _add_baselines(table, result, len(names))
+    yield table
     place = {trial: row for row, trial in enumerate(settings["trial"].tolist())}
     if result.info["objectives"]:
         front = [place[trial] for trial in result.front]
@@ -215,6 +217,21 @@ def _settings_table(
     if len(rows) > most:
         table.caption = f"and {len(rows) - most} more, see trials.csv"
     return table
+
+
+def _add_baselines(table: Table, result: SweepResult, names: int) -> None:
+    """Add a row of the validation metrics of each baseline that has some."""
+    titles = {_title(name): name for name in result.valid}
+    table.add_section()
+    for name, values in result.info["baseline"].items():
+        cells = [
+            f"{values[titles[str(column.header)]]:.4g}"
+            if titles.get(str(column.header)) in values
+            else ""
+            for column in table.columns[1 + names :]
+        ]
+        if any(cells):
+            table.add_row(name, *[""] * names, *cells)
 
 
 def _diverged(

@@ -16,7 +16,13 @@ from jopt.interop import lift
 from jopt.sweep import Task
 
 BUILT_IN = {
+    "co2": "co2",
+    "diabetes": "diabetes",
+    "diabetes-linen": "diabetes_linen",
     "digits": "digits",
+    "docstrings": "docstrings",
+    "imports": "imports",
+    "longtail": "longtail",
     "mnist": "mnist",
     "mnist-nnx": "mnist_nnx",
     "text": "text",

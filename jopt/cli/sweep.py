@@ -43,6 +43,11 @@ tasks:
   digits     1,797 images of digits, 8x8, an MLP (nnx)
   mnist      5,000 images of MNIST, a CNN (linen); mnist-nnx is the same in nnx
   text       characters of Python's own help, a small transformer (nnx)
+  docstrings   Python's docstrings by subject, a transformer; --set model=gru
+  diabetes   442 patients, a small regression (nnx); diabetes-linen is the same
+  co2        weekly CO2, 52 weeks ahead, an LSTM
+  imports    modules that a file imports, recommended by a factorization
+  longtail   digits of which some are rare, by macro F1; --set tau=0,1,1.5
   FILE.py:NAME   your own: a jopt.sweep.Task, or a function that returns one
 
 pruners: halving, hyperband, median, patient, threshold, spike. Fields follow a

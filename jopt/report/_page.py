@@ -109,6 +109,7 @@ def contents(record: Record) -> dict[str, Any]:
         "best": best,
         "metric": record.metric,
         "mode": record.mode,
+        "baselines": [[n, v] for n, v in record.baselines.items() if math.isfinite(v)],
         "steps": record.curves.shape[1],
         "curves": {"steps": ends.tolist(), "losses": _packed(means)},
         "shown": shown(-losses if record.mode == "max" else losses, best).tolist(),

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+BASELINES = "#555555", "#aa5522", "#227755"  # again from the first after the last
 BAD, WINNER, PALE, BLUE = "#cc3311", "#ffaa00", "#bbbbbb", "#21688e"
 LONGEST = 60  # letters of a name in a picture
 LINES = 8  # settings of the other hyperparameters that a picture can show apart
@@ -76,7 +78,7 @@ def draw_response(axes: "Axes", result: SweepResult, name: str) -> None:
     band from the least to the greatest. More than `LINES` settings, and the members of
     a population, which continue each other's runs, are drawn as points alone. Pruned
     trials are pale points where they ended. Diverged trials are crosses at the top; the
-    dashed line is the least value at which any diverged.
+    dashed line is the least value at which any diverged. Dotted lines are baselines.
     """
     from matplotlib import colormaps  # an extra, and slow to load
 
@@ -99,9 +101,13 @@ def draw_response(axes: "Axes", result: SweepResult, name: str) -> None:
         low, high = settings[f"{metric}_min"][rows], settings[f"{metric}_max"][rows]
         axes.plot(x[rows], y[rows], "o-", ms=4, color=color, label=label)
         axes.fill_between(x[rows], low, high, color=color, alpha=0.25, lw=0)
+    to_beat = Record.of(result).baselines
+    for (label, value), color in zip(to_beat.items(), cycle(BASELINES), strict=False):
+        label = f"{_words(label)}: {value:.4g}"
+        axes.axhline(value, color=color, ls=":", lw=1.5, label=label)
     if _spans_decades(x):
         axes.set_xscale("log")
-    if _spans_decades(y[~diverged]):
+    if _spans_decades(np.append(y[~diverged], list(to_beat.values()))):
         axes.set_yscale("log")
     if diverged.any():
         edge, top = x[diverged].min(), np.full(diverged.sum(), 0.98)

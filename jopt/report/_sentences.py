@@ -60,6 +60,8 @@ def remarks(record: Record) -> list[str]:
         within = [bool(record.table["within_bounds"][r[0]]) for r in record.settings()]
         out = f"{within.count(False)} of {_count(len(within), 'setting')}"
         found.append(f"Out of bounds ({_bounds(info)}): {out}.")
+    if to_beat := _baselines(info):
+        found.append(f"To beat: {'; '.join(to_beat)}.")
     best = record.best or {}
     for name, end in (best.get("at_ends") or {}).items():
         found.append(at_end(f"best {name}", best["hyperparameters"][name], end))
@@ -124,7 +126,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
         "Metric": _goal(info),
         "Objectives": info.get("objectives"),
         "Bounds": _bounds(info),
-        "Baseline": info.get("baseline"),
+        "Baselines": "; ".join(_baselines(info)),
         "Seeds": len(set(record.table["seed"].tolist())),
         "Folds": folds if folds > 1 else None,
         "Held fixed": ", ".join(
@@ -174,6 +176,24 @@ def _bounds(info: dict[str, Any]) -> str:
             end = f"from {number(low)} to {number(high)}"
         parts.append(f"{name} {end}")
     return _joined(parts) if parts else ""
+
+
+def _baselines(info: dict[str, Any]) -> list[str]:
+    """Return each baseline with its values on validation and on the test set."""
+    found: list[str] = []
+    for name, values in (info.get("baseline") or {}).items():
+        parts: list[str] = []
+        for prefix, where in (("", "on validation"), ("test_", "on the test set")):
+            own = [
+                f"{metric.removeprefix(prefix)}\N{NO-BREAK SPACE}{number(value)}"
+                for metric, value in values.items()
+                if metric.startswith("test_") == bool(prefix)
+            ]
+            if own:
+                parts.append(f"{', '.join(own)} {where}")
+        if parts:
+            found.append(f"{name}, {_joined(parts)}")
+    return found
 
 
 def _trials(record: Record) -> int:

@@ -30,7 +30,7 @@ ASKED: dict[str, Any] = {
     "keep": str,
     "objectives": {str: str},
     "bounds": {str: [(float, None)]},
-    "baseline": {str: float},
+    "baseline": {str: {str: float}},
     "trials": range(1, 2**31),
     "confirms": range(2**31),
     "setting": [range(2**31)],
@@ -341,7 +341,7 @@ def asked_of(plan: Plan, trials: Sequence[Trial]) -> dict[str, Any]:
         "keep": plan.keep,
         "objectives": dict(plan.objectives),
         "bounds": dict(plan.bounds),
-        "baseline": dict(plan.task.baseline or {}),
+        "baseline": _baseline(plan),
         "trials": len(trials),
         "confirms": 0,
         "setting": setting.tolist(),
@@ -355,6 +355,18 @@ def asked_of(plan: Plan, trials: Sequence[Trial]) -> dict[str, Any]:
         "pruner": None if pruner is None else repr(pruner),
         "rungs": [rung._asdict() for rung in rungs],
         "population": None if population is None else repr(population),
+    }
+
+
+def _baseline(plan: Plan) -> dict[str, dict[str, float]]:
+    """Return the task's baselines; with folds without the values on `valid`."""
+    given = {name: dict(v) for name, v in (plan.task.baseline or {}).items()}
+    if plan.folds == 1:
+        return given
+    # A fold's examples to validate on are others than the task's.
+    return {
+        name: {n: value for n, value in values.items() if n.startswith("test_")}
+        for name, values in given.items()
     }
 
 

@@ -75,7 +75,9 @@ class Task:
       epochs: passes over `train`, unless a sweep says otherwise.
       diverged_above: loss of a step above which a trial counts as diverged; a loss that
         is not finite always does.
-      baseline: values to beat, by the name of a metric, shown beside the results.
+      baseline: what to beat, shown beside the results: for each baseline's name, its
+        values on `valid` by the names of metrics, and those on `test` by `test_` and
+        the name, as in {"least squares": {"r2": 0.45, "test_r2": 0.48}}.
       source: "module:name" of the task, or of a function without arguments that returns
         it, by which a resumed sweep finds it.
     """
@@ -97,7 +99,7 @@ class Task:
     batch_size: int = 64
     epochs: int = 10
     diverged_above: float = math.inf
-    baseline: Mapping[str, float] | None = None
+    baseline: Mapping[str, Mapping[str, float]] | None = None
     source: str | None = None
 
     @classmethod

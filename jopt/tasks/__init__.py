@@ -3,8 +3,8 @@
     from jopt.tasks import digits
 
 The data comes inside packages (`pip install 'jopt[tasks]'`), or with Python itself
-(`text`). Nothing is downloaded. The package of a task is imported when the task is
-first used.
+(`text`, `docstrings`, `imports`). Nothing is downloaded. The package of a task is
+imported when the task is first used.
 
 The sizes of the model are arguments (`digits(width=128)`). Equal calls return the same
 object, so that a sweep over sizes groups the trials that share a program.
@@ -17,20 +17,32 @@ from jopt.core import late
 
 if TYPE_CHECKING:
     from jopt.tasks._classification import linen_classifier, nnx_classifier
+    from jopt.tasks._co2 import co2
     from jopt.tasks._convolution import convolve, max_pool
+    from jopt.tasks._diabetes import diabetes, diabetes_linen
     from jopt.tasks._digits import MLP, digits
+    from jopt.tasks._docstrings import docstrings
+    from jopt.tasks._imports import imports
+    from jopt.tasks._longtail import COUNTS, longtail
     from jopt.tasks._mnist import LinenCNN, NnxCNN, mnist, mnist_nnx
     from jopt.tasks._text import VOCABULARY, Transformer, text
 
 __all__ = [
+    "COUNTS",
     "MLP",
     "VOCABULARY",
     "LinenCNN",
     "NnxCNN",
     "Transformer",
+    "co2",
     "convolve",
+    "diabetes",
+    "diabetes_linen",
     "digits",
+    "docstrings",
+    "imports",
     "linen_classifier",
+    "longtail",
     "max_pool",
     "mnist",
     "mnist_nnx",
@@ -40,8 +52,13 @@ __all__ = [
 
 _FILES = {
     "_classification": ("linen_classifier", "nnx_classifier"),
+    "_co2": ("co2",),
     "_convolution": ("convolve", "max_pool"),
+    "_diabetes": ("diabetes", "diabetes_linen"),
     "_digits": ("MLP", "digits"),
+    "_docstrings": ("docstrings",),
+    "_imports": ("imports",),
+    "_longtail": ("COUNTS", "longtail"),
     "_mnist": ("LinenCNN", "NnxCNN", "mnist", "mnist_nnx"),
     "_text": ("VOCABULARY", "Transformer", "text"),
 }

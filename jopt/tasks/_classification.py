@@ -22,6 +22,7 @@ def _are_examples(given: Any) -> bool:
 _Examples: TypeAlias = Annotated[
     tuple[Any, Any], Kind("a pair of arrays, inputs and labels", _are_examples)
 ]
+_PARTS = ("train", "valid", "test")
 _Module: TypeAlias = Annotated[
     linen.Module, Kind("a linen module", lambda given: isinstance(given, linen.Module))
 ]
@@ -40,6 +41,9 @@ def nnx_classifier(
       make: rngs -> module. The module maps inputs to logits (batch, classes).
       train: the training examples, arrays (inputs, labels); labels are integers.
       **data: `valid` and `test`, like `train`, and other fields of `Task`.
+
+    Raises:
+      ValueError: the labels of a part do not match its inputs, or those of `train`.
     """
 
     def loss(model: Any, batch: Any, key: Any, loss: Any = _cross_entropy) -> jax.Array:
@@ -58,6 +62,7 @@ def nnx_classifier(
         "score": _scores_of_probabilities,
         "train": train,
     }
+    _check_labels(name, {k: v for k, v in (ours | data).items() if k in _PARTS})
     return Task.from_model(
         name,
         lambda key: make(nnx.Rngs(key)),
@@ -81,6 +86,9 @@ def linen_classifier(
       module: maps inputs to logits (batch, classes); it has no collection but `params`.
       train: the training examples, arrays (inputs, labels); labels are integers.
       **data: `valid` and `test`, like `train`, and other fields of `Task`.
+
+    Raises:
+      ValueError: the labels of a part do not match its inputs, or those of `train`.
     """
     first = train[0][:1]
 
@@ -103,6 +111,7 @@ def linen_classifier(
         "score": _scores_of_probabilities,
         "train": train,
     }
+    _check_labels(name, {k: v for k, v in (ours | data).items() if k in _PARTS})
     return Task.from_model(
         name,
         lambda key: module.init(key, first),
@@ -111,6 +120,35 @@ def linen_classifier(
         predict=predict,
         **ours | data,
     )
+
+
+def _check_labels(name: str, given: dict[str, Any]) -> None:
+    """Raise a ValueError if the labels of a part do not match its inputs or classes."""
+    classes: set[Any] = set(np.unique(given["train"][1]).tolist())
+    for part, data in given.items():
+        if not _are_examples(data):
+            continue  # a task of its own kind: the engine says what is wrong
+        inputs, labels = data
+        if np.shape(labels) != np.shape(inputs)[:1]:
+            raise ValueError(
+                f"Task {name}: {part} must have one label for each of its "
+                f"{len(inputs)} inputs, got labels of the shape {np.shape(labels)}."
+            )
+        if not np.size(labels):
+            continue  # the engine says so
+        if (
+            not np.issubdtype(np.asarray(labels).dtype, np.integer)
+            or np.min(labels) < 0
+        ):
+            raise ValueError(
+                f"Task {name}: labels of {part} must be integers from 0, got "
+                f"{np.asarray(labels).dtype} from {np.min(labels)}."
+            )
+        if unknown := sorted(set(np.unique(labels).tolist()) - classes):
+            raise ValueError(
+                f"Task {name}: labels of {part} must be among those of train, got "
+                f"{unknown[0]}, of which there is nothing to learn."
+            )
 
 
 def _divergence_bound(train: Any) -> float:

@@ -21,14 +21,30 @@ def split(
     Returns:
       (inputs, labels) of each split, float32 and int32.
     """
-    random = np.random.RandomState(0)  # the same stream in every version of NumPy
+    chosen = rows_of_parts(labels, parts)
+    mean, std = inputs[chosen["train"]].mean(), inputs[chosen["train"]].std()
+    scaled = ((inputs - mean) / std).astype(np.float32)
+    return {name: (scaled[r], labels[r].astype(np.int32)) for name, r in chosen.items()}
+
+
+def rows_of_parts(
+    labels: np.ndarray, parts: tuple[float, float], seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Divide the rows into `train`, `valid` and `test` at random, by class.
+
+    Args:
+      labels: the classes, integers (examples,).
+      parts: the fractions of `train` and `valid` of each class.
+      seed: of the order.
+
+    Returns:
+      The rows of each part, ascending.
+    """
+    random = np.random.RandomState(seed)  # the same stream in every version of NumPy
     rows: dict[str, list[np.ndarray]] = {"train": [], "valid": [], "test": []}
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(labels == label))
         ends = np.round(np.cumsum(parts) * len(members)).astype(int)
         for name, part in zip(rows, np.split(members, ends), strict=True):
             rows[name].append(part)
-    chosen = {name: np.sort(np.concatenate(part)) for name, part in rows.items()}
-    mean, std = inputs[chosen["train"]].mean(), inputs[chosen["train"]].std()
-    scaled = ((inputs - mean) / std).astype(np.float32)
-    return {name: (scaled[r], labels[r].astype(np.int32)) for name, r in chosen.items()}
+    return {name: np.sort(np.concatenate(part)) for name, part in rows.items()}

@@ -92,8 +92,8 @@ def text(
       heads: the number of attention heads, at least 1.
 
     Raises:
-      ValueError: if a size is below 1, if `heads` does not divide `width`, or if the
-        text is too short to give each part a sequence.
+      ValueError: if a size is below 1, if `heads` does not divide `width`, if the text
+        is not UTF-8, or if it is too short to give each part a sequence.
     """
     sizes = {"length": length, "width": width, "layers": layers, "heads": heads}
     for name, size in sizes.items():
@@ -107,7 +107,13 @@ def text(
         )
     content = "\n".join(topics[name] for name in sorted(topics))
     if file is not None:
-        content = Path(file).read_text("utf-8")
+        try:
+            content = Path(file).read_text("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"text: file must be text in UTF-8, got {file}, whose byte "
+                f"{error.start} is none; convert it, or give another file."
+            ) from error
     by_default = (file, length, width, layers, heads) == text.__defaults__
     source = "jopt.tasks:text" if by_default else None
     return _task(content, length, width, layers, heads, source)

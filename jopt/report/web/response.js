@@ -59,7 +59,8 @@ function divergenceEdge(name) {
 
 function drawResponse(name, target, legend) {
   const axis = axisOf(name), losses = columns[metric];
-  const y = lossAxis(losses.filter((v, row) => v !== null && columns.status[row] !== "diverged"), words(metric));
+  const seen = losses.filter((v, row) => v !== null && columns.status[row] !== "diverged");
+  const y = lossAxis([...seen, ...data.baselines.map(([, value]) => value)], words(metric));
   const lines = responseLines(name), traces = [], tinted = new Map();
   lines.forEach(({ line }, i) => {
     const tint = viridis(lines.length > 1 ? i / (lines.length - 1) : 0.35);
@@ -91,6 +92,11 @@ function drawResponse(name, target, legend) {
     changes.shapes.push({ type: "line", x0: at, x1: at, y0: 0, y1: 1, yref: "paper", line: { color: colour("bad"), width: 1, dash: "dash" } });
     legend.push(["mark", colour("bad"), edge.text, "┆"]);
   }
+  data.baselines.forEach(([label, value], i) => {
+    const line = { color: colour("quiet"), width: 1.5, dash: ["dash", "dot", "dashdot"][i % 3] };
+    changes.shapes.push({ type: "line", name: "baseline", x0: 0, x1: 1, xref: "paper", y0: value, y1: value, line });
+    legend.push(["mark", colour("quiet"), `${label} ${number(value)}`, "┄┈╌"[i % 3]]);
+  });
   // A ring is a shape: to move it, unlike a point, leaves the thousands of others alone.
   const fixed = changes.shapes, ring = (row) => {
     if (row === null || columns[name][row] === null) return [];

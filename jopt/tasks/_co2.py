@@ -1,0 +1,132 @@
+"""`co2`: the carbon dioxide of the air, by week, a year ahead, and a small LSTM."""
+
+import functools
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import statsmodels.api
+from flax import nnx
+
+from jopt.sweep import Task
+from jopt.tasks._arguments import check_least
+from jopt.tasks._scores import on_valid_and_test
+
+WIDTH = 32  # the default
+SEEN, AHEAD = 104, 52  # weeks that the model sees, and how far on it forecasts
+WEEKS = 4  # that the LSTM reads at a time
+SHARES = (0.7, 0.1)  # of the series, for training and validation; the rest is the test
+
+
+class Forecaster(nnx.Module):
+    """An LSTM that reads four weeks at a time, and a linear layer of its last state."""
+
+    def __init__(self, width: int, rngs: nnx.Rngs):
+        self.lstm = nnx.RNN(nnx.LSTMCell(WEEKS, width, rngs=rngs))
+        self.last = nnx.Linear(width, 1, rngs=rngs)
+
+    def __call__(self, weeks: jax.Array) -> jax.Array:
+        """Return the changes (batch,) after weeks (batch, 104)."""
+        read: Any = self.lstm(weeks.reshape(len(weeks), -1, WEEKS))
+        return self.last(read[:, -1])[:, 0]
+
+
+def co2(width: int = WIDTH) -> Task:
+    """Return the task of forecasting the weekly CO2 of Mauna Loa 52 weeks ahead.
+
+    An example is the last 104 weeks, less the last of them, and the change from it to
+    52 weeks later, in units of the standard deviation of that change over the training
+    part. The weeks to forecast are in the order of time: the first 70 % of the series
+    for training, then 10 % for validation and 20 % for the test. What is seen may lie
+    in an earlier part, never in a later one. 59 weeks that were not measured, all
+    before 1986 and so in the training part, are interpolated between their neighbours.
+
+    The metric is the root of the mean squared error in ppm. The baselines are the value
+    of last year, the same with last year's change, and least squares on all 104 weeks
+    of the training part. Equal calls return the same object.
+
+    Args:
+      width: units of the LSTM, at least 1.
+
+    Raises:
+      ValueError: if `width` is below 1.
+    """
+    check_least("co2", 1, width=width)
+    return _task(width)
+
+
+@functools.cache
+def _task(width: int) -> Task:
+    loaded: Any = statsmodels.api.datasets.co2.load_pandas()
+    given, unit = windows(filled(loaded.data["co2"].to_numpy()))
+    parts: dict[str, Any] = given
+
+    def evaluate(model: Forecaster, batch: Any) -> dict[str, jax.Array]:
+        return _errors(model(batch[0]), batch)
+
+    def beside(forecast: Any) -> dict[str, float]:
+        error = lambda seen, change: unit * (forecast(seen) - change)  # noqa: E731
+        rmse = lambda *part: {"rmse": np.sqrt(np.mean(error(*part) ** 2))}  # noqa: E731
+        return on_valid_and_test(parts, rmse)
+
+    return Task.from_model(
+        "co2",
+        lambda key: Forecaster(width, nnx.Rngs(key)),
+        lambda model, batch, key: evaluate(model, batch)["loss"].mean(),
+        evaluate,
+        predict=lambda model, batch: model(batch[0]),
+        score=_errors,
+        summarize=lambda config, state, means: {"rmse": unit * jnp.sqrt(means["loss"])},
+        metric="rmse",
+        **parts,
+        epochs=20,
+        baseline={
+            "last year's value": beside(lambda weeks: 0 * weeks[:, 0]),
+            "last year's change": beside(lambda weeks: -weeks[:, -53]),
+            "least squares on 104 weeks": beside(_linear(parts["train"])),
+        },
+        source="jopt.tasks:co2" if width == WIDTH else None,
+    )
+
+
+def filled(series: np.ndarray) -> np.ndarray:
+    """Return a series whose gaps, NaN, are interpolated between their neighbours.
+
+    Raises:
+      ValueError: the series begins or ends in a gap, or is one.
+    """
+    known = np.flatnonzero(np.isfinite(series))
+    if not len(known) or known[0] or known[-1] < len(series) - 1:
+        raise ValueError(
+            "co2: the series must begin and end with a number, between which its gaps "
+            "are interpolated; leave out the weeks before its first and after its last."
+        )
+    return np.interp(np.arange(len(series)), known, series[known])
+
+
+def windows(
+    series: np.ndarray,
+) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], float]:
+    """Return the examples of each part, and the unit that their numbers are in."""
+    ends = np.round(np.cumsum((0, *SHARES, 1 - sum(SHARES))) * len(series)).astype(int)
+    ends[0] = SEEN + AHEAD - 1  # the first week with so many before it
+    last = [np.arange(a, b) - AHEAD for a, b in itertools.pairwise(ends)]
+    unit = float(np.std(series[last[0] + AHEAD] - series[last[0]]))
+    parts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for name, now in zip(("train", "valid", "test"), last, strict=True):
+        seen = series[now[:, None] + np.arange(1 - SEEN, 1)] - series[now][:, None]
+        change = series[now + AHEAD] - series[now]
+        parts[name] = (seen / unit).astype("f4"), (change / unit).astype("f4")
+    return parts, unit
+
+
+def _linear(train: tuple[np.ndarray, np.ndarray]) -> Any:
+    with_one = lambda weeks: np.column_stack([weeks, np.ones(len(weeks))])  # noqa: E731
+    weights = np.linalg.lstsq(with_one(train[0]), train[1], rcond=None)[0]
+    return lambda weeks: with_one(weeks) @ weights
+
+
+def _errors(predicted: Any, batch: Any) -> dict[str, jax.Array]:
+    return {"loss": (predicted - batch[1]) ** 2}

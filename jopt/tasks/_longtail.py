@@ -1,0 +1,118 @@
+"""`longtail`: digits of which some are frequent and some are rare, by macro F1."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
+
+from jopt.core import check_argument
+from jopt.losses import CrossEntropy, LogitAdjusted
+from jopt.sweep import Task
+from jopt.tasks._arguments import check_least
+from jopt.tasks._digits import MLP, WIDTH, digits
+from jopt.tasks._scores import confusion, macro_f1, on_valid_and_test
+
+COUNTS = tuple(np.geomspace(5, 108, 10).round().astype(int).tolist())  # of 0, ..., 9
+
+
+def longtail(width: int = WIDTH, tau: float = 1.5, split: int = 0) -> Task:
+    """Return the task of `digits` with a long tail, judged by the mean F1 of classes.
+
+    The training part has 5 examples of 0, ..., 108 of 9, in a geometric sequence, drawn
+    from that of `digits`; the validation and the test part are those of `digits`, where
+    classes are equally frequent. The loss is the cross-entropy of logits adjusted by
+    `tau` (`losses.LogitAdjusted`); the loss of a trial, in a `sweep.Supervised`, takes
+    its place. The baselines are logistic regressions, of which the second weighs the
+    classes by the inverse of their frequencies. Equal calls return the same object.
+
+    Args:
+      width: units of each of the two hidden layers, at least 1.
+      tau: how much logits are adjusted, at least 0; at 0 the loss is the cross-entropy.
+      split: the seed by which the examples of the training part are drawn, at least 0.
+
+    Raises:
+      ValueError: if an argument is below its least value.
+    """
+    check_least("longtail", 1, width=width)
+    check_least("longtail", 0, split=split)
+    check_argument("longtail", "tau", tau, float)
+    if not 0 <= tau < np.inf:
+        raise ValueError(f"longtail: tau must be at least 0 and finite, got {tau}.")
+    return _task(width, float(tau), split)
+
+
+@functools.cache
+def _task(width: int, tau: float, split: int) -> Task:
+    whole = digits()
+    inputs, labels = (np.asarray(array) for array in jax.tree.leaves(whole.train))
+    parts: dict[str, Any] = {"train": thinned(inputs, labels, COUNTS, split)}
+    parts |= {"valid": whole.valid, "test": whole.test}
+    adjusted = LogitAdjusted(COUNTS, tau)
+
+    def loss(model: MLP, batch: Any, key: Any, loss: Any = adjusted) -> jax.Array:
+        return jnp.mean(loss(model(batch[0]), batch[1]))
+
+    def scores(logits: jax.Array, batch: Any) -> dict[str, jax.Array]:
+        return {
+            "loss": CrossEntropy()(logits, batch[1]),
+            "accuracy": jnp.argmax(logits, axis=-1) == batch[1],
+            "confusion": confusion(logits, batch[1]),
+        }
+
+    by_default = (width, tau, split) == longtail.__defaults__
+    return Task.from_model(
+        "longtail",
+        lambda key: MLP(width, nnx.Rngs(key)),
+        loss,
+        lambda model, batch: scores(model(batch[0]), batch),
+        predict=lambda model, batch: jax.nn.softmax(model(batch[0])),
+        score=lambda chances, batch: scores(jnp.log(chances), batch),
+        summarize=macro_f1,
+        metric="macro_f1",
+        mode="max",
+        **parts,
+        batch_size=32,
+        epochs=25,
+        baseline={
+            "logistic regression": _regression(parts, None),
+            "logistic regression, classes weighed": _regression(parts, "balanced"),
+        },
+        source="jopt.tasks:longtail" if by_default else None,
+    )
+
+
+def thinned(
+    inputs: np.ndarray, labels: np.ndarray, counts: Any, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return so many examples of each class, drawn at random.
+
+    Raises:
+      ValueError: a class has fewer examples than are asked of it.
+    """
+    held = np.bincount(labels, minlength=len(counts))
+    if len(held) > len(counts) or np.any(held < counts):
+        raise ValueError(
+            f"longtail: counts must be one for each class and at most its examples, "
+            f"got {list(counts)} for classes of {held.tolist()} examples."
+        )
+    order = np.random.RandomState(seed).permutation(len(labels))
+    drawn = [order[labels[order] == c][:n] for c, n in enumerate(counts)]
+    rows = np.sort(np.concatenate(drawn))
+    return inputs[rows], labels[rows]
+
+
+def _regression(parts: dict[str, Any], weights: Any) -> dict[str, float]:
+    fitted = LogisticRegression(class_weight=weights, max_iter=1000)
+    fitted.fit(*parts["train"])
+
+    def score(inputs: Any, labels: Any) -> dict[str, float]:
+        said = fitted.predict(inputs)
+        f1 = float(f1_score(labels, said, average="macro"))
+        return {"macro_f1": f1, "accuracy": float(np.mean(said == labels))}
+
+    return on_valid_and_test(parts, score)

@@ -1,0 +1,88 @@
+"""Scores of a whole split, made of means over its examples."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+Scalars = dict[str, jax.Array]
+
+
+def on_valid_and_test(
+    parts: Mapping[str, Any], score: Callable[..., Mapping[str, Any]]
+) -> dict[str, float]:
+    """Return the metrics of a baseline, as `Task.baseline` has them.
+
+    Args:
+      parts: the arrays of each part.
+      score: the arrays of a part -> metrics.
+    """
+    return {
+        f"{prefix}{name}": float(value)
+        for part, prefix in (("valid", ""), ("test", "test_"))
+        for name, value in score(*parts[part]).items()
+    }
+
+
+def squares(predicted: jax.Array, truth: jax.Array) -> Scalars:
+    """Return the values of each example, of which `r2` is made."""
+    moments = jnp.stack([jnp.asarray(truth), jnp.square(truth)], axis=1)
+    return {"loss": (predicted - truth) ** 2, "moments": moments}
+
+
+def r2(config: Any, state: Any, means: Scalars) -> Scalars:
+    """Return the share of the variance that is explained.
+
+    R2 = 1 - mean (predicted - truth)^2 / (mean truth^2 - mean^2 truth)
+    """
+    mean, square = means["moments"]
+    variance = square - mean**2
+    return {"r2": 1 - means["loss"] / variance}
+
+
+def confusion(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Return for each example 1 at [its class, the class it is given], else 0."""
+    classes = logits.shape[-1]
+    truth = jax.nn.one_hot(labels, classes)
+    given = jax.nn.one_hot(jnp.argmax(logits, axis=-1), classes)
+    return truth[:, :, None] * given[:, None, :]
+
+
+def macro_f1(config: Any, state: Any, means: Scalars) -> Scalars:
+    """Return the mean over classes of F1 = 2 tp / (2 tp + fp + fn).
+
+    A class that is neither seen nor given does not count.
+    """
+    both = means["confusion"].sum(axis=0) + means["confusion"].sum(axis=1)
+    f1 = 2 * jnp.diagonal(means["confusion"]) / jnp.where(both > 0, both, 1)
+    return {"macro_f1": jnp.mean(f1, where=both > 0)}
+
+
+def ranks_of(scores: jax.Array, item: jax.Array, known: jax.Array) -> jax.Array:
+    """Return the place of an item among those that are not known, the first is 0.
+
+    Of items with the same score it is the mean place, so that a model that cannot tell
+    them apart gains nothing.
+
+    Args:
+      scores: float[batch, items].
+      item: int[batch].
+      known: bool[batch, items], those that are left out; not the item.
+    """
+    own = jnp.take_along_axis(scores, item[:, None], axis=1)
+    before = jnp.sum((scores > own) & ~known, axis=1)
+    same = jnp.sum((scores == own) & ~known, axis=1)  # the item itself among them
+    return before.astype(jnp.float32) + (same.astype(jnp.float32) - 1) / 2
+
+
+def of_ranks(rank: jax.Array, most: int = 10) -> Scalars:
+    """Return HR@10 and NDCG@10 of each example whose one right item has this rank.
+
+    HR = 1 if rank < 10        NDCG = 1 / log2(rank + 2) if rank < 10
+    """
+    hit = rank < most
+    return {
+        f"hr{most}": hit.astype(jnp.float32),
+        f"ndcg{most}": jnp.where(hit, 1 / jnp.log2(rank + 2.0), 0.0),
+    }
