@@ -9,7 +9,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jopt.core import GradientTransformation, PyTree, as_transformation, noted, shown
+from jopt.core import (
+    EmptyState,
+    GradientTransformation,
+    PyTree,
+    as_transformation,
+    noted,
+    shown,
+)
 from jopt.sweep._config import Supervised
 from jopt.sweep._start import Given
 from jopt.training import (
@@ -26,6 +33,7 @@ from jopt.training import (
     pure_loss,
     state_of,
 )
+from jopt.transforms import scale_leaves
 
 
 class Model(NamedTuple):
@@ -79,7 +87,10 @@ class Training:
 
     def init(self, config: PyTree, key: jax.Array) -> PyTree:
         tx, _, _ = self._parts(config)
-        model = self.form.join(*self.start(key))
+        params, model_state = self.start(key)
+        if isinstance(config, Supervised) and config.init_scale is not None:
+            params, _ = scale_leaves(config.init_scale).update(params, EmptyState())
+        model = self.form.join(params, model_state)
         options = {"precision": self.precision, "loss_scale": self.loss_scale}
         options |= {"buckets": False, "wrt": self.wrt}
         return _of_trial(state_of(self.form, model, tx, **options))
