@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import jopt
-from jopt.cli import compress, lr_find, predict, report, sweep
+from jopt.cli import compare, compress, lr_find, predict, report, sweep, transfer
 from jopt.cli.signals import INTERRUPTED, as_interrupts
 from jopt.cli.streams import unfailing
 
@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     sweep.add_to(commands)
     lr_find.add_to(commands)
+    compare.add_to(commands)
+    transfer.add_to(commands)
     compress.add_to(commands)
     report.add_to(commands)
     predict.add_to(commands)

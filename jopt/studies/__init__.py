@@ -8,7 +8,7 @@ from jopt.studies._contender import Contender
 from jopt.studies._ensembles import Combined, combine
 from jopt.studies._lr_range import lr_range
 from jopt.studies._lr_range_result import LearningRateRange
-from jopt.studies._stages import Cost, StudyProgress
+from jopt.studies._stages import Cost, StudyProgress, is_study as is_study
 from jopt.studies._transfer import transfer, transfer_cost
 from jopt.studies._transferred import Transfer
 

@@ -15,7 +15,7 @@ from jopt.core import FilePath, Number, checked, close_match, is_integer, is_rea
 from jopt.studies._comparison import Comparison, Confirmed, Tuned
 from jopt.studies._contender import Contender, Made, ScheduleName, hidden_matrices
 from jopt.studies._ladder import MORE, Ladder
-from jopt.studies._shapes import parameters, steps_of, test_metrics
+from jopt.studies._shapes import metrics_on_test, parameters, steps_of
 from jopt.studies._stages import Cost, Stages, StudyProgress, losses_of
 from jopt.sweep import SweepResult, Task, Trial
 from jopt.training import roles, shapes_of
@@ -199,14 +199,10 @@ class _Study:
         _check(schedules, decays, float(warmup), float(level), seeds, confirm, extend)
         for name, contender in entered.items():
             contender.check(f"compare: {name}")
-            if (
-                any(decays)
-                and contender.own_schedule
-                and "weight_decay" not in contender.arguments
-            ):
+            if any(decays) and contender.own_schedule and not contender.can_decay:
                 raise ValueError(
-                    f"compare: decay must be 0 with {name}, whose schedule is its own "
-                    "and which has no weight_decay; leave one of the two out."
+                    f"compare: decay must be 0 with {name}, whose rate is its own, so "
+                    "that the sum of its decay is not known; leave one of the two out."
                 )
         horizons = tuple(sorted(map(float, horizons)))
         if horizons:
@@ -261,9 +257,7 @@ class _Study:
 
     def made(self, name: str) -> Made:
         decays = any(self.decays)
-        return Made(
-            self.contenders[name], self.steps, self.warmup, decays, self.hidden
-        )
+        return Made(self.contenders[name], self.steps, self.warmup, decays, self.hidden)
 
     def combinations(self, contender: Contender) -> list[dict[str, Any]]:
         """Return the settings of everything but the rate."""
@@ -394,7 +388,7 @@ class _Study:
         return Confirmed(
             losses_of(result, np.arange(self.confirm)),
             result,
-            test_metrics(self.task, result),
+            metrics_on_test(self.task, result),
         )
 
     def at_horizons(self, stages: Stages, tuned: Tuned) -> np.ndarray:

@@ -108,7 +108,9 @@ class Comparison:
     tuning: dict[str, tuple[SweepResult, ...]]
     confirmed: dict[str, SweepResult]
     info: dict[str, Any]
-    _by_seed: dict[str, np.ndarray] = dataclasses.field(default_factory=dict, repr=False)
+    _by_seed: dict[str, np.ndarray] = dataclasses.field(
+        default_factory=dict, repr=False
+    )
 
     @classmethod
     def of(

@@ -106,7 +106,7 @@ def _curves(axes: "Axes", found: "Comparison", colors: dict[str, Any]) -> None:
         axes.plot(steps, losses.mean(axis=0), lw=1.5, color=colors[name], label=name)
     base = np.flatnonzero(found.table["verdict"] == "baseline")
     if len(base):
-        loss = found.table["loss"][base[0]]
+        loss = float(found.table["loss"][base[0]])
         axes.axhline(loss, color=GREY, lw=1, ls="--", label=found.info["baseline"])
     axes.set_xlabel("step")
     axes.set_title("dashed: the baseline's last loss", fontsize="medium")

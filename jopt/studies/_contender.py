@@ -110,6 +110,12 @@ class Contender:
         return (self.schedule or by_default) == "own"
 
     @property
+    def can_decay(self) -> bool:
+        """Whether a decay of a given sum can be had with a schedule of its own."""
+        known = "weight_decay" in self.arguments
+        return known and self.name not in PARAMETER_FREE
+
+    @property
     def arguments(self) -> Mapping[str, inspect.Parameter]:
         """The arguments of the factory."""
         return inspect.signature(self.factory).parameters

@@ -63,19 +63,18 @@ class Ladder:
         rates, means = self.rates, self.means
         if len(rates) < 2:
             return []
-        row = int(np.argmin(means))
-        spread = self.by_seed[row].std(ddof=1) if self.by_seed.shape[1] > 1 else 0.0
-        near = [
-            abs(row - end) <= 1 and means[end] - means[row] <= spread
-            for end in (0, len(rates) - 1)
-        ]
-        low, high = self.diverged or row == 0, row == len(rates) - 1
-        if not (low or high):
-            low, high = near
-        ways = range(1, MORE + 1)
-        if low:
-            return [float(rates[0] / self.factor**k) for k in ways][::-1]
-        return [float(rates[-1] * self.factor**k) for k in ways] if high else []
+        ways, row = range(1, MORE + 1), int(np.argmin(means))
+        lower = [float(rates[0] / self.factor**k) for k in ways][::-1]
+        if self.diverged or row == 0:
+            return lower
+        higher = [float(rates[-1] * self.factor**k) for k in ways]
+        if row == len(rates) - 1:
+            return higher
+        losses = self.by_seed[row]
+        limit = means[row] + (losses.std(ddof=1) if len(losses) > 1 else 0.0)
+        if row == 1 and means[0] <= limit:
+            return lower
+        return higher if row == len(rates) - 2 and means[-1] <= limit else []
 
     def beside(self) -> list[float]:
         """Return the rates half a step below and above the best one."""

@@ -55,7 +55,7 @@ def steps_of(
     return passes * max(examples(task.train) // max(size, 1), 1)
 
 
-def test_metrics(task: Task, result: SweepResult) -> dict[str, np.ndarray]:
+def metrics_on_test(task: Task, result: SweepResult) -> dict[str, np.ndarray]:
     """Return the metrics of each trial on the test set; none without one.
 
     The task says what it predicts and how that is scored.

@@ -166,6 +166,11 @@ class Stages:
         return show
 
 
+def is_study(directory: Path) -> bool:
+    """Return whether a directory has a study, which goes on."""
+    return (directory / OPTIONS).exists()
+
+
 def losses_of(result: SweepResult, rows: np.ndarray) -> np.ndarray:
     """Return the metric of trials, lower is better; infinite where they diverged."""
     values = result.table[f"valid_{result.metric}"][rows].astype(float)

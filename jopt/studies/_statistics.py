@@ -4,7 +4,7 @@ All are of NumPy arrays, of which the last axis is the seed unless it is said ot
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -135,7 +135,7 @@ def least_difference(spread: float, n: int, level: float = 0.95) -> float:
     """
     from scipy import optimize
 
-    size = optimize.brentq(lambda x: power(x, n, level) - POWER, 0.0, 100.0)
+    size: Any = optimize.brentq(lambda x: power(x, n, level) - POWER, 0.0, 100.0)
     return float(size) * spread
 
 

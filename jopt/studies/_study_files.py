@@ -114,7 +114,8 @@ def _table(name: str, columns: Columns) -> str:
         f"<tr>{''.join(f'<td>{html.escape(number(v))}</td>' for v in row)}</tr>"
         for row in rows
     )
-    return f"<h2>{html.escape(name)}</h2>\n<div><table><tr>{head}</tr>\n{body}</table></div>"
+    title = html.escape(name)
+    return f"<h2>{title}</h2>\n<div><table><tr>{head}</tr>\n{body}</table></div>"
 
 
 def _is_empty(value: Any) -> bool:

@@ -208,6 +208,12 @@ class _Study:
                 f"{list(contender.space)}."
             )
         tasks = {w: make_task(w) for w in (*widths, *([to] if check and to else []))}
+        first = tasks[widths[0]]
+        if first.mode == "max":
+            raise ValueError(
+                "transfer: the task's metric must be one of which less is better, got "
+                f"{first.metric} of {first.name}; give it another, such as its loss."
+            )
         shapes = {width: parameters("transfer", task) for width, task in tasks.items()}
         base, found = widths[0], {}
         for width in tasks:
@@ -299,10 +305,10 @@ class _Study:
         info = {
             "task": self.tasks[self.widths[0]].name,
             "metric": self.tasks[self.widths[0]].metric,
+            **asked,
             "optimizer": self.contender.name,
             "base": self.widths[0],
             "level": self.level,
-            **asked,
         }
         found = Transfer.of(ladders, counts, self.to, info)
         if self.check:
@@ -338,7 +344,7 @@ class _Study:
         """Train the ladders of all rules and widths, and extend them."""
         ladders = {(r, w): Ladder() for r in self.rules for w in self.widths}
         factory = self.factory(self.steps, self.schedule, self.warmup)
-        more = {key: self.contender.ladder for key in ladders}
+        more = dict.fromkeys(ladders, self.contender.ladder)
         for number in range(self.extend + 1):
             settings = [
                 {"width": width, "rule": rule, "learning_rate": rate}
@@ -372,7 +378,9 @@ class _Study:
         assert self.to is not None
         settings = [
             {"width": self.to, "rule": str(rule), "learning_rate": float(rate * k)}
-            for rule, rate in zip(found.laws["rule"], found.laws["rate_at"], strict=True)
+            for rule, rate in zip(
+                found.laws["rule"], found.laws["rate_at"], strict=True
+            )
             if np.isfinite(rate)
             for k in AROUND
         ]
@@ -436,9 +444,9 @@ def changes(
 ) -> dict[str, tuple[str, float]]:
     """Return the kind of each parameter and the size of its change.
 
-        |W - W_0|_2 / sqrt(fan_out / fan_in)    of hidden matrices and readouts
-        |W - W_0|_2 / sqrt(fan_out)             of embeddings, whose inputs are one-hot
-        root mean square                        of vectors and what does not grow
+    |W - W_0|_2 / sqrt(fan_out / fan_in)    of hidden matrices and readouts
+    |W - W_0|_2 / sqrt(fan_out)             of embeddings, whose inputs are one-hot
+    root mean square                        of vectors and what does not grow
     """
     first, found = by_path(before.params), {}
     for path, leaf in by_path(after.params).items():

@@ -304,7 +304,7 @@ def _of_rule(
         )
     names = ("exponent", "exponent_low", "exponent_high", "moves")
     names += ("rate_at", "rate_at_low", "rate_at_high", "cost")
-    found = dict.fromkeys(names, math.nan)
+    found: dict[str, float] = dict.fromkeys(names, math.nan)
     if any(ladder.edge == "open" for ladder in ladders.values()):
         return rows, found
     line = law(widths, rates)

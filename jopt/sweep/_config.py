@@ -50,8 +50,8 @@ class Supervised:
         pytree of numbers, such as a loss with its hyperparameters.
       augment: (batch, key) -> batch, before each step; a callable pytree of numbers, or
         a function.
-      init_scale: numbers by path that multiply the initial parameters, as `scale_leaves`
-        takes them, such as those of `scaling`.
+      init_scale: numbers by path that multiply the initial parameters, in the form that
+        `scale_leaves` takes, such as those of `scaling`.
     """
 
     tx: Transformation

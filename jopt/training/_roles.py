@@ -2,16 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-from jopt.core import (
-    PyTree,
-    TreePath,
-    by_path,
-    checked,
-    close_match,
-    path_text,
-)
+from jopt.core import PyTree, TreePath, by_path, checked, close_match, path_text
 from jopt.training._forms import form_of
 
 RoleKind: TypeAlias = Literal["hidden", "input", "output", "vector", "fixed"]
@@ -72,7 +65,7 @@ def roles(
       ValueError: a leaf is in one model only, as at another depth; no leaf grows; a
         leaf's role is ambiguous; an override names no leaf or no kind.
     """
-    given = dict(overrides or {})
+    given: Any = dict(overrides or {})
     narrow, wide = map(shapes_of, (base, other))
     for path in {**narrow, **wide}:
         if path not in narrow or path not in wide:
@@ -153,9 +146,7 @@ def _role(
         [math.prod(shape[part]) for shape in (narrow, wide)]
         for part in (slice(0, first), slice(first, None))
     )
-    r_in, r_out = (
-        now / before if before else 1.0 for before, now in (ins, outs)
-    )
+    r_in, r_out = (now / before if before else 1.0 for before, now in (ins, outs))
     return Role(kind, r_in, r_out, ins[1], outs[1])
 
 

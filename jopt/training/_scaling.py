@@ -1,4 +1,4 @@
-"""Factors for each parameter with which a rate tuned on a narrow model fits a wide one."""
+"""Factors of each parameter, with which the rate of a narrow model fits a wide one."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ def scaling(
     rule: ScalingRule = "mup",
     optimizer: ScaledOptimizer = "adam",
 ) -> Scaling:
-    """Return the factors with which one learning rate serves the base and the wide model.
+    """Return the factors with which one learning rate serves both models.
 
         found = jopt.scaling(jopt.roles(small, wide), "mup", "adam")
         tx = jopt.chain(jopt.adam(rate), jopt.scale_leaves(found.rate))
@@ -67,7 +67,7 @@ def scaling(
     2025, https://arxiv.org/abs/2512.05620.
     """
     ours = {tuple(path.split("/")): role for path, role in roles.items()}
-    rate = {path: 1.0 for path in ours}
+    rate = dict.fromkeys(ours, 1.0)
     init = dict(rate)
     if rule != "sp":
         rates, starts = _RATES[optimizer], _muP if rule == "mup" else _spectral
@@ -105,7 +105,7 @@ _RATES: dict[str, Callable[[Role], float]] = {
 }
 
 
-def _muP(role: Role) -> float:  # noqa: N802, its name
+def _muP(role: Role) -> float:
     return role.r_in**-0.5 if role.kind == "output" else 1.0
 
 

@@ -34,7 +34,8 @@ class ScaleLeaves(GradientTransformation):
     of its learning rate, one for each parameter, such as those of `scaling`. The factor
     multiplies all that stands before it in a chain, weight decay included.
 
-        tx = jopt.chain(jopt.adam(3e-3), jopt.scale_leaves({"hidden": 0.25, "out": 1.0}))
+        factors = {"hidden": 0.25, "out": 1.0}
+        tx = jopt.chain(jopt.adam(3e-3), jopt.scale_leaves(factors))
 
     Args:
       factors: a tree of numbers like the params, or a prefix of it, matched by path, so

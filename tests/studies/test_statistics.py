@@ -11,7 +11,7 @@ from jopt.studies import _statistics as s
 
 def test_intervals_and_p_values_are_those_of_scipy():
     rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(2, 8)) + [[0.3], [0.0]]
+    a, b = rng.normal([[0.3], [0.0]], size=(2, 8))
     found, theirs = s.paired(a, b, 0.9), stats.ttest_rel(a, b)
     ends = theirs.confidence_interval(0.9)
     expected = [(a - b).mean(), ends.low, ends.high, theirs.pvalue]
@@ -142,4 +142,6 @@ def test_ratios_within_a_run_refuse_a_plateau():
 def test_a_law_is_the_line_in_logs():
     widths = np.array([16, 32, 64, 128])
     found = s.law(widths, 0.5 * widths**-0.8)
-    np.testing.assert_allclose([found.exponent, found.rate(512)], [-0.8, 0.5 * 512**-0.8])
+    np.testing.assert_allclose(
+        [found.exponent, found.rate(512)], [-0.8, 0.5 * 512**-0.8]
+    )

@@ -97,7 +97,7 @@ def test_what_shapes_cannot_tell_is_refused_in_a_sentence(wide, options, message
 
 def test_an_ambiguous_leaf_is_named_and_an_override_decides():
     small, wide = ({"q": SDS((16, n, 8), float)} for n in (2, 4))
-    with pytest.raises(ValueError, match="q of shape .* is ambiguous, as its axis 1"):
+    with pytest.raises(ValueError, match=r"q of shape .* is ambiguous, as its axis 1"):
         jopt.roles(small, wide)
     found = jopt.roles(small, wide, overrides={"q": "input"})
     assert found["q"] == Role("input", 1, 2, 16, 32)
