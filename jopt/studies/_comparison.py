@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from jopt.core import FilePath, checked
+from jopt.studies._comparison_plots import Found, overview
 from jopt.studies._ladder import Ladder
 from jopt.studies._statistics import (
     NOTHING,
@@ -202,9 +203,7 @@ class Comparison:
 
     def plot(self) -> "Figure":
         """Return a matplotlib figure: valleys, differences and curves."""
-        from jopt.studies._comparison_plots import overview
-
-        return overview(self)
+        return overview(Found(self.table, self.rates, self.curves, self.info))
 
     @checked
     def save(self, directory: FilePath) -> list[Path]:

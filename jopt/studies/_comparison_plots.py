@@ -1,6 +1,6 @@
 """The pictures of a comparison: valleys of the rate, differences, curves."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -8,12 +8,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from jopt.studies._comparison import Comparison
-
 GREY = "#999999"
 
 
-def overview(found: "Comparison") -> "Figure":
+class Found(NamedTuple):
+    """What is drawn of a comparison, columns as of it."""
+
+    table: dict[str, np.ndarray]
+    rates: dict[str, np.ndarray]
+    curves: dict[str, np.ndarray]
+    info: dict[str, Any]
+
+
+def overview(found: Found) -> "Figure":
     """Return a figure with the valleys, the differences and the curves."""
     from matplotlib import colormaps  # an extra, and slow to load
     from matplotlib.figure import Figure
@@ -35,7 +42,7 @@ def overview(found: "Comparison") -> "Figure":
     return figure
 
 
-def _valleys(axes: "Axes", found: "Comparison", colors: dict[str, Any]) -> None:
+def _valleys(axes: "Axes", found: Found, colors: dict[str, Any]) -> None:
     """Draw loss by rate over the best rate, and what the fresh seeds gave there."""
     rates, table = found.rates, found.table
     for row, name in enumerate(table["optimizer"]):
@@ -71,7 +78,7 @@ def _valleys(axes: "Axes", found: "Comparison", colors: dict[str, Any]) -> None:
     axes.grid(alpha=0.3)
 
 
-def _forest(axes: "Axes", found: "Comparison", colors: dict[str, Any]) -> None:
+def _forest(axes: "Axes", found: Found, colors: dict[str, Any]) -> None:
     """Draw the differences to the baseline, grey where they are not told apart."""
     table = found.table
     names = table["optimizer"].tolist()
@@ -94,7 +101,7 @@ def _forest(axes: "Axes", found: "Comparison", colors: dict[str, Any]) -> None:
     axes.grid(alpha=0.3, axis="x")
 
 
-def _curves(axes: "Axes", found: "Comparison", colors: dict[str, Any]) -> None:
+def _curves(axes: "Axes", found: Found, colors: dict[str, Any]) -> None:
     """Draw the validation loss by step, means of the fresh seeds."""
     curves = found.curves
     for name in found.table["optimizer"] if curves else ():

@@ -132,7 +132,8 @@ def test_ratios_within_a_run_refuse_a_plateau():
     level = 0.01 * rng.normal(size=(6, 1))
     baseline, faster = FALLING(steps / 100) + level, FALLING(steps / 50) + level
     found = s.same_run_ratio(steps, baseline, faster)
-    np.testing.assert_allclose(found[0], 2.0, rtol=0.02)
+    assert isinstance(found, s.Interval)
+    np.testing.assert_allclose(found.value, 2.0, rtol=0.02)
     assert s.same_run_ratio(steps, faster, baseline) == "never"
     assert s.same_run_ratio(steps, baseline, baseline) == (1, 1, 1)
     flat = np.minimum(baseline, baseline[:, 5:6]).clip(baseline[:, 4:5])

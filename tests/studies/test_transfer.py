@@ -159,7 +159,7 @@ def ladders(exponent, spread=0.02, rule="sp"):
 @pytest.mark.parametrize("exponent", [-0.8, 0.0])
 def test_a_known_law_is_found_with_its_interval(exponent):
     info = {"level": 0.95, "base": 16, "task": "t", "optimizer": "o", "steps": 1}
-    counts = dict.fromkeys((16, 32, 64, 128), 1)
+    counts: dict[int, int] = dict.fromkeys((16, 32, 64, 128), 1)
     found = Transfer.of(ladders(exponent), counts, 512, info)
     law = {name: column[0] for name, column in found.laws.items()}
     np.testing.assert_allclose(law["exponent"], exponent, atol=0.03)

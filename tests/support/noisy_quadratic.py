@@ -1,5 +1,7 @@
 """A task whose best rate is known: a quadratic with noisy gradients."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +28,7 @@ def task(curvature=1.0, name="bowl"):
         far = curvature * jnp.sum((params["w"] - batch.mean(axis=0)) ** 2) / 2
         return {"loss": jnp.full(len(batch), far) + 1e-3}
 
-    data = {"train": centers, "valid": centers[:4] * 0}
+    data: dict[str, Any] = {"train": centers, "valid": centers[:4] * 0}
     return Task.from_loss(
         name, init, loss, evaluate, **data, batch_size=4, diverged_above=1e6
     )

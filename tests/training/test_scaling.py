@@ -1,5 +1,7 @@
 """Promises of roles and scaling: roles by shapes alone, and factors of the papers."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +33,7 @@ def shapes(width, heads=2):
 
 def test_roles_are_read_off_the_shapes_of_two_widths():
     found = jopt.roles(shapes(32), shapes(128))
-    kinds = {
+    kinds: dict[str, Any] = {
         "embed/kernel": ("input", 1, 4, 97, 128),
         "query/kernel": ("hidden", 4, 4, 256, 64),
         "query/bias": ("vector", 1, 4, 1, 128),
@@ -165,13 +167,12 @@ def test_factors_are_numbers_that_are_mapped_and_differentiated_in_one_program()
 
     values = jnp.asarray([0.5, 1.0, 3.0])
     mapped = jax.vmap(stepped)(values)
-    for row, value in enumerate(values):
-        one = stepped(value)
-        jax.tree.map(
-            lambda m, o, row=row: np.testing.assert_array_equal(m[row], o), mapped, one
-        )
-    np.testing.assert_allclose(one["a"]["w"], -0.3 * np.ones((2, 3)), rtol=1e-6)
-    np.testing.assert_allclose(one["b"], -0.2 * np.ones(3), rtol=1e-6)
+    ones = [stepped(value) for value in values]
+    for row, one in enumerate(ones):
+        of_row = jax.tree.map(lambda leaf, row=row: leaf[row], mapped)
+        jax.tree.map(np.testing.assert_array_equal, of_row, one)
+    np.testing.assert_allclose(ones[2]["a"]["w"], -0.3 * np.ones((2, 3)), rtol=1e-6)
+    np.testing.assert_allclose(ones[2]["b"], -0.2 * np.ones(3), rtol=1e-6)
     assert len(traces) == 1
     slope = jax.grad(lambda c: stepped(c)["a"]["w"].sum())(0.5)
     np.testing.assert_allclose(slope, -0.6, rtol=1e-6)
