@@ -194,7 +194,8 @@ class _Study:
                 f"{close_match(baseline, list(entered))}; they are "
                 f"{', '.join(entered)}."
             )
-        schedules = (schedule,) if isinstance(schedule, str) else tuple(schedule)
+        named = isinstance(schedule, str)
+        schedules: Any = (schedule,) if named else tuple(schedule)
         decays = tuple(float(d) for d in np.ravel(np.asarray(decay, float)))
         _check(schedules, decays, float(warmup), float(level), seeds, confirm, extend)
         for name, contender in entered.items():
