@@ -223,8 +223,9 @@ def summary(
     console: "Console", found: "Comparison", path: Path, files: list[Path]
 ) -> None:
     """Print the table, what was found in sentences, and the files."""
-    width = None if console.is_terminal else WIDE
-    console.print(_table(found), width=width)
+    if not console.is_terminal:
+        console.width = max(console.width, WIDE)
+    console.print(_table(found))
     console.print(found.outcome)
     for remark in found.remarks:
         console.print(remark)

@@ -304,6 +304,8 @@ def horizon_ratio(
     falling = np.minimum.accumulate(baseline)
     if falling[-1] > (1 - FALLS) * np.interp(1, horizons, falling):
         return "plateau"
+    if np.array_equal(losses, own):
+        return Interval(1.0, 1.0, 1.0)
     kept = np.concatenate([[True], np.diff(falling) < 0])
     x, y = np.log(horizons[kept])[::-1], np.log(falling[kept])[::-1]
     mean = math.log(np.mean(losses))

@@ -115,6 +115,8 @@ def test_a_speed_up_of_1_4_is_read_off_the_horizons():
     assert found.low < 1.4 < found.high
     itself = s.horizon_ratio(HORIZONS, FALLING(HORIZONS), own, own)
     assert itself == (1, 1, 1)
+    far = 10 * own  # beyond the curve, and still itself
+    assert s.horizon_ratio(HORIZONS, FALLING(HORIZONS), far, far) == (1, 1, 1)
 
 
 @pytest.mark.parametrize(
