@@ -12,7 +12,16 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import jopt
-from jopt.cli import compress, lr_find, predict, report, search, sweep
+from jopt.cli import (
+    compare,
+    compress,
+    lr_find,
+    predict,
+    report,
+    search,
+    sweep,
+    transfer,
+)
 from jopt.cli.signals import INTERRUPTED, as_interrupts
 from jopt.cli.streams import unfailing
 
@@ -48,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sweep.add_to(commands)
     search.add_to(commands)
     lr_find.add_to(commands)
+    compare.add_to(commands)
+    transfer.add_to(commands)
     compress.add_to(commands)
     report.add_to(commands)
     predict.add_to(commands)

@@ -80,21 +80,38 @@ def task_maker(name: str) -> Callable[..., Any]:
 
 
 def optimizer(name: str) -> Callable[..., Any]:
-    """Return the factory of this name: jopt's, or optax's as `optax.NAME`, lifted.
+    """Return the factory of this name.
+
+    It is jopt's, or optax's as `optax.NAME` or `optax.contrib.NAME`, lifted, or a
+    function of the learning rate in a file, FILE.py:NAME.
 
     Raises:
+      FileNotFoundError: if there is no such file.
       ValueError: if there is none.
     """
+    file, colon, attribute = name.rpartition(":")
+    if colon and file.endswith(".py"):
+        found = _attribute(_load(Path(file)), attribute, file)
+        if not callable(found):
+            raise ValueError(
+                f"{name} must be a function of the learning rate that returns a "
+                f"transformation, got {type(found).__name__}."
+            )
+        return found
     source, _, attribute = name.rpartition(".")
-    module = importlib.import_module("optax") if source == "optax" else optimizers
+    foreign = source in ("optax", "optax.contrib")
+    module = importlib.import_module(source) if foreign else optimizers
     factories = _factories(module)
-    if source not in ("", "jopt", "optax") or attribute not in factories:
+    if source not in ("", "jopt", "optax", "optax.contrib") or (
+        attribute not in factories
+    ):
         raise ValueError(
             f"There is no optimizer {name}{close_match(attribute, factories)}; there "
-            f"is {', '.join(_factories(optimizers))}, and optax.NAME for optax's."
+            f"is {', '.join(_factories(optimizers))}, optax.NAME and "
+            "optax.contrib.NAME for optax's, and FILE.py:NAME for your own."
         )
     factory = getattr(module, attribute)
-    return lift(factory) if source == "optax" else factory
+    return lift(factory) if foreign else factory
 
 
 def look_up(name: str, known: Mapping[str, Any], what: str) -> Any:
@@ -120,7 +137,7 @@ def _factories(module: ModuleType) -> list[str]:
 def _load(path: Path) -> ModuleType:
     if not path.is_file():
         raise FileNotFoundError(
-            f"There is no file {path}; give a task of your own as FILE.py:NAME."
+            f"There is no file {path}; what is your own is given as FILE.py:NAME."
         )
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None  # the name ends in .py

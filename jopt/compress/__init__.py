@@ -14,7 +14,7 @@ from jopt.compress._adapters import Adapted, dora, lora, merge
 from jopt.compress._codebook import Codebook
 from jopt.compress._competition import Groups
 from jopt.compress._few_levels import Quantize, Sign, Ternary
-from jopt.compress._files import load_compressed, nested as nested, save_compressed
+from jopt.compress._files import load_compressed, save_compressed
 from jopt.compress._grow import Grow, GrowState, grow
 from jopt.compress._limit_rank import LimitRank, LimitRankState, limit_rank
 from jopt.compress._lottery import Lottery, LotteryState, lottery

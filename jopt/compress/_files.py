@@ -21,6 +21,7 @@ from jopt.core import (
     by_path,
     check_arrays,
     checked,
+    nested,
     path_text,
 )
 
@@ -161,19 +162,6 @@ def _check_alike(
 
 def _described(leaf: Any) -> str:
     return "no leaf" if leaf is None else f"{leaf.dtype}{list(leaf.shape)}"
-
-
-def nested(table: Mapping[TreePath, Any]) -> PyTree:
-    """Return leaves by their paths as a dict of dicts by the words of the paths."""
-    if () in table:
-        return table[()]
-    tree: dict[str, Any] = {}
-    for path, leaf in table.items():
-        node = tree
-        for word in path[:-1]:
-            node = node.setdefault(word, {})
-        node[path[-1]] = leaf
-    return tree
 
 
 def _shape(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -72,6 +72,7 @@ from jopt.core._labels import (
     as_mask,
     by_path as by_path,
     listed_paths as listed_paths,
+    nested as nested,
     path_text as path_text,
     with_paths as with_paths,
 )

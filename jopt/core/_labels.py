@@ -272,6 +272,19 @@ def by_path(tree: PyTree) -> dict[TreePath, Any]:
     return {path: _only(node) for path, node in _points(tree)[0]}
 
 
+def nested(table: Mapping[TreePath, Any]) -> PyTree:
+    """Return leaves by their paths as a dict of dicts by the words of the paths."""
+    if () in table:
+        return table[()]
+    tree: dict[str, Any] = {}
+    for path, leaf in table.items():
+        node = tree
+        for word in path[:-1]:
+            node = node.setdefault(word, {})
+        node[path[-1]] = leaf
+    return tree
+
+
 def with_paths(function: Callable[[TreePath, PyTree], PyTree], tree: PyTree) -> PyTree:
     """Return the tree of `function(path, leaf)`; the leaf may be a Variable."""
     points, structure = _points(tree)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jopt.compress import nested, quantize, save_compressed, size
-from jopt.core import FilePath, PyTree, by_path, checked
+from jopt.compress import quantize, save_compressed, size
+from jopt.core import FilePath, PyTree, by_path, checked, nested
 from jopt.report import to_json
 from jopt.sweep import Model, SweepResult, nondominated
 from jopt.training import is_random, short_bytes

@@ -50,11 +50,14 @@ class Supervised:
         pytree of numbers, such as a loss with its hyperparameters.
       augment: (batch, key) -> batch, before each step; a callable pytree of numbers, or
         a function.
+      init_scale: numbers by path that multiply the initial parameters, in the form that
+        `scale_leaves` takes, such as those of `scaling`.
     """
 
     tx: Transformation
     loss: Any = None
     augment: Any = None
+    init_scale: PyTree = None
 
 
 def as_config(made: Any, static: Collection[str] = ()) -> PyTree:

@@ -31,8 +31,7 @@ def predictions(task: Task, model: PyTree, batch: PyTree) -> PyTree:
     """
     if task.predict is None:
         raise ValueError(
-            f"predict: the task {task.name} must have predict, got none; "
-            "give it one."
+            f"predict: the task {task.name} must have predict, got none; give it one."
         )
     batch, parts = _checked(task, batch), list[PyTree]()
     for first in range(0, size := examples(batch), AT_ONCE):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt.core import (
+    EmptyState,
     GradientTransformation,
     PyTree,
     as_transformation,
@@ -35,6 +36,7 @@ from jopt.training import (
     pure_loss,
     state_of,
 )
+from jopt.transforms import scale_leaves
 
 
 class Model(NamedTuple):
@@ -101,6 +103,8 @@ class Training:
         tx, _, _ = self._parts(config)
         params, model_state = self.start(key)
         scaling, model_state = _parted(model_state)
+        if isinstance(config, Supervised) and config.init_scale is not None:
+            params, _ = scale_leaves(config.init_scale).update(params, EmptyState())
         model = self.form.join(params, model_state)
         options = {"precision": self.precision, "loss_scale": self.loss_scale}
         options |= {"buckets": False, "wrt": self.wrt}

@@ -21,6 +21,13 @@ from jopt.training._memory import (
     short_bytes as short_bytes,
 )
 from jopt.training._precision import Precision
+from jopt.training._roles import Role, roles, shapes_of as shapes_of
+from jopt.training._scaling import (
+    ScaledOptimizer as ScaledOptimizer,
+    Scaling,
+    ScalingRule as ScalingRule,
+    scaling,
+)
 from jopt.training._state import TrainState, state_of as state_of
 from jopt.training._step import PureStep as PureStep, train_step, train_steps
 from jopt.training._update import Metrics
@@ -32,9 +39,13 @@ __all__ = [
     "Memory",
     "Metrics",
     "Precision",
+    "Role",
+    "Scaling",
     "TrainState",
     "fit",
     "memory",
+    "roles",
+    "scaling",
     "state_sharding",
     "train_step",
     "train_steps",

@@ -90,6 +90,7 @@ from jopt.transforms._rate import (
     scale_by_learning_rate,
     scale_by_schedule,
 )
+from jopt.transforms._scale_leaves import ScaleLeaves, scale_leaves
 from jopt.transforms._shape import ScaleByShape, scale_by_shape
 from jopt.transforms._stateless import (
     Identity,
@@ -140,6 +141,7 @@ __all__ = [
     "ScaleByShape",
     "ScaleByTrustRatio",
     "ScaleByTrustRatioState",
+    "ScaleLeaves",
     "ScaleState",
     "SetToZero",
     "Stateless",
@@ -179,6 +181,7 @@ __all__ = [
     "scale_by_schedule",
     "scale_by_shape",
     "scale_by_trust_ratio",
+    "scale_leaves",
     "set_to_zero",
     "stateless",
     "stateless_with_tree_map",

@@ -155,6 +155,7 @@ from reference.transforms import (
     scale_by_param_block_rms as scale_by_param_block_rms,
     scale_by_schedule as scale_by_schedule,
     scale_by_trust_ratio as scale_by_trust_ratio,
+    scale_leaves as scale_leaves,
     set_to_zero as set_to_zero,
     stateless as stateless,
     stateless_with_tree_map as stateless_with_tree_map,

@@ -307,6 +307,10 @@ def scale(step_size):
     return scale_by_schedule(step_size)
 
 
+def scale_leaves(factors):
+    return scale_by_schedule(factors)
+
+
 @as_data
 def scale_by_schedule(step_size_fn):
     def rule(gradients, _):

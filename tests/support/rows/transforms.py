@@ -93,6 +93,8 @@ ROWS = {
         lib.exponential_decay(0.5, 10, 0.5)
     ),
     "scale_by_schedule, function": lambda lib: lib.scale_by_schedule(harmonic),
+    # _scale_leaves.py
+    "scale_leaves": Row(lambda lib: lib.scale_leaves(0.5), optax=False),
     # _stateless.py
     "stateless": lambda lib: lib.stateless(all_towards_params),
     "stateless_with_tree_map": lambda lib: lib.stateless_with_tree_map(towards_params),

@@ -1,0 +1,488 @@
+"""Which optimizer: each tuned on its own ladder of rates, ranked on fresh seeds."""
+
+import dataclasses
+import inspect
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jopt.core import FilePath, Number, checked, close_match, is_integer, is_real, shown
+from jopt.studies._comparison import Comparison, Confirmed, Tuned
+from jopt.studies._contender import Contender, Made, ScheduleName, hidden_matrices
+from jopt.studies._ladder import MORE, Ladder
+from jopt.studies._shapes import metrics_on_test, parameters, steps_of
+from jopt.studies._stages import Cost, Stages, StudyProgress, losses_of
+from jopt.sweep import SweepResult, Task, Trial
+from jopt.training import roles, shapes_of
+
+SCHEDULES = "cosine", "linear", "constant"
+
+
+@checked
+def compare(
+    task: Task,
+    contenders: Mapping[str, Contender | Callable[..., Any]],
+    *,
+    baseline: str | None = None,
+    wider: Task | None = None,
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    valid_examples: int | None = None,
+    schedule: str | Sequence[str] = "cosine",
+    warmup: Number = 0.1,
+    decay: Any = 0.0,
+    seeds: int = 3,
+    confirm: int = 8,
+    extend: int = 3,
+    horizons: Sequence[float] = (),
+    level: Number = 0.95,
+    seed: int = 0,
+    block: int | None = None,
+    directory: FilePath | None = None,
+    overwrite: bool = False,
+    devices: Sequence[Any] | None = None,
+    memory: int | None = None,
+    progress: Callable[[StudyProgress], None] | None = None,
+) -> Comparison:
+    """Tune each optimizer on its own rates, and rank them on fresh seeds.
+
+        found = studies.compare(digits(), {"adamw": jopt.adamw, "muon": jopt.muon})
+        print(found.outcome)
+        found.save("which")  # tables, pictures and a page
+
+    1. *Tune*: every rate of a contender's ladder, with the same seeds for all. A rate
+       is judged by the mean of its last validation metric; one of which a seed
+       diverged is worst.
+    2. *Extend*: while the best rate is at an end of the ladder, or next to an end that
+       is as good within the spread over the seeds, three rates more, at most `extend`
+       times. A best that is at an end even then is shown as `edge` "open": it is not
+       tuned.
+    3. *Refine*: half a step beside the best, then the lowest point of a parabola
+       through the best rates.
+    4. *Confirm*: seeds that tuning has not seen, an init and an order of the examples
+       each, the same for all contenders. Only these rank. The least loss of many
+       tuning trials is too low, more so for a method with a narrow valley.
+    5. *Horizons*: the baseline at other lengths, off by default. From its final losses
+       is read how many times longer it must train for a contender's loss. Without them
+       the ratio is of steps within one run, where the baseline has not cooled down: it
+       is too high, and called so.
+
+    All contenders have the same schedule, decay, seeds, steps and, before extensions,
+    number of rates. Differences to the baseline are of pairs with the same seed; they
+    count as better or worse by Holm's p values below 1 - `level`.
+
+    Args:
+      task: what is trained.
+      contenders: by name, each a function of the learning rate or a `Contender`.
+      baseline: the name of the one that the others are compared with; by default
+        "adamw" if there is one, else the first.
+      wider: the same task at another width, such as digits(width=128): from its shapes
+        Muon and its kin get the hidden matrices, and AdamW embedding and readout.
+        Without it Muon gets all matrices.
+      steps: of each trial.
+      epochs: in place of steps; by default the task's.
+      batch_size, valid_examples: as of `sweep.run`.
+      schedule: "cosine", "linear" or "constant" after a warmup, or several: each
+        contender is confirmed with its better one, at a larger budget.
+      warmup: its share of the steps, in [0, 1).
+      decay: sum of the weight decay over the run, independent of the rate and shaped
+        like the schedule, at least 0; or several values to tune. Schedule-Free has its
+        own decay, of the same sum.
+      seeds: keys with which each rate is tuned.
+      confirm: fresh seeds, at least 2; 0 leaves intervals and verdicts out.
+      extend: extensions of a ladder at most.
+      horizons: multiples of the steps, at least 0.1, 1 among them.
+      level: of the intervals, in (0, 1).
+      seed: of everything random.
+      block: trials trained together, by default picked by timing in each first stage.
+      directory: where each stage keeps its record: a second call goes on.
+      overwrite: whether a study that is there is removed.
+      devices, memory: as of `sweep.run`.
+      progress: called after each block.
+
+    Raises:
+      TypeError: an argument has the wrong type.
+      ValueError: an argument breaks its rule; the baseline diverged at every rate; the
+        directory has a study with other arguments.
+    """
+    given = {name: value for name, value in locals().items() if name != "progress"}
+    return _Study.of(**given).run(progress)
+
+
+@checked
+def compare_cost(
+    task: Task, contenders: Mapping[str, Contender | Callable[..., Any]], **options: Any
+) -> Cost:
+    """Return what `compare` of these arguments costs before it starts."""
+    bound = inspect.signature(compare).bind(task, contenders, **options)
+    bound.apply_defaults()
+    given = dict(bound.arguments)
+    del given["progress"]
+    return _Study.of(**given).cost
+
+
+@dataclasses.dataclass(frozen=True)
+class _Study:
+    """A comparison whose arguments have been checked."""
+
+    task: Task
+    contenders: dict[str, Contender]
+    baseline: str
+    steps: int
+    schedules: tuple[ScheduleName, ...]
+    warmup: float
+    decays: tuple[float, ...]
+    seeds: int
+    confirm: int
+    extend: int
+    horizons: tuple[float, ...]
+    level: float
+    hidden: Any
+    batch: dict[str, Any]  # batch size, validation examples and seed
+    block: int | None
+    directory: Path | None
+    overwrite: bool
+    machine: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        task: Task,
+        contenders: Mapping[str, Any],
+        *,
+        baseline: str | None,
+        wider: Task | None,
+        steps: int | None,
+        epochs: int | None,
+        batch_size: int | None,
+        valid_examples: int | None,
+        schedule: Any,
+        warmup: Any,
+        decay: Any,
+        seeds: int,
+        confirm: int,
+        extend: int,
+        horizons: Any,
+        level: Any,
+        seed: int,
+        block: int | None,
+        directory: Any,
+        overwrite: bool,
+        devices: Any,
+        memory: int | None,
+    ) -> "_Study":
+        entered = {
+            name: c if isinstance(c, Contender) else Contender(c)
+            for name, c in contenders.items()
+        }
+        if len(entered) < 2:
+            raise ValueError(
+                f"compare: contenders must be at least 2, got {len(entered)}; a single "
+                "optimizer is tuned by sweep.run."
+            )
+        if baseline is None:
+            baseline = "adamw" if "adamw" in entered else next(iter(entered))
+        if baseline not in entered:
+            raise ValueError(
+                f"compare: baseline must be a contender, got {baseline!r}"
+                f"{close_match(baseline, list(entered))}; they are "
+                f"{', '.join(entered)}."
+            )
+        named = isinstance(schedule, str)
+        schedules: Any = (schedule,) if named else tuple(schedule)
+        decays = tuple(float(d) for d in np.ravel(np.asarray(decay, float)))
+        _check(schedules, decays, float(warmup), float(level), seeds, confirm, extend)
+        for name, contender in entered.items():
+            contender.check(f"compare: {name}")
+            if any(decays) and contender.own_schedule and not contender.can_decay:
+                raise ValueError(
+                    f"compare: decay must be 0 with {name}, whose rate is its own, so "
+                    "that the sum of its decay is not known; leave one of the two out."
+                )
+        horizons = tuple(sorted(map(float, horizons)))
+        if horizons:
+            _check_horizons(horizons, entered[baseline], schedules, confirm)
+        return cls(
+            task,
+            entered,
+            baseline,
+            steps_of("compare", task, steps, epochs, batch_size),
+            schedules,
+            float(warmup),
+            decays,
+            seeds,
+            confirm,
+            extend,
+            horizons,
+            float(level),
+            _hidden(task, wider),
+            {"batch_size": batch_size, "valid_examples": valid_examples, "seed": seed},
+            block,
+            None if directory is None else Path(directory),
+            overwrite,
+            {"devices": devices, "memory": memory},
+        )
+
+    @property
+    def cost(self) -> Cost:
+        trials, most, programs = 0, 0, 0
+        for name, contender in self.contenders.items():
+            ladder, others = len(contender.ladder), len(self.combinations(contender))
+            beside = 2 if ladder > 1 else 0
+            trials += self.seeds * (ladder * others + beside) + self.confirm
+            most += self.seeds * MORE * self.extend * (ladder > 1)
+            programs += self.structures(name)
+        steps, most_steps = trials * self.steps, most * self.steps
+        if self.horizons:
+            more = 3 * len(self.horizons) * min(self.seeds, self.confirm)
+            trials += more
+            steps += more * math.ceil(self.horizons[-1] * self.steps)
+        return Cost(trials, trials + most, steps, steps + most_steps, programs)
+
+    def structures(self, name: str) -> int:
+        """Return how many programs a contender's settings have."""
+        made = self.made(name)
+        contender = self.contenders[name]
+        rate = contender.ladder[0]
+        trials = [
+            Trial.of(made, {"learning_rate": rate, **setting})
+            for setting in self.combinations(contender)
+        ]
+        return len({jax.tree.structure(trial.config) for trial in trials})
+
+    def made(self, name: str) -> Made:
+        decays = any(self.decays)
+        return Made(self.contenders[name], self.steps, self.warmup, decays, self.hidden)
+
+    def combinations(self, contender: Contender) -> list[dict[str, Any]]:
+        """Return the settings of everything but the rate."""
+        axes: dict[str, Any] = {"schedule": self.schedules, "decay": self.decays}
+        axes |= contender.space
+        values = itertools.product(*axes.values())
+        return [dict(zip(axes, each, strict=True)) for each in values]
+
+    def run(self, progress: Callable[[StudyProgress], None] | None) -> Comparison:
+        asked = {
+            "study": "compare",
+            "task": self.task.name,
+            "contenders": {
+                name: [c.name, c.ladder, dict(c.space), c.own_schedule]
+                for name, c in self.contenders.items()
+            },
+            "baseline": self.baseline,
+            "schedule": self.schedules,
+            "hidden": self.hidden,
+        }
+        asked |= {
+            name: getattr(self, name)
+            for name in ("steps", "warmup", "decays", "seeds", "confirm", "extend")
+        }
+        asked |= {"horizons": self.horizons, **self.batch}
+        stages = Stages(
+            "compare",
+            self.directory,
+            self.overwrite,
+            asked,
+            self.cost.trial_steps,
+            progress,
+            self.machine,
+        )
+        tuned = {name: self.tuned(stages, name) for name in self.contenders}
+        if tuned[self.baseline].ladder.diverged:
+            raise ValueError(
+                f"compare: the baseline {self.baseline} diverged at every rate, from "
+                f"{tuned[self.baseline].ladder.rates[0]:.3g} on: give it lower ones."
+            )
+        confirmed: dict[str, Confirmed] = {}
+        for name, one in tuned.items():
+            if self.confirm and not one.ladder.diverged:
+                confirmed[name] = self.confirmed(stages, name, one)
+        at = self.at_horizons(stages, tuned[self.baseline]) if self.horizons else None
+        info = {
+            "task": self.task.name,
+            "metric": self.task.metric,
+            "mode": self.task.mode,
+            "baseline": self.baseline,
+            "steps": self.steps,
+            "seeds": self.seeds,
+            "confirm": self.confirm,
+            "level": self.level,
+            "schedule": list(self.schedules),
+            "warmup": self.warmup,
+            "decay": list(self.decays),
+            "horizons": list(self.horizons),
+            "hidden_matrices": self.hidden is not None,
+            "trials": stages.trials,
+            "compiles": stages.compiles,
+            "train_seconds": stages.seconds,
+        }
+        return Comparison.of(tuned, confirmed, at, info)
+
+    def tuned(self, stages: Stages, name: str) -> Tuned:
+        """Tune a contender: its ladder, the extensions, and half steps."""
+        contender, made = self.contenders[name], self.made(name)
+        others = self.combinations(contender)
+        ladders = [Ladder() for _ in others]
+        sweeps: list[SweepResult] = []
+
+        def train(stage: str, rates: Sequence[float], which: Sequence[int]) -> None:
+            settings = [
+                {"learning_rate": rate, **others[i]} for i in which for rate in rates
+            ]
+            block = self.block
+            if block is None and sweeps and len(sweeps[0].info["block"]) == 1:
+                block = min(sweeps[0].info["block"][0], len(settings) * self.seeds)
+            result = stages.run(
+                f"{name}/{stage}",
+                self.task,
+                [Trial.of(made, setting) for setting in settings],
+                self.steps,
+                seeds=self.seeds,
+                block=block,
+                **self.batch,
+            )
+            sweeps.append(result)
+            losses = losses_of(result, np.arange(len(result.trials)))
+            rows = losses.reshape(len(which), len(rates), self.seeds)
+            for i, of_setting in zip(which, rows, strict=True):
+                pairs = zip(rates, of_setting, strict=True)
+                ladders[i].losses |= {float(rate): row for rate, row in pairs}
+
+        def leading() -> int:
+            return int(np.argmin([ladder.means.min() for ladder in ladders]))
+
+        train("tune", contender.ladder, range(len(others)))
+        for number in range(1, self.extend + 1):
+            best = leading()
+            if not (more := ladders[best].beyond()):
+                break
+            ladders[best].extensions += 1
+            train(f"extend-{number}", more, [best])
+        best = leading()
+        if (more := ladders[best].beside()) and ladders[best].edge != "open":
+            train("refine", more, [best])
+        own = {k: v for k, v in others[best].items() if k in contender.space}
+        kept = {"schedule": others[best]["schedule"], "decay": others[best]["decay"]}
+        return Tuned(ladders[best], kept, own, contender.own_schedule, tuple(sweeps))
+
+    def confirmed(self, stages: Stages, name: str, tuned: Tuned) -> Confirmed:
+        """Train a contender's best rate with seeds that it has not seen."""
+        setting = {"learning_rate": tuned.ladder.best.rate, **tuned.shared, **tuned.own}
+        blocks = tuned.sweeps[0].info["block"]
+        block = min(blocks[0], self.confirm) if len(blocks) == 1 else None
+        result = stages.run(
+            f"{name}/confirm",
+            self.task,
+            [Trial.of(self.made(name), setting)],
+            self.steps,
+            seeds=range(self.seeds, self.seeds + self.confirm),
+            block=self.block or block,
+            models=True,
+            **self.batch,
+        )
+        return Confirmed(
+            losses_of(result, np.arange(self.confirm)),
+            result,
+            metrics_on_test(self.task, result),
+        )
+
+    def at_horizons(self, stages: Stages, tuned: Tuned) -> np.ndarray:
+        """Return the baseline's best mean loss at each horizon."""
+        rate, half = tuned.ladder.best.rate, math.sqrt(tuned.ladder.factor)
+        seeds = range(self.seeds, self.seeds + min(self.seeds, self.confirm))
+        settings = [
+            {"learning_rate": rate * k, **tuned.shared, **tuned.own, "horizon": h}
+            for h in self.horizons
+            for k in (1 / half, 1.0, half)
+        ]
+        result = stages.run(
+            f"{self.baseline}/horizons",
+            self.task,
+            [Trial.of(self.made(self.baseline), setting) for setting in settings],
+            math.ceil(self.horizons[-1] * self.steps),
+            seeds=seeds,
+            block=self.block,
+            **self.batch,
+        )
+        losses = losses_of(result, np.arange(len(result.trials)))
+        means = losses.reshape(len(self.horizons), 3, len(seeds)).mean(axis=2)
+        return means.min(axis=1)
+
+
+def _hidden(task: Task, wider: Task | None) -> Any:
+    """Return which parameters are hidden matrices, None if nothing says so."""
+    if wider is None:
+        return None
+    ours, theirs = parameters("compare", task), parameters("compare", wider)
+    return hidden_matrices(roles(ours, theirs), shapes_of(ours))
+
+
+def _check_horizons(
+    horizons: tuple[float, ...],
+    baseline: Contender,
+    schedules: tuple[str, ...],
+    confirm: int,
+) -> None:
+    if 1.0 not in horizons or horizons[0] < 0.1 or not horizons[-1] < math.inf:
+        raise ValueError(
+            "compare: horizons must be at least 0.1 and have 1 among them, got "
+            f"{list(horizons)}."
+        )
+    if len(horizons) < 3 or len(set(horizons)) < len(horizons):
+        raise ValueError(
+            "compare: horizons must be at least 3 different ones for a curve, got "
+            f"{list(horizons)}."
+        )
+    if "constant" in schedules or baseline.own_schedule or len(baseline.ladder) < 3:
+        raise ValueError(
+            "compare: horizons must be left out unless the baseline has a ladder of "
+            "rates and a schedule that ends; its losses at shorter lengths are else "
+            "those of a run that has not cooled down."
+        )
+    if not confirm:
+        raise ValueError(
+            "compare: horizons must be left out without confirm; they are read with "
+            "confirmed losses."
+        )
+
+
+def _check(
+    schedules: tuple[str, ...],
+    decays: tuple[float, ...],
+    warmup: float,
+    level: float,
+    seeds: int,
+    confirm: int,
+    extend: int,
+) -> None:
+    """Raise a ValueError for a number out of its range."""
+    for name in schedules:
+        if name not in SCHEDULES:
+            raise ValueError(
+                f"compare: schedule must be among {', '.join(SCHEDULES)}, got {name!r}"
+                f"{close_match(str(name), SCHEDULES)}."
+            )
+    if not schedules or not decays:
+        raise ValueError("compare: schedule and decay must have at least one value.")
+    rules = {
+        "decay": ("at least 0 and finite", decays, lambda x: 0 <= x < math.inf),
+        "warmup": ("in [0, 1)", [warmup], lambda x: 0 <= x < 1),
+        "level": ("in (0, 1)", [level], lambda x: 0 < x < 1),
+        "seeds": ("at least 1", [seeds], lambda x: is_integer(x) and x >= 1),
+        "extend": ("at least 0", [extend], lambda x: is_integer(x) and x >= 0),
+        "confirm": (
+            "at least 2, or 0 for no verdict, as one seed has no interval",
+            [confirm],
+            lambda x: is_integer(x) and (x == 0 or x >= 2),
+        ),
+    }
+    for name, (rule, values, fits) in rules.items():
+        for value in values:
+            if not (is_real(value) and fits(value)):
+                raise ValueError(f"compare: {name} must be {rule}, got {shown(value)}.")

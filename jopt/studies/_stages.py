@@ -1,0 +1,179 @@
+"""The stages of a study: a sweep each, kept in a directory of its own."""
+
+import dataclasses
+import json
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jopt.sweep import Progress, SweepResult, Task, Trial, load, replacing, resume, run
+
+OPTIONS = "study.json"
+
+
+class Cost(NamedTuple):
+    """What a study costs before it starts, and at most.
+
+    Attributes:
+      trials: that are planned.
+      most_trials: with every extension of a ladder of rates.
+      trial_steps: of the planned trials.
+      most_trial_steps: with every extension.
+      programs: structures of trials; a stage of a structure is compiled at most once.
+    """
+
+    trials: int
+    most_trials: int
+    trial_steps: int
+    most_trial_steps: int
+    programs: int
+
+
+class StudyProgress(NamedTuple):
+    """Where a study is, after each block of a stage."""
+
+    stage: str  # such as "adamw/tune"
+    sweep: Progress  # of the stage
+    trial_steps: int  # made in all stages, those of an earlier process included
+    trial_steps_left: int  # of those planned; extensions come on top
+    seconds: float  # of training in this process
+
+    @property
+    def seconds_left(self) -> float:
+        """The time of the steps left, at this stage's speed; infinite at first."""
+        speed = self.sweep.trial_steps_per_second
+        return self.trial_steps_left / speed if speed else math.inf
+
+
+@dataclasses.dataclass
+class Stages:
+    """Runs the stages, and goes on with those that a directory has.
+
+    Args:
+      title: of the study, for errors.
+      directory: of the stages' directories, or None to keep nothing.
+      overwrite: whether what is in the directory is removed.
+      asked: what the study was asked for, by name: a later call must ask for the same.
+      planned: steps of all trials, for the time left.
+      progress: called after each block.
+      options: of `sweep.run` and `sweep.resume`: devices, memory.
+    """
+
+    title: str
+    directory: Path | None
+    overwrite: bool
+    asked: Mapping[str, Any]
+    planned: int
+    progress: Callable[[StudyProgress], None] | None
+    options: Mapping[str, Any]
+    made: int = 0
+    seconds: float = 0.0
+    compiles: int = 0
+    trials: int = 0
+
+    def __post_init__(self):
+        if self.directory is None:
+            return
+        path = self.directory / OPTIONS
+        asked = json.loads(json.dumps(self.asked, default=str))
+        if self.overwrite and path.exists():
+            for record in self.directory.glob("**/record"):
+                shutil.rmtree(record)
+        elif path.exists():
+            held = json.loads(path.read_text("utf-8"))
+            for name in asked | held:
+                if asked.get(name) != held.get(name):
+                    raise ValueError(
+                        f"{self.title}: {self.directory} has a study with other "
+                        f"{name}: {held.get(name)}, got {asked.get(name)}; give "
+                        "another directory, or overwrite=True."
+                    )
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial:
+            partial.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
+
+    def run(
+        self,
+        name: str,
+        task: Task,
+        trials: Sequence[Trial],
+        steps: int,
+        *,
+        models: bool = False,
+        **given: Any,
+    ) -> SweepResult:
+        """Return the result of a stage; raise KeyboardInterrupt if it was interrupted.
+
+        Args:
+          name: of the stage, a path below the directory.
+          task: of the trials.
+          trials: one a setting.
+          steps: of each trial.
+          models: whether the result must have the trials' models.
+          **given: options of `sweep.run`.
+        """
+        show = self.progress and self._shown(name)
+        where = None if self.directory is None else self.directory / name
+        if where is not None and (where / "record" / "header.json").exists():
+            result = self._resumed(where, task, trials, models, show)
+        else:
+            result = run(
+                # The engine would evaluate the best trial on the test set.
+                dataclasses.replace(task, test=None),
+                trials,
+                steps=steps,
+                directory=where,
+                progress=show,
+                **given,
+                **self.options,
+            )
+        info = result.info
+        if info["interrupted"]:
+            raise KeyboardInterrupt
+        self.made += int(info["trial_steps"])
+        self.seconds += float(info["train_seconds"])
+        self.compiles += int(info["segment_compiles"])
+        self.trials += len(result.trials)
+        return result
+
+    def _resumed(
+        self,
+        where: Path,
+        task: Task,
+        trials: Sequence[Trial],
+        models: bool,
+        show: Callable[[Progress], None] | None,
+    ) -> SweepResult:
+        """Go on with a stage; one that has ended needs no program for its table."""
+        if not models and (where / "record" / "end.json").exists():
+            return load(where)
+        task = dataclasses.replace(task, test=None)
+        return resume(where, task, trials, progress=show, **self.options)
+
+    def _shown(self, name: str) -> Callable[[Progress], None]:
+        made, seconds, progress = self.made, self.seconds, self.progress
+        assert progress is not None
+
+        def show(now: Progress) -> None:
+            done = made + now.trial_steps
+            left = max(self.planned - done, now.trial_steps_left)
+            progress(StudyProgress(name, now, done, left, seconds + now.seconds))
+
+        return show
+
+
+def is_study(directory: Path) -> bool:
+    """Return whether a directory has a study, which goes on."""
+    return (directory / OPTIONS).exists()
+
+
+def losses_of(result: SweepResult, rows: np.ndarray) -> np.ndarray:
+    """Return the metric of trials, lower is better; infinite where they diverged."""
+    values = result.table[f"valid_{result.metric}"][rows].astype(float)
+    values = -values if result.mode == "max" else values
+    whole = np.isfinite(values) & (result.table["status"][rows] == "complete")
+    return np.where(whole, values, np.inf)
