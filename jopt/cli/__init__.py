@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import jopt
 from jopt.cli import (
+    cache,
     compare,
     compress,
     lr_find,
@@ -81,7 +82,8 @@ def _run(options: argparse.Namespace) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show
-            return options.run(options)
+            with cache.used(options):
+                return options.run(options)
     except KeyboardInterrupt:
         print("jopt: interrupted; nothing was saved.", file=sys.stderr)
         return INTERRUPTED

@@ -10,6 +10,11 @@ from jopt.report._record import Record
 from jopt.sweep import column_of
 
 STATUSES = ("complete", "pruned", "diverged", "interrupted")
+CONVOLVES = (
+    "The model has convolutions of XLA's own, which are slow for trials side by side, "
+    "and in loops on a CPU: with sweep.with_fast_convolutions(model) it may train "
+    "faster."
+)
 
 
 def title(record: Record) -> str:
@@ -62,6 +67,8 @@ def remarks(record: Record) -> list[str]:
         found.append(f"Out of bounds ({_bounds(info)}): {out}.")
     if to_beat := _baselines(info):
         found.append(f"To beat: {'; '.join(to_beat)}.")
+    if info.get("convolves") and _trials(record) > 1:
+        found.append(CONVOLVES)
     best = record.best or {}
     for name, end in (best.get("at_ends") or {}).items():
         found.append(at_end(f"best {name}", best["hyperparameters"][name], end))

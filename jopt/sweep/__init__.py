@@ -1,7 +1,9 @@
 """Many trainings in one compiled program."""
 
 from jopt.sweep._array_files import write_arrays as write_arrays
+from jopt.sweep._convolution import conv_general_dilated
 from jopt.sweep._data import by_epoch, by_step
+from jopt.sweep._fast_convolutions import with_fast_convolutions
 from jopt.sweep._folds import Folds
 from jopt.sweep._front import Bound as Bound, nondominated as nondominated
 from jopt.sweep._kept_result import load, save_record as save_record
@@ -21,7 +23,7 @@ from jopt.sweep._whole_files import (
     remove as remove,
     replacing as replacing,
 )
-from jopt.sweep.engine import clear_programs
+from jopt.sweep.engine import clear_programs, remembering as remembering
 from jopt.sweep.population import (
     Generation,
     Lineage,
@@ -109,6 +111,7 @@ __all__ = [
     "by_step",
     "choice",
     "clear_programs",
+    "conv_general_dilated",
     "extend",
     "grid",
     "integers",
@@ -122,4 +125,5 @@ __all__ = [
     "search",
     "stack",
     "uniform",
+    "with_fast_convolutions",
 ]

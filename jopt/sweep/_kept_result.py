@@ -51,6 +51,7 @@ RUN = {
     "segment_compiles": range(2**31),
     "compile_seconds": float,
     "block_search": [dict],
+    "convolves": bool,
     "train_seconds": float,
     "trial_steps_this_run": range(2**63),
     "trial_steps_per_second": float,

@@ -18,13 +18,13 @@ from jopt.core import late
 if TYPE_CHECKING:
     from jopt.tasks._classification import linen_classifier, nnx_classifier
     from jopt.tasks._co2 import co2
-    from jopt.tasks._convolution import convolve, max_pool
     from jopt.tasks._diabetes import diabetes, diabetes_linen
     from jopt.tasks._digits import MLP, digits
     from jopt.tasks._docstrings import docstrings
     from jopt.tasks._imports import imports
     from jopt.tasks._longtail import COUNTS, longtail
     from jopt.tasks._mnist import LinenCNN, NnxCNN, mnist, mnist_nnx
+    from jopt.tasks._pooling import max_pool
     from jopt.tasks._text import VOCABULARY, Transformer, text
 
 __all__ = [
@@ -35,7 +35,6 @@ __all__ = [
     "NnxCNN",
     "Transformer",
     "co2",
-    "convolve",
     "diabetes",
     "diabetes_linen",
     "digits",
@@ -53,13 +52,13 @@ __all__ = [
 _FILES = {
     "_classification": ("linen_classifier", "nnx_classifier"),
     "_co2": ("co2",),
-    "_convolution": ("convolve", "max_pool"),
     "_diabetes": ("diabetes", "diabetes_linen"),
     "_digits": ("MLP", "digits"),
     "_docstrings": ("docstrings",),
     "_imports": ("imports",),
     "_longtail": ("COUNTS", "longtail"),
     "_mnist": ("LinenCNN", "NnxCNN", "mnist", "mnist_nnx"),
+    "_pooling": ("max_pool",),
     "_text": ("VOCABULARY", "Transformer", "text"),
 }
 

@@ -61,4 +61,5 @@ def test_every_package_that_is_imported_is_declared(folder):
 
 def test_what_the_command_needs_is_declared_without_an_extra():
     needed = {"jax", "optax", "flax", "numpy", "rich", "orbax-checkpoint"}
+    needed |= {"filelock"}  # of JAX's cache, which the command bounds
     assert names(PROJECT["dependencies"]) == needed

@@ -20,6 +20,7 @@ from jopt.sweep.engine._kept_programs import (
     program_of,
 )
 from jopt.sweep.engine._pool import CallResult, Pool
+from jopt.sweep.engine._remembered_blocks import remembering
 
 __all__ = [
     "EVALUATION_CHUNK",
@@ -42,4 +43,5 @@ __all__ = [
     "place",
     "program_for",
     "program_of",
+    "remembering",
 ]
