@@ -36,7 +36,7 @@ def test_every_package_that_jopt_imports_is_declared():
 
     others = {*imported()} - sys.stdlib_module_names - {"jopt"}
 
-    assert {"jax", "flax", "orbax", "rich", "matplotlib"} <= others
+    assert {"jax", "flax", "orbax", "rich", "altair"} <= others
     undeclared = {
         name for name in others if not names(distributions.get(name, [name])) & declared
     }
