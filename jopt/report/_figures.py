@@ -239,8 +239,8 @@ def front(record: Record) -> Chart | None:
 def parallel(record: Record) -> Chart | None:
     """Return a line a trial through the hyperparameters that vary, and what ranks.
 
-    Colours are ranks and not values, so that a few huge losses leave colours for the
-    others; the best are drawn last.
+    The better a trial ranks, the stronger is its line: ranks and not values, so that a
+    few huge losses do not leave the others alike.
     """
     names = [*record.varying, record.metric]
     if len(names) < 3:
@@ -268,17 +268,17 @@ def parallel(record: Record) -> Chart | None:
     long = alt.Chart(_rows(held)).transform_flatten(["name", "y"])
     long = long.transform_filter("isValid(datum.y)")
     long = long.encode(x=x, y=y, detail="row:N", tooltip="tip:N")
-    ramp = alt.Color("rank:Q", legend=None)
-    ramp = ramp.scale(domain=[0, 1], range=["#b9c4ce", "#8fb4c4", "#1c8f8a"])
+    faint = alt.Opacity("rank:Q", legend=None)
+    faint = faint.scale(type="pow", exponent=3, domain=[0, 1], range=[0.08, 0.9])
     text = alt.Chart(_rows(ticks)).mark_text(dx=5, align="left", fontSize=10)
     best = -1 if record.best is None else int(record.best["trial"])
     layers = [
-        long.mark_line(strokeWidth=1, opacity=0.45).encode(color=ramp),
-        text.encode(x=x, y=y, text="text:N"),
+        long.mark_line(strokeWidth=1, color=BLUE).encode(opacity=faint),
         long.transform_filter(f"datum.row === {best}").mark_line(
             strokeWidth=2.5, color=WINNER
         ),
         long.transform_filter(NOW).mark_line(strokeWidth=3, color=CHOSEN),
+        text.encode(x=x, y=y, text="text:N"),
     ]
     return _layered(layers, record)
 
@@ -333,10 +333,12 @@ def rungs(record: Record) -> Chart | None:
     tints = alt.Scale(domain=list(kinds), range=[tint for tint, _ in kinds.values()])
     title = "step at the segment's end"
     look = alt.Axis(title=title, labelAngle=0, labelOverlap="greedy", grid=False)
-    bars = alt.Chart(rows).mark_bar()
+    bars, most = alt.Chart(rows).mark_bar(), max(found["trained"])
+    ticks: dict[str, Any] = {"values": [*range(most + 1)]} if most < 10 else {}
+    whole = alt.Axis(format="~d", **ticks)
     bars = bars.encode(
         x=alt.X("step:O", axis=look),
-        y=alt.Y("trials:Q", stack="zero", axis=alt.Axis(tickMinStep=1, format="~d")),
+        y=alt.Y("trials:Q", stack="zero", axis=whole),
         color=alt.Color("kind:N", scale=tints, legend=alt.Legend(title=None)),
         order="order:Q",
         tooltip="tip:N",
@@ -748,6 +750,7 @@ def _shades(record: Record, by: str | None) -> tuple[list[Any], alt.Scale, Any]:
     text = dict(zip(map(repr, distinct), labels, strict=True))
     scale = alt.Scale(domain=labels, range=_tints(len(labels)))
     legend = alt.Legend(title=title, symbolType="stroke", symbolOpacity=1)
+    legend = legend if len(labels) > 1 else None
     return [text[repr(v)] for v in column.tolist()], scale, (legend, False)
 
 

@@ -160,7 +160,7 @@ def _sections(record: Record, figures: Figures) -> Iterable[str]:
     )
     yield _section(
         "All trials side by side",
-        "A line is a trial, the strongest colour the best." + _not_all(record),
+        "A line is a trial, the strongest the best." + _not_all(record),
         [draw("", declared.parallel(record))],
         wide=True,
     )
