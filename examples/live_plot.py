@@ -2,7 +2,7 @@
 
 import tempfile
 
-from matplotlib.figure import Figure
+import altair as alt
 
 import jopt
 from jopt import sweep
@@ -12,11 +12,16 @@ picture = tempfile.mkdtemp() + "/live.png"
 
 
 def draw(now: sweep.Segment):
-    figure = Figure()
-    axes = figure.subplots()
-    axes.semilogy(range(1, now.segments + 1), now.valid["loss"].T)  # a line a trial
-    axes.set(xlabel="segment", title=f"{now.alive.sum()} trials are still trained")
-    figure.savefig(picture)  # in a notebook: IPython.display.display(figure)
+    rows = [
+        {"trial": trial, "segment": segment + 1, "loss": float(loss)}
+        for trial, losses in enumerate(now.valid["loss"])
+        for segment, loss in enumerate(losses)
+    ]
+    title = f"{now.alive.sum()} trials are still trained"
+    chart = alt.Chart(alt.InlineData(rows), title=title).mark_line()
+    y = alt.Y("loss:Q", scale=alt.Scale(type="log"))
+    chart = chart.encode(x="segment:O", y=y, color="trial:N")
+    chart.save(picture)  # in a notebook: IPython.display.display(chart)
     print(f"segment {now.number} of {now.segments}: {picture}")
 
 

@@ -4,14 +4,14 @@ from jopt.report._learning import (
     LearningCurves as LearningCurves,
     learning_curves as learning_curves,
 )
-from jopt.report._page import page, thinned as thinned, write
-from jopt.report._plots import overview as overview
+from jopt.report._page import page, write
 from jopt.report._record import Record, to_json as to_json
-from jopt.report._save import save as save
+from jopt.report._save import overview as overview, save as save
 from jopt.report._sentences import (
     at_end as at_end,
     no_winner as no_winner,
     remarks as remarks,
 )
+from jopt.report._series import thinned as thinned
 
 __all__ = ["Record", "page", "write"]

@@ -28,7 +28,7 @@ class LearningCurves:
         overfitting   if gap > 0.1 and slope > 0.02: the loss of examples that were not
                       trained on rises, and it is above that of those that were
         underfitting  if gap <= 0.1, and either slope < -0.02: the loss still falls; or
-                      T is above the baseline's loss
+                      T is above the loss of a baseline
         neither       else
 
     The rule sees losses alone. A model too small for its data, at the end of its
@@ -88,7 +88,7 @@ def learning_curves(record: Record, trial: int) -> LearningCurves:
     level, past = valid[last].mean(), valid[before].mean()
     gap = float((level - train[last].mean()) / _size(level))
     slope = float((level - past) / _size(past))
-    beaten = (record.info.get("baseline") or {}).get("loss", np.inf)
+    beaten = min(record.baselines("loss").values(), default=np.inf)
     verdict = _verdict(gap, slope, train[last].mean() > beaten)
     sentence = _sentence(trial, verdict, gap, slope)
     return LearningCurves(trial, steps, train, valid, gap, slope, verdict, sentence)

@@ -1,41 +1,26 @@
-"""The page: sentences, and the data and scripts of its figures, in one HTML file."""
+"""The page: sentences, tables, and the figures with their data, in one HTML file."""
 
-import base64
 import functools
 import html
 import json
 import math
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from jopt.core import FilePath, checked
-from jopt.report._front import Axis, front_of
 from jopt.report._importance import importance
+from jopt.report._labels import number, told_apart
 from jopt.report._record import Record
 from jopt.report._sentences import facts, fits, headline, outcome, remarks, title
-from jopt.sweep import Lineage, SweepResult, replacing
+from jopt.report._series import DRAWN
+from jopt.sweep import SweepResult, replacing
 
-SCRIPTS = (
-    "page.js",
-    "axes.js",
-    "response.js",
-    "curves.js",
-    "parallel.js",
-    "bars.js",
-    "ancestry.js",
-    "front.js",
-    "each.js",
-    "table.js",
-    "start.js",
-)
-POINTS = 120  # of a curve at most
-LEAST = 40  # of a curve, for any number of curves
-MEANS = 5  # steps in each point, if that leaves LEAST points: batches differ
-ALL = 300_000  # points of all curves, if LEAST allows it
-DRAWN = 400  # curves in a figure at once; any other is drawn when it is chosen
+FIRST = 10  # of the best settings
 
 
 @checked
@@ -52,7 +37,7 @@ def write(result: SweepResult | Record, path: FilePath) -> Path:
       The path.
 
     Raises:
-      ImportError: without plotly.
+      ImportError: without altair or vl-convert-python.
       OSError: if `path` cannot be written.
     """
     path = Path(path)
@@ -66,197 +51,315 @@ def write(result: SweepResult | Record, path: FilePath) -> Path:
 def page(record: Record) -> str:
     """Return the page as HTML; the same for the same record, byte for byte.
 
-    It holds plotly.js (about 5 MB) and the data of its figures. Its own content policy
-    forbids requests to a network.
+    It holds Vega (1 MB) and the data of its figures. Its own content policy forbids
+    requests to a network. The sentences and the tables need no script.
 
     Args:
       record: what the page shows, as of `Record.of(result)`.
     """
+    figures = Figures(drawing())
     parts = {
         "title": html.escape(title(record)),
         "headline": html.escape(headline(record)),
         "outcome": html.escape(
             " ".join([outcome(record), *remarks(record), *fits(record)])
         ),
+        "sections": "\n".join(_sections(record, figures)),
+        "table": _trials(record),
         "facts": "\n".join(
             f"<div><dt>{html.escape(term)}</dt><dd>{html.escape(text)}</dd></div>"
             for term, text in facts(record)
         ),
         "info": html.escape(json.dumps(_shortened(record.info), indent=2)),
-        "data": _inside_script(json.dumps(contents(record), separators=(",", ":"))),
+        "figures": _inside_script(figures.text()),
         "style": _file("page.css"),
-        "plotly": _plotly(),
-        "scripts": "\n".join(map(_file, SCRIPTS)),
+        "vega": _vega(),
+        "script": _file("page.js"),
     }
     pieces = _file("page.html").split("@@")  # text, name, text, name, ..., text
     pieces[1::2] = [parts[name] for name in pieces[1::2]]
     return "".join(pieces)
 
 
-def contents(record: Record) -> dict[str, Any]:
-    """Return all that the figures and the table show; no value is NaN or infinite."""
-    losses = record.table[record.metric]
-    best = None if record.best is None else int(record.best["trial"])
-    ends, means = thinned(record.curves)
-    setting = np.zeros(len(losses), int)
-    for position, rows in enumerate(record.settings()):
-        setting[rows] = position
-    return {
-        "columns": {name: _column(c) for name, c in record.table.items()},
-        "hyperparameters": record.hyperparameters,
-        "varying": record.varying,
-        "setting": setting.tolist(),
-        "best": best,
-        "metric": record.metric,
-        "mode": record.mode,
-        "baselines": [[n, v] for n, v in record.baselines.items() if math.isfinite(v)],
-        "steps": record.curves.shape[1],
-        "curves": {"steps": ends.tolist(), "losses": _packed(means)},
-        "shown": shown(-losses if record.mode == "max" else losses, best).tolist(),
-        "valid": {
-            "steps": record.valid_steps.tolist(),
-            "metrics": {name: _packed(v) for name, v in record.valid.items()},
-        },
-        "rungs": rungs(record),
-        "importance": importance(record),
-        "ancestry": ancestry(record),
-        "front": front(record),
-        "each": [
-            [name, [[value, trial, _finite(mean)] for value, trial, mean in found]]
-            for name, found in record.best_of_each().items()
+def drawing() -> ModuleType:
+    """Return the module of the figures, which needs an extra and is slow to load."""
+    try:
+        from jopt.report import _figures
+    except ImportError as error:
+        raise ImportError(
+            "Figures need altair, which is not installed: pip install 'jopt[report]'."
+        ) from error
+    return _figures
+
+
+class Figures:
+    """The specifications of a page's figures; rows that several draw are held once."""
+
+    def __init__(self, declared: ModuleType):
+        self.declared = declared
+        self.specs: list[dict[str, Any]] = []
+        self.rows: dict[str, str] = {}  # JSON by name
+
+    def add(self, caption: str, chart: Any) -> str:
+        """Return the HTML of a figure; nothing for a chart that is None."""
+        if chart is None:
+            return ""
+        spec = chart.properties(width="container", autosize="fit-x").to_dict()
+        spec = {k: v for k, v in spec.items() if k not in ("$schema", "config")}
+        self.rows |= spec["datasets"]  # by names that Altair makes of their content
+        spec["datasets"] = list(spec["datasets"])
+        name = f"figure-{len(self.specs)}"
+        self.specs.append(spec)
+        words = html.escape(caption)
+        return (
+            f'<figure><figcaption id="{name}-title">{words}</figcaption>'
+            f'<div id="{name}" class="plot" role="img" aria-labelledby="{name}-title">'
+            "</div></figure>"
+        )
+
+    def text(self) -> str:
+        """Return all specifications, rows and looks as JSON."""
+        looks = {
+            name: self.declared.looks(name == "dark") for name in ("light", "dark")
+        }
+        held = json.dumps({"looks": looks, "specs": self.specs}, separators=(",", ":"))
+        rows = ",".join(f'"{name}":{text}' for name, text in self.rows.items())
+        return f'{held[:-1]},"rows":{{{rows}}}}}'
+
+
+def _sections(record: Record, figures: Figures) -> Iterable[str]:
+    declared, varying = figures.declared, record.varying
+    draw = figures.add
+    yield _section(
+        "The metric against each hyperparameter",
+        _response_note(record),
+        [draw(name, declared.response(record, name)) for name in varying],
+    )
+    by = declared.main_hyperparameter(record)
+    metrics = [None, *record.valid]
+    names = ["Training loss", *(f"Validation {name}" for name in record.valid)]
+    yield _section(
+        "Learning curves",
+        f"Training losses are means over stretches of steps.{_not_all(record)}",
+        [
+            draw(name, declared.curves(record, metric, by))
+            for name, metric in zip(names, metrics, strict=True)
         ],
-    }
+    )
+    yield _section(
+        "The front",
+        "Settings that were trained to the end, means over seeds and folds. On the "
+        "front are those that no other dominates: is as good in every objective, and "
+        "better in one.",
+        [draw("", declared.front(record))],
+    )
+    yield _section(
+        "The best settings",
+        "Means over the seeds and folds of each setting that was trained to the end.",
+        [_best_settings(record)],
+    )
+    yield _section(
+        "The best of each value",
+        "Of hyperparameters that are no numbers, or that programs differ by: the "
+        "setting that is best with each value.",
+        _each(record),
+    )
+    yield _section(
+        "How the population moved",
+        "A line is a trial's value while it trained; a dot is a copy of another trial. "
+        "The thick line is what made the winner.",
+        [draw(name, declared.population(record, name)) for name in varying],
+    )
+    yield _section(
+        "All trials side by side",
+        "A line is a trial, the strongest the best." + _not_all(record),
+        [draw("", declared.parallel(record))],
+        wide=True,
+    )
+    found = importance(record)
+    yield '<div class="panels">'
+    yield _section(
+        "What mattered",
+        found.get("sentence") or _importance_note(found),
+        [draw("", declared.importance(record, found))],
+        always=True,
+    )
+    yield _section(
+        "Who went on",
+        "Trials that each segment trained, and how many of them it left.",
+        [draw("", declared.rungs(record))],
+    )
+    yield "</div>"
 
 
-def rungs(record: Record) -> dict[str, Any]:
-    """Return how many trials each segment trained, and how trials ended there.
-
-    Returns {"steps", "trained", "pruned", "diverged", "last"}: the first four by
-    segment; `last` is the segment of each trial's end, -1 for one that never began.
-    """
-    status, steps = record.table["status"], record.table["steps"]
-    ends = np.asarray(record.valid_steps)
-    # A trial that diverged made some steps of its last segment; others made them all.
-    diverged = np.searchsorted(ends, steps, side="right")
-    last = np.where(status == "diverged", diverged, np.searchsorted(ends, steps))
-    last = np.minimum(last, len(ends) - 1)
-    last = np.where((steps == 0) & (status == "interrupted"), -1, last)
-
-    def by_segment(trials: np.ndarray) -> np.ndarray:
-        return np.bincount(last[trials & (last >= 0)], minlength=len(ends))
-
-    trained = by_segment(np.ones(len(last), bool))[::-1].cumsum()[::-1]
-    return {
-        "steps": ends.tolist(),
-        "trained": trained.tolist(),
-        "pruned": by_segment(status == "pruned").tolist(),
-        "diverged": by_segment(status == "diverged").tolist(),
-        "last": last.tolist(),
-    }
+def _section(
+    heading: str,
+    note: str,
+    figures: Sequence[str],
+    wide: bool = False,
+    always: bool = False,
+) -> str:
+    """Return the HTML of a section; nothing if it has no figure, unless `always`."""
+    figures = [figure for figure in figures if figure]
+    if not figures and not always:
+        return ""
+    kind = "wide" if wide else "panels"
+    return (
+        f'<section><h2>{heading}</h2>\n<p class="note">{html.escape(note)}</p>\n'
+        f'<div class="{kind}">{"".join(figures)}</div></section>'
+    )
 
 
-def ancestry(record: Record) -> dict[str, Any] | None:
-    """Return how a population's hyperparameters changed, and the winner's ancestry.
+def _response_note(record: Record) -> str:
+    seeds = any(len(rows) > 1 for rows in record.settings())
+    status = set(record.table["status"].tolist())
+    when = "best" if "best_step" in record.table else "last"
+    parts = [f"The {when} {record.metric} of each trial"]
+    parts[0] += (
+        "; a line is a mean over seeds and folds, its band from the least to the "
+        "greatest."
+        if seeds
+        else "."
+    )
+    parts += ["★ the winner."] if record.best is not None else []
+    parts += ["× diverged."] if "diverged" in status else []
+    parts += ["○ pruned: its value when it was stopped."] if "pruned" in status else []
+    return " ".join([*parts, "Click a point to follow its trial."])
 
-    Returns None for a sweep without a lineage, or else {"names", "trials", "best"}: the
-    numeric hyperparameters that changed; for each trial a list of [step, whether it was
-    copied from another trial then, values]; and the same of the runs that led to the
-    winner, from step 0 to the end, or None.
-    """
-    held = record.info.get("lineage")
-    if held is None or not held["events"]:
-        return None
-    lineage = Lineage.from_dict(held)
-    names = [n for n in lineage.settings[0] if _moved(lineage, n)]
-    trials = [[[0, False, [s[n] for n in names]]] for s in lineage.settings]
-    for event in lineage.events:
-        values = [event.new[name] for name in names]
-        trials[event.child].append([event.step, event.parent != event.child, values])
-    best = None
-    if record.best is not None:
-        best = [
-            [stretch.step, False, [stretch.setting[name] for name in names]]
-            for stretch in lineage.ancestors(record.best["trial"])
+
+def _importance_note(found: dict[str, Any]) -> str:
+    forest = (
+        "fANOVA: the share of the loss's variance, of its log if positive."
+        if found["fanova"]
+        else "fANOVA needs scikit-learn."
+    )
+    return (
+        "Optuna's evaluators. PED-ANOVA: what it takes to be among the best "
+        f"{found['top']:.0%}. {forest}"
+    )
+
+
+def _not_all(record: Record) -> str:
+    count = len(record.table["trial"])
+    if count <= DRAWN:
+        return ""
+    return f" Of {count:,} trials the best and a fair rest are drawn, {DRAWN} or so."
+
+
+def _best_settings(record: Record) -> str:
+    """Return the table of the best settings, with their spread over seeds and folds."""
+    losses, status = record.table[record.metric].astype(float), record.table["status"]
+    sign = -1 if record.mode == "max" else 1
+    within = record.table.get("within_bounds", np.ones(len(losses), bool))
+    done = [
+        rows
+        for rows in record.settings()
+        if (status[rows] == "complete").all()
+        and np.isfinite(losses[rows]).all()
+        and within[rows].all()
+    ]
+    best = sorted(done, key=lambda rows: sign * losses[rows].mean())[:FIRST]
+    if not best:
+        return ""
+    first = [rows[0] for rows in best]
+    heads = [*record.varying, record.metric]
+    columns = [told_apart(record.table[n][first].tolist()) for n in record.varying]
+    columns.append(told_apart([float(losses[rows].mean()) for rows in best]))
+    if any(len(rows) > 1 for rows in best):
+        heads += ["standard deviation", "least", "greatest", "trials"]
+        columns.append(
+            [number(float(losses[r].std(ddof=1))) if len(r) > 1 else "–" for r in best]
+        )
+        columns += [
+            told_apart([float(end(losses[rows])) for rows in best])
+            for end in (np.min, np.max)
         ]
-    return {"names": names, "trials": trials, "best": best}
+        columns.append([str(len(rows)) for rows in best])
+    picked = [int(rows[np.argmin(sign * losses[rows])]) for rows in best]
+    return _table(heads, list(zip(*columns, strict=True)), picked, "the best settings")
 
 
-def front(record: Record) -> dict[str, Any] | None:
-    """Return what `front_of` does as plain values; None where that does."""
-    found = front_of(record)
-    if found is None:
-        return None
-    return {**found._asdict(), "x": _axis(found.x), "y": _axis(found.y)}
+def _each(record: Record) -> list[str]:
+    tables = []
+    for name, found in record.best_of_each().items():
+        values = told_apart([value for value, *_ in found])
+        rows = [
+            (
+                value,
+                number(mean) if math.isfinite(mean) else "–",
+                "–" if t is None else t,
+            )
+            for value, (_, t, mean) in zip(values, found, strict=True)
+        ]
+        heads, picked = [name, record.metric, "trial"], [trial for _, trial, _ in found]
+        tables.append(_table(heads, rows, picked, f"the best of each {name}"))
+    return tables
 
 
-def _axis(axis: Axis) -> dict[str, Any]:
-    values = list(map(_finite, axis.values.tolist()))
-    return {"title": axis.title, "values": values, "bounds": axis.bounds}
+def _table(
+    heads: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    picked: Sequence[Any],
+    label: str,
+) -> str:
+    """Return the HTML of a small table, whose rows choose trials."""
+    titles = "".join(f'<th scope="col">{html.escape(head)}</th>' for head in heads)
+    body = "".join(
+        (f'<tr data-row="{trial}">' if trial is not None else "<tr>")
+        + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row)
+        + "</tr>"
+        for trial, row in zip(picked, rows, strict=True)
+    )
+    return (
+        f'<div class="scroll" tabindex="0" role="region" '
+        f'aria-label="{html.escape(label)}">'
+        f"<table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _trials(record: Record) -> str:
+    """Return the table of all trials, each number in full where its cell has less."""
+    best = None if record.best is None else int(record.best["trial"])
+    text = [n for n, column in record.table.items() if column.dtype.kind not in "iuf"]
+    heads = "".join(
+        f'<th scope="col" aria-sort="none"{_text_class(name in text)}>'
+        f'<button type="button">{html.escape(name)}</button></th>'
+        for name in record.table
+    )
+    columns = [_cells(column, name) for name, column in record.table.items()]
+    out = ~record.table.get("within_bounds", np.ones(len(columns[0]), bool))
+    rows = []
+    for row, cells in enumerate(zip(*columns, strict=True)):
+        kinds = ["best"] * (row == best) + ["out"] * bool(out[row])
+        kind = f' class="{" ".join(kinds)}"' if kinds else ""
+        rows.append(f'<tr data-row="{row}"{kind}>{"".join(cells)}</tr>')
+    body = "\n".join(rows)
+    return (
+        f'<table id="table"><thead><tr>{heads}</tr></thead>'
+        f"<tbody>{body}</tbody></table>"
+    )
 
 
-def _moved(lineage: Lineage, name: str) -> bool:
-    settings = [*lineage.settings, *(event.new for event in lineage.events)]
-    values = [setting.get(name) for setting in settings]
-    numbers = all(isinstance(v, (int, float)) and v is not True for v in values)
-    return numbers and len(set(values)) > 1
+def _cells(column: np.ndarray, name: str) -> list[str]:
+    if name == "status":
+        return [f'<td class="text {s}">{s}</td>' for s in map(str, column.tolist())]
+    if column.dtype.kind != "f":
+        kind = _text_class(column.dtype.kind not in "iu")
+        return [f"<td{kind}>{html.escape(number(v))}</td>" for v in column.tolist()]
+    cells = []
+    for value in column:
+        short, full = number(value), str(value)
+        if not math.isfinite(value):
+            cells.append("<td>–</td>" if math.isnan(value) else f"<td>{full}</td>")
+        elif float(short) == value:
+            cells.append(f"<td>{short}</td>")
+        else:
+            cells.append(f'<td title="{full}">{short}</td>')
+    return cells
 
 
-def thinned(losses: np.ndarray, points: int | None = None) -> tuple[np.ndarray, ...]:
-    """Return the means of curves over equal stretches of steps.
-
-    Args:
-      losses: float[trials, steps], NaN after a trial's end.
-      points: the most stretches; by default as many as keep a page of so many trials
-        small and quick.
-
-    Returns:
-      The steps at which the stretches end, int[points], and the means of the finite
-      losses, float32[trials, points], NaN where there are none.
-    """
-    trials, steps = losses.shape
-    if points is None:
-        points = max(LEAST, min(POINTS, steps // MEANS, ALL // max(trials, 1)))
-    edges = np.unique(np.linspace(0, steps, min(points, steps) + 1).astype(int))
-    finite = np.isfinite(losses)
-    known = np.where(finite, losses, 0)
-    sums = np.add.reduceat(known, edges[:-1], axis=1, dtype=np.float64)
-    counts = np.add.reduceat(finite, edges[:-1], axis=1, dtype=np.int64)
-    means = np.full(sums.shape, np.nan, np.float32)
-    # A loss just before a divergence may be too large for float32: then it is left out.
-    with np.errstate(over="ignore"):
-        means[counts > 0] = sums[counts > 0] / counts[counts > 0]
-    return edges[1:], np.where(np.isfinite(means), means, np.nan)
-
-
-def shown(losses: np.ndarray, best: int | None) -> np.ndarray:
-    """Return the trials to draw: all, or the best and an even selection of the others.
-
-    Of more than `DRAWN` trials a quarter of `DRAWN` are the best ones. `losses` are
-    those of validation, float[trials]; `best` is a trial that is drawn in any case.
-    """
-    trials = len(losses)
-    if trials <= DRAWN:
-        return np.arange(trials)
-    order = np.argsort(np.where(np.isfinite(losses), losses, np.inf), kind="stable")
-    first, rest = order[: DRAWN // 4], order[DRAWN // 4 :]
-    fair = rest[np.linspace(0, len(rest) - 1, DRAWN - len(first)).astype(int)]
-    extra = [] if best is None else [best]
-    return np.unique(np.concatenate([first, fair, extra]).astype(int))
-
-
-def _column(column: np.ndarray) -> list[Any]:
-    if column.dtype.kind == "f":  # as printed: half the digits of a double
-        return [float(str(v)) if math.isfinite(v) else None for v in column]
-    return column.tolist()
-
-
-def _packed(array: np.ndarray) -> str:
-    """Return float32 in base64, row after row: a third of its size as text."""
-    return base64.b64encode(np.ascontiguousarray(array, "<f4").tobytes()).decode()
+def _text_class(text: bool) -> str:
+    return ' class="text"' if text else ""
 
 
 @functools.cache
@@ -264,15 +367,18 @@ def _file(name: str) -> str:
     return resources.files("jopt.report").joinpath("web", name).read_text("utf-8")
 
 
-def _plotly() -> str:
+@functools.cache
+def _vega() -> str:
+    """Return Vega and vega-embed as one script, which names no module to load."""
     try:
-        from plotly.offline import get_plotlyjs  # an extra, and slow to load
+        import vl_convert  # an extra, and slow to load
     except ImportError as error:
         raise ImportError(
-            "report.html needs plotly, which is not installed: "
+            "report.html needs vl-convert-python, which is not installed: "
             "pip install 'jopt[report]'."
         ) from error
-    return get_plotlyjs()
+    bundle: Any = vl_convert.javascript_bundle  # its types ask for what has a default
+    return bundle().replace("</script", "<\\/script")
 
 
 def _inside_script(text: str) -> str:

@@ -66,10 +66,9 @@ class Record:
         table = self.table
         return [n for n in self.hyperparameters if len(set(table[n].tolist())) > 1]
 
-    @property
-    def baselines(self) -> dict[str, float]:
-        """The values to beat of the metric that ranks, on validation, by name."""
-        metric = self.metric.removeprefix("valid_")
+    def baselines(self, metric: str) -> dict[str, float]:
+        """Return the values to beat of a metric, on validation, by name."""
+        metric = metric.removeprefix("valid_")
         given = self.info.get("baseline") or {}
         return {name: v[metric] for name, v in given.items() if metric in v}
 

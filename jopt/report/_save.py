@@ -11,8 +11,20 @@ from typing import Any
 import numpy as np
 
 from jopt.core import PyTree
+from jopt.report._page import drawing, write
 from jopt.report._record import Record, to_json
-from jopt.sweep import Model, SweepResult, remove, replacing, save_record, write_arrays
+from jopt.sweep import (
+    PICTURES,
+    Model,
+    SweepResult,
+    file_name,
+    remove,
+    replacing,
+    save_record,
+    write_arrays,
+)
+
+NEEDED = ("altair", "vl_convert")  # for pictures and the page
 
 
 def save(result: SweepResult, directory: Path, keep: int) -> list[Path]:
@@ -27,15 +39,33 @@ def save(result: SweepResult, directory: Path, keep: int) -> list[Path]:
     ]
     if result.lineage is not None:
         written.append(_json(result.lineage.as_dict(), directory / "lineage.json"))
-    if importlib.util.find_spec("matplotlib") is not None:
-        from jopt.report import _plots as plots
-
-        written += plots.save(result, directory)
-    if importlib.util.find_spec("plotly") is not None:
-        from jopt.report import _page as page
-
-        written.append(page.write(Record.of(result), directory / "report.html"))
+    if all(map(importlib.util.find_spec, NEEDED)):
+        record = Record.of(result)
+        written += _pictures(record, directory)
+        written.append(write(record, directory / "report.html"))
     save_models(result, best, directory / "best")
+    return written
+
+
+def overview(result: SweepResult, hyperparameter: str | None = None) -> Any:
+    """Return the figure of `SweepResult.plot`."""
+    return drawing().overview(result, hyperparameter)
+
+
+def _pictures(record: Record, directory: Path) -> list[Path]:
+    """Write `<hyperparameter>.png` for the main one, `curves.png`, and `front.png`."""
+    figures = drawing()
+    name = figures.main_hyperparameter(record)
+    charts = {"curves": figures.curves(record, by=name), "front": figures.front(record)}
+    if name is not None:
+        charts[file_name(name, PICTURES)] = figures.response(record, name)
+    written = []
+    for file, chart in charts.items():
+        if chart is not None:
+            written.append(directory / f"{file}.png")
+            with replacing(written[-1]) as partial, partial.open("wb") as picture:
+                found = figures.alone(chart, record)
+                found.save(picture, format="png", scale_factor=2)
     return written
 
 

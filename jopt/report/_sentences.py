@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jopt.report._labels import number
 from jopt.report._learning import NoCurves, learning_curves
 from jopt.report._record import Record
 from jopt.sweep import column_of
@@ -151,16 +152,6 @@ def facts(record: Record) -> list[tuple[str, str]]:
         "Versions": info.get("versions"),
     }
     return [(term, _plain(v)) for term, v in found.items() if v not in (None, "", {})]
-
-
-def number(value: Any) -> str:
-    """Return a value as text: four digits, `true` and `false`, or words."""
-    if isinstance(value, (bool, np.bool_)):
-        return str(value).lower()
-    if not isinstance(value, (float, np.floating)):
-        return str(value)
-    digits, e, power = f"{value:.4g}".partition("e")
-    return f"{digits}e{int(power)}" if e else digits
 
 
 def _goal(info: dict[str, Any]) -> str | None:

@@ -23,7 +23,7 @@ from jopt.sweep.population import Lineage
 
 if TYPE_CHECKING:
     import pandas
-    from matplotlib.figure import Figure
+    from altair import HConcatChart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -295,16 +295,18 @@ class SweepResult:
         return winner(self._settings, self.table, metric, mode)
 
     @checked
-    def plot(self, hyperparameter: str | None = None) -> "Figure":
-        """Return a matplotlib figure: the final metric, the loss curves, and the front.
+    def plot(self, hyperparameter: str | None = None) -> "HConcatChart":
+        """Return an Altair chart: the final metric, the loss curves, and the front.
 
-        The front is that of a sweep with several objectives, by the first two.
+        A notebook shows it; `result.plot().save("sweep.png")` writes a picture. The
+        front is that of a sweep with several objectives, by the first two.
 
         Args:
           hyperparameter: of the horizontal axis, a column of numbers; by default the
             learning rate, or the first that has several values.
 
         Raises:
+          ImportError: altair is not installed.
           ValueError: there is no such column, or it does not hold numbers.
         """
         from jopt import report
@@ -316,7 +318,7 @@ class SweepResult:
         """Write trials.csv, curves.npz, sweep.json, best.json, pictures and a page.
 
         `load` reads the record, which is written too unless the sweep keeps one there.
-        Without matplotlib there are no pictures, without plotly no report.html.
+        Without altair and vl-convert-python there are no pictures and no report.html.
 
         Args:
           directory: made if it does not exist.

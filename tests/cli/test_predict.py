@@ -51,7 +51,7 @@ def saved(tmp_path_factory):
     arguments = ["--set", "width=3,5", "--learning-rate", "0.1,0.3", "--block", "2"]
     arguments += ["--steps", "6", "--segments", "2", "--out", str(directory)]
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("matplotlib", "plotly"):  # no pictures: they are slow to load
+        for name in ("altair", "vl_convert"):  # no pictures: they are slow to load
             patch.setitem(sys.modules, name, cast(Any, None))
         assert main(["sweep", f"{file}:task", *arguments]) == 0
     task = sys.modules["predicted"].task  # the command has imported it

@@ -193,6 +193,7 @@ def test_importing_jopt_imports_jax_and_nothing_heavier():
         "flax",
         "optax",
         "orbax",
+        "altair",
         "matplotlib",
         "pandas",
         "sklearn",

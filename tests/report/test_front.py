@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import specs
 import told
 from rich.console import Console
 
 from jopt import sweep
 from jopt.cli import display
-from jopt.report import Record, no_winner, page, remarks
+from jopt.report import Record, _figures, no_winner, page, remarks
 from jopt.report._front import front_of
-from jopt.report._page import contents
 from jopt.report._sentences import facts, headline
 
 BOTH: Any = {"a": "max", "b": "min"}
@@ -59,21 +59,24 @@ def test_the_line_is_the_border_of_what_is_reached(of_a, of_b):
     """At each x it has the best y of what is at that x or better."""
     rows = np.random.default_rng(0).permutation(12).reshape(6, 2)
     result = told.run(rows, objectives={"a": of_a, "b": of_b})
-    axes = result.plot().axes[2]
-    (line,) = [drawn for drawn in axes.lines if "steps" in drawn.get_drawstyle()]
-    x, y = line.get_data()
+    chart = _figures.front(Record.of(result))
+    (line,) = [part for part in specs.parts(chart) if "interpolate" in part]
+    held = [row for row in specs.rows(chart, "kind") if row["kind"] == "front"]
+    by_x = {row["x"]: row["y"] for row in held}
+    x = np.asarray(sorted(by_x))
+    y = np.asarray([by_x[at] for at in x])
 
     assert (np.diff(x) > 0).all()
     assert set(zip(y, x, strict=True)) == {tuple(rows[trial]) for trial in result.front}
     best = {"min": np.min, "max": np.max}
     for left, right in zip(range(len(x)), range(1, len(x)), strict=False):
         middle = (x[left] + x[right]) / 2
-        shown = y[left] if line.get_drawstyle() == "steps-post" else y[right]
+        shown = y[left] if line["interpolate"] == "step-after" else y[right]
         better = rows[:, 1] <= middle if of_b == "min" else rows[:, 1] >= middle
         assert shown == best[of_a](rows[better, 0])
     words = {"min": "(lower is better)", "max": "(higher is better)"}
-    assert axes.get_xlabel() == f"validation b {words[of_b]}"
-    assert axes.get_ylabel() == f"validation a {words[of_a]}"
+    assert specs.title(chart, "x") == f"validation b {words[of_b]}"
+    assert specs.title(chart, "y") == f"validation a {words[of_a]}"
 
 
 def test_points_are_settings_by_what_became_of_them(result):
@@ -86,8 +89,8 @@ def test_points_are_settings_by_what_became_of_them(result):
     assert found.best == 3
     assert found.x.bounds == [4]
     assert front_of(Record.of(told.run(objectives={"a": "max"}))) is None
-    assert len(told.run().plot().axes) == 3  # with the bar of colours
-    json.dumps(contents(Record.of(result)), allow_nan=False)
+    assert len(told.run().plot().hconcat) == 1  # its task has no training loss
+    assert len(result.plot().hconcat) == 2
 
 
 def test_three_objectives_are_drawn_by_the_first_two():

@@ -75,7 +75,7 @@ def test_each_verdict_has_a_case_and_stands_on_the_page(verdict):
 
 def test_a_training_loss_above_the_baselines_is_underfitting():
     full, rate, steps = CASES["neither"]
-    weak = dataclasses.replace(full, baseline={"loss": 0.01})
+    weak = dataclasses.replace(full, baseline={"a rule": {"loss": 0.01}})
     assert studies.learning_curves(swept(weak, rate, steps)).verdict == "underfitting"
 
 

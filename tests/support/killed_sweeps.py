@@ -78,7 +78,7 @@ def _run(trials, directory, **options):
 
 def train(started, directory):
     """Begin the sweep kept in `directory`, or go on with it; save what comes."""
-    for name in ("matplotlib", "plotly"):  # no pictures: they are slow to load
+    for name in ("altair", "vl_convert"):  # no pictures: they are slow to load
         sys.modules[name] = cast(Any, None)
     begun = (directory / RECORD / "header.json").exists()
     result = sweep.resume(directory, trust=True) if begun else started(directory)

@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import specs
 import toy
 
 import jopt
 from jopt import sweep
+from jopt.report import Record, _figures
 from jopt.sweep._plan import Plan
 from jopt.sweep._trial import stack
 from jopt.sweep.engine import StackedTrials
@@ -88,11 +90,11 @@ def test_the_greatest_wins_where_the_mode_is_max(climbed):
 
 
 def test_a_picture_names_what_ranks(climbed):
-    axes = climbed.plot("size").axes[0]
-    assert axes.get_ylabel() == "validation height after 12 steps"
-    _, labels = axes.get_legend_handles_labels()
-    assert "validation height" in labels
-    assert not any("loss" in label for label in labels)
+    chart = _figures.response(Record.of(climbed), "size")
+    assert specs.title(chart, "y") == "validation height after 12 steps"
+    tips = [row["tip"] for row in specs.rows(chart, "tip")]
+    assert len(tips) == len(climbed.trials)
+    assert all("valid_height" in tip and "loss" not in tip for tip in tips)
 
 
 def test_the_metric_of_a_run_takes_the_place_of_the_tasks():

@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import specs
 import toy
 
 import jopt
 from jopt import sweep
+from jopt.report import Record, _figures
 from jopt.sweep.engine import Pool
 
 SIZES: dict[str, Any] = {"steps": 12, "segments": 6, "block": 2}
@@ -100,8 +102,8 @@ def test_the_winner_is_tested_at_its_best_moment():
 
 
 def test_the_picture_says_of_which_moment_it_is(walked):
-    label = walked.plot().axes[0].get_ylabel()
-    assert label == "validation height at the best moment"
+    chart = _figures.response(Record.of(walked), "size")
+    assert specs.title(chart, "y") == "validation height at the best moment"
 
 
 def test_training_goes_on_from_the_last_moment(walked):

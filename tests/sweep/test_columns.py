@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import specs
 import toy
 from rich.console import Console
 
 import jopt
 from jopt import sweep
 from jopt.cli import display
-from jopt.report import Record, _plots as plots, page
+from jopt.report import Record, _figures, page
 from jopt.report._importance import importance
 from jopt.report._sentences import headline
 from jopt.sweep._shown_values import column_of, columns, space
@@ -63,7 +64,8 @@ def test_a_hyperparameter_called_as_a_column_has_another(noisy, tmp_path):
         record
     )
     assert "param_seed" in summary(noisy, tmp_path)
-    assert noisy.plot("param_seed").axes[0].get_xlabel() == "param_seed"
+    chart = _figures.response(record, "param_seed")
+    assert specs.title(chart, "x") == "param_seed"
 
 
 def test_no_two_hyperparameters_share_a_column():
@@ -95,9 +97,9 @@ def test_trials_may_have_other_hyperparameters(mixed, tmp_path):
     assert "momentum" in record.varying
     assert len(record.settings()) == 6
     assert " -" in summary(mixed, tmp_path)
-    figure = mixed.plot("momentum")
-    figure.savefig(tmp_path / "momentum.png")
-    assert "momentum=nan" not in figure.axes[0].get_legend_handles_labels()[1]
+    mixed.plot("momentum").save(tmp_path / "momentum.png")
+    response = _figures.response(record, "momentum")
+    assert "momentum=nan" not in specs.legend(response)
 
 
 def test_importance_takes_hyperparameters_that_some_have():
@@ -179,11 +181,12 @@ def test_what_a_result_does_not_have_is_named(noisy, tmp_path):
 def test_pictures_say_when_and_join_no_members(tmp_path):
     rates = sweep.grid(jopt.sgd, learning_rate=[0.1, 0.2, 0.4, 0.8])
     pruned = sweep.run(toy.task(), rates, pruner=sweep.SuccessiveHalving(1, 2), **SIZES)
-    assert pruned.plot().axes[0].get_ylabel() == "validation loss at the last segment"
+    chart = _figures.response(Record.of(pruned), "learning_rate")
+    assert specs.title(chart, "y") == "validation loss at the last segment"
     rate = {"learning_rate": sweep.log_uniform(0.01, 1)}
     population = sweep.PopulationBasedTraining(rate)
     evolved = sweep.run(toy.task(), rates, population=population, **SIZES)
-    axes = evolved.plot().axes[0]
-    assert axes.get_ylabel() == "validation loss after 4 steps"
-    assert all(line.get_linestyle() == "None" for line in axes.lines)
-    assert plots.main_hyperparameter(evolved) == "learning_rate"
+    chart = _figures.response(Record.of(evolved), "learning_rate")
+    assert specs.title(chart, "y") == "validation loss after 4 steps"
+    assert not {"line", "area"} & set(specs.marks(chart))
+    assert _figures.main_hyperparameter(Record.of(evolved)) == "learning_rate"

@@ -11,11 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import specs
 import toy
 from compile_counts import compiled_anew
 
 import jopt
 from jopt import sweep
+from jopt.report._labels import number as as_text
 from jopt.sweep._plan import Plan
 from jopt.sweep._result import winner
 from jopt.sweep._supervised import training_of
@@ -384,17 +386,17 @@ def test_files_hold_the_table_the_curves_and_the_winner(whole, tmp_path):
 
 
 def test_a_figure_shows_the_response_and_the_curves(whole):
-    response, curves = whole.plot().axes[:2]
-    assert response.get_xscale() == "log"
-    assert response.get_xlabel() == "learning_rate"
-    assert len(curves.lines) >= len(RATES)
+    response, curves = whole.plot().hconcat
+    assert {held["scale"]["type"] for held in specs.encodings(response, "x")} == {"log"}
+    assert specs.title(response, "x") == "learning_rate"
+    assert [row["row"] for row in specs.rows(curves, "shade")] == [*range(len(RATES))]
 
 
 def test_a_figure_marks_where_divergence_begins():
     result = run([0.1, 1e37, 1e38], factory=jopt.sgd)
-    labels = result.plot().axes[0].get_legend_handles_labels()[1]
+    texts = [row["text"] for row in specs.rows(result.plot(), "text")]
     first = result.table["learning_rate"][result.table["status"] == "diverged"].min()
-    assert f"divergence at {first:.3g}" in labels
+    assert f"divergence from {as_text(first)}" in texts
 
 
 @pytest.mark.parametrize(

@@ -1,141 +1,100 @@
-// What the figures share: the data, the chosen trial, colours, numbers as text.
-
-const data = JSON.parse(document.getElementById("data").textContent);
-const columns = data.columns;
-const trials = columns.trial.length;
-const metric = data.metric, sign = data.mode === "max" ? -1 : 1; // sign * value: lower is better
-
-let chosen = null; // a row of the table
-const listeners = []; // called with the chosen row, or null
+// What ties the figures and the tables together: one chosen trial, and a sorted table.
+"use strict";
+const element = (id) => document.getElementById(id);
+const { looks, specs, rows } = JSON.parse(element("figures").textContent);
+const table = element("table"), body = table.tBodies[0], lines = [...body.rows];
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const views = [];
+let chosen = null; // a trial's row of the table
 
 function choose(row) {
   chosen = row === chosen ? null : row;
-  listeners.forEach((listener) => listener(chosen));
+  for (const view of views) view.signal("chosen", chosen ?? -1).runAsync();
+  table.querySelector("tr.chosen")?.classList.remove("chosen");
+  element("chosen").hidden = chosen === null;
+  if (chosen === null) return;
+  const line = lines[chosen], cells = [...line.cells].map((cell) => cell.textContent);
+  line.classList.add("chosen");
+  // Within the table's own window: the page stays where the reader is.
+  table.parentElement.scrollTop = line.offsetTop - table.parentElement.clientHeight / 2;
+  const titles = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
+  element("chosen").firstElementChild.textContent = titles.map((title, i) => `${title} ${cells[i]}`).join(" · ");
 }
 
-function element(id) {
-  return document.getElementById(id);
+// A tip is text, whatever it holds.
+function tip(handler, event, item, value) {
+  const box = element("tip");
+  box.hidden = typeof value !== "string";
+  if (box.hidden) return;
+  box.textContent = value;
+  const right = event.clientX + 16 + box.offsetWidth > innerWidth;
+  box.style.left = `${Math.max(4, right ? event.clientX - 12 - box.offsetWidth : event.clientX + 16)}px`;
+  box.style.top = `${Math.max(4, Math.min(event.clientY + 12, innerHeight - box.offsetHeight - 4))}px`;
 }
 
-function make(tag, text, attributes = {}) {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-}
-
-function words(name) {
-  return name.replace(/_/g, " ");
-}
-
-function number(value) {
-  if (value === null || value === undefined) return "–";
-  if (typeof value !== "number") return String(value);
-  if (Number.isInteger(value)) return String(value);
-  const short = Number(value.toPrecision(4));
-  return Math.abs(short) < 1e-3 ? short.toExponential() : String(short);
-}
-
-function described(row, names = data.hyperparameters) {
-  return names.map((name) => `${name}=${number(columns[name][row])}`).join(", ");
-}
-
-// Plotly reads a few tags in text; a hyperparameter's name or value is never one.
-function plain(text) {
-  return String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-}
-
-const hovers = new Map(); // made once: every figure shows the same
-
-function hover(row) {
-  if (!hovers.has(row)) hovers.set(row, hoverText(row));
-  return hovers.get(row);
-}
-
-function hoverText(row) {
-  const seed = columns.fold ? `seed ${columns.seed[row]}, fold ${columns.fold[row]}` : `seed ${columns.seed[row]}`;
-  const lines = data.hyperparameters.map((name) => `${name} ${number(columns[name][row])}`);
-  const loss = `${words(metric)} ${number(columns[metric][row])}`;
-  return plain([`trial ${columns.trial[row]}, ${seed}`, ...lines, `${columns.status[row]}, ${loss}`].join("\n")).replace(/\n/g, "<br>");
-}
-
-function unpack(text, width) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  const flat = new Float32Array(bytes.buffer);
-  return Array.from({ length: trials }, (_, row) => flat.subarray(row * width, (row + 1) * width));
-}
-
-const STOPS = ["#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"];
-
-function colour(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-}
-
-// Viridis from 0 to 1, less the end that the background would swallow.
-function viridis(share) {
-  const low = Number(colour("low")), high = Number(colour("high"));
-  const at = (low + (high - low) * Math.min(1, Math.max(0, share))) * (STOPS.length - 1);
-  const first = Math.min(Math.floor(at), STOPS.length - 2), part = at - first;
-  const mixed = [1, 3, 5].map((i) => {
-    const [a, b] = [STOPS[first], STOPS[first + 1]].map((stop) => parseInt(stop.slice(i, i + 2), 16));
-    return Math.round(a + (b - a) * part);
-  });
-  return `rgb(${mixed.join(",")})`;
-}
-
-function faded(rgb, alpha) {
-  return rgb.replace("rgb(", "rgba(").replace(")", `,${alpha})`);
-}
-
-function ofStatus(status) {
-  return colour({ diverged: "bad", pruned: "pruned", complete: "accent" }[status] || "quiet");
-}
-
-function layout(changes) {
-  const axis = { gridcolor: colour("grid"), linecolor: colour("line"), zeroline: false, ticks: "outside", tickcolor: colour("line"), automargin: true };
-  return {
-    paper_bgcolor: colour("card"), plot_bgcolor: colour("card"), showlegend: false, hovermode: "closest",
-    font: { family: "system-ui, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif", size: 12, color: colour("ink") },
-    margin: { l: 62, r: 14, t: 12, b: 46 },
-    hoverlabel: { align: "left", bgcolor: colour("card"), bordercolor: colour("line"), font: { color: colour("ink"), size: 12 } },
-    ...changes,
-    xaxis: { ...axis, ...changes.xaxis },
-    yaxis: { ...axis, ...changes.yaxis },
+async function draw(spec, i) {
+  const look = looks[dark.matches ? "dark" : "light"];
+  const columns = Math.max(1, Math.floor(element(`figure-${i}`).clientWidth / 170));
+  const options = {
+    mode: "vega-lite", renderer: "canvas", config: { ...look, legend: { ...look.legend, columns } }, tooltip: tip,
+    actions: { export: true, source: false, compiled: false, editor: false }, downloadFileName: `figure-${i}`,
   };
-}
-
-function notAll() {
-  return data.shown.length < trials ? ` ${data.shown.length} of ${trials} trials are drawn, the best and a fair rest; any other appears when it is chosen.` : "";
-}
-
-const CONFIG = { responsive: true, displaylogo: false, displayModeBar: "hover", modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]] };
-
-const STILL = { responsive: true, displayModeBar: false }; // of figures with nothing to zoom into
-
-// Draw a figure; a click on any of its points chooses the point's trial.
-function draw(target, traces, changes, config = CONFIG) {
-  const first = !target.classList.contains("js-plotly-plot");
-  const done = Plotly.react(target, traces, layout(changes), config);
-  if (first) target.on("plotly_click", (event) => {
-    const row = event.points[0] && event.points[0].customdata;
-    if (Number.isInteger(row)) choose(row);
+  // Vega writes into the rows that it is given: each figure has its own.
+  const datasets = Object.fromEntries(spec.datasets.map((name) => [name, structuredClone(rows[name])]));
+  const { view } = await vegaEmbed(`#figure-${i}`, { ...spec, datasets }, options);
+  views[i]?.finalize();
+  views[i] = view;
+  view.addEventListener("click", (event, item) => {
+    if (Number.isInteger(item?.datum?.row) && item.datum.row >= 0) choose(item.datum.row);
   });
-  return done;
+  if (chosen !== null) view.signal("chosen", chosen).runAsync();
 }
 
-// The figures of a row of panels, all there before the first is drawn: it takes its width.
-function panels(target, names) {
-  if (!target.children.length) target.append(...names.map((name, i) => {
-    const figure = make("figure", ""), id = `${target.id}-${i}`;
-    const plot = make("div", "", { class: "plot", id, role: "img", "aria-labelledby": `${id}-caption` });
-    figure.append(make("figcaption", name, { id: `${id}-caption` }), plot, make("p", "", { class: "legend under" }));
-    return figure;
-  }));
-  return [...target.children];
+// A figure is drawn when it comes near the window, one after another.
+let queue = Promise.resolve();
+const near = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) {
+    if (!isIntersecting) continue;
+    near.unobserve(target);
+    const i = Number(target.id.split("-")[1]);
+    queue = queue.then(() => draw(specs[i], i));
+  }
+}, { rootMargin: "600px" });
+
+function sort(title) {
+  const at = title.cellIndex, up = title.getAttribute("aria-sort") !== "ascending";
+  for (const other of title.parentElement.cells) other.setAttribute("aria-sort", "none");
+  title.setAttribute("aria-sort", up ? "ascending" : "descending");
+  const number = !title.classList.contains("text");
+  const value = ({ cells }) => {
+    const full = cells[at].title || cells[at].textContent;
+    return full === "–" ? null : number ? Number(full.replace("inf", "Infinity")) : full;
+  };
+  const keys = new Map(lines.map((line) => [line, value(line)]));
+  const order = [...lines].sort((one, other) => {
+    const a = keys.get(one), b = keys.get(other);
+    if (a === null || b === null) return (a === null) - (b === null);
+    return (a < b ? -1 : a > b ? 1 : 0) * (up ? 1 : -1);
+  });
+  body.append(...order);
 }
 
-function sentence(target, text) {
-  target.classList.add("empty");
-  target.removeAttribute("role");
-  target.textContent = text;
+// A row is shown if it has every word that is searched.
+function search() {
+  const words = element("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+  for (const line of lines) {
+    const text = words.length ? [...line.cells].map((cell) => `${cell.textContent} ${cell.title}`).join(" ").toLowerCase() : "";
+    line.hidden = !words.every((word) => text.includes(word));
+  }
 }
+
+for (const title of table.tHead.rows[0].cells) title.firstElementChild.addEventListener("click", () => sort(title));
+document.addEventListener("click", ({ target }) => {
+  const line = target.closest?.("tr[data-row]");
+  if (line) choose(Number(line.dataset.row));
+});
+element("search").addEventListener("input", search);
+element("chosen").querySelector("button").addEventListener("click", () => choose(chosen));
+document.addEventListener("keydown", ({ key }) => key === "Escape" && chosen !== null && choose(chosen));
+dark.addEventListener("change", () => views.forEach((view, i) => (queue = queue.then(() => draw(specs[i], i)))));
+specs.forEach((spec, i) => near.observe(element(`figure-${i}`)));
