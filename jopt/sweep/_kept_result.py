@@ -46,12 +46,12 @@ _TRIAL |= {"fold": range(2**31)}
 RUN = {
     "block": [range(2**31)],
     "strategy": [str],
+    "convolves": bool,
     "groups": range(2**31),
     "grouped_by": [{"trials": range(2**31), "block": range(2**31), "because": dict}],
     "segment_compiles": range(2**31),
     "compile_seconds": float,
     "block_search": [dict],
-    "convolves": bool,
     "train_seconds": float,
     "trial_steps_this_run": range(2**63),
     "trial_steps_per_second": float,
