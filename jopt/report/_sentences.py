@@ -9,6 +9,11 @@ from jopt.report._record import Record
 from jopt.sweep import column_of
 
 STATUSES = ("complete", "pruned", "diverged", "interrupted")
+CONVOLVES = (
+    "The model has convolutions of XLA's own, which are slow for trials side by side, "
+    "and in loops on a CPU: with sweep.with_fast_convolutions(model) it may train "
+    "faster."
+)
 
 
 def title(record: Record) -> str:
@@ -59,6 +64,8 @@ def remarks(record: Record) -> list[str]:
         within = [bool(record.table["within_bounds"][r[0]]) for r in record.settings()]
         out = f"{within.count(False)} of {_count(len(within), 'setting')}"
         found.append(f"Out of bounds ({_bounds(info)}): {out}.")
+    if info.get("convolves") and _trials(record) > 1:
+        found.append(CONVOLVES)
     best = record.best or {}
     for name, end in (best.get("at_ends") or {}).items():
         found.append(at_end(f"best {name}", best["hyperparameters"][name], end))

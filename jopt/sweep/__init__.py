@@ -1,7 +1,9 @@
 """Many trainings in one compiled program."""
 
 from jopt.sweep._array_files import write_arrays as write_arrays
+from jopt.sweep._convolution import conv_general_dilated
 from jopt.sweep._data import by_epoch, by_step
+from jopt.sweep._fast_convolutions import with_fast_convolutions
 from jopt.sweep._folds import Folds
 from jopt.sweep._front import Bound as Bound, nondominated as nondominated
 from jopt.sweep._kept_result import load, save_record as save_record
@@ -96,6 +98,7 @@ __all__ = [
     "by_epoch",
     "by_step",
     "choice",
+    "conv_general_dilated",
     "extend",
     "grid",
     "integers",
@@ -106,4 +109,5 @@ __all__ = [
     "run",
     "sample",
     "uniform",
+    "with_fast_convolutions",
 ]

@@ -45,6 +45,7 @@ _TRIAL |= {"fold": range(2**31)}
 RUN = {
     "block": [range(2**31)],
     "strategy": [str],
+    "convolves": bool,
     "groups": range(2**31),
     "grouped_by": [{"trials": range(2**31), "block": range(2**31), "because": dict}],
     "segment_compiles": range(2**31),

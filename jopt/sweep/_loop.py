@@ -237,6 +237,7 @@ class Loop:
         return {
             "block": [program.block for program in programs],
             "strategy": ["scan" if p.scanned else "step" for p in programs],
+            "convolves": any(p.stacked.convolves for p in programs),
             "groups": len(programs),
             "grouped_by": reasons(state.trials, state.groups),
             "segment_compiles": sum(program.compiles for program in programs),

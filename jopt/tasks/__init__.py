@@ -17,9 +17,9 @@ from jopt.core import late
 
 if TYPE_CHECKING:
     from jopt.tasks._classification import linen_classifier, nnx_classifier
-    from jopt.tasks._convolution import convolve, max_pool
     from jopt.tasks._digits import MLP, digits
     from jopt.tasks._mnist import LinenCNN, NnxCNN, mnist, mnist_nnx
+    from jopt.tasks._pooling import max_pool
     from jopt.tasks._text import VOCABULARY, Transformer, text
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "LinenCNN",
     "NnxCNN",
     "Transformer",
-    "convolve",
     "digits",
     "linen_classifier",
     "max_pool",
@@ -40,9 +39,9 @@ __all__ = [
 
 _FILES = {
     "_classification": ("linen_classifier", "nnx_classifier"),
-    "_convolution": ("convolve", "max_pool"),
     "_digits": ("MLP", "digits"),
     "_mnist": ("LinenCNN", "NnxCNN", "mnist", "mnist_nnx"),
+    "_pooling": ("max_pool",),
     "_text": ("VOCABULARY", "Transformer", "text"),
 }
 

@@ -3,16 +3,17 @@
 import functools
 import gzip
 import importlib.resources
+from typing import Any
 
 import jax
 import numpy as np
 from flax import linen, nnx
 
 from jopt.core import check_argument
-from jopt.sweep import Task
+from jopt.sweep import Task, conv_general_dilated
 from jopt.tasks._classification import linen_classifier, nnx_classifier
-from jopt.tasks._convolution import convolve, max_pool
 from jopt.tasks._data import Examples, split
+from jopt.tasks._pooling import max_pool
 
 WIDTH = 32  # the default
 
@@ -27,7 +28,8 @@ class LinenCNN(linen.Module):
         """Return the logits (batch, 10) of images (batch, 28, 28, 1)."""
         x = images
         for channels in (self.width, 2 * self.width):
-            x = linen.Conv(channels, (3, 3), conv_general_dilated=convolve)(x)
+            options: Any = {"conv_general_dilated": conv_general_dilated}
+            x = linen.Conv(channels, (3, 3), **options)(x)
             x = max_pool(linen.relu(x))
         x = linen.relu(linen.Dense(4 * self.width)(x.reshape(len(x), -1)))
         return linen.Dense(10)(x)
@@ -37,7 +39,8 @@ class NnxCNN(nnx.Module):
     """The same CNN in nnx."""
 
     def __init__(self, width: int, rngs: nnx.Rngs):
-        conv = {"kernel_size": (3, 3), "conv_general_dilated": convolve, "rngs": rngs}
+        conv: dict[str, Any] = {"kernel_size": (3, 3), "rngs": rngs}
+        conv["conv_general_dilated"] = conv_general_dilated
         self.first = nnx.Conv(1, width, **conv)
         self.second = nnx.Conv(width, 2 * width, **conv)
         self.dense = nnx.Linear(7 * 7 * 2 * width, 4 * width, rngs=rngs)

@@ -4,7 +4,6 @@ from typing import Any
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -13,7 +12,7 @@ import jopt
 from jopt import sweep
 from jopt.sweep._supervised import training_of
 from jopt.sweep._task import check_task
-from jopt.tasks import convolve, digits, max_pool, mnist, mnist_nnx
+from jopt.tasks import digits, max_pool, mnist, mnist_nnx
 from jopt.tasks._digits import _task
 
 SIZES = {"digits": (1078, 360, 359), "mnist": (3000, 1000, 1000)}
@@ -61,20 +60,6 @@ def test_two_spellings_of_the_network_are_one_network():
         shapes.append(sorted(leaf.shape for leaf in jax.tree.leaves(params)))
     assert shapes[0] == shapes[1]
     assert (3, 3, 32, 64) in shapes[0]
-
-
-@pytest.mark.slow("the model that uses it learns digits in CI")
-def test_slices_and_a_product_are_a_convolution():
-    inputs = jax.random.normal(jax.random.key(0), (2, 8, 6, 3))
-    plain = nnx.Conv(3, 5, (3, 3), rngs=nnx.Rngs(1))
-    sliced = nnx.Conv(3, 5, (3, 3), conv_general_dilated=convolve, rngs=nnx.Rngs(1))
-    with jax.numpy_rank_promotion("allow"):
-        np.testing.assert_allclose(sliced(inputs), plain(inputs), rtol=1e-4, atol=1e-5)
-
-
-def test_a_stride_is_refused():
-    with pytest.raises(ValueError, match="strides must be 1 and padding 'SAME'"):
-        convolve(jnp.zeros((1, 4, 4, 1)), jnp.zeros((3, 3, 1, 1)), (2, 2), "SAME")
 
 
 def test_max_pool_is_flaxs():

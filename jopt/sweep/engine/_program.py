@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt.core import PyTree
+from jopt.sweep._convolution import in_a_loop
 from jopt.sweep.engine._block import (
     Batches,
     Chunks,
@@ -234,7 +235,8 @@ class Program:
 
         # A `map` would end silently at a StopIteration that the user's function raises.
         rows = zip(self.devices, *given, strict=True)
-        programs = [lowered(*row) for row in rows]
+        with in_a_loop(self.scanned and self.devices[0].platform == "cpu"):
+            programs = [lowered(*row) for row in rows]
         # The first on its own: the others reuse its autotuning results.
         first = programs[0].compile()
         with ThreadPoolExecutor() as threads:
