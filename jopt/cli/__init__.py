@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import jopt
-from jopt.cli import compress, lr_find, predict, report, sweep
+from jopt.cli import cache, compress, lr_find, predict, report, sweep
 from jopt.cli.signals import INTERRUPTED, as_interrupts
 from jopt.cli.streams import unfailing
 
@@ -69,7 +69,8 @@ def _run(options: argparse.Namespace) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show
-            return options.run(options)
+            with cache.used(options):
+                return options.run(options)
     except KeyboardInterrupt:
         print("jopt: interrupted; nothing was saved.", file=sys.stderr)
         return INTERRUPTED

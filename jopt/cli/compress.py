@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jopt.cli import cache
 from jopt.cli.directory import prepare, rescue
 from jopt.cli.signals import INTERRUPTED
 
@@ -169,6 +170,7 @@ def _add_files(add: Any) -> None:
         help="where to write (default: sweeps/TASK-compress-1, ...)",
     )
     add("--overwrite", action="store_true", help="write into a DIR that has files")
+    cache.add_options(add)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jopt.cli import cache
 from jopt.cli.directory import prepare, rescue
 from jopt.cli.signals import INTERRUPTED
 
@@ -126,6 +127,7 @@ def add_to(commands: Any) -> None:
         help="where to write (default: sweeps/TASK-lr-find-1, ...)",
     )
     add("--overwrite", action="store_true", help="write into a DIR that has files")
+    cache.add_options(add)
     parser.set_defaults(run=run)
 
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jopt.cli import cache
 from jopt.cli.directory import prepare, rescue
 from jopt.cli.signals import INTERRUPTED
 
@@ -234,6 +235,7 @@ def _add_machine(add: Any) -> list[argparse.Action]:
             action="store_true",
             help="also write TensorBoard logs, with its HParams tab",
         ),
+        *cache.add_options(add),
     ]
 
 

@@ -21,6 +21,7 @@ from jopt.sweep._whole_files import (
     remove as remove,
     replacing as replacing,
 )
+from jopt.sweep.engine import remembering as remembering
 from jopt.sweep.population import (
     Generation,
     Lineage,

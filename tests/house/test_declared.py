@@ -45,4 +45,5 @@ def test_every_package_that_jopt_imports_is_declared():
 
 def test_what_the_command_needs_is_declared_without_an_extra():
     needed = {"jax", "optax", "flax", "numpy", "rich", "orbax-checkpoint"}
+    needed |= {"filelock"}  # of JAX's cache, which the command bounds
     assert names(PROJECT["dependencies"]) == needed

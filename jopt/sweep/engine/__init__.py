@@ -15,6 +15,7 @@ from jopt.sweep.engine._block import (
 from jopt.sweep.engine._block_size import pick, program_for
 from jopt.sweep.engine._devices import Device, as_devices, budget
 from jopt.sweep.engine._pool import CallResult, Pool
+from jopt.sweep.engine._remembered_blocks import remembering
 
 __all__ = [
     "EVALUATION_CHUNK",
@@ -34,4 +35,5 @@ __all__ = [
     "pick",
     "place",
     "program_for",
+    "remembering",
 ]

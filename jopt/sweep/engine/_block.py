@@ -304,9 +304,11 @@ class StackedTrials:
 
     Attributes:
       convolves: whether a step has one of XLA's convolutions.
+      traced: a step of all trials.
     """
 
     convolves: bool
+    traced: Any
 
     def __init__(
         self,
@@ -616,6 +618,7 @@ class StackedTrials:
         data = batches.within(self.data.train)
         traced = jax.make_jaxpr(trials)(*given, data, batches)
         self.convolves = _has(traced.jaxpr, "conv_general_dilated")
+        self.traced = traced.jaxpr
         found = [
             Kind.SHARED
             if kind is Kind.SHARED and not (first or then)

@@ -17,22 +17,13 @@ from jopt.sweep.engine._devices import (
     shown_bytes,
 )
 from jopt.sweep.engine._program import Program
+from jopt.sweep.engine._remembered_blocks import Way, memory as remembered, name_of
 
 ENOUGH = 0.1  # seconds of timing a size, at least
 SPENT = 0.01  # of the whole training, on timing a size, if that is more
 ROUNDS = 10  # at most
 HOPED = {4: 0.5, 2: 0.2}  # of the time: what a size so many times off may save
 HOPED_OF_STEPS = 0.2  # of the time: what a step a call may save
-
-
-class Way(NamedTuple):
-    """How many trials train together, and whether a call makes many steps or one."""
-
-    block: int
-    scanned: bool
-
-    def __str__(self) -> str:
-        return f"{self.block}" if self.scanned else f"{self.block}, a step a call"
 
 
 class Room(NamedTuple):
@@ -136,6 +127,8 @@ def pick(
     for all at once, if that may save a fifth. Where `scans` says that a scan is slow,
     the sizes are timed with a step a call, and no scan is compiled.
 
+    Inside of `remembering`, a way that was picked before is taken without a search.
+
     Args:
       stacked: all trials of a group.
       batches: of a call.
@@ -147,7 +140,18 @@ def pick(
       ValueError: not even one trial fits.
     """
     began = time.perf_counter()
-    search = _Search(stacked, batches, steps, devices, room(stacked, devices, memory))
+    there = room(stacked, devices, memory)
+    held, name, found = remembered(), "", as_devices(devices)[: stacked.count]
+    if held is not None:
+        name = name_of(stacked.traced, found, len(batches.steps), steps)
+        way = held.recall(name, most=math.ceil(stacked.count / len(found)))
+        program = None
+        if way is not None:
+            program = _compiled(stacked, way, batches, devices, there)
+        if program is not None and program.bytes <= there.bytes:
+            seconds = time.perf_counter() - began
+            return program, {"seconds": seconds, "remembered": True}
+    search = _Search(stacked, batches, steps, devices, there)
     cpu = search.devices[0].platform == "cpu"
     scanned = scans(stacked, devices)
     for first in ((4 if cpu else 64) if scanned else 1, 1):
@@ -160,6 +164,8 @@ def pick(
     if scanned and search.seconds:
         search.by_step()
     program = search.settle()
+    if held is not None:
+        held.keep(name, Way(program.block, program.scanned))
     return program, {
         "seconds": time.perf_counter() - began,
         "expected_train_seconds": {str(way): s for way, s in search.seconds.items()},

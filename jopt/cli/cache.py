@@ -1,0 +1,118 @@
+"""What the command keeps for the next time: compiled programs, and picked blocks."""
+
+import argparse
+import contextlib
+import hashlib
+import importlib.metadata
+import os
+import platform
+import secrets
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+SIZE = 2**29  # bytes of compiled programs; the ones not used for longest are removed
+LEAST = 0.1  # seconds: a program that compiles sooner is not kept
+OURS = {
+    "jax_compilation_cache_max_size": SIZE,
+    "jax_persistent_cache_min_compile_time_secs": LEAST,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+
+
+def add_options(add: Any) -> list[argparse.Action]:
+    """Add the options to a parser, by its `add_argument`, and return them."""
+    return [
+        add(
+            "--no-cache",
+            action="store_true",
+            help="neither read nor keep compiled programs and picked blocks",
+        ),
+        add(
+            "--search-block",
+            action="store_true",
+            help="pick the block by timing, even if one is remembered",
+        ),
+    ]
+
+
+@contextlib.contextmanager
+def used(options: argparse.Namespace) -> Iterator[None]:
+    """Keep what the command compiles and picks, as its options say.
+
+    A cache that the user has given to JAX stands: then nothing is kept elsewhere. A
+    folder that cannot be written is a warning.
+    """
+    if not hasattr(options, "no_cache"):  # of a command that trains nothing
+        yield
+        return
+    import jax
+
+    if options.no_cache:
+        jax.config.update("jax_enable_compilation_cache", False)
+    enabled = jax.config.jax_enable_compilation_cache  # pyright: ignore[reportAttributeAccessIssue]
+    given = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    if not enabled or given is not None or not _is_writable(here := folder()):
+        yield
+        return
+    from jopt.sweep import remembering
+
+    jax.config.update("jax_compilation_cache_dir", str(here / "programs"))
+    for name, value in OURS.items():
+        if name.upper() not in os.environ:
+            jax.config.update(name, value)
+    with remembering(here / "blocks", anew=options.search_block):
+        yield
+
+
+def folder() -> Path:
+    """Return the folder of this machine's kind, with these versions of JAX.
+
+    A program that was compiled for another CPU may break, and homes are shared.
+    """
+    versions = [importlib.metadata.version(name) for name in ("jax", "jaxlib")]
+    name = f"{cpu()}-jax-{versions[0]}-jaxlib-{versions[1]}"
+    return user_caches() / "jopt" / name
+
+
+def user_caches() -> Path:
+    """Return the folder that the platform gives to a user's caches."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(given):  # others are to be ignored, says the XDG specification
+        return Path(given)
+    home = Path.home()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches"
+    return home / ".cache"
+
+
+def cpu(info: Path = Path("/proc/cpuinfo")) -> str:
+    """Return a word for the CPU's kind, which tells its features apart."""
+    known = [platform.machine(), platform.processor()]
+    if info.exists():
+        names = ("model name", "flags", "Features", "CPU part")
+        lines = info.read_text(errors="replace").splitlines()
+        known += sorted({x for x in lines if x.partition(":")[0].strip() in names})
+    digest = hashlib.sha256("\n".join(known).encode()).hexdigest()
+    return f"{platform.machine() or 'cpu'}-{digest[:12]}"
+
+
+def _is_writable(directory: Path) -> bool:
+    """Return whether files can be made in a folder; warn if not."""
+    probe = directory / "programs" / f".{secrets.token_hex(4)}"
+    try:
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except (OSError, RuntimeError) as error:  # RuntimeError: of a user without a home
+        warnings.warn(
+            f"Compiled programs are not kept for the next time: {error}. Set "
+            "XDG_CACHE_HOME to a folder that can be written, or give --no-cache.",
+            stacklevel=2,
+        )
+        return False
+    return True

@@ -1,0 +1,111 @@
+"""The blocks that were picked by timing, remembered in files for the next time."""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jopt._version import __version__
+from jopt.sweep import _object_names as object_names
+from jopt.sweep._whole_files import read_file, replacing
+from jopt.sweep.engine._devices import Device
+
+FORM = 1  # of a file
+
+
+class Way(NamedTuple):
+    """How many trials train together, and whether a call makes many steps or one."""
+
+    block: int
+    scanned: bool
+
+    def __str__(self) -> str:
+        return f"{self.block}" if self.scanned else f"{self.block}, a step a call"
+
+
+class Memory(NamedTuple):
+    """Where ways are remembered."""
+
+    directory: Path
+    anew: bool  # whether a way is picked even if one is remembered
+
+    def recall(self, name: str, most: int) -> Way | None:
+        """Return what is remembered under a name; None for nothing that can be used.
+
+        A damaged file is nothing, nor is a block of more than `most` trials.
+        """
+        if self.anew:
+            return None
+        try:
+            held = json.loads(read_file(self._path(name)))
+        except (OSError, ValueError, RecursionError):
+            return None
+        form = {"form": int, "block": int, "scanned": bool}
+        if not isinstance(held, dict) or held.keys() != form.keys():
+            return None
+        if any(type(held[key]) is not kind for key, kind in form.items()):
+            return None
+        if held["form"] != FORM or not 1 <= held["block"] <= most:
+            return None
+        return Way(held["block"], held["scanned"])
+
+    def keep(self, name: str, way: Way) -> None:
+        """Remember a way; warn if that cannot be written."""
+        text = json.dumps({"form": FORM, **way._asdict()})
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            with replacing(self._path(name)) as partial:
+                partial.write_text(text)
+        except OSError as error:
+            warnings.warn(
+                f"The block that was picked is not remembered: {error}.", stacklevel=2
+            )
+
+    def _path(self, name: str) -> Path:
+        return self.directory / f"{name}.json"
+
+
+_memory: ContextVar[Memory | None] = ContextVar("remembered_blocks", default=None)
+
+
+@contextlib.contextmanager
+def remembering(directory: Path, anew: bool = False) -> Iterator[None]:
+    """Remember the blocks that sweeps pick by timing, in files of a directory.
+
+        with remembering(cache / "blocks"):
+            sweep.run(task, trials)  # the second time, without a search
+
+    Args:
+      directory: of the files; it is made when there is something to remember.
+      anew: whether blocks are picked even if they are remembered.
+    """
+    token = _memory.set(Memory(directory, anew))
+    try:
+        yield
+    finally:
+        _memory.reset(token)
+
+
+def memory() -> Memory | None:
+    """Return where blocks are remembered now; None for nowhere."""
+    return _memory.get()
+
+
+def name_of(program: Any, devices: Sequence[Device], *sizes: float) -> str:
+    """Return the name by which the way of a program is remembered.
+
+    Args:
+      program: the trace of a step of all trials.
+      devices: that train them.
+      *sizes: what else the best way depends on.
+    """
+    versions = [importlib.metadata.version(name) for name in ("jax", "jaxlib")]
+    device = devices[0].platform, devices[0].device_kind, len(devices)
+    parts = [__version__, *versions, *device, *sizes]
+    text = object_names.lasting(program.pretty_print(use_color=False))
+    return hashlib.sha256(f"{parts} {text}".encode()).hexdigest()[:32]
