@@ -41,6 +41,10 @@ def integrated_gradients(
     Returns:
       Attributions of the inputs' shape, at least float32.
 
+    Raises:
+      ValueError: if the inputs are no floats, `steps` is below 1, the baseline does not broadcast, or the
+        function does not give one number an example.
+
     Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365, equation 1.
     """
     title = "integrated_gradients"
@@ -85,6 +89,10 @@ def shapley_values(
 
     Returns:
       Values [examples, features], at least float32.
+
+    Raises:
+      ValueError: if the inputs or the background are no floats, they differ in their features or have more than 12, or the function
+        does not give one number an example.
 
     Shapley 1953; Lundberg and Lee 2017, https://arxiv.org/abs/1705.07874, for features
     that are taken as independent.
@@ -164,6 +172,9 @@ def permutation_importance(
       inputs: floats [examples, features].
       repeats: shuffles of each feature, at least 2.
       seed: of the shuffles.
+
+    Raises:
+      ValueError: if the inputs are no floats, `repeats` is below 2, or the score is no scalar.
 
     Breiman 2001, "Random forests", section 10.
     """

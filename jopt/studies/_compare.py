@@ -106,6 +106,9 @@ def compare(
       devices, memory: as of `sweep.run`.
       progress: called after each block.
 
+    Returns:
+      The `Comparison`: a row a contender, intervals and verdicts, pictures and a page.
+
     Raises:
       TypeError: an argument has the wrong type.
       ValueError: an argument breaks its rule; the baseline diverged at every rate; the
@@ -119,7 +122,12 @@ def compare(
 def compare_cost(
     task: Task, contenders: Mapping[str, Contender | Callable[..., Any]], **options: Any
 ) -> Cost:
-    """Return what `compare` of these arguments costs before it starts."""
+    """Return what `compare` of these arguments costs before it starts.
+
+    Args:
+      task, contenders: as for `compare`.
+      **options: the other arguments of `compare`.
+    """
     bound = inspect.signature(compare).bind(task, contenders, **options)
     bound.apply_defaults()
     given = dict(bound.arguments)

@@ -516,6 +516,9 @@ def across(comparisons: Mapping[str, Comparison]) -> dict[str, np.ndarray]:
       A row a contender of all comparisons: `optimizer`, `tasks`, `log_ratio`, `low`,
       `high` and `verdict`, the best first.
 
+    Raises:
+      ValueError: if the comparisons have different baselines.
+
     Agarwal et al. 2021, https://arxiv.org/abs/2108.13264.
     """
     rng, rows = np.random.default_rng(0), []

@@ -101,6 +101,9 @@ def transfer(
       schedule, warmup, seeds, extend, level, seed, block: as for `compare`.
       directory, overwrite, devices, memory, progress: as for `compare`.
 
+    Returns:
+      The `Transfer`: the best rate by width and rule, the laws, and the prediction.
+
     Raises:
       TypeError: an argument has the wrong type.
       ValueError: an argument breaks its rule; a parameter's role is ambiguous; every
@@ -117,7 +120,12 @@ def transfer_cost(
     widths: Sequence[int],
     **options: Any,
 ) -> Cost:
-    """Return what `transfer` of these arguments costs before it starts."""
+    """Return what `transfer` of these arguments costs before it starts.
+
+    Args:
+      make_task, factory, widths: as for `transfer`.
+      **options: the other arguments of `transfer`.
+    """
     bound = inspect.signature(transfer).bind(make_task, factory, widths, **options)
     bound.apply_defaults()
     given = dict(bound.arguments)

@@ -72,7 +72,11 @@ def diabetes(width: int = WIDTH, split: int = 0) -> Task:
 
 
 def diabetes_linen(width: int = WIDTH, split: int = 0) -> Task:
-    """Return the task of `diabetes` with the same model in linen."""
+    """Return the task of `diabetes` with the same model in linen.
+
+    Args:
+      width, split: as of `diabetes`.
+    """
     check_least("diabetes_linen", 0, width=width, split=split)
     return _task("diabetes-linen", width, split)
 

@@ -48,9 +48,9 @@ _COUNT = Kind(
 class Told(NamedTuple):
     """What became of a trial of a study."""
 
-    trial: Trial
+    trial: Trial  # as it was asked for
     value: float | None  # None where it failed, or was pruned before it was observed
-    state: Ending
+    state: Ending  # "complete", "pruned" or "failed"
 
 
 class Study:
