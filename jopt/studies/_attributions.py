@@ -42,8 +42,8 @@ def integrated_gradients(
       Attributions of the inputs' shape, at least float32.
 
     Raises:
-      ValueError: if the inputs are no floats, `steps` is below 1, the baseline does not broadcast, or the
-        function does not give one number an example.
+      ValueError: if the inputs are no floats, `steps` is below 1, the baseline does not
+        broadcast, or the function does not give one number an example.
 
     Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365, equation 1.
     """
@@ -91,8 +91,9 @@ def shapley_values(
       Values [examples, features], at least float32.
 
     Raises:
-      ValueError: if the inputs or the background are no floats, they differ in their features or have more than 12, or the function
-        does not give one number an example.
+      ValueError: if the inputs or the background are no floats, they differ in their
+        features or have more than 12, or the function does not give one number an
+        example.
 
     Shapley 1953; Lundberg and Lee 2017, https://arxiv.org/abs/1705.07874, for features
     that are taken as independent.
@@ -174,7 +175,8 @@ def permutation_importance(
       seed: of the shuffles.
 
     Raises:
-      ValueError: if the inputs are no floats, `repeats` is below 2, or the score is no scalar.
+      ValueError: if the inputs are no floats, `repeats` is below 2, or the score is no
+        scalar.
 
     Breiman 2001, "Random forests", section 10.
     """
