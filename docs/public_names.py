@@ -22,7 +22,16 @@ from typing import Any
 import jopt
 
 ORDER = ["core", "schedules", "transforms", "wrappers", "optimizers", "losses"]
-ORDER += ["training", "compress", "sweep", "report", "studies", "tasks", "interop"]
+ORDER += [
+    "data",
+    "training",
+    "compress",
+    "sweep",
+    "report",
+    "studies",
+    "tasks",
+    "interop",
+]
 
 
 def rooms() -> dict[str, ModuleType]:

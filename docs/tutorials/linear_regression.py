@@ -104,9 +104,9 @@ for name in OPTIMIZERS:
 # %% [markdown]
 # ## A sum of gradients is not momentum
 #
-# Momentum forgets: $v \leftarrow 0.9\,v + g$. Without forgetting, $v \leftarrow v + g$,
+# Momentum forgets: `v <- 0.9 v + g`. Without forgetting, `v <- v + g`,
 # the step grows as long as gradients keep their sign, overshoots, and swings without an
-# end. A rate that falls as $0.9^t$ hides this: after 50 steps it is 0.005 of what it
+# end. A rate that falls as `0.9^t` hides this: after 50 steps it is 0.005 of what it
 # was, and the parameters stand still wherever they are.
 
 
