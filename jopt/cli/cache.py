@@ -7,7 +7,6 @@ import importlib.metadata
 import os
 import platform
 import secrets
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,22 +71,11 @@ def folder() -> Path:
 
     A program that was compiled for another CPU may break, and homes are shared.
     """
+    from jopt.sweep import user_caches  # slow to load
+
     versions = [importlib.metadata.version(name) for name in ("jax", "jaxlib")]
     name = f"{cpu()}-jax-{versions[0]}-jaxlib-{versions[1]}"
     return user_caches() / "jopt" / name
-
-
-def user_caches() -> Path:
-    """Return the folder that the platform gives to a user's caches."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(given):  # others are to be ignored, says the XDG specification
-        return Path(given)
-    home = Path.home()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches"
-    return home / ".cache"
 
 
 def cpu(info: Path = Path("/proc/cpuinfo")) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from jopt.cli import cache
 from jopt.cli.directory import prepare, rescue
 from jopt.cli.signals import INTERRUPTED
 
@@ -75,6 +76,7 @@ def add_training(add: Any) -> None:
         action="store_true",
         help="print trials, steps and programs, and train nothing",
     )
+    cache.add_options(add)
 
 
 def add_files(add: Any, stem: str) -> None:

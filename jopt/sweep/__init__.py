@@ -22,6 +22,7 @@ from jopt.sweep._whole_files import (
     read_file as read_file,
     remove as remove,
     replacing as replacing,
+    user_caches as user_caches,
 )
 from jopt.sweep.engine import clear_programs, remembering as remembering
 from jopt.sweep.population import (

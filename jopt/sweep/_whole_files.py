@@ -7,6 +7,7 @@ import re
 import secrets
 import shutil
 import stat
+import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -95,6 +96,19 @@ def file_name(text: str, taken: Collection[str] = ()) -> str:
     if word and word == text and word not in taken:
         return word
     return f"{word}-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:8]}"
+
+
+def user_caches() -> Path:
+    """Return the folder that the platform gives to a user's caches."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    if os.path.isabs(given):  # others are to be ignored, says the XDG specification
+        return Path(given)
+    home = Path.home()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches"
+    return home / ".cache"
 
 
 def to_disk(directory: Path) -> None:

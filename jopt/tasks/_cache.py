@@ -3,15 +3,13 @@
 import contextlib
 import hashlib
 import json
-import os
 import platform
-import sys
 import sysconfig
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from jopt.sweep import replacing
+from jopt.sweep import replacing, user_caches
 
 _FOREIGN = {"site-packages", "dist-packages", "__pycache__"}
 
@@ -43,7 +41,7 @@ def of_library(
     sources = library_files()
     parts = [str(version).encode(), *_flat(sources)]
     digest = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
-    path = cache_directory() / f"{name}-{platform.python_version()}-{digest}.json"
+    path = user_caches() / "jopt" / f"{name}-{platform.python_version()}-{digest}.json"
     # A file that is missing, or that a full disk has cut short, is made again.
     with contextlib.suppress(OSError, ValueError):
         return json.loads(path.read_text("utf-8"))
@@ -54,17 +52,6 @@ def of_library(
         with replacing(path) as partial:
             partial.write_text(json.dumps(made), "utf-8")
     return made
-
-
-def cache_directory() -> Path:
-    """Return jopt's directory of files that can be made again."""
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        return Path(given) / "jopt"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "jopt"
-    if local := os.environ.get("LOCALAPPDATA"):
-        return Path(local) / "jopt" / "cache"
-    return Path.home() / ".cache" / "jopt"
 
 
 def _flat(sources: dict[str, bytes]) -> Iterable[bytes]:

@@ -11,6 +11,7 @@ import jax
 import pytest
 
 from jopt.cli import cache, main
+from jopt.sweep import user_caches
 from jopt.sweep.engine._remembered_blocks import memory
 
 NAMES = ("jax_compilation_cache_dir", "jax_enable_compilation_cache", *cache.OURS)
@@ -108,7 +109,7 @@ def test_each_platform_has_its_folder(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "platform", system)
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    assert cache.user_caches() == Path(expected.replace("HOME", str(tmp_path)))
+    assert user_caches() == Path(expected.replace("HOME", str(tmp_path)))
 
 
 def test_another_feature_of_the_cpu_is_another_folder(tmp_path):
