@@ -264,14 +264,14 @@ def _best_settings(record: Record) -> str:
     first = [rows[0] for rows in best]
     heads = [*record.varying, record.metric]
     columns = [told_apart(record.table[n][first].tolist()) for n in record.varying]
-    columns.append(told_apart([float(losses[rows].mean()) for rows in best]))
+    columns.append([number(float(losses[rows].mean())) for rows in best])
     if any(len(rows) > 1 for rows in best):
         heads += ["standard deviation", "least", "greatest", "trials"]
         columns.append(
             [number(float(losses[r].std(ddof=1))) if len(r) > 1 else "–" for r in best]
         )
         columns += [
-            told_apart([float(end(losses[rows])) for rows in best])
+            [number(float(end(losses[rows]))) for rows in best]
             for end in (np.min, np.max)
         ]
         columns.append([str(len(rows)) for rows in best])
