@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jopt.cli import studies
+from jopt.cli.parsers import parser_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,13 +48,8 @@ cannot be written; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
 
 def add_to(commands: Any) -> None:
     """Add the command's options to the parser's `commands`."""
-    parser = commands.add_parser(
-        "compare",
-        help="tune and rank several optimizers",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    says = "tune and rank several optimizers"
+    parser = parser_of(commands, "compare", says, DESCRIPTION, EXAMPLES)
     parser.add_argument(
         "optimizers", nargs="+", metavar="OPTIMIZER", help="at least two"
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jopt.cli import cache
 from jopt.cli.directory import prepare, rescue
+from jopt.cli.parsers import add_task, parser_of
 from jopt.cli.signals import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -51,20 +52,9 @@ Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, with the results until then saved.
 
 def add_to(commands: Any) -> None:
     """Add the command's options to the parser's `commands`."""
-    parser = commands.add_parser(
-        "compress",
-        help="find the smallest model that is as good as the dense one",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "task",
-        nargs="?",
-        default="digits",
-        metavar="TASK",
-        help="what to train (default: digits)",
-    )
+    says = "find the smallest model that is as good as the dense one"
+    parser = parser_of(commands, "compress", says, DESCRIPTION, EXAMPLES)
+    add_task(parser)
     _add_levels(parser.add_argument_group("levels").add_argument)
     _add_training(parser.add_argument_group("training").add_argument)
     _add_files(parser.add_argument_group("files").add_argument)

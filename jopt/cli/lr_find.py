@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jopt.cli import cache
 from jopt.cli.directory import prepare, rescue
+from jopt.cli.parsers import add_task, parser_of
 from jopt.cli.signals import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -44,21 +45,10 @@ Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, with the results until then saved.
 
 def add_to(commands: Any) -> None:
     """Add the command's options to the parser's `commands`."""
-    parser = commands.add_parser(
-        "lr-find",
-        help="suggest a learning rate, after a few steps with many",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    says = "suggest a learning rate, after a few steps with many"
+    parser = parser_of(commands, "lr-find", says, DESCRIPTION, EXAMPLES)
     add = parser.add_argument
-    add(
-        "task",
-        nargs="?",
-        default="digits",
-        metavar="TASK",
-        help="what to train (default: digits)",
-    )
+    add_task(parser)
     add(
         "--optimizer",
         default="adamw",

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from jopt.cli.parsers import parser_of
+
 DESCRIPTION = """\
 Predict with the best model of a sweep on new examples. The predictions are written
 beside the input; the terminal shows their shape and, for class scores, how many
@@ -34,13 +36,8 @@ exit status: 0; 2 after bad input or if the predictions cannot be written.
 
 def add_to(commands: Any) -> None:
     """Add the command's options to the parser's `commands`."""
-    parser = commands.add_parser(
-        "predict",
-        help="predict with the best model of a sweep",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    says = "predict with the best model of a sweep"
+    parser = parser_of(commands, "predict", says, DESCRIPTION, EXAMPLES)
     add = parser.add_argument
     add("directory", type=Path, metavar="DIR", help="the directory of a sweep")
     add("input", type=Path, metavar="INPUT", help="a .npy or .npz of examples")

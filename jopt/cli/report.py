@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from jopt.cli.parsers import parser_of
+
 DESCRIPTION = """\
 Build report.html from the record of a sweep, also while it runs: one page that
 needs no network, with the metric against each hyperparameter, learning curves, all
@@ -22,13 +24,8 @@ exit status: 0; 2 if the record is missing or damaged, or the page cannot be wri
 
 def add_to(commands: Any) -> None:
     """Add the command's options to the parser's `commands`."""
-    parser = commands.add_parser(
-        "report",
-        help="build the page of a sweep from its record",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    says = "build the page of a sweep from its record"
+    parser = parser_of(commands, "report", says, DESCRIPTION, EXAMPLES)
     add = parser.add_argument
     add("directory", type=Path, metavar="DIR", help="the directory of a sweep")
     add(

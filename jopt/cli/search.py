@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jopt.cli.directory import prepare
+from jopt.cli.parsers import add_task, parser_of
 from jopt.cli.signals import INTERRUPTED
 from jopt.cli.sweep import add_machine, add_seeds, add_training, finish
 
@@ -49,20 +50,9 @@ exit status: as of jopt sweep.
 
 def add_to(commands: Any) -> None:
     """Add the command's options to the parser's `commands`."""
-    parser = commands.add_parser(
-        "search",
-        help="find the best setting of an optimizer, batch by batch",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "task",
-        nargs="?",
-        default="digits",
-        metavar="TASK",
-        help="what to train (default: digits)",
-    )
+    says = "find the best setting of an optimizer, batch by batch"
+    parser = parser_of(commands, "search", says, DESCRIPTION, EXAMPLES)
+    add_task(parser)
     space = parser.add_argument_group("search space").add_argument
     _add_space(space)
     add_seeds(space)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from jopt.cli import cache
 from jopt.cli.directory import prepare, rescue
+from jopt.cli.parsers import add_task, parser_of
 from jopt.cli.signals import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -76,20 +77,9 @@ Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, with the results until then saved.
 
 def add_to(commands: Any) -> None:
     """Add the command's options to the parser's `commands`."""
-    parser = commands.add_parser(
-        "sweep",
-        help="train many settings of an optimizer at once",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "task",
-        nargs="?",
-        default="digits",
-        metavar="TASK",
-        help="what to train (default: digits)",
-    )
+    says = "train many settings of an optimizer at once"
+    parser = parser_of(commands, "sweep", says, DESCRIPTION, EXAMPLES)
+    add_task(parser)
     space = parser.add_argument_group("search space").add_argument
     _add_search_space(space)
     add_seeds(space)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jopt.cli import studies
+from jopt.cli.parsers import add_task, parser_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,20 +45,9 @@ exit status: 0; 2 after bad input or if files cannot be written; 130 after Ctrl-
 
 def add_to(commands: Any) -> None:
     """Add the command's options to the parser's `commands`."""
-    parser = commands.add_parser(
-        "transfer",
-        help="tune a rate at small widths for a greater one",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "task",
-        nargs="?",
-        default="digits",
-        metavar="TASK",
-        help="what to train (default: digits)",
-    )
+    says = "tune a rate at small widths for a greater one"
+    parser = parser_of(commands, "transfer", says, DESCRIPTION, EXAMPLES)
+    add_task(parser)
     add = parser.add_argument_group("transfer").add_argument
     add(
         "--axis",
