@@ -678,6 +678,8 @@ def used(made: Any) -> None:
         jax.eval_shape(made.init, PARAMS)
     elif isinstance(made, jopt.Schedule):
         jax.eval_shape(made, 3)
+    elif isinstance(made, sweep.Study):
+        made.close()
 
 
 @contextlib.contextmanager
