@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import jax
 import numpy as np
@@ -23,9 +24,11 @@ def class_weights(labels: np.ndarray, *, power: float = 1.0) -> np.ndarray:
       float32[classes].
 
     Raises:
-      ValueError: the labels are no classes, or a class has no example.
+      ValueError: the labels are no classes, a class has no example, or the power is not
+        finite.
     """
     counts = _counts("class_weights", labels)
+    _check_power("class_weights", power)
     weights = counts**-power
     return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
 
@@ -52,8 +55,9 @@ class BalancedBatches:
       seed: of the draws.
 
     Raises:
+      TypeError: the examples are no tree of arrays.
       ValueError: the labels are no classes, are not as many as the examples, or a class
-        has no example.
+        has no example; a number breaks its rule.
     """
 
     examples: PyTree
@@ -65,8 +69,14 @@ class BalancedBatches:
     def __post_init__(self):
         check(self, "batch_size", least=1)
         check(self, "seed", least=0)
+        _check_power("BalancedBatches", self.power)
         _counts("BalancedBatches", self.labels)
-        sizes = {len(leaf) for leaf in jax.tree.leaves(self.examples)}
+        leaves = jax.tree.leaves(self.examples)
+        if not leaves or not all(getattr(leaf, "shape", ()) for leaf in leaves):
+            rule = "a tree of arrays whose first axis is the example"
+            given = self.examples
+            raise argument_error("BalancedBatches", "examples", given, rule, TypeError)
+        sizes = {len(leaf) for leaf in leaves}
         if sizes != {len(self.labels)}:
             rule = f"as many as the {', '.join(map(str, sorted(sizes)))} examples"
             given = len(self.labels)
@@ -85,6 +95,11 @@ class BalancedBatches:
         rows = np.searchsorted(self._ends, drawn, side="right")
         rows = np.minimum(rows, len(self._ends) - 1)
         return jax.tree.map(lambda array: np.asarray(array)[rows], self.examples)
+
+
+def _check_power(title: str, power: float) -> None:
+    if not math.isfinite(power):
+        raise argument_error(title, "power", power, "finite", ValueError)
 
 
 def _counts(title: str, labels: np.ndarray) -> np.ndarray:

@@ -58,10 +58,11 @@ def standardize(examples: PyTree, axis: Axis = 0) -> Scaling:
         scalars, (0, 1, 2) for each channel's own.
 
     Raises:
-      ValueError: there are no inputs, or they are not finite.
+      ValueError: there are no inputs, or they are not finite; they have no such axis.
     """
     x = _inputs("standardize", examples)
-    return _scaling(x.mean(axis), x.std(axis))
+    axes = _axes("standardize", axis, x.ndim)
+    return _scaling(x.mean(axes), x.std(axes))
 
 
 @checked
@@ -76,15 +77,18 @@ def normalize(examples: PyTree, axis: Axis = 0) -> Scaling:
       examples, axis: as of `standardize`.
 
     Raises:
-      ValueError: there are no inputs, or they are not finite.
+      ValueError: there are no inputs, or they are not finite; they have no such axis.
     """
     x = _inputs("normalize", examples)
-    return _scaling(x.min(axis), np.ptp(x, axis))
+    axes = _axes("normalize", axis, x.ndim)
+    return _scaling(x.min(axes), np.ptp(x, axes))
 
 
 def _inputs(title: str, examples: PyTree) -> np.ndarray:
     """Return the inputs in float64."""
-    given: Any = examples[0] if isinstance(examples, (tuple, list)) else examples
+    given: Any = examples
+    if isinstance(examples, (tuple, list)) and len(examples) > 0:
+        given = examples[0]
     if not hasattr(given, "shape") or not given.shape or not given.size:
         rule = "an array of inputs, or a tuple that begins with one, the example first"
         raise argument_error(title, "examples", given, rule, ValueError)
@@ -96,6 +100,17 @@ def _inputs(title: str, examples: PyTree) -> np.ndarray:
             "what is missing, or leave the example out."
         )
     return x
+
+
+def _axes(title: str, axis: Axis, most: int) -> tuple[int, ...]:
+    """Return the axes over which the statistics of inputs of `most` axes go."""
+    if axis is None:
+        return tuple(range(most))
+    axes = tuple(axis) if isinstance(axis, (tuple, list)) else (axis,)
+    if not axes or not all(-most <= each < most for each in axes):
+        rule = f"None or among the {most} axes of the inputs"
+        raise argument_error(title, "axis", axis, rule, ValueError)
+    return axes
 
 
 def _scaling(shift: np.ndarray, scale: np.ndarray) -> Scaling:

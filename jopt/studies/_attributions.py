@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt.core import argument_error, checked, dtype_of, wide
+from jopt.core import argument_error, checked, dtype_of, is_number, wide
 
 MOST_FEATURES = 12  # 4,096 subsets
 
@@ -51,7 +51,7 @@ def integrated_gradients(
     x = _floats(title, "inputs", inputs)
     if steps < 1:
         raise argument_error(title, "steps", steps, "at least 1", ValueError)
-    start = jnp.broadcast_to(jnp.asarray(baseline, x.dtype), x.shape)
+    start = _baseline(title, baseline, x)
     _check_answers(title, function, x)
     places, weights = np.polynomial.legendre.leggauss(steps)
     points = jnp.asarray([(places + 1) / 2, weights / 2], x.dtype).T
@@ -213,6 +213,21 @@ def _floats(title: str, name: str, given: Any) -> jax.Array:
         rule = "an array of floats whose first axis is the example"
         raise argument_error(title, name, given, rule, ValueError)
     return wide(given)
+
+
+def _baseline(title: str, given: Any, x: jax.Array) -> jax.Array:
+    shape = np.shape(given) if is_number(given) else None
+    if shape is None or not _broadcasts(shape, x.shape):
+        rule = f"numbers that broadcast with the inputs, of the shape {list(x.shape)}"
+        raise argument_error(title, "baseline", given, rule, ValueError)
+    return jnp.broadcast_to(jnp.asarray(given, x.dtype), x.shape)
+
+
+def _broadcasts(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    try:
+        return np.broadcast_shapes(shape, whole) == whole
+    except ValueError:
+        return False
 
 
 def _table(title: str, name: str, given: Any) -> jax.Array:

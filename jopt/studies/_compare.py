@@ -11,7 +11,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from jopt.core import FilePath, Number, checked, close_match, is_integer, is_real, shown
+from jopt.core import (
+    FilePath,
+    Number,
+    argument_error,
+    checked,
+    close_match,
+    is_integer,
+    is_real,
+    shown,
+)
 from jopt.studies._comparison import Comparison, Confirmed, Tuned
 from jopt.studies._contender import Contender, Made, ScheduleName, hidden_matrices
 from jopt.studies._ladder import MORE, Ladder
@@ -204,7 +213,7 @@ class _Study:
             )
         named = isinstance(schedule, str)
         schedules: Any = (schedule,) if named else tuple(schedule)
-        decays = tuple(float(d) for d in np.ravel(np.asarray(decay, float)))
+        decays = _decays(decay)
         _check(schedules, decays, float(warmup), float(level), seeds, confirm, extend)
         for name, contender in entered.items():
             contender.check(f"compare: {name}")
@@ -429,6 +438,16 @@ def _hidden(task: Task, wider: Task | None) -> Any:
         return None
     ours, theirs = parameters("compare", task), parameters("compare", wider)
     return hidden_matrices(roles(ours, theirs), shapes_of(ours))
+
+
+def _decays(given: Any) -> tuple[float, ...]:
+    """Return the sums of decay, one or several."""
+    plain = given.tolist() if hasattr(given, "tolist") else given
+    several = plain if isinstance(plain, (list, tuple)) else [plain]
+    if not all(map(is_real, several)):
+        rule = "a number, or a list of numbers"
+        raise argument_error("compare", "decay", given, rule, TypeError)
+    return tuple(map(float, several))
 
 
 def _check_horizons(

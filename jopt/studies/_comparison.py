@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jopt.core import FilePath, checked
+from jopt.core import FilePath, argument_error, checked
 from jopt.studies._comparison_plots import Found, overview
 from jopt.studies._ladder import Ladder
 from jopt.studies._statistics import (
@@ -501,6 +501,7 @@ class _Judge:
         return _columns(rows)
 
 
+@checked
 def across(comparisons: Mapping[str, Comparison]) -> dict[str, np.ndarray]:
     """Return how contenders do over several tasks: log ratios of loss to the baseline.
 
@@ -517,15 +518,20 @@ def across(comparisons: Mapping[str, Comparison]) -> dict[str, np.ndarray]:
       `high` and `verdict`, the best first.
 
     Raises:
+      TypeError: if one is no `Comparison`.
       ValueError: if the comparisons have different baselines.
 
     Agarwal et al. 2021, https://arxiv.org/abs/2108.13264.
     """
+    for name, found in comparisons.items():
+        if not isinstance(found, Comparison):
+            rule = f"a dict of comparisons, and of {name} it must be a Comparison"
+            raise argument_error("across", "comparisons", found, rule, TypeError)
     rng, rows = np.random.default_rng(0), []
     bases = {found.info["baseline"] for found in comparisons.values()}
     if len(bases) != 1:
         raise ValueError(
-            f"across: the comparisons must have one baseline, got {sorted(bases)}."
+            f"across: comparisons must have one baseline, got {sorted(bases)}."
         )
     (base,) = bases
     names = set.intersection(*(set(found._by_seed) for found in comparisons.values()))

@@ -50,6 +50,8 @@ def steps_of(
             f"{title}: steps must be given, as {task.name} has no arrays of training "
             "examples to pass over."
         )
+    if epochs is not None and epochs < 1:
+        raise ValueError(f"{title}: epochs must be at least 1, got {epochs}.")
     size = task.batch_size if batch_size is None else batch_size
     passes = task.epochs if epochs is None else epochs
     return passes * max(examples(task.train) // max(size, 1), 1)

@@ -207,7 +207,8 @@ class _Study:
     ) -> "_Study":
         contender = factory if isinstance(factory, Contender) else Contender(factory)
         widths, rules = tuple(widths), tuple(rules)
-        _check(widths, rules, to, check, schedule, seeds, float(level), coordinates)
+        numbers = float(warmup), seeds, extend, float(level), coordinates
+        _check(widths, rules, to, check, schedule, *numbers)
         contender.check("transfer")
         if contender.space or len(contender.ladder) < 3:
             raise ValueError(
@@ -482,7 +483,9 @@ def _check(
     to: int | None,
     check: bool,
     schedule: str,
+    warmup: float,
     seeds: int,
+    extend: int,
     level: float,
     coordinates: int,
 ) -> None:
@@ -511,7 +514,11 @@ def _check(
             f"transfer: to must be above the widths that are trained, got {to} beside "
             f"{list(widths)}."
         )
-    for name, value, least in (("seeds", seeds, 1), ("coordinates", coordinates, 0)):
+    if not 0 <= warmup < 1:
+        raise ValueError(f"transfer: warmup must be in [0, 1), got {warmup}.")
+    least_of = (seeds, 1), (extend, 0), (coordinates, 0)
+    names = "seeds", "extend", "coordinates"
+    for name, (value, least) in zip(names, least_of, strict=True):
         if value < least:
             raise ValueError(f"transfer: {name} must be at least {least}, got {value}.")
     if not 0 < level < 1:

@@ -4,7 +4,15 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from jopt.core import PyTree, TreePath, by_path, checked, close_match, path_text
+from jopt.core import (
+    PyTree,
+    TreePath,
+    argument_error,
+    by_path,
+    checked,
+    close_match,
+    path_text,
+)
 from jopt.training._forms import form_of
 
 RoleKind: TypeAlias = Literal["hidden", "input", "output", "vector", "fixed"]
@@ -62,10 +70,13 @@ def roles(
       A `Role` by the path of each parameter, such as "layers/0/kernel".
 
     Raises:
+      TypeError: a model has no parameters, or one that is no array and no shape.
       ValueError: a leaf is in one model only, as at another depth; no leaf grows; a
         leaf's role is ambiguous; an override names no leaf or no kind.
     """
     given: Any = dict(overrides or {})
+    _check_model("base", base)
+    _check_model("other", other)
     narrow, wide = map(shapes_of, (base, other))
     for path in {**narrow, **wide}:
         if path not in narrow or path not in wide:
@@ -95,6 +106,13 @@ def roles(
         path_text(path): _role(path, narrow[path], shape, given.get(path_text(path)))
         for path, shape in wide.items()
     }
+
+
+def _check_model(name: str, model: PyTree) -> None:
+    leaves = by_path(_params(model)).values()
+    if not leaves or not all(hasattr(leaf, "shape") for leaf in leaves):
+        rule = "a model, or a tree of arrays or shapes"
+        raise argument_error("roles", name, model, rule, TypeError)
 
 
 def shapes_of(model: PyTree) -> dict[TreePath, tuple[int, ...]]:

@@ -23,6 +23,12 @@ def _as_factors(given: PyTree) -> PyTree:
     return nested(numbers)
 
 
+class _Places(Labels):
+    """The position of each leaf's number among the numbers."""
+
+    noun, tree = "factor", "ScaleLeaves: factors"
+
+
 @pytree
 class ScaleLeaves(GradientTransformation):
     """Multiply each leaf by its own number.
@@ -68,9 +74,9 @@ class ScaleLeaves(GradientTransformation):
         )
         return made, state
 
-    def _places(self) -> Labels:
+    def _places(self) -> _Places:
         """Return, for each leaf of the params, the position of its number."""
-        return Labels.at({path: i for i, path in enumerate(by_path(self.factors))})
+        return _Places.at({path: i for i, path in enumerate(by_path(self.factors))})
 
 
 scale_leaves = ScaleLeaves

@@ -18,8 +18,9 @@ from jopt.cli import main
 
 PARAMS = {"w": jnp.ones(2)}
 TRAINING = ("run", "resume", "extend", "lr_range", "compress", "combine", "write")
-TRAINING += ("LearningRateRange.save",)
-LOADING = ("digits", "mnist", "mnist_nnx", "text")
+TRAINING += ("LearningRateRange.save", "learning_curves")
+LOADING = ("digits", "mnist", "mnist_nnx", "text", "co2", "diabetes", "diabetes_linen")
+LOADING += ("docstrings", "imports", "longtail", "transfer", "transfer_cost")
 
 
 def refused(make, error, *words):
@@ -47,7 +48,7 @@ def test_a_sample_of_bad_values_is_accepted_or_refused_in_a_sentence(
     assert [verdict for verdict in found if verdict] == []
 
 
-@pytest.mark.slow("a sample runs; all of it takes half a minute")
+@pytest.mark.slow("a sample runs; all of it takes a minute")
 def test_every_bad_value_is_accepted_or_refused_in_a_sentence(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 

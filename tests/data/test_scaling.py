@@ -78,6 +78,19 @@ def test_balanced_batches_have_the_classes_as_often_as_asked():
             lambda: data.standardize((np.asarray([[1.0], [np.nan]]), None)),
             "standardize: examples must be finite, got nan at [1, 0]; fill what is",
         ),
+        (lambda: data.normalize([]), "normalize: examples must be an array of inputs"),
+        (
+            lambda: data.normalize(np.zeros((3, 2)), axis=2),
+            "normalize: axis must be None or among the 2 axes of the inputs, got 2.",
+        ),
+        (
+            lambda: data.class_weights(np.asarray([0, 1]), power=np.nan),
+            "class_weights: power must be finite, got nan.",
+        ),
+        (
+            lambda: data.BalancedBatches(3, np.arange(3)),
+            "BalancedBatches: examples must be a tree of arrays whose first axis is",
+        ),
         (
             lambda: data.class_weights(np.asarray([0.5])),
             "class_weights: labels must be classes, integers on one axis, got ",

@@ -139,6 +139,11 @@ def test_permutation_importance_is_that_of_the_same_shuffles():
             "integrated_gradients: steps must be at least 1, got 0.",
         ),
         (
+            lambda: studies.integrated_gradients(answers, INPUTS, np.zeros(3)),
+            "integrated_gradients: baseline must be numbers that broadcast with the "
+            "inputs, of the shape [3, 4], got array(",
+        ),
+        (
             lambda: studies.permutation_importance(answers, INPUTS),
             "permutation_importance: score must be a function whose result is a scalar",
         ),

@@ -269,6 +269,15 @@ def test_tasks_are_joined_by_log_ratios(found):
     assert rows["log_ratio"][at] == rows["low"][at] == rows["high"][at] == 0
     two = across({"one": found, "two": found})
     assert "no verdict from two tasks" in two["verdict"]
+    not_one: Any = {"one": "found"}
+    with pytest.raises(TypeError, match="across: comparisons must be a dict"):
+        across(not_one)
+
+
+@pytest.mark.parametrize("decay", ["0.1", ["0.1"], 1j, None])
+def test_a_decay_is_a_number_or_several(decay):
+    with pytest.raises(TypeError, match="compare: decay must be a number, or a list"):
+        compare_cost(noisy_quadratic.task(), CONTENDERS, **SHORT, decay=decay)
 
 
 def test_the_files_hold_the_table_the_picture_and_the_page(found, tmp_path):

@@ -238,6 +238,20 @@ def test_bad_input_is_one_sentence(words, sentence, tmp_path, monkeypatch, capsy
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"warmup": 1.0}, r"transfer: warmup must be in \[0, 1\), got 1.0"),
+        ({"warmup": np.nan}, r"transfer: warmup must be in \[0, 1\), got nan"),
+        ({"extend": -1}, "transfer: extend must be at least 0, got -1"),
+        ({"epochs": 0}, "transfer: epochs must be at least 1, got 0"),
+    ],
+)
+def test_a_number_that_breaks_its_rule_is_refused(given, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        transfer_cost(net, jopt.sgd, [4, 8], **given)
+
+
 def test_heads_that_do_not_divide_a_width_are_the_tasks_sentence(capsys):
     words = ["transfer", "text", "--axis", "width=6,8", "--dry-run"]
     assert main(words) == 2

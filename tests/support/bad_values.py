@@ -27,6 +27,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +39,8 @@ from flax import linen, nnx
 
 import jopt
 from jopt import studies, sweep
+from jopt.studies import _compare, _transfer
+from jopt.sweep import _search
 
 PACKAGE = Path(jopt.__file__).parent
 SECONDS = 5.0  # that a call may take, compiling included
@@ -146,6 +149,32 @@ def true(*_: Any, **__: Any) -> Any:
 
 def sweepable(learning_rate: Any) -> Any:
     return jopt.sgd(learning_rate)
+
+
+def space() -> sweep.Space:
+    return sweep.Space(jopt.sgd, learning_rate=sweep.log_uniform(1e-3, 1))
+
+
+def shapes(width: int) -> Any:
+    """The parameters of a model of that width, as shapes."""
+    return {"kernel": jax.ShapeDtypeStruct((width, width), jnp.float32)}
+
+
+def wide(width: int) -> sweep.Task:
+    """A task whose model has that width."""
+    return jopt.tasks.digits(width=width)
+
+
+@functools.cache
+def curved() -> sweep.SweepResult:
+    """A sweep that has curves."""
+    trials = sweep.grid(jopt.sgd, learning_rate=[0.1])
+    return sweep.run(TASK, trials, steps=6, segments=3, block=1)
+
+
+@functools.cache
+def study() -> sweep.Study:
+    return sweep.Study(space(), sampler=sweep.Random())
 
 
 # A good argument, made when it is asked for: by function and name, or by name alone.
@@ -263,6 +292,31 @@ GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
     ("Composed", "then"): jopt.Sign,
     ("LowRank", "rank"): lambda: 1,
     ("Quantize", "bits"): lambda: 4,
+    "factors": lambda: {"w": 1.0, "b": 1.0},
+    ("roles", "base"): lambda: shapes(4),
+    ("roles", "other"): lambda: shapes(8),
+    ("scaling", "roles"): lambda: jopt.roles(shapes(4), shapes(8)),
+    "examples": lambda: DATA,
+    "labels": lambda: LABELS,
+    ("local_sgd", "clients"): lambda: 2,
+    ("Local", "config"): adam,
+    "space": space,
+    ("Study.ask", "n"): lambda: 1,
+    ("Study.observe", "trials"): lambda: study().ask(1),
+    ("Study.tell", "trials"): lambda: study().ask(1),
+    "values": lambda: [0.5],
+    ("Contender", "factory"): lambda: jopt.sgd,
+    ("search", "trials"): lambda: 2,
+    "contenders": lambda: {"sgd": jopt.sgd, "adam": jopt.adam},
+    "make_task": lambda: wide,
+    ("transfer", "factory"): lambda: jopt.sgd,
+    ("transfer_cost", "factory"): lambda: jopt.sgd,
+    "widths": lambda: [4, 8],
+    "function": lambda: lambda x: x.sum(axis=1),
+    "score": lambda: jnp.sum,
+    "inputs": lambda: jnp.ones((4, 3)),
+    "background": lambda: jnp.ones((2, 3)),
+    ("learning_curves", "result"): curved,
 }
 
 
@@ -286,6 +340,9 @@ MORE: dict[str, dict[str, Any]] = {
     },
     "ThresholdPruner": {"lower": 0.0},
     "replace": {"learning_rate": 0.1},
+    "Study": {"sampler": sweep.Random()},
+    "Study.tell": {"values": [0.5]},
+    "search": {"batch": 2, "steps": 1, "sampler": sweep.Random()},
 }
 
 # Objects that are not made by calling their class.
@@ -300,6 +357,7 @@ OBJECTS: dict[str, Callable[[], Any]] = {
     "InjectHyperparams": lambda: jopt.inject_hyperparams(jopt.sgd)(0.1),
     "Chain": lambda: jopt.chain(adam()),
     "Partition": lambda: jopt.partition({"a": adam()}, "a"),
+    "Study": study,
     "Task": toy.task,
     "Trial": lambda: sweep.grid(jopt.sgd, learning_rate=[0.1])[0],
 }
@@ -309,6 +367,7 @@ OBJECTS: dict[str, Callable[[], Any]] = {
 OBJECTS_OF_USERS = (
     jopt.GradientTransformation,
     jopt.TrainState,
+    sweep.Study,
     sweep.SweepResult,
     studies.LearningRateRange,
     sweep.Task,
@@ -345,7 +404,7 @@ EXCEPTIONS: dict[str, str] = {
 
 
 ROOMS = ("schedules", "transforms", "wrappers", "optimizers", "training", "interop")
-ROOMS += ("compress", "sweep", "report", "studies", "tasks")
+ROOMS += ("compress", "data", "sweep", "report", "studies", "tasks")
 
 
 def public() -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -425,6 +484,10 @@ def called(names: tuple[str, ...], function: Callable[..., Any]) -> Called:
     needed = [p for p in listed if p.default is p.empty and p.kind not in SPREAD]
 
     def call(argument: str, value: Any) -> Any:
+        with untrained(names[0]):
+            return answer(argument, value)
+
+    def answer(argument: str, value: Any) -> Any:
         given = {p.name: good(names, p) for p in needed if p.name != argument}
         if any(p.name == argument and p.kind is p.VAR_POSITIONAL for p in listed):
             return function(*given.values(), value)
@@ -434,8 +497,26 @@ def called(names: tuple[str, ...], function: Callable[..., Any]) -> Called:
         first = [order.pop(p.name) for p in positional]
         return function(*first, **order)
 
-    arguments = tuple(p.name for p in listed if p.kind is not p.VAR_KEYWORD)
-    return Called(names, function, (*arguments, *MORE.get(names[0], {})), call)
+    arguments = [p.name for p in listed if p.kind is not p.VAR_KEYWORD]
+    arguments += MORE.get(names[0], {})  # of **settings, too
+    return Called(names, function, tuple(dict.fromkeys(arguments)), call)
+
+
+# What trains once the arguments are checked, which would take minutes: its cost, or
+# nothing, stands in.
+TRAINS: dict[str, tuple[type, Callable[..., Any]]] = {
+    "compare": (_compare._Study, lambda study, progress: study.cost),
+    "transfer": (_transfer._Study, lambda study, progress: study.cost),
+    "search": (_search._Search, lambda *_: None),
+}
+
+
+def untrained(name: str) -> Any:
+    """Leave out the training of what has checked its arguments."""
+    if name not in TRAINS:
+        return contextlib.nullcontext()
+    trains, instead = TRAINS[name]
+    return mock.patch.object(trains, "run", instead)
 
 
 SPREAD = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -574,9 +655,12 @@ MAKERS = {
     "compress": ("sweep", "points"),
     "lr_range": ("sweep", "sgd", "sweepable"),
     "changed": ("sgd",),
+    "search": ("sweep",),
+    "compare_cost": ("compare",),
+    "transfer_cost": ("transfer",),
 }
 ALIKE = {
-    "updates": ("gradients",),
+    "updates": ("gradients", "params"),
     "params": ("updates", "gradients"),
     "model": ("params",),
     "trials": ("trial", "space"),
@@ -594,6 +678,8 @@ def used(made: Any) -> None:
         jax.eval_shape(made.init, PARAMS)
     elif isinstance(made, jopt.Schedule):
         jax.eval_shape(made, 3)
+    elif isinstance(made, sweep.Study):
+        made.close()
 
 
 @contextlib.contextmanager

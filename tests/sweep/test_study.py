@@ -134,17 +134,23 @@ def test_bad_input_is_one_sentence(tmp_path):
     make: Any = sweep.Study
     study: Any = sweep.Study(SPACE, sampler=sweep.Random())
     one, other = study.ask(2)
+    stack: Any = sweep.stack
     for call, sentence in [
         (lambda: make(jopt.adamw), "space must be a sweep.Space"),
         (lambda: make(SPACE, sampler=sweep.TPE), "sampler must be a sampler"),
         (lambda: make(SPACE, mode="best"), 'mode must be "min" or "max"'),
-        (lambda: study.ask(0), "n must be an integer of at least 1"),
+        (lambda: study.ask(0), "n must be an integer from 1 to 1,000,000"),
+        (lambda: study.ask(10**12), "n must be an integer from 1 to 1,000,000"),
+        (lambda: make(3), "Study: space must be"),
+        (lambda: study.tell([one], 3), "Study.tell: values must be a number for"),
+        (lambda: study.observe(3, [1], step=1), "Study.observe: trials must be a list"),
+        (lambda: stack([3]), "stack: trials must be a list of trials"),
         (lambda: study.tell([one]), "values must be given of complete trials"),
         (lambda: study.tell([one], [1, 2]), "a number for each of 1 trials"),
         (lambda: study.tell([one], ["x"]), "a number for each of 1 trials"),
         (lambda: study.tell([one, one], [1, 2]), "each trial must be told of once"),
         (lambda: study.tell([one], [1], state="ok"), "state must be one of complete"),
-        (lambda: study.tell([3], [1]), "trials must be trials of ask"),
+        (lambda: study.tell([3], [1]), "trials must be a list of trials"),
         (lambda: study.observe([one], [1], step=-1), "step must be an integer"),
         (lambda: sweep.stack([]), "trials must be at least one"),
         (lambda: study.tell(sweep.grid(dict, a=[1]), [1]), "of this study's ask"),

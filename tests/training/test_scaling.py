@@ -97,6 +97,12 @@ def test_what_shapes_cannot_tell_is_refused_in_a_sentence(wide, options, message
         jopt.roles(shapes(32), wide, **options)
 
 
+@pytest.mark.parametrize("model", [None, [], 3, {"w": "kernel"}])
+def test_a_model_without_shapes_is_refused(model):
+    with pytest.raises(TypeError, match="roles: base must be a model, or a tree of"):
+        jopt.roles(model, shapes(32))
+
+
 def test_an_ambiguous_leaf_is_named_and_an_override_decides():
     small, wide = ({"q": SDS((16, n, 8), float)} for n in (2, 4))
     with pytest.raises(ValueError, match=r"q of shape .* is ambiguous, as its axis 1"):
@@ -190,5 +196,7 @@ def test_buckets_and_nnx_states_take_factors_by_path():
     state = nnx.state(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), nnx.Param)
     scaled, _ = jopt.scale_leaves({"kernel": 0.0, "bias": 1.0}).update(state, ())
     assert not scaled["kernel"][...].any()
-    with pytest.raises(ValueError, match="there is no kernal in the params"):
+    with pytest.raises(
+        ValueError, match=r"^ScaleLeaves: factors must .* no kernal in the params"
+    ):
         jopt.scale_leaves({"kernal": 0.0, "kernel": 1.0, "bias": 1.0}).init(state)

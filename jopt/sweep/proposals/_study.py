@@ -13,6 +13,7 @@ from jopt.core import (
     PyTree,
     argument_error,
     checked,
+    checked_class,
     is_integer,
     is_real,
     shown,
@@ -31,6 +32,7 @@ except ImportError:
 
 LOG = "study.jsonl"
 FORMAT = 1
+MOST = 1_000_000  # trials of one `ask`
 STATES = ("complete", "pruned", "failed")
 _SPACE = Kind("a sweep.Space", lambda value: isinstance(value, Space))
 _SAMPLER = Kind(
@@ -41,7 +43,8 @@ _SAMPLER = Kind(
     ),
 )
 _COUNT = Kind(
-    "an integer of at least 1", lambda value: is_integer(value) and value >= 1
+    f"an integer from 1 to {MOST:,}",
+    lambda value: is_integer(value) and 1 <= value <= MOST,
 )
 
 
@@ -53,6 +56,7 @@ class Told(NamedTuple):
     state: Ending  # "complete", "pruned" or "failed"
 
 
+@checked_class
 class Study:
     """Ask for settings, train them in a loop of your own, and tell what came of them.
 
@@ -84,7 +88,6 @@ class Study:
       BlockingIOError: another process has the study open.
     """
 
-    @checked
     def __init__(
         self,
         space: Annotated[Space, _SPACE],
@@ -154,8 +157,14 @@ class Study:
           trials: of `ask`, not told of yet.
           values: a number each.
           step: an integer of at least 0.
+
+        Raises:
+          TypeError: they are no trials.
+          ValueError: a trial is not of this study, or was told of already; the values
+            are no numbers, or not as many as the trials.
         """
-        numbers, found = self._of("observe", trials), _numbers(values, len(trials))
+        numbers = self._of("observe", trials)
+        found = _numbers("observe", values, len(trials))
         if not is_integer(step) or step < 0:
             rule = "an integer of at least 0"
             raise argument_error("Study.observe", "step", step, rule, ValueError)
@@ -176,8 +185,9 @@ class Study:
             "failed", from which nothing is learned.
 
         Raises:
-          ValueError: a trial is not of this study, or was told of already; there are
-            more or fewer values than trials.
+          TypeError: they are no trials.
+          ValueError: a trial is not of this study, or was told of already; the values
+            are no numbers, or not as many as the trials.
         """
         if state not in STATES:
             rule = f"one of {', '.join(STATES)}"
@@ -185,7 +195,9 @@ class Study:
         if values is None and state == "complete":
             raise ValueError("Study.tell: values must be given of complete trials.")
         numbers = self._of("tell", trials)
-        found = None if values is None else _plain(_numbers(values, len(trials)))
+        found = (
+            None if values is None else _plain(_numbers("tell", values, len(trials)))
+        )
         event = {"tell": numbers, "values": found, "state": state}
         self._again(event)
         self._note(event)
@@ -256,12 +268,8 @@ class Study:
     def _of(self, method: str, trials: Sequence[Trial]) -> list[int]:
         """Return the numbers of trials that are waiting."""
         found: list[int] = []
+        _check_trials(f"Study.{method}", trials)
         for trial in trials:
-            if not isinstance(trial, Trial):
-                rule = "trials of ask"
-                raise argument_error(
-                    f"Study.{method}", "trials", trial, rule, TypeError
-                )
             number = self._numbers.get(self._identities.of(trial.hyperparameters))
             given = shown(trial.hyperparameters)
             if number is None:
@@ -291,8 +299,10 @@ def stack(trials: Sequence[Trial]) -> PyTree:
       trials: of one structure: they differ by numbers alone.
 
     Raises:
+      TypeError: they are no trials.
       ValueError: there are no trials, or they have several structures.
     """
+    _check_trials("sweep.stack", trials)
     if not trials:
         raise ValueError("sweep.stack: trials must be at least one, got none.")
     if len(parts := groups(trials)) > 1:
@@ -359,14 +369,19 @@ class _Log:
         os.fsync(self._file.fileno())
 
 
-def _numbers(values: Any, count: int) -> list[float]:
+def _check_trials(title: str, trials: Any) -> None:
+    listed = isinstance(trials, Sequence)
+    if not listed or not all(isinstance(trial, Trial) for trial in trials):
+        raise argument_error(title, "trials", trials, "a list of trials", TypeError)
+
+
+def _numbers(method: str, values: Any, count: int) -> list[float]:
     """Return as many numbers as there are trials."""
-    found = values.tolist() if hasattr(values, "tolist") else list(values)
-    if len(found) != count or not all(map(is_real, found)):
-        raise ValueError(
-            f"Study: values must be a number for each of {count} trials, got "
-            f"{shown(values)}."
-        )
+    found = values.tolist() if hasattr(values, "tolist") else values
+    listed = isinstance(found, Sequence) and len(found) == count
+    if not listed or not all(map(is_real, found)):
+        rule = f"a number for each of {count} trials"
+        raise argument_error(f"Study.{method}", "values", values, rule, ValueError)
     return list(map(float, found))
 
 
