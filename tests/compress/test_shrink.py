@@ -33,6 +33,7 @@ class Convolution(nnx.Module):
         return self.second(x.reshape(len(x), -1))
 
 
+@pytest.mark.slow("the other model has the same couplings", but=1)
 @pytest.mark.parametrize("module", [Dense, Convolution])
 def test_the_small_model_has_the_outputs_of_the_masked_one(module):
     kept = np.arange(6) % 3 != 1

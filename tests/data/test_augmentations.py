@@ -47,6 +47,7 @@ def total(augment: Any) -> jax.Array:
     return jnp.sum(WEIGHTS * augment((IMAGES, LABELS), KEY)[0])
 
 
+@pytest.mark.slow("the other augmentations are made of the same arithmetic", but=4)
 @every
 def test_every_number_is_mapped_and_differentiated_in_one_program(name):
     graded = jax.value_and_grad(total)

@@ -250,6 +250,7 @@ class LinenNet(linen.Module):
         return linen.Dense(2)(linen.relu(linen.Dense(WIDTH)(x)))
 
 
+@pytest.mark.slow("a file's arrays are compared in the quick run", but=1)
 @pytest.mark.parametrize("kind", ["nnx", "linen"])
 def test_three_lines_load_a_model_and_run_it(kind, tmp_path):
     module: Any = LinenNet()

@@ -288,6 +288,7 @@ def test_just_the_best_k_are_kept(saved):
         assert names == {"1", "2", "3"}
 
 
+@pytest.mark.slow("ensembles and soups have a quick reference")
 def test_fewer_models_replace_more(saved):
     result, directory = saved["linen"]
     result.save(directory, keep=1)

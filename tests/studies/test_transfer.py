@@ -69,6 +69,7 @@ def found(directory):
     return transfer(net, ADAM, WIDTHS, directory=directory / "study", **SHORT)
 
 
+@pytest.mark.slow("factors of 1 have a quick contract")
 def test_at_the_base_every_rule_is_plain_training_bit_for_bit(found):
     rates = found.rates
     base = [(rates["width"] == 4) & (rates["rule"] == rule) for rule in ("sp", "mup")]

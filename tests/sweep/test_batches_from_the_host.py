@@ -60,6 +60,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow("the other sources give batches by the same lines", but=3)
 @pytest.mark.parametrize("way", WAYS)
 def test_batches_from_the_host_train_as_rows_of_arrays_do(way, whole):
     result = run(WAYS[way]())

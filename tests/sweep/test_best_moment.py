@@ -54,6 +54,7 @@ def of_toy(**options) -> Any:
     return run(toy.task(), trials, metric="accuracy", mode="max", seeds=2, **options)
 
 
+@pytest.mark.slow("the other kinds of task are kept by the same lines", but=1)
 @pytest.mark.parametrize("made", [of_wander, of_toy])
 def test_what_is_kept_is_the_trial_as_a_shorter_sweep_leaves_it(made):
     best = made()

@@ -230,6 +230,7 @@ def own(*given, **options):
     return jax.lax.conv_general_dilated(*given, **options)
 
 
+@pytest.mark.slow("nnx's do in the quick run")
 def test_all_layers_of_a_linen_model_convolve_fast():
     plain, images = LinenNet(), jnp.ones((2, 6, 6, 3))
     fast = sweep.with_fast_convolutions(plain)

@@ -61,6 +61,7 @@ def test_another_number_of_trials_and_of_steps_fills_it_too():
     np.testing.assert_array_equal(longer.curves[:, :8], few.curves)
 
 
+@pytest.mark.slow("the other changes are other parts of one digest", but=4)
 @pytest.mark.parametrize(
     "changes",
     [
@@ -96,6 +97,7 @@ def test_a_global_that_a_task_uses_is_seen_and_so_are_new_numbers_in_its_data():
     assert (after.curves[:, 0] != before.curves[:, 0]).all()
 
 
+@pytest.mark.slow("a program is filled again in the quick run")
 def test_two_programs_are_kept_and_forgotten_when_asked():
     blocks = [1, 2, 4]
     assert [run(RATES[:4], block=b).info["segment_compiles"] for b in blocks]

@@ -190,6 +190,7 @@ def test_the_results_hold_one_copy_of_the_base(tuned):
     assert kernel.strides[0] == 0
 
 
+@pytest.mark.slow("the other forms are made into the same tree", but=2)
 @pytest.mark.parametrize("saved", ["module", "result", "checkpoint", "state"])
 def test_it_begins_from_any_form_of_the_weights(saved, base, tuned, tmp_path):
     tuned.save(tmp_path, keep=1)
@@ -255,6 +256,7 @@ def test_linen_and_trees_begin_from_given_weights():
             np.testing.assert_array_equal(kernel, given["params"]["kernel"])
 
 
+@pytest.mark.slow("sweeps are resumed in their own quick tests")
 def test_a_sweep_from_given_weights_is_resumed(base, tmp_path):
     def stop(segment):
         if segment.number == 2:

@@ -96,7 +96,7 @@ def opened(directory):
 @pytest.mark.parametrize("name", ["header.json", "end.json"])
 def test_a_changed_file_is_refused_or_shown(directory, name, request):
     path = directory / "record" / name
-    texts = some(changes(json.loads(path.read_text())), 150, request)
+    texts = some(changes(json.loads(path.read_text())), 40, request)
     refused = []
     for text in texts:
         path.write_text(text)
@@ -128,7 +128,7 @@ def test_a_changed_header_is_refused_or_resumed(directory, request, monkeypatch)
 def test_changed_notes_are_refused_or_shown(directory, request):
     path = directory / "record" / "segments" / "1.npz"
     kept = read_segments(directory, lambda *_: None)[0][1]
-    for text in some(changes(json.loads(json.dumps(kept.notes))), 60, request):
+    for text in some(changes(json.loads(json.dumps(kept.notes))), 30, request):
         if "[[[[" in text or not text.startswith("{"):
             continue
         write_segment(path, json.loads(text), kept.arrays)

@@ -39,6 +39,7 @@ def pruned():
     }
 
 
+@pytest.mark.slow("the other pruners end trials by the same lines", but=2)
 @pytest.mark.parametrize("name", PRUNERS)
 def test_rows_are_the_beginnings_of_the_whole_sweeps(whole, pruned, name):
     result = pruned[name]
@@ -134,6 +135,7 @@ def test_hyperband_runs_all_its_brackets_at_once(whole):
     assert "max_resource=9" in result.info["pruner"]
 
 
+@pytest.mark.slow("pruners have quick tests on settings of several trials")
 def test_the_seeds_and_folds_of_a_setting_live_and_die_together():
     pruner = sweep.SuccessiveHalving(reduction_factor=2)
     options = {**SIZES, "pruner": pruner, "seeds": 2, "folds": 2}

@@ -50,6 +50,7 @@ def test_a_remembered_block_is_taken_and_can_be_searched_again(file):
     assert was_remembered(info)
     assert info["block"] == [2]
 
+    sweep.clear_programs()
     with remembering(file.parent, anew=True):
         assert not was_remembered(run())
     assert len(list(file.parent.iterdir())) == 1
