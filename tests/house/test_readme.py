@@ -7,7 +7,7 @@ import jax
 import pytest
 
 ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
+README, CHINESE = ROOT / "README.md", ROOT / "README.zh.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -34,7 +34,18 @@ def test_the_readme_is_one_page():
     assert all(len(code.strip().splitlines()) <= 20 for code in blocks(README))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_chinese_readme_has_the_same_commands_code_and_links():
+    for pattern in (r"<!-- \w+ -->", r"```\w+\n.*?```", r"\| `([^`]+)` \|"):
+        found = re.findall(pattern, README.read_text(), re.DOTALL)
+        assert found == re.findall(pattern, CHINESE.read_text(), re.DOTALL)
+        assert len(found) > 2
+    links = {*re.findall(r"\]\(([^)]+)\)", README.read_text())}
+    ours = {*re.findall(r"\]\(([^)]+)\)", CHINESE.read_text())}
+    assert links - ours == {"README.zh.md"}
+    assert ours - links == {"README.md"}
+
+
+@pytest.mark.parametrize("page", [*PAGES, CHINESE], ids=lambda page: page.stem)
 def test_links_lead_to_files(page):
     targets = re.findall(r"\]\((?!http)([^)#]+)", page.read_text())
     missing = [target for target in targets if not (page.parent / target).exists()]
