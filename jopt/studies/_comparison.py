@@ -84,15 +84,15 @@ class Comparison:
 
     Attributes:
       table: a NumPy array by column, a row a contender, the best first. `rank` with
-        `rank_low` and `rank_high` (bootstrap, 90 %), `optimizer`, `learning_rate`,
-        `edge` ("no", "extended" or "open": the best rate is a bound, not tuned), the
-        `loss` of the fresh seeds with its ends and `sd`, the `difference` to the
-        baseline with its ends (relative, of geometric means, if the scale is "log"),
-        `p`, `p_holm`, `verdict`, `optimism` (fresh mean less tuned mean),
-        `sensitivity`, `octaves`, `step_ratio` with its ends and `ratio_from`, `step_ms`
-        and `time_ratio` (of a trial's step on this machine), `diverged` (of the fresh
-        seeds), `trials` (of tuning), `schedule`, `decay`, `space`, and the other
-        validation and the test metrics with their ends.
+        `rank_low` and `rank_high` (bootstrap, 90 %); `optimizer`, `learning_rate`,
+        `schedule`, `decay`, `space`; `edge` ("no", "extended" or "open": the best rate
+        is a bound, not tuned); the `loss` of the fresh seeds with its ends and `sd`;
+        the `difference` to the baseline with its ends (relative, of geometric means, if
+        the scale is "log"), `p`, `p_holm`, `verdict`; `optimism` (fresh mean less tuned
+        mean), `sensitivity`, `octaves`; `step_ratio` with its ends and `ratio_from`;
+        `step_ms` and `time_ratio` (of a trial's step on this machine); `diverged` (of
+        the fresh seeds), `trials` (of tuning); the other validation and the test
+        metrics with their ends.
       pairs: all pairs: `a`, `b`, `difference`, `low`, `high`, `p`, `p_holm`,
         `correlation` and `seeds_needed` (80 % power).
       rates: the ladders: `optimizer`, `learning_rate`, `loss`, `sd`, `diverged`.

@@ -34,8 +34,8 @@ class Compression:
       table: a NumPy array by column, a row a level: `sparsity`, `bits` (32 without
         quantization), `learning_rate` (the level's best; not there if nothing was
         trained), the metric and `..._std` (mean and sample standard deviation over the
-        seeds; NaN if one diverged at every rate), `bytes` (of the level's best trial,
-        as `save_compressed` stores it), `trial` (that trial's number in the sweep), and
+        seeds; NaN if one diverged at every rate); `bytes` (of the level's best trial,
+        as `save_compressed` stores it); `trial` (that trial's number in the sweep);
         `front` (whether no other level is as good in metric and bytes and better in
         one). The first row is the dense level.
       tolerance: how much worse than dense the smallest model may be.

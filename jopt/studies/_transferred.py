@@ -29,13 +29,13 @@ class Transfer:
     Attributes:
       table: a NumPy array by column, a row a rule and width: `rule`, `width`,
         `parameters`, `best_rate` with `rate_low` and `rate_high` (bootstrap over the
-        seeds), `edge` ("open": the best is at an end of the ladder even after its
-        extensions), `loss` and `loss_sd` of the best rate, `penalty` (relative loss
-        over the best with the narrowest width's rate), `penalty_law` (with the rate of
+        seeds); `edge` ("open": the best is at an end of the ladder even after its
+        extensions); `loss` and `loss_sd` of the best rate; `penalty` (relative loss
+        over the best with the narrowest width's rate); `penalty_law` (with the rate of
         the other widths' law).
-      laws: a row a rule: `rule`, `exponent` with its ends, `moves` (the widest's best
-        rate over the narrowest's), `rate_at` (the rate at width `to`) with its ends,
-        and `cost` (relative loss that an error of that interval's size costs at the
+      laws: a row a rule: `rule`, `exponent` with its ends; `moves` (the widest's best
+        rate over the narrowest's); `rate_at` (the rate at width `to`) with its ends;
+        `cost` (relative loss that an error of that interval's size costs at the
         widest trained width). NaN if a best rate is at an edge.
       rates: all rates: `rule`, `width`, `learning_rate`, `loss`, `sd`, `diverged`.
       check: the target around the predicted rates, empty unless asked: `rule`, `times`,

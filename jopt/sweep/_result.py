@@ -45,11 +45,11 @@ class SweepResult:
     Attributes:
       trials: of every seed and fold.
       table: a NumPy array by column: `trial`, the hyperparameters (one with the name of
-        another column is `param_seed` here; NaN or None in trials that have none),
-        `seed`, `fold` if there are several, `status` (complete, pruned, diverged or
-        interrupted), `steps` (those made, until the one that diverged), `train_loss`
-        (mean over as many last steps as a segment has), `train_...` the other scalars
-        that its steps returned, means of its last segment, and `valid_...` the task's
+        another column is `param_seed` here; NaN or None in trials that have none);
+        `seed`; `fold` if there are several; `status` (complete, pruned, diverged or
+        interrupted); `steps` (those made, until the one that diverged); `train_loss`
+        (mean over as many last steps as a segment has); `train_...`, the other scalars
+        that its steps returned, means of its last segment; `valid_...`, the task's
         metrics at the end of that segment, first the one that ranks; NaN if it
         diverged. With keep="best", they are those of the trial's best moment, and
         `best_step` has the steps made until then, 0 if there is none. With bounds,

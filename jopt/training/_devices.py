@@ -68,9 +68,9 @@ def state_sharding(
 
     Raises:
       TypeError: if `params_sharding` holds something else than `NamedSharding`s.
-      ValueError: if `params_sharding` does not fit the params, if its shardings are on
-        different meshes, if the mesh has no such axis or has axes that are not
-        automatic, if the length of a vector is no multiple of the axis, or if the state
+      ValueError: if `params_sharding` does not fit the params, or its shardings are on
+        different meshes; if the mesh has no such axis, or has axes that are not
+        automatic; if the length of a vector is no multiple of the axis; if the state
         lies on several devices already.
 
     Rajbhandari et al. 2019, https://arxiv.org/abs/1910.02054, section 5.1.

@@ -24,9 +24,9 @@ class Role(NamedTuple):
     """What a parameter does in a model that gets wider.
 
     Attributes:
-      kind: "hidden" where inputs and outputs grow with the width, "input" where the
-        outputs alone grow, as in an embedding, "output" where the inputs alone grow, as
-        in a readout, "vector" for biases and scales that grow, "fixed" for what does
+      kind: "hidden" where inputs and outputs grow with the width; "input" where the
+        outputs alone grow, as in an embedding; "output" where the inputs alone grow, as
+        in a readout; "vector" for biases and scales that grow; "fixed" for what does
         not grow.
       r_in: how many times more inputs than the narrow model's.
       r_out: how many times more outputs.

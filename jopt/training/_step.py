@@ -175,9 +175,9 @@ def train_step(
     Raises:
       ValueError: if `accumulate` or `microbatch` is below 1 or both are given, or if
         the mesh of the shardings has no such axis. The step raises it if `accumulate`
-        does not divide the batch, if the devices cannot share the batch, if `shardings`
-        are of another state, if the model state that the loss function returns has
-        another structure, or if the state was given to a step before.
+        does not divide the batch, or the devices cannot share it; if `shardings` are of
+        another state; if the model state that the loss function returns has another
+        structure; if the state was given to a step before.
       TypeError: raised by the step if the loss is no real scalar, or the weight no
         number.
     """
