@@ -25,10 +25,10 @@ def sentences(text):
     for part in re.split(r"\n\s*\n|\n(?=\s*(?:[-*|#]|\d+\.|\w+:) ?)", text):
         if part.startswith(("    ", "|")):  # formulas and tables
             continue
-        line = " ".join(re.sub(r"`[^`]*`", "code", part).split())
+        line = " ".join(re.sub(r"`[^`]*`", "code", part).replace(".)", ").").split())
         for sentence in re.split(r"(?<=[.:;?!])\s+", line):
             words = re.findall(
-                r"[\w'-]+", re.sub(r"\]\([^)]*\)|https?:\S+", "", sentence)
+                r"[\w'.-]+", re.sub(r"\]\([^)]*\)|https?:\S+", "", sentence)
             )
             if len(words) > 2:
                 yield words
