@@ -22,7 +22,7 @@ class Words(nnx.Module):
         """Return vectors (batch, words, width) of codes, and where words are."""
         table = self.vectors[...]
         there = self.leave_out((codes[..., 0] > 0).astype(table.dtype)) > 0
-        return table[codes].sum(axis=2) * there[..., None], there
+        return jnp.where(there[..., None], table[codes].sum(axis=2), 0), there
 
 
 class Answers(nnx.Module):
@@ -43,8 +43,10 @@ class Answers(nnx.Module):
         self, codes: jax.Array, vectors: jax.Array, read: jax.Array, there: jax.Array
     ) -> jax.Array:
         """Return (batch, classes) of codes, vectors and what was read of them."""
-        size = jnp.sqrt(jnp.maximum(there.sum(axis=1, keepdims=True), 1.0))
-        each = self.of_words[...][codes].sum(axis=2) * there[..., None]
+        words = there.sum(axis=1, keepdims=True, dtype=vectors.dtype)
+        size = jnp.sqrt(jnp.maximum(words, 1))
+        each = self.of_words[...][codes].sum(axis=2)
+        each = jnp.where(there[..., None], each, 0)
         alone = each.sum(axis=1) / size
         lowest = jnp.finfo(read.dtype).min
         greatest = jnp.max(jnp.where(there[..., None], read, lowest), axis=1)
