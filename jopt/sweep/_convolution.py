@@ -71,9 +71,10 @@ def conv_general_dilated(
     dtype, batch groups, and arrays of an explicit mesh go to XLA's convolution.
 
     Args:
-      lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers,
-        feature_group_count, batch_group_count, precision, preferred_element_type,
-        out_sharding: as of `jax.lax.conv_general_dilated`.
+      lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation: as of
+        `jax.lax.conv_general_dilated`.
+      dimension_numbers, feature_group_count, batch_group_count, precision: likewise.
+      preferred_element_type, out_sharding: likewise.
 
     Returns:
       What `jax.lax.conv_general_dilated` returns.

@@ -121,9 +121,9 @@ def search(
         than is left, by the longest batch so far. No number depends on it.
       pruner: as in `run`, on each batch alone.
       overwrite: whether a sweep or search that is already there is removed.
-      steps, epochs, seeds, folds, shuffle, batch_size, valid_examples, block, segments,
-        seed, metric, mode, keep, objectives, bounds, devices, memory, callbacks: as in
-        `run`.
+      steps, epochs, seeds, folds, shuffle, batch_size, valid_examples: as in `run`.
+      block, segments, seed, metric, mode, keep, objectives, bounds: as in `run`.
+      devices, memory, callbacks: as in `run`.
       directory: where the search is kept.
       progress: as in `run`, with the number of the batch.
 

@@ -44,9 +44,9 @@ def sections(text):
 
 
 def listed(section):
-    """Return the names that a section explains, several before one colon too."""
-    lines = re.findall(r"^  (\*{0,2}\w+(?:,\s+\*{0,2}\w+)*):", section, re.M)
-    return {name.strip("*") for line in lines for name in re.split(r",\s+", line)}
+    """Return the names that a section explains, several in a line too."""
+    lines = re.findall(r"^  (\*{0,2}\w+(?:, \*{0,2}\w+)*):", section, re.M)
+    return {name.strip("*") for line in lines for name in line.split(", ")}
 
 
 def explained_by(cls):
