@@ -596,6 +596,7 @@ def halving(report: Report) -> None:
         for _ in range(1 if report.quick else 3):
             for way, rows in found.items():
                 pruner = rule if way == "halving" else None
+                sweep.clear_programs()  # each sweep compiles anew
                 began = time.perf_counter()
                 result = sweep.run(
                     digits(), trials, pruner=pruner, block=block, **given

@@ -102,6 +102,7 @@ def measured(task, rule, trials, options):
         )
 
     watched = {"progress": progress, "callbacks": [callback]}
+    sweep.clear_programs()  # each sweep compiles anew
     began = time.perf_counter()
     result = sweep.run(task, trials, pruner=rule, **watched, **options)
     total = time.perf_counter() - began
