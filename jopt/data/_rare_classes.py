@@ -44,8 +44,8 @@ class BalancedBatches:
         Task.from_model(..., train=sweep.by_step(batches))
 
     Examples are drawn with replacement, and a batch depends on the seed and the step
-    alone. No copy of an example is made before the split, so that none is both trained
-    and validated on.
+    alone. Examples are not copied before the data is split, so no example is in both
+    the training and the validation part.
 
     Args:
       examples: a tree of arrays whose first axis is the example.

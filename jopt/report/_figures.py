@@ -697,7 +697,9 @@ def _lines(record: Record, name: str) -> list[tuple[str, list[int], list[Any]]]:
 def _described(record: Record, names: list[str], rows: list[int]) -> list[str]:
     """Return `name=value` of settings, different for different ones."""
     if not names:
-        return ["mean over its seeds and folds"] * len(rows)
+        several = any(len(found) > 1 for found in record.settings())
+        said = "mean over seeds and folds" if several else "one trial a setting"
+        return [said] * len(rows)
     short = cut_apart(names, 40)
     texts = []
     for name in names:
@@ -723,7 +725,8 @@ def _bands(lines: list[Any], x: dict[str, Any], y: dict[str, Any]) -> list[alt.C
         return []
     base = alt.Chart(_rows(rows)).encode(x=alt.X("x:Q", **x), detail="line:N")
     band = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", **y), y2="high:Q")
-    return [band, base.mark_line(strokeWidth=1.8).encode(y=alt.Y("y:Q", **y))]
+    line = base.mark_line(strokeWidth=1.8, strokeJoin="round")  # no spikes at peaks
+    return [band, line.encode(y=alt.Y("y:Q", **y))]
 
 
 def _shades(record: Record, by: str | None) -> tuple[list[Any], alt.Scale, Any]:

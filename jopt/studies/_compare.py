@@ -1,7 +1,6 @@
 """Which optimizer: each tuned on its own ladder of rates, ranked on fresh seeds."""
 
 import dataclasses
-import inspect
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +24,7 @@ from jopt.studies._comparison import Comparison, Confirmed, Tuned
 from jopt.studies._contender import Contender, Made, ScheduleName, hidden_matrices
 from jopt.studies._ladder import MORE, Ladder
 from jopt.studies._shapes import metrics_on_test, parameters, steps_of
-from jopt.studies._stages import Cost, Stages, StudyProgress, losses_of
+from jopt.studies._stages import Cost, Stages, StudyProgress, arguments, losses_of
 from jopt.sweep import SweepResult, Task, Trial
 from jopt.training import roles, shapes_of
 
@@ -137,11 +136,7 @@ def compare_cost(
       task, contenders: as for `compare`.
       **options: the other arguments of `compare`.
     """
-    bound = inspect.signature(compare).bind(task, contenders, **options)
-    bound.apply_defaults()
-    given = dict(bound.arguments)
-    del given["progress"]
-    return _Study.of(**given).cost
+    return _Study.of(**arguments(compare, task, contenders, **options)).cost
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The stages of a study: a sweep each, kept in a directory of its own."""
 
 import dataclasses
+import inspect
 import json
 import math
 import shutil
@@ -11,8 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jopt.sweep import Progress, SweepResult, Task, Trial, load, replacing, resume, run
+from jopt.sweep.store import HEADER, RECORD
 
 OPTIONS = "study.json"
+
+
+def arguments(study: Callable[..., Any], *given: Any, **options: Any) -> dict[str, Any]:
+    """Return all arguments of a call of a study, but for its progress."""
+    bound = inspect.signature(study).bind(*given, **options)
+    bound.apply_defaults()
+    return {n: value for n, value in bound.arguments.items() if n != "progress"}
 
 
 class Cost(NamedTuple):
@@ -51,7 +60,7 @@ class StudyProgress(NamedTuple):
 
 @dataclasses.dataclass
 class Stages:
-    """Runs the stages, and goes on with those that a directory has.
+    """Runs the stages of a study, and resumes those that its directory holds.
 
     Args:
       title: of the study, for errors.
@@ -81,8 +90,9 @@ class Stages:
         path = self.directory / OPTIONS
         asked = json.loads(json.dumps(self.asked, default=str))
         if self.overwrite and path.exists():
-            for record in self.directory.glob("**/record"):
-                shutil.rmtree(record)
+            # Only what a sweep wrote: a user's own directory may have that name, too.
+            for header in list(self.directory.glob(f"**/{RECORD}/{HEADER}")):
+                shutil.rmtree(header.parent)
         elif path.exists():
             held = json.loads(path.read_text("utf-8"))
             for name in asked | held:

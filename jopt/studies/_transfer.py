@@ -1,7 +1,6 @@
 """Which rate at the width that will be trained: laws of the best rate by width."""
 
 import dataclasses
-import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from jopt.core import FilePath, Number, by_path, chain, checked, is_integer, pat
 from jopt.studies._contender import Contender, Made, hidden_matrices
 from jopt.studies._ladder import MORE, Ladder
 from jopt.studies._shapes import parameters, steps_of
-from jopt.studies._stages import Cost, Stages, StudyProgress, losses_of
+from jopt.studies._stages import Cost, Stages, StudyProgress, arguments, losses_of
 from jopt.studies._transferred import Transfer
 from jopt.sweep import Model, Setup, Supervised, SweepResult, Task, Trial
 from jopt.training import Role, ScaledOptimizer, Scaling, roles, scaling, shapes_of
@@ -126,10 +125,7 @@ def transfer_cost(
       make_task, factory, widths: as for `transfer`.
       **options: the other arguments of `transfer`.
     """
-    bound = inspect.signature(transfer).bind(make_task, factory, widths, **options)
-    bound.apply_defaults()
-    given = dict(bound.arguments)
-    del given["progress"]
+    given = arguments(transfer, make_task, factory, widths, **options)
     return _Study.of(**given).cost
 
 

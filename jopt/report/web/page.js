@@ -21,7 +21,7 @@ function choose(row) {
   element("chosen").firstElementChild.textContent = titles.map((title, i) => `${title} ${cells[i]}`).join(" · ");
 }
 
-// A tip is text, whatever it holds.
+// Show a tip as plain text: names in it are never read as HTML.
 function tip(handler, event, item, value) {
   const box = element("tip");
   box.hidden = typeof value !== "string";
