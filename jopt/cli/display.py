@@ -106,6 +106,8 @@ def summary(console: Console, result: SweepResult, directory: Path, files: list[
         console.print(_searched(info["search"]))
     if info["interrupted"]:
         console.print("Interrupted: the table and the curves end where training did.")
+    if info["timed_out"]:
+        console.print("The time was up: the rest is left for later.")
     if info["unsaved"]:
         console.print(info["unsaved"])
     console.print(f"Files in {directory}: {', '.join(file.name for file in files)}")

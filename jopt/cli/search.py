@@ -64,7 +64,7 @@ def add_to(commands: Any) -> None:
         ),
         *add_machine(machine),
     ]
-    names = [action.dest for action in actions] + ["timeout"]
+    names = [action.dest for action in actions]
     defaults = vars(parser.parse_args([]))
     parser.set_defaults(run=run, defaults=defaults, with_resume=names, command="search")
 
@@ -108,12 +108,6 @@ def _add_space(add: Any) -> None:
         default=0,
         metavar="K",
         help="train the K best with fresh seeds, and choose among these (default: 0)",
-    )
-    add(
-        "--timeout",
-        type=float,
-        metavar="SECONDS",
-        help="begin no batch that would end later",
     )
 
 

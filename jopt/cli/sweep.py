@@ -31,6 +31,7 @@ examples:
   jopt sweep my_task.py:task --steps 1000 --out results
   jopt sweep my_task.py:task --objective accuracy:max --objective bytes:min
   jopt sweep --metric accuracy --mode max --bound loss=..0.5
+  jopt sweep --timeout 600 --out results
   jopt sweep --resume results
   jopt sweep --extend results --steps 2000
 
@@ -223,6 +224,12 @@ def add_machine(add: Any) -> list[argparse.Action]:
     add("--overwrite", action="store_true", help="write into a DIR that has files")
     return [
         add(
+            "--timeout",
+            type=float,
+            metavar="SECONDS",
+            help="begin no segment, or batch of a search, that would end later",
+        ),
+        add(
             "--devices",
             type=int,
             metavar="N",
@@ -272,6 +279,7 @@ def run(options: argparse.Namespace) -> int:
     many = len(trials) * options.seeds * options.folds
     console.print(f"{task.name}: {many} trials" + (", resumed" if resumed else ""))
     shared: dict[str, Any] = {
+        "timeout": options.timeout,
         "devices": devices.first(options.devices),
         "memory": devices.memory(options.memory),
     }
@@ -342,7 +350,8 @@ def finish(
     scored = task.test is not None or options.folds == 1
     if options.keep > 1 and len(result.top(options.keep)) > 1 and scored:
         display.together(console, task, result, options.keep)
-    if result.info["interrupted"]:
+    if result.info["interrupted"] or result.info["timed_out"]:
         console.print(command_file.how_to_resume(directory, options.command))
+    if result.info["interrupted"]:
         return INTERRUPTED
     return status

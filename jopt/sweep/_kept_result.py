@@ -56,6 +56,7 @@ RUN = {
     "trial_steps_this_run": range(2**63),
     "trial_steps_per_second": float,
     "interrupted": bool,
+    "timed_out": bool,
     "resumed_after": (range(2**31), None),
     "unsaved": (str, None),
     "versions": {str: str},

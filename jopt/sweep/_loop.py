@@ -1,5 +1,6 @@
 """The loop of a sweep: segment by segment, group by group, block by block."""
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ import numpy as np
 
 from jopt.core import noted
 from jopt.sweep._data import whole
+from jopt.sweep._deadline import Deadline
 from jopt.sweep._group import Group, reasons, trials_named
 from jopt.sweep._interrupts import Interrupts
 from jopt.sweep._progress import Progress, Segment
@@ -31,6 +33,7 @@ class Loop:
       progress: called after each block.
       callbacks: called at the end of each segment.
       store: where the state is kept; None for nowhere.
+      deadline: after which no segment is to end; None for none.
     """
 
     def __init__(
@@ -39,8 +42,10 @@ class Loop:
         progress: Callable[[Progress], None] | None = None,
         callbacks: Sequence[Callable[[Segment], None]] = (),
         store: Store | None = None,
+        deadline: Deadline | None = None,
     ):
         self.state, self.store = state, store
+        self.deadline = deadline or Deadline(None)
         self.progress, self.callbacks = progress, callbacks
         rule = state.plan.pruner
         self.pruner = rule and rule.for_sweep(state.segments, len(state.settings))
@@ -66,27 +71,43 @@ class Loop:
     def run(self) -> SweepResult:
         """Train, and return the result of the sweep."""
         self.began = time.perf_counter()
-        last = self.state.segments - 1
+        last, timed_out = self.state.segments - 1, False
         with self.writer:
             with Interrupts() as interrupts:
                 for segment in range(self.first, last + 1):
                     if interrupts.asked or not self.state.history.going.any():
                         break
-                    for group in self.state.groups:
-                        self._train(group, segment)
+                    timed_out = self.deadline.is_late(self._blocks())
+                    if timed_out:
+                        break
+                    for number, group in enumerate(self.state.groups):
+                        began = time.perf_counter()
+                        blocks = self._train(group, segment)
+                        seconds = time.perf_counter() - began
+                        self.deadline.trained(number, blocks, seconds)
                     if segment < last:
                         self._prune(segment)
                         self._evolve(segment)
                     self._keep(segment)
                     self._call_back(segment)
             seconds = time.perf_counter() - self.began
-            return self._result(seconds, interrupts.asked)
+            return self._result(seconds, interrupts.asked, timed_out)
 
-    def _train(self, group: Group, segment: int) -> None:
+    def _blocks(self) -> list[int]:
+        """Return how many blocks the next segment has, by group."""
+        going = self.state.history.going
+        return [
+            math.ceil(len(group.rows(going)) / group.pool.program.width)
+            for group in self.state.groups
+        ]
+
+    def _train(self, group: Group, segment: int) -> int:
+        """Train the trials of a group for a segment; return the number of blocks."""
         batches, history = group.plan.batches(segment), self.state.history
         rows, shared = group.rows(history.going), group.pool.shared
         waiting: list[tuple[np.ndarray, Callable[[], CallResult]]] = []
-        for taken in group.pool.cut(rows):
+        blocks = group.pool.cut(rows)
+        for taken in blocks:
             trials = group.positions[taken]
             with _in_segment(segment, trials):
                 result = group.pool.train(taken, shared, batches)
@@ -97,6 +118,7 @@ class Loop:
         for trials, result in waiting:
             self._record(segment, trials, result)
         self._tell(segment, last_block=group is self.state.groups[-1])
+        return len(blocks)
 
     def _record(
         self, segment: int, trials: np.ndarray, result: Callable[[], CallResult]
@@ -212,11 +234,13 @@ class Loop:
         with noted(f"In progress, after a block of segment {now.segment}."):
             self.progress(now)
 
-    def _result(self, seconds: float, interrupted: bool) -> SweepResult:
-        """Return the result; only the winner is evaluated on the test set."""
+    def _result(
+        self, seconds: float, interrupted: bool, timed_out: bool
+    ) -> SweepResult:
+        """Return the result; only the winner of a whole sweep sees the test set."""
         best = None if interrupted else self.state.winner(self.state.table())
-        test = {} if best is None else self._tested(best)
-        run = self._run(seconds, interrupted)
+        test = {} if best is None or timed_out else self._tested(best)
+        run = {**self._run(seconds, interrupted), "timed_out": timed_out}
         self._save("at its end", lambda s: s.end({"best": best, "test": test, **run}))
         self._saved()
         return self.state.result({**run, "unsaved": self.unsaved}, best, test)
@@ -247,6 +271,7 @@ class Loop:
             "trial_steps_this_run": self.made,
             "trial_steps_per_second": self.made / seconds,
             "interrupted": interrupted,
+            "timed_out": False,
             "resumed_after": self.first or None,
             "unsaved": self.unsaved,
             **surroundings(),

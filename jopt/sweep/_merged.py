@@ -122,6 +122,7 @@ def _run(parts: Sequence[SweepResult]) -> dict[str, Any]:
         "grouped_by": kinds,
         "block_search": [s for info in infos for s in info["block_search"]],
         "trial_steps_per_second": rate,
+        "timed_out": False,
         "resumed_after": None,
         "unsaved": next((said for said in unsaved if said is not None), None),
         **{name: last[name] for name in same},

@@ -11,7 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jopt.core import is_integer, is_path, shown
+from jopt.core import is_integer, is_path, is_real, shown
+from jopt.sweep._deadline import Deadline
 from jopt.sweep._folds import Folds
 from jopt.sweep._front import Bound, are_bounds, are_objectives
 from jopt.sweep._group import compiled_groups
@@ -65,6 +66,7 @@ def run(
     population: Population | None = None,
     directory: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    timeout: float | None = None,
     devices: Sequence[Device] | None = None,
     memory: int | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -132,6 +134,10 @@ def run(
       directory: where the sweep's state is kept, for `resume`.
       overwrite: whether a sweep that is already there is removed, as soon as this one
         has been checked and compiled.
+      timeout: seconds, compiling included, after which no segment is to end: none is
+        begun that would, by what the blocks have taken so far, but for the first one.
+        The rest is marked `interrupted`, `info["timed_out"]` is true, and the winner so
+        far is not tested. No number depends on it: `resume` ends with the same table.
       devices: that share the trials; by default all of this process's.
       memory: bytes to take of each device; by default nine tenths of the free bytes.
       progress: called after each block.
@@ -148,6 +154,7 @@ def run(
         where; `resume` continues from the last segment in `directory`.
     """
     check_given(run, locals())
+    deadline = Deadline(timeout)
     plan = planned(
         "sweep.run",
         task,
@@ -170,7 +177,7 @@ def run(
         population=population,
     )
     given = directory, overwrite, devices, memory, progress, callbacks
-    return trained(plan, trials, *given)
+    return trained(plan, trials, *given, deadline)
 
 
 def planned(
@@ -239,6 +246,7 @@ def trained(
     memory: int | None,
     progress: Callable[[Progress], None] | None,
     callbacks: Sequence[Callable[[Segment], None]],
+    deadline: Deadline | None = None,
 ) -> SweepResult:
     """Train trials by a plan; arguments as in `run`."""
     store = None if directory is None else Store.new(directory, overwrite)
@@ -248,7 +256,7 @@ def trained(
         if store is not None:
             begun = header(plan.task, trials, every, groups, plan)
             store.begin(_header(begun, state))
-        return Loop(state, progress, callbacks, store).run()
+        return Loop(state, progress, callbacks, store, deadline).run()
     finally:
         if store is not None:
             store.close()
@@ -262,6 +270,7 @@ def resume(
     trust: bool = False,
     folds: Folds | None = None,
     block: int | None = None,
+    timeout: float | None = None,
     devices: Sequence[Device] | None = None,
     memory: int | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -284,7 +293,7 @@ def resume(
       folds: a `Folds` as it was; needed if its functions cannot be imported by name.
       block: in place of the first block, if that does not fit here; the numbers may
         then differ in the last bits.
-      devices, memory, progress, callbacks: as in `run`.
+      timeout, devices, memory, progress, callbacks: as in `run`.
 
     Returns:
       The result of the whole sweep, as of `run`.
@@ -296,8 +305,9 @@ def resume(
       BlockingIOError: another process writes the record.
     """
     check_given(resume, locals())
+    deadline = Deadline(timeout)
     given = task, trials, folds, trust, block, devices, memory, progress, callbacks
-    return _go_on(directory, None, *given)
+    return _go_on(directory, None, *given, deadline)
 
 
 def extend(
@@ -309,6 +319,7 @@ def extend(
     trust: bool = False,
     folds: Folds | None = None,
     block: int | None = None,
+    timeout: float | None = None,
     devices: Sequence[Device] | None = None,
     memory: int | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -328,7 +339,7 @@ def extend(
       directory: of `run`.
       steps: of each trial, in all.
       task, trials, trust, folds, block: as in `resume`.
-      devices, memory, progress, callbacks: as in `run`.
+      timeout, devices, memory, progress, callbacks: as in `run`.
 
     Returns:
       The result of the whole sweep, as of `run`.
@@ -338,8 +349,9 @@ def extend(
       FileNotFoundError, BlockingIOError: as in `resume`.
     """
     check_given(extend, locals())
+    deadline = Deadline(timeout)
     given = task, trials, folds, trust, block, devices, memory, progress, callbacks
-    return _go_on(directory, int(steps), *given)
+    return _go_on(directory, int(steps), *given, deadline)
 
 
 def _go_on(
@@ -354,6 +366,7 @@ def _go_on(
     memory: int | None,
     progress: Callable[[Progress], None] | None,
     callbacks: Sequence[Callable[[Segment], None]],
+    deadline: Deadline,
 ) -> SweepResult:
     """Continue a sweep, to `steps` or to its own end."""
     held = read_header(directory)
@@ -391,7 +404,7 @@ def _go_on(
             store.forget(len(segments))
             options = {**begun["options"], **plan.sizes()}
             store.rewrite(_header({**begun, "options": options}, state))
-        loop = Loop(state, progress, callbacks, store)
+        loop = Loop(state, progress, callbacks, store, deadline)
         loop.restore(segments)
         return loop.run()
 
@@ -555,6 +568,7 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         _is_population,
     ),
     "directory": ("a path", is_path),
+    "timeout": ("a number of seconds above 0", lambda v: is_real(v) and v > 0),
     "trust": ("True or False", lambda v: isinstance(v, bool)),
     "overwrite": ("True or False", lambda v: isinstance(v, bool)),
     "devices": (

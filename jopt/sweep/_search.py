@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jopt.core import is_integer, is_path, is_real, shown
+from jopt.core import is_integer, is_path, shown
 from jopt.sweep._equality import Identities, digest
 from jopt.sweep._folds import Folds
 from jopt.sweep._front import Bound
@@ -118,7 +118,8 @@ def search(
       warm_start: an earlier `SweepResult` of the same metric, or a study of Optuna,
         that the sampler learns from. Its settings are not trained again.
       timeout: seconds after which no batch is begun any more that would take longer
-        than is left, by the longest batch so far. No number depends on it.
+        than is left, by the longest batch so far; `info["timed_out"]` says whether it
+        was so. No number depends on it.
       pruner: as in `run`, on each batch alone.
       overwrite: whether a sweep or search that is already there is removed.
       steps, epochs, seeds, folds, shuffle, batch_size, valid_examples: as in `run`.
@@ -193,7 +194,7 @@ class _Search:
     ) -> SweepResult:
         """Search, and return the result of all batches."""
         began, longest = time.perf_counter(), 0.0
-        interrupted, confirmed, number, asked = False, None, 0, 0
+        interrupted, timed_out, confirmed, number, asked = False, False, None, 0, 0
         with (
             Interrupts() as interrupts,
             keeping_programs(PROGRAMS),
@@ -213,6 +214,7 @@ class _Search:
                 late = timeout is not None and at - began + longest > timeout
                 if interrupts.asked or not members or (number and late):
                     interrupted = interrupts.asked
+                    timed_out = late and bool(members) and not interrupted
                     break
                 asked += len(members)
                 more = asked < trials or self._recorded(number + 1)
@@ -241,7 +243,8 @@ class _Search:
             "asking_seconds": self.asking,
             "seconds": time.perf_counter() - began,
         }
-        return dataclasses.replace(result, info={**result.info, "search": found})
+        told = {"timed_out": timed_out, "search": found}
+        return dataclasses.replace(result, info={**result.info, **told})
 
     def _recorded(self, number: int) -> int:
         """Return how many settings a batch has in the directory, 0 without one."""
@@ -530,6 +533,5 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
             or (hasattr(v, "trials") and hasattr(v, "directions"))
         ),
     ),
-    "timeout": ("a number of seconds above 0", lambda v: is_real(v) and v > 0),
     "directory": ("a path", is_path),
 }

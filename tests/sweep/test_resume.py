@@ -16,6 +16,7 @@ import toy
 
 import jopt
 from jopt import sweep
+from jopt.sweep._deadline import Deadline
 from jopt.sweep._group import Group
 from jopt.sweep.store import RECORD, Store, plain, read_segments, task_of
 from jopt.tasks import digits, mnist, mnist_nnx, text
@@ -116,6 +117,46 @@ def test_a_sweep_may_be_stopped_after_every_segment(whole, tmp_path):
         stop = [interrupt(segment)]
         sweep.resume(tmp_path, toy.task(), trials(), callbacks=stop)
     assert numbers(sweep.resume(tmp_path, toy.task())) == numbers(whole)
+
+
+def test_a_timeout_ends_a_sweep_at_a_segment_and_changes_no_number(whole, tmp_path):
+    given: dict[str, Any] = {"directory": tmp_path, "timeout": 1e-9}
+    result = sweep.run(toy.task(), trials(), **given, **SIZES)
+    for segment in range(1, 6):
+        assert result.info["timed_out"]
+        assert not result.info["interrupted"]
+        assert result.table["steps"].tolist() == [2 * segment] * 4 + [1]
+        assert result.table["status"].tolist() == ["interrupted"] * 4 + ["diverged"]
+        assert result.best is not None
+        assert result.best.test == {}
+        assert sweep.load(tmp_path).info["timed_out"]
+        result = sweep.resume(tmp_path, toy.task(), trials(), timeout=1e-9)
+    assert numbers(result) == numbers(whole)
+    assert not result.info["timed_out"]
+
+
+def test_the_next_segment_is_late_by_the_longest_block_and_the_longest_rest(
+    monkeypatch,
+):
+    clock = [100.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    deadline = Deadline(30)
+
+    def segment(*groups, rest=0.0):
+        for number, (blocks, seconds) in enumerate(groups):
+            deadline.trained(number, blocks, seconds)
+            clock[0] += seconds
+        clock[0] += rest
+
+    assert not deadline.is_late([40])  # the first segment is begun in any case
+    segment((2, 6.0), (1, 1.0), rest=2.0)
+    assert not deadline.is_late([2, 1])  # at 9, of which the next takes 9
+    segment((2, 4.0), (1, 1.5), rest=1.0)
+    # At 15.5: two blocks of 3, one of 1.5, and 2 beside them.
+    assert not deadline.is_late([3, 1])
+    segment((3, 1.0), (0, 0.0))
+    assert deadline.is_late([4, 1])  # at 16.5 + 15.5
+    assert not deadline.is_late([3, 1])  # of fewer trials, after a pruner
 
 
 def test_a_callback_that_fails_loses_no_segment(whole, tmp_path):

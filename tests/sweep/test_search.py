@@ -268,6 +268,8 @@ def test_a_timeout_begins_no_batch_and_changes_no_number(unbroken):
     assert len(result.trials) == 4
     np.testing.assert_array_equal(result.curves, unbroken.curves[:4])
     assert not result.info["interrupted"]
+    assert result.info["timed_out"]
+    assert not unbroken.info["timed_out"]
 
 
 def test_a_pruner_ends_settings_of_a_batch_and_seeds_are_averaged():
