@@ -3,8 +3,9 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+from jopt.cli import streams
 from jopt.cli.directory import prepare
 from jopt.cli.parsers import add_task, parser_of
 from jopt.cli.signals import INTERRUPTED
@@ -113,9 +114,15 @@ def _add_space(add: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
+    with streams.aside(options.json) as stdout:
+        return _run(options, stdout)
+
+
+def _run(options: argparse.Namespace, stdout: TextIO) -> int:
+    """Run the command; with --json, `stdout` gets the result alone."""
     # Imported here, so that `jopt search --help` does not wait for them.
     from jopt import sweep
-    from jopt.cli import command_file, devices, display, selection, streams
+    from jopt.cli import command_file, devices, display, selection
     from jopt.cli.trials import space as space_of
 
     devices.prepare(options.devices)
@@ -167,7 +174,7 @@ def run(options: argparse.Namespace) -> int:
                 memory=devices.memory(options.memory),
                 progress=show,
             )
-        return finish(console, options, task, result, directory)
+        return finish(console, options, task, result, directory, stdout)
     except KeyboardInterrupt:  # the second one: the first lets the segment end
         left = "Nothing was trained."
         if command_file.has_begun(directory):

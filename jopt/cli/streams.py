@@ -68,6 +68,18 @@ def unfailing() -> Iterator[Stream]:
             sys.stdout, sys.stderr = before
 
 
+@contextlib.contextmanager
+def aside(asked: bool) -> Iterator[TextIO]:
+    """Print to stderr in place of stdout, if that is asked for.
+
+    Yields:
+      What stdout was, for the answer that a program reads.
+    """
+    stdout = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr if asked else stdout):
+        yield stdout
+
+
 def console() -> Any:
     """Return the rich console that the commands print to."""
     from rich.console import Console  # slow to load

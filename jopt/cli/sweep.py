@@ -3,9 +3,9 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-from jopt.cli import cache
+from jopt.cli import cache, streams
 from jopt.cli.directory import prepare, rescue
 from jopt.cli.parsers import add_task, parser_of
 from jopt.cli.signals import INTERRUPTED
@@ -248,6 +248,11 @@ def add_machine(add: Any) -> list[argparse.Action]:
             help="how many of the best models to save (default: 1)",
         ),
         add(
+            "--json",
+            action="store_true",
+            help="print the result to stdout as a line of JSON, all else to stderr",
+        ),
+        add(
             "--tensorboard",
             action="store_true",
             help="also write TensorBoard logs, with its HParams tab",
@@ -258,9 +263,15 @@ def add_machine(add: Any) -> list[argparse.Action]:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
+    with streams.aside(options.json) as stdout:
+        return _run(options, stdout)
+
+
+def _run(options: argparse.Namespace, stdout: TextIO) -> int:
+    """Run the command; with --json, `stdout` gets the result alone."""
     # Imported here, so that `jopt sweep --help` does not wait for them.
     from jopt import sweep
-    from jopt.cli import command_file, devices, display, selection, streams
+    from jopt.cli import command_file, devices, display, selection
     from jopt.cli.trials import trials as trials_of
 
     devices.prepare(options.devices)
@@ -319,7 +330,7 @@ def run(options: argparse.Namespace) -> int:
                         progress=show,
                         **shared,
                     )
-        return finish(console, options, task, result, directory)
+        return finish(console, options, task, result, directory, stdout)
     except KeyboardInterrupt:  # the second one: the first lets the segment end
         left = "Nothing was trained."
         if command_file.has_begun(directory):
@@ -329,7 +340,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def finish(
-    console: Any, options: Any, task: Any, result: "SweepResult", directory: Path
+    console: Any,
+    options: Any,
+    task: Any,
+    result: "SweepResult",
+    directory: Path,
+    stdout: TextIO,
 ) -> int:
     """Save and print the result; return the exit status."""
     from jopt.cli import command_file, display
@@ -350,8 +366,28 @@ def finish(
     scored = task.test is not None or options.folds == 1
     if options.keep > 1 and len(result.top(options.keep)) > 1 and scored:
         display.together(console, task, result, options.keep)
+    if options.json:
+        print(_answer(result, directory, files), file=stdout)
     if result.info["interrupted"] or result.info["timed_out"]:
         console.print(command_file.how_to_resume(directory, options.command))
     if result.info["interrupted"]:
         return INTERRUPTED
     return status
+
+
+def _answer(result: "SweepResult", directory: Path, files: list[Path]) -> str:
+    """Return the result for a program, a line of JSON."""
+    from jopt.report import to_json
+
+    table, info = result.settings(), result.info
+    names = ("task", "metric", "mode", "objectives", "interrupted", "timed_out")
+    names += ("unsaved", "trial_steps", "train_seconds")
+    rows = zip(*(column.tolist() for column in table.values()), strict=True)
+    answer = {
+        "directory": str(directory),
+        "files": [str(file) for file in files],
+        **{name: info[name] for name in names},
+        "best": result.best_as_dict(),
+        "settings": [dict(zip(table, row, strict=True)) for row in rows],
+    }
+    return to_json(answer)

@@ -1,5 +1,6 @@
 """Other libraries that jopt works with, one a file."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from jopt.core import late
@@ -26,7 +27,11 @@ from jopt.interop._optax import (
 )
 
 if TYPE_CHECKING:
+    from jopt.interop._mlflow import MlflowRuns as MlflowRuns
+    from jopt.interop._optuna import OptunaTrials as OptunaTrials
     from jopt.interop._tensorboard import write_tensorboard as write_tensorboard
+    from jopt.interop._tracker import Tracker as Tracker
+    from jopt.interop._wandb import WandbRuns as WandbRuns
 
 __all__ = [
     "Lifted",
@@ -48,11 +53,18 @@ __all__ = [
 ]
 
 
+# Files by names that are imported at their first use: `import jopt` loads no sweeps.
+_LATE = {
+    "MlflowRuns": "_mlflow",
+    "OptunaTrials": "_optuna",
+    "Tracker": "_tracker",
+    "WandbRuns": "_wandb",
+    "write_tensorboard": "_tensorboard",
+}
+
+
 def _find(name: str) -> Any:
-    """Import `write_tensorboard` at its first use: `import jopt` loads no sweeps."""
-    from jopt.interop._tensorboard import write_tensorboard
-
-    return write_tensorboard
+    return getattr(importlib.import_module(f"jopt.interop.{_LATE[name]}"), name)
 
 
-__getattr__, __dir__ = late(__name__, ("write_tensorboard",), _find)
+__getattr__, __dir__ = late(__name__, tuple(_LATE), _find)

@@ -205,6 +205,7 @@ class Loop:
             curves=history.losses.copy(),
             alive=history.going,
             best=self.state.best_row(),
+            valid_steps=history.ends(),
         )
         for callback in self.callbacks:
             with noted(f"In the callback {callback!r} after segment {now.number}."):

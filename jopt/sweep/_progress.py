@@ -47,3 +47,4 @@ class Segment(NamedTuple):
     curves: np.ndarray  # float32[trials, steps], training losses
     alive: np.ndarray  # bool[trials], neither diverged nor pruned
     best: dict[str, Any] | None  # row of the table
+    valid_steps: np.ndarray  # int[segments], steps made before each `valid`

@@ -213,6 +213,24 @@ def test_bad_input_ends_in_one_sentence(refused, arguments, sentence):
     assert sentence in refused(*arguments)
 
 
+@pytest.mark.slow("tests/sweep/test_resume.py has timeouts; test_search.py --json")
+def test_a_sweep_whose_time_is_up_says_how_to_go_on(tmp_path, capsys):
+    out = tmp_path / "out"
+    given = ["--timeout", "1e-9", "--json"]
+    assert main(["sweep", *SHORT, *given, "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    answer = json.loads(captured.out)
+    assert answer["timed_out"] is True
+    assert answer["best"]["test"] == {}
+    assert {row["status"] for row in answer["settings"]} == {"interrupted"}
+    assert "The time was up: the rest is left for later." in captured.err
+    assert f"Go on with: jopt sweep --resume {out}" in captured.err
+    assert main(["sweep", "--resume", str(out), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["timed_out"] is False
+    assert {row["status"] for row in answer["settings"]} == {"complete"}
+
+
 @pytest.mark.slow("sweep.run's have quick tests")
 def test_objectives_and_bounds_are_options(tmp_path, capsys):
     out = tmp_path / "out"

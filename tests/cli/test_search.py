@@ -1,5 +1,7 @@
 """Promises of `jopt search`."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -43,9 +45,19 @@ def test_a_search_writes_files_goes_on_with_more_trials_and_is_reported(
     before = sweep.load(out)
     assert len(before.trials) == 6 + 4
 
-    assert main(["search", "--resume", str(out), "--trials", "9"]) == 0
-    shown = capsys.readouterr().out
-    assert "search of 9 settings, resumed" in shown
+    assert main(["search", "--resume", str(out), "--trials", "9", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "search of 9 settings, resumed" in captured.err
+    answer = json.loads(captured.out)  # nothing else is printed there
+    assert answer["directory"] == str(out)
+    assert str(out / "trials.csv") in answer["files"]
+    assert (answer["metric"], answer["mode"]) == ("loss", "min")
+    assert len(answer["settings"]) == 9 + 1
+    best = answer["best"]
+    assert best == json.loads((out / "best.json").read_text())
+    (row,) = [row for row in answer["settings"] if row["trial"] == best["trial"]]
+    assert row["learning_rate"] == best["hyperparameters"]["learning_rate"]
+    assert row["confirmed"] is True
     after = sweep.load(out)
     np.testing.assert_array_equal(after.curves[:6], before.curves[:6])
     assert len(after.trials) == 9 + 4

@@ -1,0 +1,61 @@
+"""MLflow: a run a trial, in an experiment a sweep."""
+
+import time
+from typing import Any
+
+from jopt.interop._tracker import Tracker
+from jopt.sweep import Segment
+
+
+class MlflowRuns(Tracker):
+    """Log the trials of a sweep to MLflow, a run each; a callback.
+
+        runs = jopt.interop.MlflowRuns("digits", tracking_uri="file:mlruns")
+        sweep.run(task, trials, callbacks=[runs])
+        # then: mlflow ui --backend-store-uri file:mlruns
+
+    What is logged, and what happens if that fails, says `Tracker`: hyperparameters are
+    the run's params, and the tag `status` says how the trial ended. One that diverged
+    is a run that FAILED, one that was interrupted stays RUNNING.
+
+    Args:
+      experiment: the name of the experiment, which is made if it does not exist.
+      tracking_uri: of the server or folder; by default MLflow's own.
+
+    Raises:
+      ImportError: mlflow is not installed.
+    """
+
+    def __init__(self, experiment: str, tracking_uri: str | None = None):
+        super().__init__()
+        try:
+            from mlflow import MlflowClient, entities  # an extra
+        except ImportError as error:
+            raise ImportError(
+                "MlflowRuns needs mlflow, which is not installed: "
+                "pip install 'jopt[mlflow]'."
+            ) from error
+        self._client, self._entities = MlflowClient(tracking_uri), entities
+        self._name, self._experiment = experiment, ""
+
+    def begin(self, number: int, setting: dict[str, Any], now: Segment) -> Any:
+        client, params = self._client, []
+        if not self._experiment:
+            known = client.get_experiment_by_name(self._name)
+            made = known and known.experiment_id
+            self._experiment = made or client.create_experiment(self._name)
+        run = client.create_run(self._experiment, run_name=f"trial-{number:04d}")
+        for name, value in setting.items():
+            params.append(self._entities.Param(name, str(value)))
+        client.log_batch(run.info.run_id, params=params)
+        return run.info.run_id
+
+    def log(self, run: Any, step: int, values: dict[str, float]) -> None:
+        now, metric = int(1000 * time.time()), self._entities.Metric
+        metrics = [metric(name, value, now, step) for name, value in values.items()]
+        self._client.log_batch(run, metrics=metrics)
+
+    def end(self, run: Any, status: str) -> None:
+        self._client.set_tag(run, "status", status)
+        ended = "FAILED" if status == "diverged" else "FINISHED"
+        self._client.set_terminated(run, ended)
