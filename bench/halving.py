@@ -30,12 +30,22 @@ a half of the steps is what is left of the quarter. The rounds here had no say i
 Exits with 1 if halving misses a winner by more than 0.2 points, takes more than a
 quarter of the time, or compiles a segment more than once.
 
+`--judged` asks another question: what should a rung look at, if it comes early? Halving
+by three after segments 1, 3 and 9 of 27 judges the last point, an average of weights
+(`parameter_ema`), or a cooled copy (`cooled=0.1`), under a cosine, a
+warmup-stable-decay and a constant rate. Regret is what the chosen setting's last point
+lacks of the best one's, both trained to the end, in loss and in places among all; cost
+is the steps made, those of copies included, over those of the full sweep. There are 81
+settings, one seed each, and fewer steps, as it is about many schedules.
+
     python bench/halving.py
+    python bench/halving.py --judged
     python bench/halving.py --task mnist --width 4 --steps 270 --seeds 1 --rounds 1
     python bench/halving.py --quick         4 segments of few settings, for CI, no file
 """
 
 import argparse
+import dataclasses
 import os
 import statistics
 import sys
@@ -58,6 +68,8 @@ RULES = {
 FIRST_KEY = 300  # of the first round; see above
 MOST_REGRET = 0.2  # points
 MOST_TIME = 0.25
+AVERAGED = 0.9  # of an average of weights, that it keeps in a step
+COOLED = 0.1  # share of the steps so far
 KEYS = ("seconds", "alive", "best_loss")
 RECOMPILED = "a segment was compiled more than once"
 
@@ -144,6 +156,139 @@ def against_full(row, full):
         "total": row["total_seconds"] / full["total_seconds"],
         "rate": row["trial_steps_per_second"] / full["trial_steps_per_second"],
     }
+
+
+def warmed(steps):
+    """Return AdamW as a function of its peak rate: a warmup, a plateau, a decay."""
+
+    def adamw(learning_rate, weight_decay, b2):
+        rate = jopt.warmup_stable_decay_schedule(0, learning_rate, steps // 20, steps)
+        return jopt.adamw(rate, b2=b2, weight_decay=weight_decay)
+
+    return adamw
+
+
+def judged(task, options, rounds, quick):
+    """Return rows of what rungs that judge each way choose, by schedule and round."""
+    grid = {
+        "learning_rate": np.geomspace(1e-4, 3e-1, 4 if quick else 27).tolist(),
+        "weight_decay": np.geomspace(1e-4, 1, 1 if quick else 3).tolist(),
+        "b2": [0.999],
+    }
+    steps, eta = options["steps"], 2 if quick else 3
+    schedules = {"cosine": decayed(steps), "wsd": warmed(steps), "constant": jopt.adamw}
+    rows = []
+    for schedule, factory in schedules.items():
+
+        def averaged(*, factory=factory, **numbers):
+            return jopt.chain(factory(**numbers), jopt.parameter_ema(AVERAGED))
+
+        halving = sweep.SuccessiveHalving(reduction_factor=eta)
+        ways = {
+            "full": (factory, None),
+            "last point": (factory, halving),
+            "averaged": (averaged, halving),
+            "cooled": (factory, dataclasses.replace(halving, cooled=COOLED)),
+        }
+        for round_ in range(rounds):
+            losses, made = np.zeros(0), 0
+            for way, (make, rule) in ways.items():
+                given = options | {"seed": FIRST_KEY + round_}
+                result = sweep.run(task, sweep.grid(make, **grid), pruner=rule, **given)
+                if rule is None:
+                    losses = result.table["valid_loss"].astype(float)
+                    losses = np.where(np.isfinite(losses), losses, np.inf)
+                    made = result.info["trial_steps_this_run"]
+                    continue
+                chosen = result.best.trial
+                row = {
+                    "rates": schedule,
+                    "judged": way,
+                    "key": given["seed"],
+                    "setting": chosen,
+                    "regret_loss": float(losses[chosen] - losses.min()),
+                    "place": 1 + int((losses < losses[chosen]).sum()),
+                    "cost": result.info["trial_steps_this_run"] / made,
+                    "segment_compiles": result.info["segment_compiles"],
+                }
+                rows.append(row)
+                print(
+                    f"{schedule:10}{way:12}key {row['key']}  regret "
+                    f"{row['regret_loss']:.4f}, place {row['place']:3} of "
+                    f"{len(losses)}, {row['cost']:.1%} of the steps",
+                    flush=True,
+                )
+    return rows
+
+
+def summed_judged(rows):
+    """Return, by schedule and way, means over the rounds; print them."""
+    found = {}
+    print(
+        f"\n{'rates':10}{'judged':12}{'regret':>9}{'worst':>9}{'place':>7}{'cost':>8}"
+    )
+    for pair in dict.fromkeys((row["rates"], row["judged"]) for row in rows):
+        own = [row for row in rows if (row["rates"], row["judged"]) == pair]
+        one = found.setdefault(pair[0], {})[pair[1]] = {
+            "regret_loss": statistics.mean(row["regret_loss"] for row in own),
+            "most_regret_loss": max(row["regret_loss"] for row in own),
+            "place": statistics.median(row["place"] for row in own),
+            "cost": statistics.mean(row["cost"] for row in own),
+        }
+        print(
+            f"{pair[0]:10}{pair[1]:12}{one['regret_loss']:>9.4f}"
+            f"{one['most_regret_loss']:>9.4f}{one['place']:>7.0f}{one['cost']:>8.1%}"
+        )
+    return found
+
+
+def picture_judged(summary, rows, path):
+    """Draw each round's regret by schedule and way, and the mean."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(
+        1, len(summary), figsize=(9, 3.2), sharey=True, layout="constrained"
+    )
+    for plot, (schedule, ways) in zip(axes, summary.items(), strict=True):
+        for place, (way, one) in enumerate(ways.items()):
+            pair = schedule, way
+            own = [r for r in rows if (r["rates"], r["judged"]) == pair]
+            plot.bar(place, one["regret_loss"], color=f"C{place}", alpha=0.5)
+            heights = [row["regret_loss"] for row in own]
+            plot.plot([place] * len(own), heights, "o", color=f"C{place}", ms=4)
+        labels = [f"{way}\n{one['cost']:.0%} of steps" for way, one in ways.items()]
+        plot.set_xticks(range(len(ways)), labels, fontsize=8)
+        plot.set_title(f"{schedule} rate", fontsize=10)
+        plot.grid(axis="y", alpha=0.25)
+    axes[0].set_ylabel("regret in validation loss")
+    figure.savefig(path, dpi=110)
+
+
+def judge(task, given):
+    """Answer what a rung should look at, and keep it."""
+    options = {"steps": 16, "segments": 4, "block": 2} if given.quick else {}
+    options = {"steps": 270, "segments": 27, "block": 27, **options}
+    rounds = 1 if given.quick else given.rounds
+    rows = judged(task, options, rounds, given.quick)
+    summary = summed_judged(rows)
+    if any(row["segment_compiles"] > 2 for row in rows):
+        sys.exit(RECOMPILED)
+    if given.quick:
+        return
+    report = {
+        "question": "What should an early rung look at?",
+        "task": given.task,
+        **options,
+        "rounds": rounds,
+        "average": AVERAGED,
+        "cooled": COOLED,
+        "summary": summary,
+        "rows": rows,
+        "cores": os.cpu_count(),
+        **surroundings(),
+    }
+    path = keep(f"judged-{given.task}", report)
+    picture_judged(summary, rows, path.with_suffix(".png"))
 
 
 def show(rows):
@@ -245,6 +390,7 @@ def main():
     parser.add_argument("--block", type=int, default=8)
     parser.add_argument("--only", choices=list(RULES)[1:], help="one rule beside full")
     parser.add_argument("--constant", action="store_true", help="rates do not decay")
+    parser.add_argument("--judged", action="store_true", help="what rungs look at")
     parser.add_argument("--quick", action="store_true", help="seconds, for CI")
     given, rules = parser.parse_args(), dict(RULES)
     if given.only:
@@ -256,6 +402,8 @@ def main():
         rules["median"] = sweep.MedianPruner(n_startup_trials=2)
     sizes = {} if given.width is None else {"width": given.width}
     task = lookup.task_maker(given.task)(**sizes)
+    if given.judged:
+        return judge(task, given)
     factory = jopt.adamw if given.constant else decayed(given.steps)
     trials = sweep.grid(factory, **space(few=given.quick))
     names = ("steps", "segments", "block", "seeds")

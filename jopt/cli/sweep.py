@@ -54,8 +54,8 @@ tasks:
   FILE.py:NAME   your own: a jopt.sweep.Task, or a function that returns one
 
 pruners: halving, hyperband, median, patient, threshold, spike. Fields follow a
-colon, as in --pruner halving:reduction_factor=3,min_resource=2; metric and mode
-are fields of all, as in --pruner median:metric=accuracy,mode=max
+colon, as in --pruner halving:reduction_factor=3,min_resource=2; metric, mode
+and cooled are fields of all, as in --pruner median:metric=accuracy,mode=max
 
 objectives: with several, the front is the settings that no other dominates. The
 first ranks, unless there is a --metric. Bounds keep settings from winning, and

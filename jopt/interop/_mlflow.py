@@ -10,9 +10,9 @@ from jopt.sweep import Segment
 class MlflowRuns(Tracker):
     """Log the trials of a sweep to MLflow, a run each; a callback.
 
-        runs = jopt.interop.MlflowRuns("digits", tracking_uri="file:mlruns")
+        runs = jopt.interop.MlflowRuns("digits", tracking_uri="sqlite:///mlflow.db")
         sweep.run(task, trials, callbacks=[runs])
-        # then: mlflow ui --backend-store-uri file:mlruns
+        # then: mlflow ui --backend-store-uri sqlite:///mlflow.db
 
     What is logged, and what happens if that fails, says `Tracker`: hyperparameters are
     the run's params, and the tag `status` says how the trial ended. One that diverged
@@ -20,7 +20,9 @@ class MlflowRuns(Tracker):
 
     Args:
       experiment: the name of the experiment, which is made if it does not exist.
-      tracking_uri: of the server or folder; by default MLflow's own.
+      tracking_uri: of the server, database or folder; by default MLflow's own. Newer
+        versions write to a folder, such as "file:mlruns", only if the environment has
+        MLFLOW_ALLOW_FILE_STORE=true.
 
     Raises:
       ImportError: mlflow is not installed.

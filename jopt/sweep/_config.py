@@ -82,7 +82,7 @@ def as_config(made: Any, static: Collection[str] = ()) -> PyTree:
         return named(path, value) if is_number(value) else Static(value)
 
     def named(path: KeyPath, value: Any) -> Any:
-        return Static(value) if path and _name(path[-1]) in static else value
+        return Static(value) if path and name_of(path[-1]) in static else value
 
     def is_end(value: Any) -> bool:
         return isinstance(value, GradientTransformation) or is_transformation(value)
@@ -123,10 +123,11 @@ def names_in(config: PyTree) -> set[str]:
     """Return the names of the dict entries and fields that hold a config's values."""
     is_end = lambda leaf: isinstance(leaf, Static)  # noqa: E731
     paths, _ = jax.tree_util.tree_flatten_with_path(config, is_leaf=is_end)
-    return {name for path, _ in paths if path and (name := _name(path[-1]))}
+    return {name for path, _ in paths if path and (name := name_of(path[-1]))}
 
 
-def _name(key: Any) -> str | None:
+def name_of(key: Any) -> str | None:
+    """Return the name of a dict entry or a field; None for other keys."""
     if isinstance(key, DictKey):
         return str(key.key)
     return key.name if isinstance(key, GetAttrKey) else None

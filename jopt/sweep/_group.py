@@ -63,6 +63,8 @@ class Group(NamedTuple):
             stacked = StackedTrials(plan.task, configs, starts, data, call, best_by)
             given = devices, memory, scanned
             program, search = program_of(stacked, block, call, plan.steps, *given)
+            if plan.cooled is not None:
+                program.steps_of(plan.cooling(0)[1][0])
             pool = Pool(program)
         seconds = time.perf_counter() - began - (search["seconds"] if search else 0)
         return cls(np.asarray(positions), plan, pool, search, seconds)

@@ -11,6 +11,9 @@ from jopt.sweep._task import Mode
 from jopt.sweep.engine import CallResult
 from jopt.sweep.pruners import Observations
 
+# The metrics of a history, by the names under which a record lists theirs.
+KINDS = {"metrics": "valid", "train_metrics": "train", "cooled_metrics": "cooled"}
+
 
 class History:
     """The losses and metrics of each trial while it trained; a row each.
@@ -37,6 +40,8 @@ class History:
         # a segment's steps of the scalars that they returned beside the loss.
         self.valid: dict[str, np.ndarray] = {}
         self.train: dict[str, np.ndarray] = {}
+        # And the validation metrics of cooled copies, where a pruner judges them.
+        self.cooled: dict[str, np.ndarray] = {}
         self.steps = np.zeros(trials, int)  # made, or until the one that diverged
         self.died = np.full(trials, segments)  # the segment in which it diverged
         self.pruned = np.zeros(trials, bool)
@@ -81,6 +86,19 @@ class History:
         self.died[trials] = np.where(alive, self.segments, segment)
         return int(made.sum())
 
+    def record_cooled(
+        self, trials: np.ndarray, segment: int, steps: int, result: CallResult
+    ) -> int:
+        """Record copies that were trained on; return the steps that they made."""
+        alive = result.alive[:, :steps]
+        going = alive[:, -1]
+        for name in {"loss", self.metric} & result.valid.keys():
+            going = going & np.isfinite(result.valid[name])
+        for name in sorted(result.valid, key=self._order):
+            values = np.where(going, result.valid[name], np.nan)
+            self._of(self.cooled, name)[trials, segment] = values
+        return int(alive.sum())
+
     def _of(self, metrics: dict[str, np.ndarray], name: str) -> np.ndarray:
         """Return the values of a metric, made where it is new."""
         empty = np.full((len(self.steps), self.segments), np.nan, self.dtype)
@@ -102,6 +120,7 @@ class History:
             reduced(np.logical_or, self.going, settings),
             {name: seen(values, np.nan) for name, values in self.valid.items()},
             -1 if self.mode == "max" else 1,
+            cooled={name: seen(values, np.nan) for name, values in self.cooled.items()},
         )
 
     def value(self, segment: int) -> np.ndarray:
@@ -183,11 +202,11 @@ class History:
     def segment(self, segment: int) -> dict[str, np.ndarray]:
         """Return what a segment gave, by names for its file; metrics by number.
 
-        The numbers are those of the names in `valid` and `train`. With it is how the
-        trials stand: their steps, and which ended.
+        The numbers are those of the names in `valid`, `train` and `cooled`. With it is
+        how the trials stand: their steps, and which ended.
         """
         columns = slice(segment * self.length, (segment + 1) * self.length)
-        metrics = {"valid": self.valid, "train": self.train}
+        metrics = {kind: getattr(self, kind) for kind in KINDS.values()}
         return {
             "losses": self.losses[:, columns],
             "steps": self.steps,
@@ -204,7 +223,7 @@ class History:
         """Take over another history, of as many steps and segments, as these rows."""
         for name in ("losses", "steps", "died", "pruned"):
             getattr(self, name)[rows] = getattr(other, name)
-        for kind in ("valid", "train"):
+        for kind in KINDS.values():
             for name, values in getattr(other, kind).items():
                 self._of(getattr(self, kind), name)[rows] = values
 
@@ -215,8 +234,7 @@ class History:
         for segment, (notes, arrays) in enumerate(segments):
             losses, first = arrays["losses"], segment * self.length
             self.losses[:, first : first + losses.shape[1]] = losses
-            kinds = {"metrics": "valid", "train_metrics": "train"}
-            for names, kind in kinds.items():
+            for names, kind in KINDS.items():
                 for number, name in enumerate(notes[names]):
                     of_metric = self._of(getattr(self, kind), name)
                     of_metric[:, segment] = arrays[f"{kind}-{number}"]

@@ -131,12 +131,26 @@ class Loop:
         if self.pruner is None:
             return
         history, settings = self.state.history, self.state.settings
+        if self.state.plan.cools(segment, len(settings)):
+            for group in self.state.groups:
+                self._cool(group, segment)
         with noted(f"In {self.pruner} after segment {segment + 1}."):
             seen = history.observations(segment, settings)
             keep = self.pruner.kept(seen._replace(modes=self.state.plan.modes))
         for trials, kept in zip(settings, keep, strict=True):
             if not kept:
                 history.pruned[trials] |= ~history.diverged[trials]
+
+    def _cool(self, group: Group, segment: int) -> None:
+        """Judge copies of a group's trials that are trained on with decaying rates."""
+        history = self.state.history
+        steps, batches = group.plan.cooling(segment)
+        rows, shared = group.rows(history.going), group.pool.shared
+        for taken in group.pool.cut(rows):
+            trials = group.positions[taken]
+            with _in_segment(segment, trials, "the cooling after "):
+                found = group.pool.cool(taken, shared, batches)()
+            self.made += history.record_cooled(trials, segment, steps, found)
 
     def _evolve(self, segment: int) -> None:
         state, population = self.state, self.state.plan.population
@@ -279,5 +293,8 @@ class Loop:
         }
 
 
-def _in_segment(segment: int, trials: np.ndarray) -> AbstractContextManager[None]:
-    return noted(f"In segment {segment + 1} of {trials_named(trials.tolist())}.")
+def _in_segment(
+    segment: int, trials: np.ndarray, part: str = ""
+) -> AbstractContextManager[None]:
+    named = trials_named(trials.tolist())
+    return noted(f"In {part}segment {segment + 1} of {named}.")

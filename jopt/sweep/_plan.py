@@ -12,6 +12,7 @@ import numpy as np
 
 from jopt.core import PyTree, is_integer, noted, shown
 from jopt.sweep import _object_names as object_names
+from jopt.sweep._cooling import Cooling
 from jopt.sweep._data import whole
 from jopt.sweep._equality import digest
 from jopt.sweep._folds import Folds
@@ -224,6 +225,12 @@ class Plan:
                 f"A sweep needs folds of at most the {size} examples of "
                 f"{self.task.name}, got {self.folds}."
             )
+        if self.cooled is not None and plan.task.stream is not None:
+            raise ValueError(
+                "A pruner that judges cooled copies needs training examples as a tree "
+                f"of arrays, or none, and {plan.task.name} draws batches on the host, "
+                "where none can be drawn twice; leave cooled out."
+            )
         if self.pruner is not None:
             with noted(f"In {self.pruner}."):
                 self.pruner.check(plan.segments, len(settings_of(trials)))
@@ -257,7 +264,8 @@ class Plan:
         """The metrics that the sweep needs, each with what needs it, in words."""
         judges = [] if self.pruner is None else self.pruner.judges()
         found = dict.fromkeys(self.bounds, "the bounded metric")
-        found |= {j.metric: "the pruner's metric" for j in judges if j.metric}
+        named = (name for j in judges for name in j.metrics)
+        found |= dict.fromkeys(named, "the pruner's metric")
         found |= {self.metric: "the metric"}
         return found | dict.fromkeys(self.objectives, "the objective")
 
@@ -435,6 +443,43 @@ class Plan:
         numbers = np.split(steps.astype(np.int32), self.calls)
         cuts = np.split(rows, self.calls, axis=rows.ndim - 2)
         return [self._call(s, r) for s, r in zip(numbers, cuts, strict=True)]
+
+    def cooling(self, segment: int) -> tuple[int, list[Batches]]:
+        """Return how many steps cool copies after a segment, and their batches by call.
+
+        They are those of the steps that would follow, even past the end of the sweep.
+        """
+        assert self.cooled is not None
+        begin = (segment + 1) * self.length
+        steps = max(1, round(self.cooled * begin))
+        segments = range(segment + 1, math.ceil((begin + steps) / self.length))
+        calls = [call for number in segments for call in self.batches(number)]
+        calls = calls[: math.ceil(steps / (self.length // self.calls))]
+        over = Cooling(jnp.asarray(begin, jnp.int32), jnp.asarray(steps, jnp.int32))
+        end = jnp.asarray(begin + steps, jnp.int32)
+        return steps, [call._replace(end=end, cooling=over) for call in calls]
+
+    @property
+    def cooled(self) -> float | None:
+        """The share of the steps over which copies are cooled; None if none are."""
+        judges = [] if self.pruner is None else self.pruner.judges()
+        shares = {j.cooled for j in judges if j.cooled is not None}
+        if len(shares) > 1:
+            raise ValueError(
+                f"{self.pruner}: cooled must be the same wherever it is given, got "
+                f"{' and '.join(map(str, sorted(shares)))}."
+            )
+        return shares.pop() if shares else None
+
+    def cools(self, segment: int, settings: int) -> bool:
+        """Return whether a pruner judges cooled copies after a segment."""
+        judges = [] if self.pruner is None else self.pruner.judges()
+        for judge in judges:
+            rungs = judge.rungs(self.segments, settings)
+            at = segment + 1 in {rung.segment for rung in rungs} or not rungs
+            if judge.cooled is not None and at:
+                return True
+        return False
 
     def _drawn(self, first: int, steps: np.ndarray) -> list[Batches]:
         """Return batches that the host draws; past the end, the last one again."""

@@ -59,6 +59,8 @@ class SweepResult:
       curves: the training loss before each step, float32[trials, steps], or float64 if
         JAX has it enabled; NaN where a trial made no step.
       valid: the validation metrics by segment, each [trials, segments], of that dtype.
+      cooled: the validation metrics of cooled copies, like `valid`; NaN where no pruner
+        judged any.
       train: means by segment of the other scalars that steps returned, like `valid`.
       valid_steps: the steps made before those metrics, int[segments].
       best: the winner, or None if every trial diverged or is out of bounds.
@@ -75,6 +77,7 @@ class SweepResult:
     best: Best | None
     info: dict[str, Any]
     lineage: Lineage | None = None
+    cooled: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     # The trials' numbers, and their models, stacked, by structure.
     _models: Sequence[tuple[np.ndarray, PyTree]] = dataclasses.field(
         default=(), repr=False

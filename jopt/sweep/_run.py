@@ -609,13 +609,19 @@ def check_given(
             raise TypeError(f"{title}: {name} must be {words}, got {_got(value)}.")
     pruner = given.get("pruner")
     for judge in [] if pruner is None else pruner.judges():
-        own, mode = judge.metric, judge.mode
+        own, mode, share = judge.metric, judge.mode, judge.cooled
         named = isinstance(own, str) and mode in ("min", "max", None)
-        if not named and (own, mode) != (None, None):
+        several = bool(own) and are_objectives(own) and mode is None
+        if not (named or several) and (own, mode) != (None, None):
             raise TypeError(
                 f"{title}: a pruner must have the name of a metric, beside a mode of "
-                f'"min", "max" or None, or neither, got metric {shown(own)} and mode '
-                f"{shown(mode)}."
+                '"min", "max" or None, or a dict of modes by the names of several, or '
+                f"neither, got metric {shown(own)} and mode {shown(mode)}."
+            )
+        if share is not None and not (is_real(share) and 0 < share <= 1):
+            raise ValueError(
+                f"{title}: a pruner must have cooled above 0 and at most 1, the share "
+                f"of the steps that copies are trained on for, got {shown(share)}."
             )
     for rule, functions in {
         "progress must take one argument, the Progress": [given["progress"]],

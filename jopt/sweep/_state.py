@@ -10,7 +10,7 @@ import numpy as np
 from jopt.sweep._equality import digest, same
 from jopt.sweep._front import front, within
 from jopt.sweep._group import Group
-from jopt.sweep._history import History
+from jopt.sweep._history import KINDS, History
 from jopt.sweep._plan import Plan
 from jopt.sweep._result import Best, SweepResult, ranked, table_of, winner
 from jopt.sweep._shown_values import columns, shown, shown_settings, space
@@ -187,6 +187,7 @@ class State:
             curves=self.history.losses,
             valid=self.history.valid,
             train=self.history.train,
+            cooled=self.history.cooled,
             valid_steps=self.history.ends(),
             best=None if best is None else self._best(table, best, test),
             info=self._info(table, run),
@@ -264,7 +265,7 @@ EVENT = {
     "old": {str: (bool, float, str, list, None, {DIGEST: str, SHOWN: str})},
     "new": {str: (bool, float, str, list, None, {DIGEST: str, SHOWN: str})},
 }
-NOTES = {"metrics": [str], "train_metrics": [str], "generation": [EVENT]}
+NOTES = {**{names: [str] for names in KINDS}, "generation": [EVENT]}
 
 
 # And of those for a resume.
@@ -303,7 +304,7 @@ def segment_misfit(asked: dict[str, Any], segment: int, kept: Kept) -> str | Non
     if made < 1:
         return "the sweep has no such segment"
     kinds = {"losses": "f", "steps": "i", "died": "i", "pruned": "b"}
-    for kind, names in (("valid", "metrics"), ("train", "train_metrics")):
+    for names, kind in KINDS.items():
         kinds |= {f"{kind}-{n}": "f" for n in range(len(kept.notes[names]))}
     for name, kind in kinds.items():
         shape = (trials, made) if name == "losses" else (trials,)
@@ -382,8 +383,7 @@ def notes_of(segment: int, history: History, lineage: Lineage) -> dict[str, Any]
     """Return the part of a segment's notes that its result needs."""
     events = [event for event in lineage.events if event.segment == segment]
     return {
-        "metrics": list(history.valid),
-        "train_metrics": list(history.train),
+        **{names: list(getattr(history, kind)) for names, kind in KINDS.items()},
         "generation": [event_as_dict(_by_digests(event)) for event in events],
     }
 

@@ -35,7 +35,7 @@ ROOMS = [
 SWEEP = [
     {"_array_files", "_config", "_convolution", "_deadline", "_interrupts"}
     | {"_object_names", "_progress", "_whole_files"},
-    {"_data", "_equality", "_fast_convolutions", "_folds", "_start"},
+    {"_cooling", "_data", "_equality", "_fast_convolutions", "_folds", "_start"},
     {"_supervised"},
     {"space"},
     {"_task"},

@@ -11,9 +11,11 @@ from hypothesis import given, settings as runs, strategies as st
 from told import TASK, run
 
 from jopt import sweep
+from jopt.sweep import nondominated
 from jopt.sweep._front import front, within
 from jopt.sweep._plan import Plan
 from jopt.sweep._result import winner
+from jopt.sweep.pruners._pruner import sorted_by_fronts
 
 few = runs(max_examples=200, derandomize=True, deadline=None, database=None)
 MODES = st.sampled_from(["min", "max"])
@@ -253,6 +255,47 @@ def test_a_wrapped_pruner_has_a_metric_of_its_own():
     kept = sweep.PatientPruner(at_second, 0).kept(seen)
 
     assert kept.tolist() == [False, False, False, True]
+
+
+def test_several_metrics_are_sorted_by_fronts_and_then_by_mean_rank():
+    nan, inf = np.nan, np.inf
+    values = np.asarray([[1, 2, 3, 3, inf, nan], [3, 2, 1, 4, 0, nan]])[:, :, None]
+    found = sorted_by_fronts(values)[:, 0].tolist()
+    # Of four: the first three do not dominate each other, and each one the fourth.
+    assert found[:5] == [1 + 1 / 4, 1 + 1 / 4, 1 + 1.25 / 4, 2 + 2.75 / 4, inf]
+    assert np.isnan(found[5])
+
+
+@given(seed=st.integers(0, 2**16), count=st.integers(1, 20))
+@runs(max_examples=30, derandomize=True, deadline=None, database=None)
+def test_fronts_are_what_is_left_without_those_before(seed, count):
+    points = np.random.default_rng(seed).integers(0, 6, (count, 2)).astype(float)
+    fronts = np.floor(sorted_by_fronts(points.T[:, :, None]))[:, 0]
+    left = np.arange(count)
+    for number in range(1, int(fronts.max()) + 1):
+        best = left[nondominated(points[left])]
+        assert sorted(best) == np.flatnonzero(fronts == number).tolist()
+        left = np.setdiff1d(left, best)
+    assert not len(left)
+
+
+def test_a_pruner_of_several_metrics_keeps_the_front():
+    both: Any = {"a": "min", "b": "max"}
+    metrics = {"a": np.asarray([[1.0], [2], [3], [4]])}
+    metrics["b"] = np.asarray([[1.0], [4], [2], [3]])
+    seen = sweep.Observations(np.zeros((4, 1)), np.zeros((4, 1)), np.full(4, True))
+    seen = seen._replace(metrics=metrics)
+    halving = sweep.SuccessiveHalving(1, 2, metric=both)
+    assert halving.kept(seen).tolist() == [True, True, False, False]
+
+    result = run(pruner=sweep.SuccessiveHalving(1, 2, metric=both))
+    assert (result.table["status"] == "pruned").sum() == 2
+    with pytest.raises(ValueError, match="the pruner's metric 'c' must be among"):
+        run(pruner=sweep.SuccessiveHalving(1, 2, metric={"a": "min", "c": "min"}))
+    for rule in (sweep.ThresholdPruner(0, metric=both), sweep.PatientPruner(None, 0)):
+        rule = dataclasses.replace(rule, metric=both)
+        with pytest.raises(ValueError, match="metric must be one, whose values it"):
+            rule.check(4, 4)
 
 
 # The ends of what was tried

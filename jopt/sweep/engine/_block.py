@@ -22,6 +22,7 @@ from jax.extend.core import jaxprs_in_params
 
 from jopt.core import PyTree, stored, wide
 from jopt.sweep._config import plain
+from jopt.sweep._cooling import Cooling, cooled
 from jopt.sweep._object_names import lasting
 from jopt.sweep._task import Mode, Task, examples, kept, summarized
 from jopt.sweep.engine._devices import bare
@@ -94,6 +95,7 @@ class Batches(NamedTuple):
     rows: Any  # int32[K, batch] of the training set, or [orders, K, batch], or None
     end: jax.Array  # int32[], steps in all; later ones change no parameter
     examples: PyTree = None  # what `rows` index, if not the whole training set
+    cooling: Cooling | None = None  # of copies that are thrown away
 
     def within(self, train: PyTree) -> PyTree:
         """Return the examples that the rows index."""
@@ -193,12 +195,15 @@ def train(
         pairs = zip(changes, leaves, strict=True)
         return structure.unflatten([next(given) if c else x for c, x in pairs])
 
-    def step(carry: tuple[Leaves, jax.Array], now: tuple[jax.Array, jax.Array | None]):
+    def step(carry: tuple[Leaves, jax.Array], of: tuple[jax.Array, jax.Array | None]):
         before, alive = carry
-        number, rows = now
+        number, rows = of
         batch = None if rows is None else jax.tree.map(lambda array: array[rows], data)
         key = jax.random.fold_in(trial.key, number)
-        new, metrics = task.step(config, whole(before), batch, key)
+        now = config
+        if batches.cooling is not None:
+            now = cooled(config, batches.cooling.factor(number))
+        new, metrics = task.step(now, whole(before), batch, key)
         metrics = {name: wide(value) for name, value in metrics.items()}
         loss = metrics.pop("loss", None)
         if loss is None:

@@ -65,15 +65,33 @@ class Pool:
         Returns:
           A function that waits for the devices and returns the result.
         """
+        own, counters, valid, result = self._trained(rows, shared, segment)
+        own = self.program.mark(own, counters, valid)
+        self._rows.put(rows, own)
+        self.shared = counters[0]
+        return result
+
+    def cool(
+        self, rows: np.ndarray, shared: Leaves, batches: Sequence[Batches]
+    ) -> Callable[[], CallResult]:
+        """Train copies of the trials of `rows`, which stay as they are; as `train`.
+
+        Args:
+          rows, shared: as of `train`.
+          batches: of each compiled call, with the steps over which to cool.
+        """
+        return self._trained(rows, shared, batches)[-1]
+
+    def _trained(
+        self, rows: np.ndarray, shared: Leaves, segment: Sequence[Batches]
+    ) -> tuple[Parts, Parts, Any, Callable[[], CallResult]]:
+        """Return copies of trials after a segment, their counters, metrics, result."""
         own, where = self._rows.take(rows)
         counters, calls = copies(shared, self.program.devices), []
         for batches in segment:
             own, counters, seen = self.program.train(own, counters, batches)
             calls.extend(seen)
         valid = self.program.evaluate(own, counters)
-        own = self.program.mark(own, counters, valid)
-        self._rows.put(rows, own)
-        self.shared = counters[0]
 
         def result() -> CallResult:
             def whole(*parts: Any) -> np.ndarray:
@@ -88,7 +106,7 @@ class Pool:
                 jax.tree.map(whole, *valid),
             )
 
-        return result
+        return own, counters, valid, result
 
     def evaluate(self, row: int, data: PyTree) -> dict[str, float]:
         """Return the metrics on any examples of what is kept of the trial of `row`."""

@@ -60,19 +60,33 @@ class Program:
         self._start = jax.jit(functions.start, compiler_options=quickly)
         self._models = jax.jit(functions.models)
         self._mark = jax.jit(functions.mark, donate_argnums=0)
+        self._cools: list[Any] = []  # shared with the programs that are filled again
+        self._trains = self._compiled_steps(batches)
+
+    def _compiled_steps(self, batches: Batches) -> list[Any]:
+        """Compile the steps of calls of such batches, for each device."""
         calls = copies(batches, self.devices)
         examples = [
             call.within(data.train) for data, call in zip(self.data, calls, strict=True)
         ]
-        given = self._fixed, examples, calls
-        if scanned:
+        given, functions = (self._fixed, examples, calls), self._functions
+        if self.scanned:
             train = jax.jit(functions.train, donate_argnums=0)
-            self._trains = self._compile(train, *given)
+            found = self._compile(train, *given)
         else:
             train = jax.jit(functions.train_one_step, donate_argnums=0)
             at = copies(jnp.int32(0), self.devices)
-            self._trains = self._compile(train, *given, at)
-        self.compiles += len(self._trains)
+            found = self._compile(train, *given, at)
+        self.compiles += len(found)
+        return found
+
+    def steps_of(self, batches: Batches) -> list[Any]:
+        """Return the compiled steps of a call; those that cool are compiled once."""
+        if batches.cooling is None:
+            return self._trains
+        if not self._cools:
+            self._cools.extend(self._compiled_steps(batches))
+        return self._cools
 
     def emptied(self) -> "Program":
         """Return the compiled program alone, without any trials and data."""
@@ -132,8 +146,9 @@ class Program:
         if not self.scanned:
             every = [(np.int32(at),) for at in range(len(batches.steps))]
         seen: list[list[StepMetrics]] = []
+        trains = self.steps_of(batches)
         for at in every:
-            given = zip(self._trains, own, shared, self.data, calls, strict=True)
+            given = zip(trains, own, shared, self.data, calls, strict=True)
             found = [
                 train(own, shared, data.fixed, call.within(data.train), call, *at)
                 for train, own, shared, data, call in given

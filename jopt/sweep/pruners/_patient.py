@@ -11,6 +11,7 @@ from jopt.sweep.pruners._pruner import (
     check_first,
     check_integers,
     check_numbers,
+    check_one_metric,
     going,
 )
 
@@ -49,6 +50,7 @@ class PatientPruner(Pruner):
         check(self, "min_delta", least=0)
 
     def check(self, segments: int, settings: int) -> None:
+        check_one_metric(self)
         why = f"patience {self.patience} plus one to be better than, plus one"
         check_first(self, self.patience + 2, why, segments, "less patience")
         if self.wrapped_pruner is not None:

@@ -3,12 +3,14 @@
 import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from jopt.core import check, is_integer, is_real
 from jopt.sweep._task import Mode
+
+Metric: TypeAlias = str | Mapping[str, Mode] | None
 
 
 class Observations(NamedTuple):
@@ -24,19 +26,33 @@ class Observations(NamedTuple):
     metrics: Mapping[str, np.ndarray] = {}  # float64[settings, segments], by name
     sign: int = 1  # -1: the values are the metric's with the sign turned, for "max"
     modes: Mapping[str, Mode] = {}  # of the metrics whose mode the sweep knows
+    cooled: Mapping[str, np.ndarray] = {}  # as `metrics`, of copies that were cooled
 
-    def by(self, metric: str | None, mode: Mode | None = None) -> "Observations":
+    def by(
+        self, metric: Metric, mode: Mode | None = None, cooled: bool = False
+    ) -> "Observations":
         """Return the observations with the values of another metric.
 
         Args:
-          metric: its name, or None for the values that there are.
+          metric: its name; or None for the values that there are; or several, by name
+            the mode of each, for `sorted_by_fronts` of them.
           mode: "min" or "max"; by default the one in `modes`, else "min".
+          cooled: whether the values are those of cooled copies, in the segments after
+            which there are some.
         """
-        if metric is None:
+        if isinstance(metric, Mapping):
+            parts = [self.by(*item, cooled).values for item in metric.items()]
+            return self._replace(values=sorted_by_fronts(np.stack(parts)), sign=1)
+        if metric is None and not cooled:
             return self
-        sign = -1 if (mode or self.modes.get(metric)) == "max" else 1
+        sign = -1 if (mode or self.modes.get(metric or "")) == "max" else 1
+        if metric is None:  # that of the values, which comes first
+            metric, sign = next(iter(self.metrics)), self.sign
         found, ended = sign * self.metrics[metric], np.isnan(self.values)
-        worst = np.where(np.isfinite(found) | ended, found, np.inf)
+        if cooled and metric in self.cooled:
+            copies = sign * self.cooled[metric]
+            found = np.where(np.isnan(copies).all(axis=0), found, copies)
+        worst = np.where(ended, np.nan, np.where(np.isfinite(found), found, np.inf))
         return self._replace(values=worst, sign=sign)
 
 
@@ -61,14 +77,23 @@ class Pruner(abc.ABC):
     Every pruner takes these keywords:
 
     Args:
-      metric: the name of the validation metric to judge by, in place of the sweep's.
+      metric: the name of the validation metric to judge by, in place of the sweep's. Of
+        several, a dict with "min" or "max" for each, such as {"accuracy": "max",
+        "bytes": "min"}, the value is `sorted_by_fronts` of them: settings that no other
+        dominates come first, then those that only these dominate, and so on, and on one
+        front the best mean rank.
       mode: "min" or "max"; by default that of the sweep's metric or objective of this
         name, else "min".
+      cooled: judge a copy in place of each trial, which is trained on with its learning
+        rate decayed linearly to 0 over this share of the steps made so far, such as
+        0.1, and thrown away. Copies are made at rungs, or by a rule without rungs after
+        each segment, and cost one compile in all. None judges the trials as they are.
     """
 
     _: dataclasses.KW_ONLY
-    metric: str | None = None
+    metric: Metric = None
     mode: Mode | None = None
+    cooled: float | None = None
 
     def __repr__(self) -> str:
         """Return the rule as it is made; keywords are shown where they are given."""
@@ -117,7 +142,15 @@ class Pruner(abc.ABC):
 
     def kept(self, observations: Observations) -> np.ndarray:
         """Return `keep` of the values of the pruner's own metric, bool[settings]."""
-        return self.keep(observations.by(self.metric, self.mode))
+        cooled = self.cooled is not None
+        return self.keep(observations.by(self.metric, self.mode, cooled))
+
+    @property
+    def metrics(self) -> list[str]:
+        """The names of the pruner's own metrics; empty for the sweep's."""
+        if self.metric is None:
+            return []
+        return [self.metric] if isinstance(self.metric, str) else list(self.metric)
 
 
 def going(observations: Observations) -> np.ndarray:
@@ -134,6 +167,57 @@ def lowest(values: np.ndarray, among: np.ndarray, count: int) -> np.ndarray:
     found = np.zeros(len(values), bool)
     found[order[:count]] = True
     return found & among
+
+
+def sorted_by_fronts(values: np.ndarray) -> np.ndarray:
+    """Return one value for several metrics, by segment: the front, and the mean rank.
+
+        front = 1 + the largest front of the settings that dominate this one, or 1
+        value = front + (mean over the metrics of the rank among the n settings) / n
+
+    A rank is from 0 to n - 1, and that of equals is their mean. A setting that is
+    infinite in one metric is infinite.
+
+    Args:
+      values: lower is better, float64[metrics, settings, segments]; NaN where a setting
+        had ended.
+
+    Returns:
+      float64[settings, segments].
+    """
+    found = np.where(np.isnan(values[0]), np.nan, np.inf)
+    for segment in range(values.shape[2]):
+        rows = np.flatnonzero(np.isfinite(values[:, :, segment]).all(axis=0))
+        points = values[:, rows, segment].T
+        fronts = np.zeros(len(rows))
+        # In this order a row comes after all that dominate it.
+        order = np.lexsort(points.T[::-1])
+        for place, row in enumerate(order):
+            before = order[:place]
+            below = (points[before] <= points[row]).all(axis=1)
+            below &= (points[before] < points[row]).any(axis=1)
+            fronts[row] = 1 + fronts[before[below]].max(initial=0)
+        ends = [
+            [
+                np.searchsorted(np.sort(column), column, side)
+                for side in ("left", "right")
+            ]
+            for column in points.T
+        ]
+        ranks = (np.sum(ends, axis=1) - 1) / 2  # [metrics, settings]
+        found[rows, segment] = fronts + ranks.mean(axis=0) / max(len(rows), 1)
+    return found
+
+
+def check_one_metric(self: Pruner) -> None:
+    """Raise a ValueError if a rule that compares values is given several metrics."""
+    if isinstance(self.metric, Mapping):
+        title = type(self).__name__
+        raise ValueError(
+            f"{title}: metric must be one, whose values it compares, got "
+            f"{self.metric!r}; SuccessiveHalving, Hyperband and MedianPruner take "
+            "several."
+        )
 
 
 def is_judged(segment: int, n_warmup_steps: int, interval_steps: int) -> bool:

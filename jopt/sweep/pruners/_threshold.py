@@ -12,6 +12,7 @@ from jopt.sweep.pruners._pruner import (
     check_first,
     check_integers,
     check_numbers,
+    check_one_metric,
     going,
     is_judged,
 )
@@ -49,6 +50,7 @@ class ThresholdPruner(Pruner):
         check_integers(self, "interval_steps", least=1)
 
     def check(self, segments: int, settings: int) -> None:
+        check_one_metric(self)
         why = f"n_warmup_steps {self.n_warmup_steps}"
         first = self.n_warmup_steps + 1
         check_first(self, first, why, segments, "fewer n_warmup_steps")

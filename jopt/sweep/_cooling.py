@@ -1,0 +1,66 @@
+"""Cooling: train a copy of a trial on for a while, its learning rate decayed to 0."""
+
+from typing import Any, NamedTuple
+
+import jax
+from jax.tree_util import KeyPath
+
+from jopt.core import Number, PyTree, Schedule, pytree
+from jopt.sweep._config import name_of
+
+RATE = "learning_rate"
+
+
+class Cooling(NamedTuple):
+    """The steps over which a rate is decayed, the same for all trials."""
+
+    begin: jax.Array  # int32[], the first of them
+    steps: jax.Array  # int32[], how many
+
+    def factor(self, number: jax.Array) -> jax.Array:
+        """Return what multiplies the rate in step `number`: 1 at first, then to 0."""
+        made = (number - self.begin).astype(float)
+        return 1 - made / self.steps.astype(float)
+
+
+@pytree
+class Cooled(Schedule):
+    """A schedule times a number."""
+
+    schedule: Schedule
+    factor: Number
+
+    takes_integers = True
+
+    def __call__(self, count):
+        value = self.schedule(count)
+        return value * self.factor.astype(value.dtype)
+
+
+def cooled(config: PyTree, factor: jax.Array) -> PyTree:
+    """Return a config whose learning rates are multiplied by a number.
+
+    Learning rates are the fields and entries of that name, numbers or schedules, at any
+    depth.
+
+    Raises:
+      ValueError: there is none.
+    """
+    found: list[Any] = []
+
+    def leaf(path: KeyPath, value: Any) -> Any:
+        if not path or name_of(path[-1]) != RATE:
+            return value
+        found.append(value)
+        if isinstance(value, Schedule):
+            return Cooled(value, factor)
+        return value * factor.astype(jax.numpy.result_type(value, float))
+
+    is_schedule = lambda node: isinstance(node, Schedule)  # noqa: E731
+    made = jax.tree_util.tree_map_with_path(leaf, config, is_leaf=is_schedule)
+    if not found:
+        raise ValueError(
+            f"A pruner that judges cooled copies needs a config with a {RATE}, a field "
+            "or an entry of that name, got one without; leave cooled out."
+        )
+    return made
