@@ -177,6 +177,7 @@ def judged(task, options, rounds, quick):
     }
     steps, eta = options["steps"], 2 if quick else 3
     schedules = {"cosine": decayed(steps), "wsd": warmed(steps), "constant": jopt.adamw}
+    schedules = {"cosine": decayed(steps)} if quick else schedules
     rows = []
     for schedule, factory in schedules.items():
 
