@@ -38,6 +38,7 @@ class OptunaTrials(Tracker):
 
     Raises:
       ImportError: Optuna is not installed.
+      TypeError: `study` is no study.
       ValueError: there is not one metric for each direction.
     """
 
@@ -52,6 +53,11 @@ class OptunaTrials(Tracker):
                 "OptunaTrials needs optuna, which is not installed: "
                 "pip install 'jopt[search]'."
             ) from error
+        if not (hasattr(study, "directions") and hasattr(study, "add_trial")):
+            raise TypeError(
+                "OptunaTrials: study must be a study of Optuna, as optuna.create_study "
+                f"returns, got {shown(study)}."
+            )
         count = 1 if metrics is None else len(metrics)
         if len(study.directions) != count:
             raise ValueError(

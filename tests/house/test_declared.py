@@ -13,7 +13,7 @@ import jopt
 
 PACKAGE = Path(jopt.__file__).parent
 # Distributions with another name than their module, which a machine may lack.
-NOT_INSTALLED = {"griffe": "griffelib"}
+NOT_INSTALLED = {"griffe": "griffelib", "mlflow": "mlflow-skinny"}
 FOLDERS = ["jopt", "tests", "examples", "bench", "docs"]
 PROJECT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
 
