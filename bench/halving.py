@@ -33,10 +33,12 @@ quarter of the time, or compiles a segment more than once.
 `--judged` asks another question: what should a rung look at, if it comes early? Halving
 by three after segments 1, 3 and 9 of 27 judges the last point, an average of weights
 (`parameter_ema`), or a cooled copy (`cooled=0.1`), under a cosine, a
-warmup-stable-decay and a constant rate. Regret is what the chosen setting's last point
-lacks of the best one's, both trained to the end, in loss and in places among all; cost
-is the steps made, those of copies included, over those of the full sweep. There are 81
-settings, one seed each, and fewer steps, as it is about many schedules.
+warmup-stable-decay and a constant rate. 54 settings are trained to the end, with copies
+cooled at the rungs, and again with averages. No number of a trial depends on who is
+pruned, so halving is replayed from these on 500 draws of 27 settings. Regret is what
+the last point of the chosen setting lacks of the draw's best, at the end, in loss;
+place is its place among the 27; cost is the steps made, those of copies included, over
+all.
 
     python bench/halving.py
     python bench/halving.py --judged
@@ -70,6 +72,8 @@ MOST_REGRET = 0.2  # points
 MOST_TIME = 0.25
 AVERAGED = 0.9  # of an average of weights, that it keeps in a step
 COOLED = 0.1  # share of the steps so far
+HALVING = sweep.SuccessiveHalving(reduction_factor=3)
+DRAWS = 500
 KEYS = ("seconds", "alive", "best_loss")
 RECOMPILED = "a segment was compiled more than once"
 
@@ -168,128 +172,144 @@ def warmed(steps):
     return adamw
 
 
-def judged(task, options, rounds, quick):
-    """Return rows of what rungs that judge each way choose, by schedule and round."""
+@dataclasses.dataclass(frozen=True, repr=False)
+class Watch(sweep.Pruner):
+    """Have copies cooled at the rungs of halving, and end nothing."""
+
+    halving: sweep.Pruner = HALVING
+
+    def check(self, segments, settings):
+        self.halving.check(segments, settings)
+
+    def rungs(self, segments, settings):
+        return self.halving.rungs(segments, settings)
+
+    def keep(self, observations):
+        return observations.alive
+
+
+def watched(task, factory, options, quick):
+    """Return the values of all settings to the end, by what is judged."""
     grid = {
-        "learning_rate": np.geomspace(1e-4, 3e-1, 4 if quick else 27).tolist(),
-        "weight_decay": np.geomspace(1e-4, 1, 1 if quick else 3).tolist(),
+        "learning_rate": np.geomspace(1e-4, 3e-1, 6 if quick else 27).tolist(),
+        "weight_decay": np.geomspace(1e-4, 1, 1 if quick else 2).tolist(),
         "b2": [0.999],
     }
-    steps, eta = options["steps"], 2 if quick else 3
-    schedules = {"cosine": decayed(steps), "wsd": warmed(steps), "constant": jopt.adamw}
-    schedules = {"cosine": decayed(steps)} if quick else schedules
-    rows = []
-    for schedule, factory in schedules.items():
 
-        def averaged(*, factory=factory, **numbers):
-            return jopt.chain(factory(**numbers), jopt.parameter_ema(AVERAGED))
+    def averaged(**numbers):
+        return jopt.chain(factory(**numbers), jopt.parameter_ema(AVERAGED))
 
-        halving = sweep.SuccessiveHalving(reduction_factor=eta)
-        ways = {
-            "full": (factory, None),
-            "last point": (factory, halving),
-            "averaged": (averaged, halving),
-            "cooled": (factory, dataclasses.replace(halving, cooled=COOLED)),
-        }
-        for round_ in range(rounds):
-            losses, made = np.zeros(0), 0
-            for way, (make, rule) in ways.items():
-                given = options | {"seed": FIRST_KEY + round_}
-                result = sweep.run(task, sweep.grid(make, **grid), pruner=rule, **given)
-                if rule is None:
-                    losses = result.table["valid_loss"].astype(float)
-                    losses = np.where(np.isfinite(losses), losses, np.inf)
-                    made = result.info["trial_steps_this_run"]
-                    continue
-                chosen = result.best.trial
-                row = {
-                    "rates": schedule,
-                    "judged": way,
-                    "key": given["seed"],
-                    "setting": chosen,
-                    "regret_loss": float(losses[chosen] - losses.min()),
-                    "place": 1 + int((losses < losses[chosen]).sum()),
-                    "cost": result.info["trial_steps_this_run"] / made,
-                    "segment_compiles": result.info["segment_compiles"],
-                }
-                rows.append(row)
-                print(
-                    f"{schedule:10}{way:12}key {row['key']}  regret "
-                    f"{row['regret_loss']:.4f}, place {row['place']:3} of "
-                    f"{len(losses)}, {row['cost']:.1%} of the steps",
-                    flush=True,
-                )
-    return rows
-
-
-def summed_judged(rows):
-    """Return, by schedule and way, means over the rounds; print them."""
-    found = {}
-    print(
-        f"\n{'rates':10}{'judged':12}{'regret':>9}{'worst':>9}{'place':>7}{'cost':>8}"
+    result = sweep.run(
+        task, sweep.grid(factory, **grid), pruner=Watch(cooled=COOLED), **options
     )
-    for pair in dict.fromkeys((row["rates"], row["judged"]) for row in rows):
-        own = [row for row in rows if (row["rates"], row["judged"]) == pair]
-        one = found.setdefault(pair[0], {})[pair[1]] = {
-            "regret_loss": statistics.mean(row["regret_loss"] for row in own),
-            "most_regret_loss": max(row["regret_loss"] for row in own),
-            "place": statistics.median(row["place"] for row in own),
-            "cost": statistics.mean(row["cost"] for row in own),
-        }
-        print(
-            f"{pair[0]:10}{pair[1]:12}{one['regret_loss']:>9.4f}"
-            f"{one['most_regret_loss']:>9.4f}{one['place']:>7.0f}{one['cost']:>8.1%}"
-        )
-    return found
+    means = sweep.run(task, sweep.grid(averaged, **grid), **options)
+    assert result.info["segment_compiles"] <= 2, RECOMPILED
+    last, copies = result.valid["loss"], result.cooled["loss"]
+    judged = np.isfinite(copies).any(axis=0)
+    found = {
+        "last point": last,
+        "averaged": means.valid["loss"],
+        "cooled": np.where(judged, copies, last),
+    }
+    numbers = {way: values.astype(float) for way, values in found.items()}
+    return {w: np.where(np.isfinite(v), v, np.inf) for w, v in numbers.items()}
 
 
-def picture_judged(summary, rows, path):
-    """Draw each round's regret by schedule and way, and the mean."""
-    import matplotlib.pyplot as plt
+def replayed(values, last, length, cooled):
+    """Return what halving by these values loses, and makes of all steps.
 
-    figure, axes = plt.subplots(
-        1, len(summary), figsize=(9, 3.2), sharey=True, layout="constrained"
-    )
-    for plot, (schedule, ways) in zip(axes, summary.items(), strict=True):
-        for place, (way, one) in enumerate(ways.items()):
-            pair = schedule, way
-            own = [r for r in rows if (r["rates"], r["judged"]) == pair]
-            plot.bar(place, one["regret_loss"], color=f"C{place}", alpha=0.5)
-            heights = [row["regret_loss"] for row in own]
-            plot.plot([place] * len(own), heights, "o", color=f"C{place}", ms=4)
-        labels = [f"{way}\n{one['cost']:.0%} of steps" for way, one in ways.items()]
-        plot.set_xticks(range(len(ways)), labels, fontsize=8)
-        plot.set_title(f"{schedule} rate", fontsize=10)
-        plot.grid(axis="y", alpha=0.25)
-    axes[0].set_ylabel("regret in validation loss")
-    figure.savefig(path, dpi=110)
+    Args:
+      values: of the settings after each segment, by which rungs judge.
+      last: of the settings, their last points at the end.
+      length: steps of a segment.
+      cooled: share of the steps over which copies are cooled; 0 without copies.
+    """
+    settings, segments = values.shape
+    rungs = {rung.segment for rung in HALVING.rungs(segments, settings)}
+    alive, made = np.isfinite(values[:, 0]), settings * length
+    for segment in range(1, segments):
+        if segment in rungs:
+            made += alive.sum() * round(cooled * segment * length)
+        seen = sweep.Observations(values[:, :segment], values[:, :segment], alive)
+        alive = HALVING.keep(seen)
+        made += alive.sum() * length
+    chosen = int(np.argmin(np.where(alive, values[:, -1], np.inf)))
+    place = 1 + int((last < last[chosen]).sum())
+    return last[chosen] - last.min(), place, made / (settings * segments * length)
 
 
 def judge(task, given):
-    """Answer what a rung should look at, and keep it."""
-    options = {"steps": 16, "segments": 4, "block": 2} if given.quick else {}
-    options = {"steps": 270, "segments": 27, "block": 27, **options}
-    rounds = 1 if given.quick else given.rounds
-    rows = judged(task, options, rounds, given.quick)
-    summary = summed_judged(rows)
-    if any(row["segment_compiles"] > 2 for row in rows):
-        sys.exit(RECOMPILED)
+    """Print what rungs that judge each way lose, and keep it."""
+    options = {"steps": 162, "segments": 27, "block": 27, "seed": FIRST_KEY}
+    if given.quick:
+        options |= {"steps": 12, "segments": 4, "block": 2}
+    steps, count = options["steps"], 4 if given.quick else 27
+    schedules = {"cosine": decayed(steps), "wsd": warmed(steps), "constant": jopt.adamw}
+    schedules = {"cosine": decayed(steps)} if given.quick else schedules
+    random, summary = np.random.default_rng(0), {}
+    print(
+        f"{'rates':10}{'judged':12}{'regret':>9}{'in 9 of 10':>12}"
+        f"{'place':>7}{'cost':>8}"
+    )
+    for schedule, factory in schedules.items():
+        found = watched(task, factory, options, given.quick)
+        last = found["last point"][:, -1]
+        draws = [random.permutation(len(last))[:count] for _ in range(DRAWS)]
+        for way, values in found.items():
+            share = COOLED if way == "cooled" else 0
+            length = steps // options["segments"]
+            each = [replayed(values[d], last[d], length, share) for d in draws]
+            regret, place, cost = np.asarray(each).T
+            row = summary.setdefault(schedule, {})[way] = {
+                "regret_loss": float(regret.mean()),
+                "regret_in_nine_of_ten": float(np.quantile(regret, 0.9)),
+                "place": float(place.mean()),
+                "cost": float(cost.mean()),
+            }
+            print(
+                f"{schedule:10}{way:12}{row['regret_loss']:>9.4f}"
+                f"{row['regret_in_nine_of_ten']:>12.4f}{row['place']:>7.1f}"
+                f"{row['cost']:>8.1%}",
+                flush=True,
+            )
     if given.quick:
         return
     report = {
         "question": "What should an early rung look at?",
         "task": given.task,
         **options,
-        "rounds": rounds,
+        "settings": len(last),
+        "draws": DRAWS,
+        "of_a_draw": count,
+        "rule": repr(HALVING),
         "average": AVERAGED,
         "cooled": COOLED,
         "summary": summary,
-        "rows": rows,
         "cores": os.cpu_count(),
         **surroundings(),
     }
     path = keep(f"judged-{given.task}", report)
-    picture_judged(summary, rows, path.with_suffix(".png"))
+    picture_judged(summary, path.with_suffix(".png"))
+
+
+def picture_judged(summary, path):
+    """Draw the mean regret by schedule and way, and that of nine draws in ten."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(
+        1, len(summary), figsize=(9, 3.2), sharey=True, layout="constrained"
+    )
+    for plot, (schedule, ways) in zip(axes, summary.items(), strict=True):
+        for place, one in enumerate(ways.values()):
+            plot.bar(place, one["regret_loss"], color=f"C{place}", alpha=0.6)
+            worst = one["regret_in_nine_of_ten"]
+            plot.plot(place, worst, "_", color=f"C{place}", ms=24, mew=2)
+        labels = [f"{way}\n{one['cost']:.0%} of steps" for way, one in ways.items()]
+        plot.set_xticks(range(len(ways)), labels, fontsize=8)
+        plot.set_title(f"{schedule} rate", fontsize=10)
+        plot.grid(axis="y", alpha=0.25)
+    axes[0].set_ylabel("regret in validation loss\nbar: mean, line: 9 in 10")
+    figure.savefig(path, dpi=110)
 
 
 def show(rows):
@@ -404,7 +424,8 @@ def main():
     sizes = {} if given.width is None else {"width": given.width}
     task = lookup.task_maker(given.task)(**sizes)
     if given.judged:
-        return judge(task, given)
+        judge(task, given)
+        return
     factory = jopt.adamw if given.constant else decayed(given.steps)
     trials = sweep.grid(factory, **space(few=given.quick))
     names = ("steps", "segments", "block", "seeds")

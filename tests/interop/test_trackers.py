@@ -122,7 +122,7 @@ def test_several_objectives_are_an_optuna_studys_directions(segments):
     study = optuna.create_study(directions=["minimize", "maximize"])
     with pytest.raises(ValueError, match="metrics must be one for each of the 2"):
         OptunaTrials(study)
-    with pytest.raises(TypeError, match=r"study must be a study of Optuna, .* got None"):
+    with pytest.raises(TypeError, match="study must be a study of Optuna"):
         OptunaTrials(None)
     told(OptunaTrials(study, ["loss", "accuracy"]), segments)
     (trial,) = study.best_trials
