@@ -5,6 +5,7 @@ import inspect
 import json
 import math
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +34,7 @@ class Cost(NamedTuple):
       trial_steps: of the planned trials.
       most_trial_steps: with every extension.
       programs: structures of trials; a stage of a structure is compiled at most once.
+      seconds: on this machine, without extensions; None if it was not timed.
     """
 
     trials: int
@@ -40,6 +42,7 @@ class Cost(NamedTuple):
     trial_steps: int
     most_trial_steps: int
     programs: int
+    seconds: float | None = None
 
 
 class StudyProgress(NamedTuple):
@@ -56,6 +59,44 @@ class StudyProgress(NamedTuple):
         """The time of the steps left, at this stage's speed; infinite at first."""
         speed = self.sweep.trial_steps_per_second
         return self.trial_steps_left / speed if speed else math.inf
+
+
+class _FirstBlock(Exception):
+    """Ends a sweep after its first block."""
+
+    def __init__(self, progress: Progress):
+        self.progress = progress
+
+
+def seconds_of(
+    task: Task, trials: Sequence[Trial], steps: int, trial_steps: float, **given: Any
+) -> float:
+    """Return the seconds that trials of one program take, estimated from a block.
+
+    The program is compiled and its block is picked as in the study. One block is
+    trained for one segment and evaluated.
+
+    Args:
+      task: of the trials.
+      trials: of one structure, one a setting.
+      steps: of each trial.
+      trial_steps: that the program will make in all.
+      **given: options of `sweep.run`.
+    """
+
+    def end(now: Progress) -> None:
+        raise _FirstBlock(now)
+
+    began = time.perf_counter()
+    now = None
+    try:
+        task = dataclasses.replace(task, test=None)
+        run(task, trials, steps=steps, progress=end, **given)
+    except _FirstBlock as ended:
+        now = ended.progress
+    assert now is not None  # a sweep has at least one block
+    compiling = time.perf_counter() - began - now.seconds
+    return compiling + trial_steps / now.trial_steps_per_second
 
 
 @dataclasses.dataclass
