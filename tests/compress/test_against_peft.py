@@ -48,7 +48,7 @@ class Twin(torch.nn.Module):
 
 
 def pair(adapt):
-    """Return a model with adapters of random numbers, and peft's of the same numbers."""
+    """Return a model with random adapters, and peft's with the same numbers."""
     model = adapt(Net(), RANK, alpha=ALPHA)
     config = peft.LoraConfig(
         r=RANK,
