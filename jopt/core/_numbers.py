@@ -187,8 +187,8 @@ def shrink(norm: jax.Array, limit: Number) -> jax.Array:
       norm: a scalar, at least 0.
       limit: the greatest norm allowed, at least 0.
     """
-    # A formula without a `where` on the result: XLA's CPU backend would recompute one
-    # in the update of each leaf, and compile hundreds of them for minutes.
+    # There is no `where` on the result: XLA's CPU backend would recompute it in the
+    # update of each leaf, and compile hundreds of copies for minutes.
     numbers = jnp.finfo(norm.dtype)
     # Avoid 0 / 0 and inf / inf.
     norm = jnp.minimum(norm, jnp.where(limit <= numbers.max, jnp.inf, numbers.max))

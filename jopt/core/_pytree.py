@@ -107,7 +107,7 @@ def pytree(cls: type[T]) -> type[T]:
     converters: dict[str, Callable[[Any], Any]] = {}
 
     def __post_init__(self: Any) -> None:
-        held = self.__dict__  # a frozen object has no other way in
+        held = self.__dict__  # assignment to a frozen object raises
         for name, convert in converters.items():
             held[name] = convert(held[name])
         if check_fields is not None:
