@@ -73,9 +73,9 @@ class Pair(NamedTuple):
 class Linen(NamedTuple):
     """Flax linen's variables: a dict with `params` and other collections.
 
-    A loss function that changes collections returns them beside the loss, as
-    `module.apply(..., mutable=[...])` does. Whether a module is trained or evaluated is
-    an argument of its call: the variables do not know it.
+    A loss function that changes collections returns them with the loss, as
+    `module.apply(..., mutable=[...])` does. An argument of a module's call says whether
+    it is trained or evaluated: the variables do not know it.
     """
 
     def split(self, model: Model) -> tuple[PyTree, PyTree]:
@@ -131,17 +131,17 @@ class Nnx(NamedTuple):
 
 
 def _is_end(node: object) -> bool:
-    """Whether it is a module or a Variable, which is looked at as a whole."""
+    """Return whether a node is a module or a Variable, which are not flattened."""
     from flax import nnx
 
     return isinstance(node, (nnx.Module, nnx.Variable))
 
 
 def _linen_evaluated(node: Any) -> Any:
-    """Return a linen module in evaluation mode, and so the modules in its fields.
+    """Return a linen module in evaluation mode, with the modules in its fields.
 
-    A mode of None stays: the call decides. It also decides for the modules that are
-    made in the call.
+    A mode of None stays: the call decides. It also decides for modules that are created
+    in the call.
     """
     from flax import linen
 
@@ -165,7 +165,7 @@ Form: TypeAlias = Plain | Pair | Linen | Nnx
 
 def form_of(model: Model) -> Form:
     """Return the form of an nnx module, of linen's variables, or of plain params."""
-    # Flax need not be loaded to tell: whoever has a module has loaded it.
+    # Flax need not be imported here: a program with a module has imported it.
     nnx = sys.modules.get("flax.nnx")
     if nnx is not None and _has_modules(model, nnx):
         return Nnx(nnx.graphdef(model))
@@ -183,7 +183,7 @@ def form_of(model: Model) -> Form:
 
 
 def _has_modules(model: Model, nnx: ModuleType) -> bool:
-    """Whether it is an nnx module, or a tree of them.
+    """Return whether a model is an nnx module, or a tree of them.
 
     Raises:
       TypeError: names a leaf beside the modules, which would not be trained, or a
@@ -239,7 +239,7 @@ def pure_loss(loss_fn: LossFn, form: Form, has_aux: bool = False) -> PureLoss:
 
 
 def _without_metrics(returned: PyTree) -> tuple[PyTree, dict[str, jax.Array]]:
-    """Return what a loss function returned without its metrics, and these."""
+    """Split the result of a loss function into the rest and its metrics."""
     fits = isinstance(returned, tuple) and len(returned) in (2, 3)
     metrics = returned[-1] if fits else None
     if not isinstance(metrics, Mapping) or any(jnp.shape(x) for x in metrics.values()):
@@ -252,7 +252,7 @@ def _without_metrics(returned: PyTree) -> tuple[PyTree, dict[str, jax.Array]]:
 
 
 def _loss_and_changed(returned: PyTree, form: Form) -> tuple[PyTree, PyTree]:
-    """Return the loss and what changed of the model's state, or None for it."""
+    """Return the loss, and the changed part of the model's state or None."""
     pair = isinstance(returned, tuple) and len(returned) == 2
     if isinstance(form, Pair) and not pair:
         raise TypeError(

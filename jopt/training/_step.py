@@ -35,8 +35,8 @@ class PureStep(NamedTuple):
       loss_fn: as for `train_step`.
       accumulate, microbatch, weight: as for `train_step`.
       has_aux: as for `train_step`.
-      skips: whether a run goes on after a step whose loss or gradients are not finite,
-        as `update_state` says.
+      skips: whether a run continues after a step whose loss or gradients are not
+        finite; see `update_state`.
       placement: where the arrays of the step lie; None on one device.
     """
 
@@ -51,7 +51,7 @@ class PureStep(NamedTuple):
     def __call__(
         self, state: TrainState, batch: PyTree, key: jax.Array
     ) -> tuple[TrainState, Metrics, jax.Array]:
-        """Return the state after the step, what it saw, and whether that is finite."""
+        """Return the state, the metrics, and whether loss and gradients are finite."""
         loss, placement = self._loss(state), self.placement
         params = unpack(state.packed, true=state.step >= 0)
         if self.accumulate == 1 and self.microbatch is None and self.weight is None:
@@ -163,9 +163,9 @@ def train_step(
         are `Metrics.aux`; of microbatches, their mean, weighed like the loss.
       shardings: what `state_sharding` returned, for a state on many devices. The
         devices divide the batch, sum the gradients, and each makes its part of the
-        update. The results are those of one device, to rounding. Examples are then
-        dealt out to the microbatches in turn, so that each microbatch has as many
-        examples of every device.
+        update. The results are those of one device, up to rounding. Examples are dealt
+        out to the microbatches in turn, so that each microbatch has equally many
+        examples from every device.
       axis: axis of the shardings' mesh that divides the batch.
 
     Returns:
@@ -177,7 +177,7 @@ def train_step(
         the mesh of the shardings has no such axis. The step raises it if `accumulate`
         does not divide the batch, or the devices cannot share it; if `shardings` are of
         another state; if the model state that the loss function returns has another
-        structure; if the state was given to a step before.
+        structure; if the state was donated to an earlier step.
       TypeError: raised by the step if the loss is no real scalar, or the weight no
         number.
     """
