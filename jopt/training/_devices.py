@@ -143,8 +143,9 @@ def _by_leaf(
             given[above].shard_shape(x.shape)
         except ValueError as error:
             raise ValueError(
-                f"state_sharding: params{keystr(path)} of shape {list(x.shape)} cannot be "
-                f"sharded as {given[above].spec} on {dict(given[above].mesh.shape)}; "
+                f"state_sharding: params{keystr(path)} of shape {list(x.shape)} cannot "
+                f"be sharded as {given[above].spec} on a mesh of "
+                f"{dict(given[above].mesh.shape)}; "
                 "divide dimensions that are multiples of their axes, or leave it whole."
             ) from error
         used.add(above)
