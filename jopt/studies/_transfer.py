@@ -1,4 +1,4 @@
-"""Which rate at the width that will be trained: laws of the best rate by width."""
+"""`transfer`: predict the rate of a wider model by laws of the best rate by width."""
 
 import dataclasses
 import math
@@ -65,7 +65,7 @@ def transfer(
     memory: int | None = None,
     progress: Callable[[StudyProgress], None] | None = None,
 ) -> Transfer:
-    """Tune the rate at several widths, and say which one a wider model needs.
+    """Tune the rate at several widths, and predict the rate of a wider model.
 
         found = studies.transfer(digits, jopt.adamw, [32, 64, 128], to=512)
         print(found.outcome)
@@ -451,7 +451,7 @@ def changes(
 
     |W - W_0|_2 / sqrt(fan_out / fan_in)    of hidden matrices and readouts
     |W - W_0|_2 / sqrt(fan_out)             of embeddings, whose inputs are one-hot
-    root mean square                        of vectors and what does not grow
+    root mean square                        of vectors and other parameters
     """
     first, found = by_path(before.params), {}
     for path, leaf in by_path(after.params).items():
