@@ -37,8 +37,8 @@ def standard_promotion() -> AbstractContextManager[None]:
 
     The user may have set `jax_numpy_dtype_promotion="strict"`. Functions of the user
     and of other libraries count on the standard rules. jopt's own rules count on them
-    where all operands are wide: what is left to promote is float32 to float64, or a
-    real number to a complex array, and neither loses anything.
+    where all operands are wide: the promotions that remain, float32 to float64 and real
+    to complex, lose nothing.
     """
     return jax.numpy_dtype_promotion("standard")
 

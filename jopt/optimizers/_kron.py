@@ -247,7 +247,7 @@ def kron(
         tx = jopt.kron(3e-4)
 
     On a CPU set OPENBLAS_NUM_THREADS=1, as the command `jopt` does: OpenBLAS's threads
-    beside XLA's make triangular systems many times slower.
+    compete with XLA's, and make triangular systems many times slower.
 
     Args:
       learning_rate: step size, at least 0, in units of params, about a third of Adam's;

@@ -213,7 +213,7 @@ def shampoo(
         tx = jopt.shampoo(1e-3)
 
     On a CPU set OPENBLAS_NUM_THREADS=1, as the command `jopt` does: OpenBLAS's threads
-    beside XLA's make decompositions many times slower.
+    compete with XLA's, and make decompositions many times slower.
 
     Args:
       learning_rate: step size of the grafted method, Adam's by default, at least 0, in

@@ -218,7 +218,7 @@ def soap(
         tx = jopt.soap(3e-3)
 
     On a CPU set OPENBLAS_NUM_THREADS=1, as the command `jopt` does: OpenBLAS's threads
-    beside XLA's make decompositions many times slower.
+    compete with XLA's, and make decompositions many times slower.
 
     Args:
       learning_rate: step size, at least 0, in units of params; a number or a schedule.

@@ -85,7 +85,7 @@ def compare(
     count as better or worse by Holm's p values below 1 - `level`.
 
     Args:
-      task: what is trained.
+      task: the task to train.
       contenders: by name, each a function of the learning rate or a `Contender`.
       baseline: the name of the one that the others are compared with; by default
         "adamw" if there is one, else the first.

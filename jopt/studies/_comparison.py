@@ -181,7 +181,7 @@ class Comparison:
             found.append(f"Tuning trials differ, by extensions and spaces: {counts}.")
         own = table["optimizer"][table["schedule"] == "own"]
         if len(own):
-            found.append(f"Schedules of their own: {', '.join(own)}.")
+            found.append(f"With their own schedules: {', '.join(own)}.")
         muons = [n for n in table["optimizer"] if "muon" in n.lower()]
         if muons and not self.info["hidden_matrices"]:
             found.append(

@@ -53,7 +53,7 @@ USUAL = {
 OTHERS = 3e-3  # of the rest, most of Adam's family
 OWN = "schedule_free_sgd", "schedule_free_adamw", "dog", "dowg", "cocob"
 PARAMETER_FREE = "prodigy", "dadapt_adamw", "dog", "dowg", "cocob"
-DECAYS = "weight_decay", "adam_weight_decay"  # arguments with defaults of their own
+DECAYS = "weight_decay", "adam_weight_decay"  # arguments with defaults
 SHARED = "learning_rate", "schedule", "decay", "horizon"  # set by the comparison
 MATRICES = "muon_weight_dimension_numbers"
 

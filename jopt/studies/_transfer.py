@@ -507,8 +507,8 @@ def _check(
         raise ValueError("transfer: check needs the width that is predicted: give to.")
     if to is not None and to <= widths[-1]:
         raise ValueError(
-            f"transfer: to must be above the widths that are trained, got {to} beside "
-            f"{list(widths)}."
+            f"transfer: to must be above the widths that are trained, {list(widths)}, "
+            f"got {to}."
         )
     if not 0 <= warmup < 1:
         raise ValueError(f"transfer: warmup must be in [0, 1), got {warmup}.")

@@ -119,7 +119,7 @@ class Nnx(NamedTuple):
     def evaluated(self, model: Model) -> Model:
         from flax import nnx
 
-        # A dict or a list of modules has no `eval` of its own.
+        # A dict or a list of modules has no method `eval`.
         for module in jax.tree.leaves(model, is_leaf=_is_end):
             if isinstance(module, nnx.Module):
                 module.eval()
@@ -186,7 +186,7 @@ def _has_modules(model: Model, nnx: ModuleType) -> bool:
     """Return whether a model is an nnx module, or a tree of them.
 
     Raises:
-      TypeError: names a leaf beside the modules, which would not be trained, or a
+      TypeError: names a leaf next to the modules, which would not be trained, or a
         Variable without a module, which would be trained.
     """
     found = tree_leaves_with_path(model, is_leaf=_is_end)
@@ -194,7 +194,7 @@ def _has_modules(model: Model, nnx: ModuleType) -> bool:
     for path, node in found:
         if modules and not _is_end(node):
             raise TypeError(
-                f"TrainState: model{keystr(path)} stands beside nnx modules and is "
+                f"TrainState: model{keystr(path)} is next to nnx modules and is "
                 f"{type(node).__name__}; make it an nnx.Param if it is to be trained, "
                 "or another nnx.Variable."
             )

@@ -150,7 +150,7 @@ def train_step(
       loss_fn: called with (model, batch, key), returns a real scalar loss. The model is
         what `TrainState.create` was given: an nnx module, which the function may change
         (its batch statistics); linen's variables, whose changed collections the
-        function returns beside the loss; or a tree of parameters. The key is new at
+        function returns with the loss; or a tree of parameters. The key is new at
         every step.
       accumulate: number of microbatches, at least 1. The batch is cut along the leading
         axis of its arrays, whose length must be a multiple of it.
@@ -158,7 +158,7 @@ def train_step(
         `accumulate`; the last microbatch may have fewer.
       weight: function of a microbatch that returns its weight in the mean, a scalar. By
         default the weight is the number of examples.
-      has_aux: whether `loss_fn` returns metrics, a dict of scalars, beside the loss:
+      has_aux: whether `loss_fn` returns metrics, a dict of scalars, with the loss:
         (loss, metrics), with linen's changed collections (loss, changed, metrics). They
         are `Metrics.aux`; of microbatches, their mean, weighed like the loss.
       shardings: what `state_sharding` returned, for a state on many devices. The

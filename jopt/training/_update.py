@@ -42,7 +42,7 @@ class Metrics(NamedTuple):
         finite.
       hyperparameters: scalars by name, as the update used them.
       loss_scale: float32[], the scale that the step used; None without one.
-      aux: the scalars that the loss function returned beside the loss, by name.
+      aux: the scalars that the loss function returned with the loss, by name.
     """
 
     loss: jax.Array

@@ -61,7 +61,7 @@ class ScheduleFree(GradientTransformation):
     point by the rate that made it: a lag of 0.
 
     Args:
-      base_optimizer: any transformation, without momentum of its own.
+      base_optimizer: any transformation without momentum.
       learning_rate: the learning rate of base_optimizer, a number or a schedule with a
         warmup and no decay. Here it only weights the average, so a constant changes
         nothing: to change the steps, change it in base_optimizer too.
