@@ -172,9 +172,9 @@ def _packed(
         for path, sharding in (by_leaf[i] for i in numbers):
             if not sharding.is_fully_replicated:
                 raise ValueError(
-                    f"state_sharding: params{keystr(path)} is sharded as {sharding.spec}"
-                    ", but it is in a vector with other small leaves; leave it whole, "
-                    "or make the state with buckets=False."
+                    f"state_sharding: params{keystr(path)} is sharded as "
+                    f"{sharding.spec}, but it is in a vector with other small leaves; "
+                    "leave it whole, or make the state with buckets=False."
                 )
     size = mesh.shape[axis]
     lies = [NamedSharding(mesh, PartitionSpec())] * len(layout.joined)
