@@ -39,7 +39,7 @@ elements, in the first of nine layers, makes a step 7 % slower on a CPU.
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where `Buckets` keep each leaf of a tree; static, hashable, compared by value.
+    """The places of a tree's leaves in `Buckets`; static, compared by value.
 
     A leaf is named by its index in `jax.tree.leaves` of the tree.
 

@@ -28,7 +28,7 @@ T = TypeVar("T")
 def compiled(function: Callable[P, T]) -> Callable[P, T]:
     """Return `function` compiled by `jax.jit`, but picklable by its name.
 
-    What `jax.jit` returns cannot be pickled, nor can a `monitor` that holds it.
+    The result of `jax.jit` cannot be pickled, nor can a `monitor` that holds it.
     """
     program = jax.jit(function)
 

@@ -46,7 +46,7 @@ def field(
       converter: function from the user's argument to the value of the field. It runs
         before `__post_init__`, and not when JAX rebuilds an object.
       static: whether the field is part of the program rather than data. A static field
-        is no leaf; its value must be hashable and is compared by value. Use it for
+        is not a leaf; its value must be hashable and is compared by value. Use it for
         everything that changes the program: bools, masks, functions, lengths.
       **kwargs: arguments of `dataclasses.field`, such as `default`.
 
@@ -183,7 +183,7 @@ def check(
     below: float | None = None,
     hint: str = "",
 ) -> None:
-    """Raise ValueError if a number among the fields is outside the given bounds.
+    """Raise ValueError if a field's number is outside the given bounds.
 
         def __post_init__(self):
             jopt.check(self, "b1", "b2", least=0, below=1)

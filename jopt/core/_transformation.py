@@ -385,7 +385,7 @@ def needed(given: T | None, self: object, purpose: str, extra: str | None = None
 
 
 def needed_loss(value: jax.Array | None, self: object, purpose: str) -> jax.Array:
-    """Return the loss that `update` needs, or raise ValueError if it is no scalar.
+    """Return the loss that `update` needs; raise ValueError if it is not a scalar.
 
     Args:
       value: the extra argument `value` of `update`.

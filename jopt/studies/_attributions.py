@@ -144,7 +144,7 @@ def _shapley_weights(sets: np.ndarray) -> np.ndarray:
 
 
 class Importance(NamedTuple):
-    """How much a score changes when a feature is shuffled among the examples."""
+    """The change of a score when a feature is shuffled among the examples."""
 
     mean: np.ndarray  # [features]
     std: np.ndarray  # [features], the sample's over the repeats

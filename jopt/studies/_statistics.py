@@ -71,7 +71,7 @@ def paired(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Paired:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Return Holm's p values of several tests; NaN stays NaN and is no test.
+    """Return Holm's p values of several tests; NaN stays NaN and does not count.
 
     Holm 1979, A simple sequentially rejective multiple test procedure.
     """

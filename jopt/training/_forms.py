@@ -1,4 +1,4 @@
-"""How a framework's model is split into parameters and the rest, and joined again.
+"""Forms, which split a framework's model into parameters and the rest, and join it.
 
 A form is a static value with
 
@@ -221,7 +221,7 @@ def pure_loss(loss_fn: LossFn, form: Form, has_aux: bool = False) -> PureLoss:
       A function of (params, model_state, batch, key) that returns the loss, a real
       scalar, with the new model state and the metrics, for
       `jax.value_and_grad(..., has_aux=True)`. It raises a TypeError if the loss or a
-      metric is no scalar.
+      metric is not a scalar.
     """
 
     def loss(

@@ -70,7 +70,7 @@ def roles(
       A `Role` by the path of each parameter, such as "layers/0/kernel".
 
     Raises:
-      TypeError: a model has no parameters, or one that is no array and no shape.
+      TypeError: a model has no parameters, or one that is neither an array nor a shape.
       ValueError: a leaf is in one model only, as at another depth; no leaf grows; a
         leaf's role is ambiguous; an override names no leaf or no kind.
     """

@@ -37,7 +37,7 @@ from jopt.training._loss_scale import LossScale
 from jopt.training._precision import Precision
 
 Constant: TypeAlias = tuple[GradientTransformation | None, jax.Array | None, PyTree]
-"""What no step changes: `tx`, the key and the frozen parameters."""
+"""The part that no step changes: `tx`, the key and the frozen parameters."""
 
 
 def _whole(least: int) -> Kind:

@@ -178,8 +178,8 @@ def train_step(
         does not divide the batch, or the devices cannot share it; if `shardings` are of
         another state; if the model state that the loss function returns has another
         structure; if the state was donated to an earlier step.
-      TypeError: raised by the step if the loss is no real scalar, or the weight no
-        number.
+      TypeError: raised by the step if the loss is not a real scalar, or the weight not
+        a number.
     """
     if accumulate > 1 and microbatch is not None:
         raise ValueError(

@@ -189,7 +189,7 @@ def _with_numbers_in_one_vector(tx: GradientTransformation) -> GradientTransform
     """Return `tx`, on an NVIDIA GPU with its numbers cut out of one vector.
 
     XLA joins the updates of leaves of one shape to one kernel only where they share an
-    operand that is no scalar.
+    operand that is not a scalar.
     """
     leaves, structure = jax.tree.flatten(tx)
     scalars = [
