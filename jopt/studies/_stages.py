@@ -1,4 +1,4 @@
-"""The stages of a study: a sweep each, kept in a directory of its own."""
+"""The stages of a study: each is a sweep with its own directory."""
 
 import dataclasses
 import inspect
@@ -19,20 +19,20 @@ OPTIONS = "study.json"
 
 
 def arguments(study: Callable[..., Any], *given: Any, **options: Any) -> dict[str, Any]:
-    """Return all arguments of a call of a study, but for its progress."""
+    """Return all arguments of a call of a study except its progress."""
     bound = inspect.signature(study).bind(*given, **options)
     bound.apply_defaults()
     return {n: value for n, value in bound.arguments.items() if n != "progress"}
 
 
 class Cost(NamedTuple):
-    """What a study costs before it starts, and at most.
+    """The planned cost of a study, and the largest possible one.
 
     Attributes:
-      trials: that are planned.
-      most_trials: with every extension of a ladder of rates.
-      trial_steps: of the planned trials.
-      most_trial_steps: with every extension.
+      trials: planned trials.
+      most_trials: trials with every extension of a ladder of rates.
+      trial_steps: steps of the planned trials.
+      most_trial_steps: steps with every extension.
       programs: structures of trials; a stage of a structure is compiled at most once.
       seconds: on this machine, without extensions; None if it was not timed.
     """
@@ -46,7 +46,7 @@ class Cost(NamedTuple):
 
 
 class StudyProgress(NamedTuple):
-    """Where a study is, after each block of a stage."""
+    """The progress of a study after a block of a stage."""
 
     stage: str  # such as "adamw/tune"
     sweep: Progress  # of the stage
@@ -104,10 +104,10 @@ class Stages:
     """Runs the stages of a study, and resumes those that its directory holds.
 
     Args:
-      title: of the study, for errors.
-      directory: of the stages' directories, or None to keep nothing.
-      overwrite: whether what is in the directory is removed.
-      asked: what the study was asked for, by name: a later call must ask for the same.
+      title: name of the study in errors.
+      directory: parent of the stages' directories, or None to keep nothing.
+      overwrite: whether to remove the study that the directory holds.
+      asked: the study's arguments by name; a later call must have the same ones.
       planned: steps of all trials, for the time left.
       progress: called after each block.
       options: of `sweep.run` and `sweep.resume`: devices, memory.
@@ -160,10 +160,10 @@ class Stages:
         """Return the result of a stage; raise KeyboardInterrupt if it was interrupted.
 
         Args:
-          name: of the stage, a path below the directory.
-          task: of the trials.
-          trials: one a setting.
-          steps: of each trial.
+          name: name of the stage, a path below the directory.
+          task: task of the trials.
+          trials: one trial per setting.
+          steps: steps of each trial.
           models: whether the result must have the trials' models.
           **given: options of `sweep.run`.
         """
@@ -199,7 +199,7 @@ class Stages:
         models: bool,
         show: Callable[[Progress], None] | None,
     ) -> SweepResult:
-        """Go on with a stage; one that has ended needs no program for its table."""
+        """Resume a stage; a finished one needs no program for its table."""
         if not models and (where / "record" / "end.json").exists():
             return load(where)
         task = dataclasses.replace(task, test=None)
@@ -218,7 +218,7 @@ class Stages:
 
 
 def is_study(directory: Path) -> bool:
-    """Return whether a directory has a study, which goes on."""
+    """Return whether a directory has a study, which can be resumed."""
     return (directory / OPTIONS).exists()
 
 

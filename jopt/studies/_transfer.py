@@ -1,4 +1,4 @@
-"""Which rate at the width that will be trained: laws of the best rate by width."""
+"""`transfer`: predict the rate of a wider model by laws of the best rate by width."""
 
 import dataclasses
 import math
@@ -72,7 +72,7 @@ def transfer(
     memory: int | None = None,
     progress: Callable[[StudyProgress], None] | None = None,
 ) -> Transfer:
-    """Tune the rate at several widths, and say which one a wider model needs.
+    """Tune the rate at several widths, and predict the rate of a wider model.
 
         found = studies.transfer(digits, jopt.adamw, [32, 64, 128], to=512)
         print(found.outcome)
@@ -485,7 +485,7 @@ def changes(
 
     |W - W_0|_2 / sqrt(fan_out / fan_in)    of hidden matrices and readouts
     |W - W_0|_2 / sqrt(fan_out)             of embeddings, whose inputs are one-hot
-    root mean square                        of vectors and what does not grow
+    root mean square                        of vectors and other parameters
     """
     first, found = by_path(before.params), {}
     for path, leaf in by_path(after.params).items():
@@ -541,8 +541,8 @@ def _check(
         raise ValueError("transfer: check needs the width that is predicted: give to.")
     if to is not None and to <= widths[-1]:
         raise ValueError(
-            f"transfer: to must be above the widths that are trained, got {to} beside "
-            f"{list(widths)}."
+            f"transfer: to must be above the widths that are trained, {list(widths)}, "
+            f"got {to}."
         )
     if not 0 <= warmup < 1:
         raise ValueError(f"transfer: warmup must be in [0, 1), got {warmup}.")

@@ -222,7 +222,7 @@ BAD = [
     (["--axis", "depth=1,2"], "--axis must name an argument of the task digits, got"),
     (["--rule", "mup,np"], "rules must be different ones among sp, mup, spectral"),
     (["--check"], "check needs the width that is predicted"),
-    (["--to", "64"], "to must be above the widths that are trained, got 64"),
+    (["--to", "64"], "to must be above the widths that are trained, "),
     (["--optimizer", "prodigy"], "must have a ladder of rates and no other"),
     (["--override", "head=output"], "overrides must name parameters, got 'head'"),
     (["--schedule", "step"], 'schedule must be "cosine", "linear" or "constant"'),
