@@ -3,6 +3,7 @@
 from jopt.sweep._array_files import write_arrays as write_arrays
 from jopt.sweep._convolution import conv_general_dilated
 from jopt.sweep._data import by_epoch, by_step
+from jopt.sweep._extend import extend, resume, revive
 from jopt.sweep._fast_convolutions import with_fast_convolutions
 from jopt.sweep._folds import Folds
 from jopt.sweep._front import Bound as Bound, nondominated as nondominated
@@ -11,7 +12,7 @@ from jopt.sweep._local_sgd import Local, local_sgd
 from jopt.sweep._predictions import named_batch as named_batch
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import Best, SweepResult, winner as winner
-from jopt.sweep._run import extend, resume, run
+from jopt.sweep._run import run
 from jopt.sweep._search import search
 from jopt.sweep._shown_values import column_of as column_of, shown as shown
 from jopt.sweep._supervised import Model as Model, Supervised
@@ -121,6 +122,7 @@ __all__ = [
     "log_int",
     "log_uniform",
     "resume",
+    "revive",
     "run",
     "sample",
     "search",

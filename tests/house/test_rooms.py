@@ -52,7 +52,9 @@ SWEEP = [
     {"_merged"},
     {"_kept_result", "_loop"},
     {"_run"},
+    {"_resume"},
     {"_search"},
+    {"_extend"},
     {"__init__"},
 ]
 UPWARDS = {

@@ -5,14 +5,13 @@ import errno
 import json
 import os
 import shutil
-import signal
 from typing import Any
 
-import jax
 import killed_sweeps
 import numpy as np
 import pytest
 import toy
+from interrupted_sweeps import interrupt, numbers
 
 import jopt
 from jopt import sweep
@@ -42,16 +41,6 @@ def trials(rates=RATES, factory=jopt.adamw):
     return sweep.grid(factory, learning_rate=rates)
 
 
-def interrupt(after):
-    """Return a callback that presses Ctrl-C when a segment has ended."""
-
-    def callback(now):
-        if now.number == after:
-            signal.raise_signal(signal.SIGINT)
-
-    return callback
-
-
 @pytest.fixture(scope="module")
 def whole():
     return sweep.run(toy.task(), trials(), **SIZES)
@@ -72,16 +61,6 @@ def stopped(tmp_path_factory):
 @pytest.fixture
 def directory(stopped, tmp_path):
     return shutil.copytree(stopped, tmp_path / "sweep")
-
-
-def numbers(result):
-    """Everything that came of a sweep, in bytes."""
-    table = {name: column.tolist() for name, column in result.table.items()}
-    valid = {name: seen.tobytes() for name, seen in result.valid.items()}
-    alive = np.flatnonzero(result.table["status"] == "complete")
-    models = [(result.params(n), result.model_state(n)) for n in alive]
-    leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(models)]
-    return repr(table), result.curves.tobytes(), valid, leaves, result.best
 
 
 def test_a_resumed_sweep_finds_its_task_and_trials_and_is_bitwise_the_same(

@@ -19,6 +19,7 @@ from jopt.sweep.store._forms import DamagedRecord, misfit
 from jopt.sweep.store._json import decode
 
 NAME = "checkpoints"
+ENDED = "ended"
 KEPT = 2  # the newest, and one in case it is damaged
 PARTIAL = "partial"
 MANIFEST = "jopt.json"
@@ -34,7 +35,7 @@ class Newest(NamedTuple):
 
 
 class Checkpoints:
-    """Keep the last two of a sweep's trees in `directory/checkpoints/SEGMENT`.
+    """Keep trees of a sweep in `directory/NAME/NUMBER`, by default its last two.
 
     Each is an orbax checkpoint of the leaves by their paths, with a manifest of their
     shapes and of the files' checksums. It is written under another name, and renamed
@@ -44,8 +45,13 @@ class Checkpoints:
     Python's numbers. They are restored bit for bit.
     """
 
-    def __init__(self, directory: str | os.PathLike[str]):
-        self.directory = Path(directory).absolute() / NAME
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        name: str = NAME,
+        most: int | None = KEPT,
+    ):
+        self.directory, self.most = Path(directory).absolute() / name, most
 
     def segments(self) -> list[int]:
         """Return the segments that have a checkpoint, whole or damaged, ascending."""
@@ -53,7 +59,7 @@ class Checkpoints:
         return sorted(int(name) for name in names if name.isdecimal())
 
     def save(self, segment: int, tree: PyTree) -> None:
-        """Write the checkpoint of a segment; delete all but it and the one before it.
+        """Write the checkpoint of a segment; delete those too old to be kept.
 
         Raises an OSError if it cannot be written; those before are kept.
         """
@@ -71,8 +77,8 @@ class Checkpoints:
                 shutil.rmtree(final)
             partial.rename(final)
             to_disk(self.directory)
-            for other in self.segments():
-                if not segment - KEPT < other <= segment:
+            for other in self.segments() if self.most is not None else ():
+                if not segment - self.most < other <= segment:
                     shutil.rmtree(self.directory / str(other))
         except OSError as error:
             raise OSError(
