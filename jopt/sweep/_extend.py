@@ -103,7 +103,8 @@ def extend(
     A schedule keeps its own length. Rungs that were passed are not judged again, and
     later trials are judged among themselves. If the last segment was shorter than the
     others, or a pruner or a population is to act at its end, it is trained again. A
-    sweep that has not ended is trained to its end first.
+    sweep that has not ended is trained to its end first. After a crash, call `resume`,
+    or `extend` again with the same trials.
 
     Args:
       directory: of `run`; or of `search`, for more trials.
@@ -118,8 +119,8 @@ def extend(
       The result of the whole sweep, as of `run`.
 
     Raises:
-      ValueError: there are not more steps or trials than before; the sweep is a
-        population, which takes no more trials; or as in `resume`.
+      ValueError: nothing more is asked for; the sweep is a population, which takes no
+        more trials; or as in `resume`.
       FileNotFoundError, BlockingIOError: as in `resume`.
     """
     given = dict(locals())
@@ -200,7 +201,8 @@ def _extended(directory: Path, steps: int | None, given: Given) -> SweepResult:
             list(given.trials[known:]),
             given._replace(trials=given.trials[:known]),
         )
-    if (steps or asked) < asked or (not new and (steps or asked) == asked):
+    more = asked if steps is None else steps
+    if more < asked or (more == asked and given.trials is None):
         raise ValueError(
             f"sweep.extend: steps must be above the {asked} that the sweep was asked "
             f"for, or trials more than its {known}, got {shown(steps)} steps and "

@@ -12,6 +12,7 @@ import numpy as np
 
 from jopt.core import FilePath, PyTree, checked
 from jopt.sweep._array_files import read_tree
+from jopt.sweep._json import decode, encode
 from jopt.sweep._merged import (
     confirmed_of,
     has_segment,
@@ -39,8 +40,6 @@ from jopt.sweep.store import (
     Kept,
     Store,
     damaged,
-    decode,
-    encode,
     misfit,
     read_end,
     read_header,

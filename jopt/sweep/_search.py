@@ -1,7 +1,6 @@
 """`search`: sweeps in turn, each of settings that the ones before it suggest."""
 
 import dataclasses
-import json
 import math
 import os
 import time
@@ -21,6 +20,7 @@ from jopt.sweep._folds import Folds
 from jopt.sweep._front import Bound
 from jopt.sweep._history import lower_better
 from jopt.sweep._interrupts import Interrupts
+from jopt.sweep._json import decode, encode
 from jopt.sweep._merged import BATCHES, CONFIRMED, merged
 from jopt.sweep._plan import Keep, Plan, Shuffle
 from jopt.sweep._progress import Progress, Segment
@@ -40,7 +40,6 @@ from jopt.sweep.store import (
     RECORD,
     SEARCH,
     damaged,
-    decode,
     found_by,
     misfit,
     read_header,
@@ -469,7 +468,7 @@ def _begin(directory: Path, asked: Mapping[str, Any], overwrite: bool) -> None:
         content = {"format": FORMAT, "batch": asked["batch"], "asked": now}
         content |= {} if again is None else {"again": again}
         with replacing(directory / SEARCH) as partial:
-            partial.write_text(json.dumps(content, indent=2))
+            partial.write_bytes(encode(content, indent=2))
         return
     for name, value in now.items():
         then = held["asked"].get(name, {"shown": "not given", "digest": ""})

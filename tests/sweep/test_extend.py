@@ -1,8 +1,11 @@
 """Promises of a sweep that goes on after its end: more trials, and revived ones."""
 
+import random
 import shutil
+import time
 from typing import Any
 
+import killed_sweeps
 import numpy as np
 import pytest
 import toy
@@ -40,7 +43,7 @@ def test_more_trials_are_bitwise_those_of_one_sweep_of_all(tmp_path):
     )
     assert numbers(sweep.extend(tmp_path, toy.task(), steps=16)) == numbers(longer)
     with pytest.raises(ValueError, match=r"above the 16 .* or trials more than its 5"):
-        sweep.extend(tmp_path, toy.task(), sampled(5))
+        sweep.extend(tmp_path, toy.task(), steps=16)
     with pytest.raises(ValueError, match="trials must be a list, those of the sweep f"):
         sweep.extend(tmp_path, toy.task(), 9)
 
@@ -130,3 +133,62 @@ def test_a_search_is_extended_as_if_it_had_been_asked_for_more(tmp_path):
     assert numbers(again) == numbers(whole)
     with pytest.raises(ValueError, match="a search must be extended by trials"):
         sweep.extend(first, toy.task(), steps=20)
+
+
+def part(directory, begin, more):
+    """Begin a sweep, ask for more, or go on with what was asked for."""
+    if (directory / "batches" / "1" / "record" / "header.json").exists():
+        return sweep.resume(directory, toy.task())
+    if not (directory / "record" / "end.json").exists():
+        begin(directory)
+    return more(directory)
+
+
+def first_trials(directory):
+    sweep.run(toy.task(), sampled(3), directory=directory, **LONGER)
+
+
+def more_trials(directory):
+    return sweep.extend(directory, toy.task(), sampled(6))
+
+
+def with_pruner(directory):
+    given: dict[str, Any] = {"pruner": pruner(), "keep_pruned": True}
+    sweep.run(toy.task(), sampled(6), directory=directory, **LONGER, **given)
+
+
+def revived_trials(directory):
+    status = sweep.load(directory).table["status"]
+    pruned = np.flatnonzero(status == "pruned").tolist()
+    return sweep.revive(directory, pruned, toy.task()) if pruned else None
+
+
+LONGER: dict[str, Any] = {"steps": 60, "segments": 20, "block": 2}
+
+
+@pytest.mark.slow("other tests here interrupt it by the keyboard")
+@pytest.mark.parametrize(
+    ("begin", "more"), [(first_trials, more_trials), (with_pruner, revived_trials)]
+)
+def test_what_goes_on_after_the_end_may_be_killed(begin, more, tmp_path):
+    whole = sweep.run(toy.task(), sampled(6), **LONGER)
+    begin(tmp_path)
+    segments = tmp_path / "batches" / "1" / "record" / "segments"
+    for until in ("", "", "4.npz", "9.npz", "14.npz"):
+        process = killed_sweeps.PROCESSES.Process(
+            target=part, args=(tmp_path, begin, more)
+        )
+        process.start()
+        while until and not (segments / until).exists() and process.is_alive():
+            time.sleep(1e-3)
+        time.sleep(0 if until else random.Random(until).uniform(0, 2))
+        process.kill()
+        process.join()
+        assert process.exitcode == -9
+    result = part(tmp_path, begin, more)
+    if more is revived_trials:  # those of the later rungs have a part each
+        result = revived_trials(tmp_path) or result
+    assert set(result.table["status"].tolist()) == {"complete"}
+    for name, column in whole.table.items():
+        np.testing.assert_array_equal(result.table[name], column)
+    assert result.curves.tobytes() == whole.curves.tobytes()

@@ -15,8 +15,9 @@ from interrupted_sweeps import interrupt, numbers
 
 import jopt
 from jopt import sweep
+from jopt.sweep import plain
 from jopt.sweep._group import Group
-from jopt.sweep.store import RECORD, Store, plain, read_segments, task_of
+from jopt.sweep.store import RECORD, Store, read_segments, task_of
 from jopt.tasks import digits, mnist, mnist_nnx, text
 
 RATES = [0.01, 0.03, 0.1, 0.3, 1e38]

@@ -1,6 +1,5 @@
 """Checkpoints of a running sweep: the last two, each whole or absent."""
 
-import json
 import math
 import os
 import shutil
@@ -14,9 +13,9 @@ import numpy as np
 
 from jopt.core import PyTree
 from jopt.sweep import _array_files as array_files
+from jopt.sweep._json import decode, encode
 from jopt.sweep._whole_files import own_directory, read_file, to_disk
 from jopt.sweep.store._forms import DamagedRecord, misfit
-from jopt.sweep.store._json import decode
 
 NAME = "checkpoints"
 ENDED = "ended"
@@ -139,8 +138,9 @@ def write_manifest(directory: Path, content: Any) -> None:
     paths = sorted(directory.rglob("*"))
     files = [path for path in paths if path.is_file()]
     checksums = {str(path.relative_to(directory)): _checksum(path) for path in files}
-    text = json.dumps({"content": content, "files": checksums})
-    (directory / MANIFEST).write_text(f"{zlib.crc32(text.encode()):08x} {text}\n")
+    text = encode({"content": content, "files": checksums})
+    checksum = b"%08x" % zlib.crc32(text.removesuffix(b"\n"))
+    (directory / MANIFEST).write_bytes(checksum + b" " + text)
     for path in (*files, directory / MANIFEST):
         with path.open("r+b") as file:
             os.fsync(file.fileno())

@@ -12,6 +12,7 @@ import numpy as np
 
 from jopt.core import PyTree
 from jopt.sweep._array_files import load_orbax
+from jopt.sweep._json import decode, encode
 from jopt.sweep._whole_files import (
     file_name,
     own_directory,
@@ -23,7 +24,6 @@ from jopt.sweep._whole_files import (
 from jopt.sweep.store._checkpoints import ENDED, Checkpoints
 from jopt.sweep.store._forms import DamagedRecord, damaged, misfit
 from jopt.sweep.store._header import FORMAT, HEADER
-from jopt.sweep.store._json import decode, encode
 from jopt.sweep.store._segments import Kept, read_segment, write_segment
 
 try:
