@@ -44,7 +44,8 @@ def save(result: SweepResult, directory: Path, keep: int) -> list[Path]:
         record = Record.of(result)
         written += _pictures(record, directory)
         written.append(write(record, directory / "report.html"))
-    save_models(result, best, directory / "best")
+    if result.has_models(best):  # else those that are there stay
+        save_models(result, best, directory / "best")
     return written
 
 

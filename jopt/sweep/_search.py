@@ -1,6 +1,7 @@
 """`search`: sweeps in turn, each of settings that the ones before it suggest."""
 
 import dataclasses
+import inspect
 import math
 import os
 import time
@@ -471,13 +472,19 @@ def _begin(directory: Path, asked: Mapping[str, Any], overwrite: bool) -> None:
             partial.write_bytes(encode(content, indent=2))
         return
     for name, value in now.items():
-        then = held["asked"].get(name, {"shown": "not given", "digest": ""})
+        then = held["asked"].get(name) or _by_default(name)
         if then["digest"] != value["digest"]:
             raise ValueError(
                 f"sweep.search: the search in {directory} cannot be continued as "
                 f"another one: {name} was {then['shown']}, now {value['shown']}; give "
                 "another directory."
             )
+
+
+def _by_default(name: str) -> dict[str, str]:
+    """Return what a search was asked for that is older than the argument."""
+    default = inspect.signature(search).parameters[name].default
+    return {"shown": str(shown(default)), "digest": digest(default)}
 
 
 def _size_of(directory: Path) -> int | None:

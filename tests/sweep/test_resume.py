@@ -439,6 +439,9 @@ def test_a_sweep_in_memory_is_saved_and_loaded(whole, tmp_path):
     with pytest.raises(ValueError, match="saved from a sweep in memory and has no sta"):
         sweep.resume(tmp_path)
     whole.save(tmp_path)  # again
+    loaded.save(tmp_path)  # its models are not at hand, and stay
+    assert (tmp_path / "best" / "1").is_dir()
+    assert not (tmp_path / "best" / "2").exists()
 
 
 def test_a_result_is_not_saved_over_the_record_of_another_sweep(whole, stopped):
