@@ -12,7 +12,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jopt.sweep import Progress, SweepResult, Task, Trial, load, replacing, resume, run
+from jopt.sweep import (
+    Progress,
+    SweepResult,
+    Task,
+    Trial,
+    in_words,
+    load,
+    replacing,
+    resume,
+    run,
+)
 from jopt.sweep.store import HEADER, RECORD
 
 OPTIONS = "study.json"
@@ -129,7 +139,7 @@ class Stages:
         if self.directory is None:
             return
         path = self.directory / OPTIONS
-        asked = json.loads(json.dumps(self.asked, default=str))
+        asked = json.loads(in_words(self.asked))
         if self.overwrite and path.exists():
             # Only what a sweep wrote: a user's own directory may have that name, too.
             for header in list(self.directory.glob(f"**/{RECORD}/{HEADER}")):
@@ -145,7 +155,7 @@ class Stages:
                     )
         self.directory.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
-            partial.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
+            partial.write_text(in_words(asked, indent=2) + "\n", encoding="utf-8")
 
     def run(
         self,
