@@ -34,6 +34,7 @@ examples:
   jopt sweep --timeout 600 --out results
   jopt sweep --resume results
   jopt sweep --extend results --steps 2000
+  jopt sweep --extend results --learning-rate 1:10:8
 
 values:
   LOW:HIGH:COUNT   COUNT values from LOW to HIGH, evenly spaced on a log axis;
@@ -201,7 +202,8 @@ def _add_machine(add: Any) -> list[argparse.Action]:
             "--extend",
             type=Path,
             metavar="DIR",
-            help="train the sweep saved in DIR for more steps, --steps in all",
+            help="train the sweep saved in DIR for more steps, --steps in all, or with "
+            "more trials: --sample in all, or those of more values",
         ),
     ]
     return [*resumed, *add_machine(add)]
@@ -278,6 +280,7 @@ def _run(options: argparse.Namespace, stdout: TextIO) -> int:
     if options.keep < 0:
         raise ValueError(f"--keep must be at least 0, got {options.keep}.")
     directory, resumed = options.extend or options.resume, False
+    steps = options.steps  # with --extend, None where trials alone are more
     if directory is not None:
         options = command_file.resumed(options, directory)
         resumed = command_file.has_begun(directory) or options.extend is not None
@@ -301,8 +304,13 @@ def _run(options: argparse.Namespace, stdout: TextIO) -> int:
     try:
         with display.Display(console, list(trials[0].hyperparameters)) as show:
             if options.extend is not None:
-                more: dict[str, Any] = {**shared, "steps": options.steps}
-                result = sweep.extend(directory, task, trials, progress=show, **more)
+                with command_file.saved(options, directory):
+                    more: dict[str, Any] = {**shared, "steps": steps}
+                    result = sweep.extend(
+                        directory, task, trials, progress=show, **more
+                    )
+            elif resumed and getattr(options, "earlier", []):
+                result = sweep.extend(directory, task, trials, progress=show, **shared)
             elif resumed:
                 result = sweep.resume(directory, task, trials, progress=show, **shared)
             else:

@@ -4,6 +4,11 @@ import time
 from collections.abc import Sequence
 
 
+def after(timeout: float | None) -> float | None:
+    """Return the deadline that comes so many seconds from now; None for none."""
+    return None if timeout is None else time.perf_counter() + timeout
+
+
 class Deadline:
     """Say whether the next segment of a sweep would end too late.
 
@@ -14,11 +19,11 @@ class Deadline:
     each resume goes on.
 
     Args:
-      timeout: seconds from now; None for no end.
+      at: the deadline, of `time.perf_counter`; None for no end.
     """
 
-    def __init__(self, timeout: float | None):
-        self.at = None if timeout is None else time.perf_counter() + timeout
+    def __init__(self, at: float | None):
+        self.at = at
         self.seconds: dict[int, float] = {}  # of a block, by group
         self.rest = 0.0
         self.training = 0.0  # seconds of the segment under way

@@ -33,7 +33,7 @@ class Loop:
       progress: called after each block.
       callbacks: called at the end of each segment.
       store: where the state is kept; None for nowhere.
-      deadline: after which no segment is to end; None for none.
+      deadline: of `time.perf_counter`, after which no segment is to end; or None.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class Loop:
         progress: Callable[[Progress], None] | None = None,
         callbacks: Sequence[Callable[[Segment], None]] = (),
         store: Store | None = None,
-        deadline: Deadline | None = None,
+        deadline: float | None = None,
     ):
         self.state, self.store = state, store
-        self.deadline = deadline or Deadline(None)
+        self.deadline = Deadline(deadline)
         self.progress, self.callbacks = progress, callbacks
         rule = state.plan.pruner
         self.pruner = rule and rule.for_sweep(state.segments, len(state.settings))
@@ -85,10 +85,11 @@ class Loop:
                         blocks = self._train(group, segment)
                         seconds = time.perf_counter() - began
                         self.deadline.trained(number, blocks, seconds)
+                    before = self.state.history.pruned.copy()
                     if segment < last:
                         self._prune(segment)
                         self._evolve(segment)
-                    self._keep(segment)
+                    self._keep(segment, self.state.history.pruned & ~before)
                     self._call_back(segment)
             seconds = time.perf_counter() - self.began
             return self._result(seconds, interrupts.asked, timed_out)
@@ -169,7 +170,7 @@ class Loop:
         state.history.inherit(generation.parents)
         state.at_hand = state.at_hand[generation.parents]
 
-    def _keep(self, segment: int) -> None:
+    def _keep(self, segment: int, pruned: np.ndarray) -> None:
         if self.store is None:
             return
         run = self._run(time.perf_counter() - self.began, interrupted=True)
@@ -178,7 +179,8 @@ class Loop:
         now = self.state.history.segment(segment)
         arrays = {name: np.array(array) for name, array in now.items()}
         when = f"after segment {segment + 1}"
-        self._save(when, lambda s: s.save(segment, notes, arrays, tree))
+        ended = self.state.ended(pruned) if self.state.plan.keep_pruned else {}
+        self._save(when, lambda s: s.save(segment, notes, arrays, tree, ended))
 
     def _save(self, when: str, write: Callable[[Store], None]) -> None:
         """Begin to write to the store, once what was begun before is written.
