@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.tree_util import KeyPath
 
 from jopt.core import Number, PyTree, Schedule, pytree
@@ -54,7 +55,8 @@ def cooled(config: PyTree, factor: jax.Array) -> PyTree:
         found.append(value)
         if isinstance(value, Schedule):
             return Cooled(value, factor)
-        return value * factor.astype(jax.numpy.result_type(value, float))
+        dtype = jnp.result_type(value, float)
+        return jnp.asarray(value, dtype) * factor.astype(dtype)
 
     is_schedule = lambda node: isinstance(node, Schedule)  # noqa: E731
     made = jax.tree_util.tree_map_with_path(leaf, config, is_leaf=is_schedule)
