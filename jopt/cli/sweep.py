@@ -385,7 +385,7 @@ def finish(
 
 def _answer(result: "SweepResult", directory: Path, files: list[Path]) -> str:
     """Return the result for a program, a line of JSON."""
-    from jopt.report import to_json
+    from jopt.sweep import in_words
 
     table, info = result.settings(), result.info
     names = ("task", "metric", "mode", "objectives", "interrupted", "timed_out")
@@ -398,4 +398,4 @@ def _answer(result: "SweepResult", directory: Path, files: list[Path]) -> str:
         "best": result.best_as_dict(),
         "settings": [dict(zip(table, row, strict=True)) for row in rows],
     }
-    return to_json(answer)
+    return in_words(answer)

@@ -31,7 +31,7 @@ class MlflowRuns(Tracker):
     def __init__(self, experiment: str, tracking_uri: str | None = None):
         super().__init__()
         try:
-            from mlflow import MlflowClient, entities  # an extra
+            from mlflow import MlflowClient, entities  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise ImportError(
                 "MlflowRuns needs mlflow, which is not installed: "

@@ -29,7 +29,7 @@ class WandbRuns(Tracker):
     def __init__(self, project: str, **options: Any):
         super().__init__()
         try:
-            import wandb  # an extra
+            import wandb  # an extra  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise ImportError(
                 "WandbRuns needs wandb, which is not installed: "

@@ -35,7 +35,7 @@ class Cooled(Schedule):
 
     def __call__(self, count):
         value = self.schedule(count)
-        return value * self.factor.astype(value.dtype)
+        return value * jnp.asarray(self.factor, value.dtype)
 
 
 def cooled(config: PyTree, factor: jax.Array) -> PyTree:
