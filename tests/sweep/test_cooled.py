@@ -150,9 +150,8 @@ def test_the_cooled_values_decide():
     rule = dataclasses.replace(rule, cooled=0.1)
     assert rule.kept(seen).tolist() == [False, False, False, True]
     assert repr(rule).endswith("cooled=0.1)")
-    two = Observations(
-        *[np.hstack([last, last])] * 2, alive, {"loss": last.repeat(2, 1)}
-    )
+    both, twice = np.hstack([last, last]), {"loss": last.repeat(2, 1)}
+    two = Observations(both, both, alive, twice)
     gap = {"loss": np.asarray([[1.0, np.nan], [2.0, np.nan], [3, np.nan], [4, np.nan]])}
     assert rule.kept(two._replace(cooled=gap)).all()  # no rung: there are no copies
     nan = {"loss": np.asarray([[1.0], [2.0], [3.0], [np.nan]])}  # its copy diverged
