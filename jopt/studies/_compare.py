@@ -24,7 +24,14 @@ from jopt.studies._comparison import Comparison, Confirmed, Tuned
 from jopt.studies._contender import Contender, Made, ScheduleName, hidden_matrices
 from jopt.studies._ladder import MORE, Ladder
 from jopt.studies._shapes import metrics_on_test, parameters, steps_of
-from jopt.studies._stages import Cost, Stages, StudyProgress, arguments, losses_of
+from jopt.studies._stages import (
+    Cost,
+    Stages,
+    StudyProgress,
+    arguments,
+    losses_of,
+    seconds_of,
+)
 from jopt.sweep import SweepResult, Task, Trial
 from jopt.training import roles, shapes_of
 
@@ -127,15 +134,22 @@ def compare(
 
 @checked
 def compare_cost(
-    task: Task, contenders: Mapping[str, Contender | Callable[..., Any]], **options: Any
+    task: Task,
+    contenders: Mapping[str, Contender | Callable[..., Any]],
+    *,
+    timed: bool = False,
+    **options: Any,
 ) -> Cost:
     """Return what `compare` of these arguments costs before it starts.
 
     Args:
       task, contenders: as for `compare`.
+      timed: whether the seconds are estimated: each program is compiled, and one block
+        of it is trained for one segment.
       **options: the other arguments of `compare`.
     """
-    return _Study.of(**arguments(compare, task, contenders, **options)).cost
+    study = _Study.of(**arguments(compare, task, contenders, **options))
+    return study.cost._replace(seconds=study.seconds) if timed else study.cost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,30 +256,58 @@ class _Study:
 
     @property
     def cost(self) -> Cost:
-        trials, most, programs = 0, 0, 0
-        for name, contender in self.contenders.items():
-            ladder, others = len(contender.ladder), len(self.combinations(contender))
-            beside = 2 if ladder > 1 else 0
-            trials += self.seeds * (ladder * others + beside) + self.confirm
-            most += self.seeds * MORE * self.extend * (ladder > 1)
-            programs += self.structures(name)
-        steps, most_steps = trials * self.steps, most * self.steps
-        if self.horizons:
-            more = 3 * len(self.horizons) * min(self.seeds, self.confirm)
-            trials += more
-            steps += more * math.ceil(self.horizons[-1] * self.steps)
-        return Cost(trials, trials + most, steps, steps + most_steps, programs)
+        trials = {name: self.planned(name) for name in self.contenders}
+        planned, most = sum(trials.values()), 0
+        for contender in self.contenders.values():
+            if len(contender.ladder) > 1:
+                most += self.seeds * MORE * self.extend
+        steps = sum(self.trial_steps(name) for name in trials)
+        programs = sum(len(self.programs(name)) for name in trials)
+        planned += self.at_each_horizon * len(self.horizons)
+        return Cost(planned, planned + most, steps, steps + most * self.steps, programs)
 
-    def structures(self, name: str) -> int:
-        """Return the number of programs of a contender's settings."""
-        made = self.made(name)
+    @property
+    def seconds(self) -> float:
+        """The seconds of the planned trials, estimated from a block of each program."""
+        total = 0.0
+        for name in self.contenders:
+            programs = self.programs(name)
+            share = self.trial_steps(name) / len(programs)
+            for trials in programs:
+                given = {**self.batch, **self.machine, "block": self.block}
+                given["seeds"] = self.seeds
+                total += seconds_of(self.task, trials, self.steps, share, **given)
+        return total
+
+    @property
+    def at_each_horizon(self) -> int:
+        """The trials of the baseline at a horizon: three rates."""
+        return 3 * min(self.seeds, self.confirm)
+
+    def planned(self, name: str) -> int:
+        """Return how many trials a contender has before extensions and horizons."""
         contender = self.contenders[name]
-        rate = contender.ladder[0]
-        trials = [
-            Trial.of(made, {"learning_rate": rate, **setting})
-            for setting in self.combinations(contender)
-        ]
-        return len({jax.tree.structure(trial.config) for trial in trials})
+        ladder, others = len(contender.ladder), len(self.combinations(contender))
+        beside = 2 if ladder > 1 else 0
+        return self.seeds * (ladder * others + beside) + self.confirm
+
+    def trial_steps(self, name: str) -> int:
+        """Return the steps of a contender's planned trials."""
+        steps = self.planned(name) * self.steps
+        if name == self.baseline and self.horizons:
+            longest = math.ceil(self.horizons[-1] * self.steps)
+            steps += self.at_each_horizon * len(self.horizons) * longest
+        return steps
+
+    def programs(self, name: str) -> list[list[Trial]]:
+        """Return the trials of a contender's ladders, grouped by program."""
+        made, contender = self.made(name), self.contenders[name]
+        found: dict[Any, list[Trial]] = {}
+        for setting in self.combinations(contender):
+            for rate in contender.ladder:
+                trial = Trial.of(made, {"learning_rate": rate, **setting})
+                found.setdefault(jax.tree.structure(trial.config), []).append(trial)
+        return list(found.values())
 
     def made(self, name: str) -> Made:
         decays = any(self.decays)

@@ -12,8 +12,7 @@ import numpy as np
 
 from jopt.compress import quantize, save_compressed, size
 from jopt.core import FilePath, PyTree, by_path, checked, nested
-from jopt.report import to_json
-from jopt.sweep import Model, SweepResult, nondominated
+from jopt.sweep import Model, SweepResult, in_words, nondominated
 from jopt.training import is_random, short_bytes
 
 if TYPE_CHECKING:
@@ -168,7 +167,7 @@ class Compression:
             "test": self.test,
             "levels": {name: column.tolist() for name, column in self.table.items()},
         }
-        (path / "compress.json").write_text(to_json(found, indent=2) + "\n")
+        (path / "compress.json").write_text(in_words(found, indent=2) + "\n")
         written += [path / "compress.csv", path / "compress.json"]
         if self.model is not None:
             save_compressed(path / FILE, self.model)

@@ -5,13 +5,24 @@ import inspect
 import json
 import math
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jopt.sweep import Progress, SweepResult, Task, Trial, load, replacing, resume, run
+from jopt.sweep import (
+    Progress,
+    SweepResult,
+    Task,
+    Trial,
+    in_words,
+    load,
+    replacing,
+    resume,
+    run,
+)
 from jopt.sweep.store import HEADER, RECORD
 
 OPTIONS = "study.json"
@@ -33,6 +44,7 @@ class Cost(NamedTuple):
       trial_steps: steps of the planned trials.
       most_trial_steps: steps with every extension.
       programs: structures of trials; a stage of a structure is compiled at most once.
+      seconds: on this machine, without extensions; None if it was not timed.
     """
 
     trials: int
@@ -40,6 +52,7 @@ class Cost(NamedTuple):
     trial_steps: int
     most_trial_steps: int
     programs: int
+    seconds: float | None = None
 
 
 class StudyProgress(NamedTuple):
@@ -56,6 +69,44 @@ class StudyProgress(NamedTuple):
         """The time of the steps left, at this stage's speed; infinite at first."""
         speed = self.sweep.trial_steps_per_second
         return self.trial_steps_left / speed if speed else math.inf
+
+
+class _FirstBlock(Exception):
+    """Ends a sweep after its first block."""
+
+    def __init__(self, progress: Progress):
+        self.progress = progress
+
+
+def seconds_of(
+    task: Task, trials: Sequence[Trial], steps: int, trial_steps: float, **given: Any
+) -> float:
+    """Return the seconds that trials of one program take, estimated from a block.
+
+    The program is compiled and its block is picked as in the study. One block is
+    trained for one segment and evaluated.
+
+    Args:
+      task: of the trials.
+      trials: of one structure, one a setting.
+      steps: of each trial.
+      trial_steps: that the program will make in all.
+      **given: options of `sweep.run`.
+    """
+
+    def end(now: Progress) -> None:
+        raise _FirstBlock(now)
+
+    began = time.perf_counter()
+    now = None
+    try:
+        task = dataclasses.replace(task, test=None)
+        run(task, trials, steps=steps, progress=end, **given)
+    except _FirstBlock as ended:
+        now = ended.progress
+    assert now is not None  # a sweep has at least one block
+    compiling = time.perf_counter() - began - now.seconds
+    return compiling + trial_steps / now.trial_steps_per_second
 
 
 @dataclasses.dataclass
@@ -88,7 +139,7 @@ class Stages:
         if self.directory is None:
             return
         path = self.directory / OPTIONS
-        asked = json.loads(json.dumps(self.asked, default=str))
+        asked = json.loads(in_words(self.asked))
         if self.overwrite and path.exists():
             # Only what a sweep wrote: a user's own directory may have that name, too.
             for header in list(self.directory.glob(f"**/{RECORD}/{HEADER}")):
@@ -104,7 +155,7 @@ class Stages:
                     )
         self.directory.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
-            partial.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
+            partial.write_text(in_words(asked, indent=2) + "\n", encoding="utf-8")
 
     def run(
         self,
