@@ -432,7 +432,7 @@ def test_a_sweep_is_extended_by_the_command(tmp_path, refused, capsys):
     assert main(["report", place]) == 0
     assert main(["sweep", "--resume", place]) == 0
     assert {int(row["steps"]) for row in rows_of(tmp_path / "out")} == {steps}
-    rates = ["--learning-rate", "0.5,1e-3,0.6"]
+    rates = ["--learning-rate", "0.5,0.6"]
     assert main(["sweep", "--extend", place, *rates]) == 0
     assert main(["sweep", "--resume", place]) == 0
     rows = rows_of(tmp_path / "out")

@@ -15,7 +15,7 @@ import jopt
 from jopt import sweep
 
 SIZES: dict[str, Any] = {"steps": 12, "segments": 6, "block": 2}
-RATES = {"learning_rate": sweep.log_uniform(1e-3, 1.0)}
+RATES: dict[str, Any] = {"learning_rate": sweep.log_uniform(1e-3, 1.0)}
 
 
 def sampled(n, seed=0):
@@ -85,7 +85,7 @@ def test_revived_trials_are_bitwise_those_of_a_sweep_without_the_pruner(tmp_path
     assert result.curves[rows].tobytes() == whole.curves[rows].tobytes()
     others = np.setdiff1d(np.arange(16), rows)
     assert result.curves[others].tobytes() == before.curves[others].tobytes()
-    for row in rows:
+    for row in map(int, rows):
         for found, wanted in zip(
             result.params(row).values(), whole.params(row).values(), strict=True
         ):
