@@ -455,9 +455,8 @@ def test_a_click_on_a_point_highlights_its_trial_everywhere(opened):
 
 def test_a_click_reaches_the_figures_that_are_drawn(opened):
     browser = opened("pruned", recorded_sweeps.record())
-    browser.run(
-        "(() => { const held = views[1]; delete views[1]; choose(3); views[1] = held })()"
-    )
+    browser.run("globalThis.held = views[1]; delete views[1]; choose(3)")
+    browser.run("views[1] = held; true")
     assert highlighted(browser) == "3"
     assert browser.run("views[0].signal('chosen')") == 3
     browser.run("choose(3)")
