@@ -11,6 +11,7 @@ from jopt.report._sentences import (
     at_end as at_end,
     no_winner as no_winner,
     remarks as remarks,
+    shown_seconds as shown_seconds,
 )
 from jopt.report._series import thinned as thinned
 

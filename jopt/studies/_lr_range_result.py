@@ -80,7 +80,7 @@ class LearningRateRange:
 
     @functools.cached_property
     def rule(self) -> str:
-        """How the suggestion was found, or why there is none: a sentence."""
+        """The rule of the suggestion, or the reason why there is none: a sentence."""
         if self._nothing is not None:
             return self._nothing
         usable = self.loss[: self._below]

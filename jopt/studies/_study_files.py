@@ -56,12 +56,12 @@ def save_study(
 
     Args:
       directory: made if it does not exist.
-      name: of the JSON, the picture and the page.
-      title: of the page.
+      name: file name of the JSON, the picture and the page.
+      title: title of the page.
       said: sentences on what was found.
       tables: columns by the name of a file, in the page and in files.
       more: likewise, in files alone.
-      info: of the run.
+      info: description of the run.
       plot: makes the picture; without matplotlib there is none.
     """
     directory.mkdir(parents=True, exist_ok=True)
