@@ -11,6 +11,7 @@ from jopt.report._record import Record
 from jopt.sweep import column_of
 
 STATUSES = ("complete", "pruned", "diverged", "interrupted")
+NAMED = 6  # hyperparameters in the headline at most
 CONVOLVES = (
     "The model has convolutions of XLA's own, which are slow for trials side by side, "
     "and in loops on a CPU: with sweep.with_fast_convolutions(model) it may train "
@@ -32,8 +33,10 @@ def headline(record: Record) -> str:
     varying = [name for name in values if column_of(name) in record.varying]
     chosen = varying or list(values)
     setting = ", ".join(
-        f"{name}\N{NO-BREAK SPACE}{number(values[name])}" for name in chosen
+        f"{name}\N{NO-BREAK SPACE}{number(values[name])}" for name in chosen[:NAMED]
     )
+    if (more := len(chosen) - NAMED) > 0:  # the table of the best settings has all
+        setting += f" and {more} more"
     seen, where = best.get("test") or {}, "on the test set"
     if not seen:
         seen, where = best.get("valid") or {}, "on validation"

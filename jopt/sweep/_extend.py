@@ -136,7 +136,8 @@ def extend(
                 "sweep.extend: a search must be extended by trials, the number of "
                 f"settings in all, got steps {shown(steps)} and trials {shown(trials)}."
             )
-        return searched_on(path, int(trials), _given({**given, "trials": None}))
+        count: Any = given.pop("trials")
+        return searched_on(path, int(count), _given(given))
     if is_integer(trials):
         raise ValueError(
             "sweep.extend: trials must be a list, those of the sweep first, such as a "

@@ -69,6 +69,11 @@ RUN = {
     "device": {"platform": str, "kind": str, "count": range(2**31)},
     "matmul_precision": (str, None),
 }
+_NUMBERED = {
+    "trials": list,
+    "sweep": ({"options": {"numbers?": ([range(2**31)], None)}}, None),
+}
+_IN_MEMORY: dict[str, Any] = {"options": {}}  # a sweep of which there are no states
 END = {"best": (range(2**31), None), "test": {str: float}, **RUN}
 
 
@@ -134,15 +139,17 @@ def numbers_of(paths: Sequence[Path]) -> list[np.ndarray]:
     """Return the numbers of the trials of each part of a sweep, among all."""
     found, known = list[np.ndarray](), set[int]()
     for path in paths:
-        held = read_header(path)
-        options = (held.get("sweep") or {}).get("options", {})
+        held, file = read_header(path), path / RECORD / HEADER
+        if (said := misfit(held, _NUMBERED)) is not None:
+            raise damaged(file, said)
         trials = len(held["trials"])
-        own = options.get("numbers") or list(range(trials))
-        if misfit(own, [range(2**31)]) or len(set(own)) != trials:
-            raise damaged(path / RECORD / HEADER, "its numbers are not of its trials")
+        own = (held["sweep"] or _IN_MEMORY)["options"].get("numbers")
+        own = list(range(trials)) if own is None else own
+        if not own or len(set(own)) != trials or len(own) != trials:
+            raise damaged(file, "its numbers are not of its trials")
         known |= set(own)
         if len(known) != 1 + max(known):
-            raise damaged(path / RECORD / HEADER, "its numbers leave trials out")
+            raise damaged(file, "its numbers leave trials out")
         found.append(np.asarray(own))
     return found
 

@@ -104,9 +104,9 @@ def went_on(directory: Path, given: Given, steps: int | None = None) -> SweepRes
     """Continue the sweep of a record, to `steps` or to its own end."""
     with Store(directory) as store:
         begun, plan, trials, segments = found(directory, given)
-        longer = steps is not None and steps > plan.steps
+        longer = (steps or 0) > plan.steps
         if longer:
-            plan, kept = _extended(plan, steps)
+            plan, kept = _extended(plan, steps or 0)
             segments = segments[:kept]
         if given.block is not None:
             plan = plan.changed(blocks=(given.block,))

@@ -123,7 +123,6 @@ class State:
         step = self.step_after(segment)
         return {
             **notes_of(segment, self.history, self.lineage),
-            "step": step,
             "streams": [stream.state(step) for stream in streams],
             "kept": np.flatnonzero(self.kept()),
             "run": run,
@@ -313,6 +312,8 @@ def segment_misfit(asked: dict[str, Any], segment: int, kept: Kept) -> str | Non
     made = min(length, steps - segment * length)
     if made < 1:
         return "the sweep has no such segment"
+    if kept.notes.get("step", segment * length + made) != segment * length + made:
+        return "it is of another segment"
     kinds = {"losses": "f", "steps": "i", "died": "i", "pruned": "b"}
     for names, kind in KINDS.items():
         kinds |= {f"{kind}-{n}": "f" for n in range(len(kept.notes[names]))}
@@ -394,6 +395,7 @@ def notes_of(segment: int, history: History, lineage: Lineage) -> dict[str, Any]
     events = [event for event in lineage.events if event.segment == segment]
     return {
         **{names: list(getattr(history, kind)) for names, kind in KINDS.items()},
+        "step": int(history.ends()[segment]),
         "generation": [event_as_dict(_by_digests(event)) for event in events],
     }
 

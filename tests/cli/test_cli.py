@@ -450,14 +450,14 @@ def test_a_sweep_is_extended_by_the_command(tmp_path, refused, capsys):
     assert main(["report", place]) == 0
     assert main(["sweep", "--resume", place]) == 0
     assert {int(row["steps"]) for row in rows_of(tmp_path / "out")} == {steps}
-    rates = ["--learning-rate", "0.5,1e-3,0.6"]
+    rates = ["--learning-rate", "0.002,0.003"]
     assert main(["sweep", "--extend", place, *rates]) == 0
     assert main(["sweep", "--resume", place]) == 0
     rows = rows_of(tmp_path / "out")
     assert [row["learning_rate"] for row in rows[:4]] == [
         row["learning_rate"] for row in before
     ]
-    assert [row["learning_rate"] for row in rows[-2:]] == ["0.5", "0.6"]
+    assert [row["learning_rate"] for row in rows[-2:]] == ["0.002", "0.003"]
     assert {int(row["steps"]) for row in rows} == {steps}
 
 

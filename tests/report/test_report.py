@@ -453,6 +453,26 @@ def test_a_click_on_a_point_highlights_its_trial_everywhere(opened):
     assert set(browser.run("views.map((view) => view.signal('chosen'))")) == {-1}
 
 
+def test_a_click_reaches_the_figures_that_are_drawn(opened):
+    browser = opened("pruned", recorded_sweeps.record())
+    browser.run("globalThis.held = views[1]; delete views[1]; choose(3)")
+    browser.run("views[1] = held; true")
+    assert highlighted(browser) == "3"
+    assert browser.run("views[0].signal('chosen')") == 3
+    browser.run("choose(3)")
+
+
+def test_a_headline_names_the_first_of_many_hyperparameters():
+    record = recorded_sweeps.record()
+    names = [f"h{n}" for n in range(8)]
+    columns = {name: np.arange(24) for name in names}
+    table = {"trial": np.arange(24), **columns, "seed": np.zeros(24, int)}
+    best: Any = {**(record.best or {}), "hyperparameters": dict.fromkeys(names, 1)}
+    found = headline(dataclasses.replace(record, table=table, best=best))
+    assert "h5\N{NO-BREAK SPACE}1 and 2 more: " in found
+    assert "h6" not in found
+
+
 def test_a_click_on_a_row_highlights_its_trial_and_escape_ends_it(opened):
     browser = opened("pruned", recorded_sweeps.record())
 

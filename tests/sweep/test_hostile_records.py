@@ -3,6 +3,7 @@
 import copy
 import json
 import random
+import re
 import shutil
 from typing import Any
 
@@ -154,3 +155,40 @@ def test_a_directory_or_a_file_in_the_others_place_is_named(directory, name):
         path.unlink()
         path.mkdir()
     assert opened(directory)
+
+
+@pytest.mark.parametrize("name", ["header.json", "end.json"])
+def test_a_file_that_is_cut_anywhere_is_named(directory, name, request):
+    path = directory / "record" / name
+    whole = path.read_bytes()
+    for size in some(range(len(whole) - 1), 30, request):
+        path.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=re.escape(name)):
+            sweep.load(directory)
+
+
+def test_segments_in_another_order_are_named(directory):
+    first, second = (directory / "record" / "segments" / f"{n}.npz" for n in (0, 1))
+    held = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(held)
+    with pytest.raises(ValueError, match=r"0\.npz is damaged .*of another segment"):
+        sweep.load(directory)
+
+
+@pytest.mark.parametrize(
+    "numbers", [*WRONG[1:], [0] * 8, [*range(7), 10**6], list(range(9)), {"sweep": 1}]
+)
+def test_parts_that_contradict_each_other_are_named(directory, numbers):
+    part = directory / "batches" / "1"
+    shutil.copytree(directory / "record", part / "record")
+    whole = sweep.load(directory)
+    assert len(whole.trials) == 8  # the part takes the place of the first
+    header = json.loads((part / "record" / "header.json").read_text())
+    if isinstance(numbers, dict):
+        header["sweep"] = numbers or []
+    else:
+        header["sweep"]["options"]["numbers"] = numbers
+    (part / "record" / "header.json").write_text(json.dumps(header))
+    with pytest.raises(ValueError, match=r"header\.json is damaged"):
+        sweep.load(directory)

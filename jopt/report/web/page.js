@@ -9,7 +9,7 @@ let chosen = null; // a trial's row of the table
 
 function choose(row) {
   chosen = row === chosen ? null : row;
-  for (const view of views) view.signal("chosen", chosen ?? -1).runAsync();
+  views.forEach((view) => view.signal("chosen", chosen ?? -1).runAsync()); // of those drawn
   table.querySelector("tr.chosen")?.classList.remove("chosen");
   element("chosen").hidden = chosen === null;
   if (chosen === null) return;
@@ -59,7 +59,7 @@ const near = new IntersectionObserver((entries) => {
     const i = Number(target.id.split("-")[1]);
     queue = queue.then(() => draw(specs[i], i));
   }
-}, { rootMargin: "600px" });
+}, { rootMargin: "150px" });
 
 function sort(title) {
   const at = title.cellIndex, up = title.getAttribute("aria-sort") !== "ascending";

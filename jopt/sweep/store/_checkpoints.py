@@ -76,8 +76,9 @@ class Checkpoints:
                 shutil.rmtree(final)
             partial.rename(final)
             to_disk(self.directory)
-            for other in self.segments() if self.most is not None else ():
-                if not segment - self.most < other <= segment:
+            if self.most is not None:
+                kept = range(segment - self.most + 1, segment + 1)
+                for other in set(self.segments()).difference(kept):
                     shutil.rmtree(self.directory / str(other))
         except OSError as error:
             raise OSError(
