@@ -1,8 +1,9 @@
 """The loop of a sweep: segment by segment, group by group, block by block."""
 
+import itertools
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jopt.core import noted
+from jopt.sweep import _processes as processes
 from jopt.sweep._data import whole
 from jopt.sweep._group import Group, reasons, trials_named
 from jopt.sweep._interrupts import Interrupts
@@ -58,6 +60,14 @@ class Loop:
         """
         assert self.store is not None
         found = self.store.newest(segments, self.state.like)
+        # Of the newest segment of which every process has the state of its trials.
+        while True:
+            newest = -1 if found is None else found.segment
+            every = processes.everyones(newest)
+            if min(every) == max(every):
+                break
+            if newest > min(every):
+                found = self.store.newest(segments[: min(every) + 1], self.state.like)
         if found is not None:
             self.state.restore(found.segments)
             self.state.restore_pools(found.segments[-1].notes["kept"], found.tree)
@@ -70,40 +80,59 @@ class Loop:
         with self.writer:
             with Interrupts() as interrupts:
                 for segment in range(self.first, last + 1):
-                    if interrupts.asked or not self.state.history.going.any():
+                    asked = any(processes.everyones(interrupts.asked))
+                    if asked or not self.state.history.going.any():
                         break
-                    for group in self.state.groups:
-                        self._train(group, segment)
+                    self._train(segment)
                     if segment < last:
                         self._prune(segment)
                         self._evolve(segment)
                     self._keep(segment)
                     self._call_back(segment)
             seconds = time.perf_counter() - self.began
-            return self._result(seconds, interrupts.asked)
+            asked = any(processes.everyones(interrupts.asked))
+            return self._result(seconds, asked)
 
-    def _train(self, group: Group, segment: int) -> None:
+    def _train(self, segment: int) -> None:
+        groups = self.state.groups
+        parts = [self._trained(group, segment) for group in groups]
+        if processes.number() > 1:
+            found = list(map(list, parts))
+            self._saved()  # no process is more than one state ahead of another
+            every = zip(*processes.everyones(found), strict=True)
+            parts = [itertools.chain(*of_group) for of_group in every]
+        for group, part in zip(groups, parts, strict=True):
+            for trials, result, more in part:
+                self.made += self.state.history.record(trials, segment, result)
+                if more:
+                    self._tell(segment)
+            self._tell(segment, last_block=group is groups[-1])
+
+    def _trained(
+        self, group: Group, segment: int
+    ) -> Iterator[tuple[np.ndarray, CallResult, bool]]:
+        """Train the trials of a group that this process has.
+
+        Yields the trials of each block, what they gave, and whether more blocks follow.
+        """
         batches, history = group.plan.batches(segment), self.state.history
         rows, shared = group.rows(history.going), group.pool.shared
         waiting: list[tuple[np.ndarray, Callable[[], CallResult]]] = []
+
+        def first(more: bool) -> tuple[np.ndarray, CallResult, bool]:
+            trials, result = waiting.pop(0)
+            with _in_segment(segment, trials):
+                return trials, result(), more
+
         for taken in group.pool.cut(rows):
-            trials = group.positions[taken]
+            trials = group.trials(taken)
             with _in_segment(segment, trials):
                 result = group.pool.train(taken, shared, batches)
             waiting.append((trials, result))
             if len(waiting) > 1:  # the device has the next block in the meantime
-                self._record(segment, *waiting.pop(0))
-                self._tell(segment)
-        for trials, result in waiting:
-            self._record(segment, trials, result)
-        self._tell(segment, last_block=group is self.state.groups[-1])
-
-    def _record(
-        self, segment: int, trials: np.ndarray, result: Callable[[], CallResult]
-    ) -> None:
-        with _in_segment(segment, trials):
-            found = result()
-        self.made += self.state.history.record(trials, segment, found)
+                yield first(more=True)
+        if waiting:
+            yield first(more=False)
 
     def _prune(self, segment: int) -> None:
         if self.pruner is None:
@@ -127,11 +156,26 @@ class Loop:
             generation = population.step(values, settings, random, segment)
         state.lineage.record(segment, state.step_after(segment), generation)
         state.change(generation.settings)
-        (group,) = state.groups
-        configs = stack([trial.config for trial in state.trials])
-        group.pool.inherit(generation.parents, configs)
+        self._inherit(generation.parents)
         state.history.inherit(generation.parents)
         state.at_hand = state.at_hand[generation.parents]
+
+    def _inherit(self, parents: np.ndarray) -> None:
+        """Let the trials of the pool copy their parents, any process's."""
+        (group,) = self.state.groups
+        copies = parents != np.arange(len(parents))
+        sent = group.rows(np.isin(np.arange(len(parents)), parents[copies]))
+        every = processes.everyones((group.trials(sent), group.pool.read(sent)))
+        known = np.concatenate([trials for trials, _ in every])
+        place = np.zeros(len(parents), int)
+        place[known] = np.arange(len(known))
+        rows = group.rows(copies)
+        taken = place[parents[group.trials(rows)]]
+        held = zip(*(leaves for _, leaves in every), strict=True)
+        leaves = [np.concatenate(parts)[taken] for parts in held]
+        members = [self.state.trials[trial] for trial in group.share.positions]
+        configs = stack([trial.config for trial in members])
+        group.pool.inherit(rows, leaves, configs)
 
     def _keep(self, segment: int) -> None:
         if self.store is None:
@@ -215,11 +259,14 @@ class Loop:
     def _result(self, seconds: float, interrupted: bool) -> SweepResult:
         """Return the result; only the winner is evaluated on the test set."""
         best = None if interrupted else self.state.winner(self.state.table())
-        test = {} if best is None else self._tested(best)
+        tested = {} if best is None else self._tested(best)
+        test = {n: v for each in processes.everyones(tested) for n, v in each.items()}
         run = self._run(seconds, interrupted)
         self._save("at its end", lambda s: s.end({"best": best, "test": test, **run}))
         self._saved()
-        return self.state.result({**run, "unsaved": self.unsaved}, best, test)
+        said = [each for each in processes.everyones(self.unsaved) if each is not None]
+        run["unsaved"] = self.unsaved or next(iter(said), None)
+        return self.state.result(run, best, test)
 
     def _tested(self, best: int) -> dict[str, float]:
         """Return the metrics of a trial on the test set; none without one."""
@@ -238,6 +285,7 @@ class Loop:
             "block": [program.block for program in programs],
             "strategy": ["scan" if p.scanned else "step" for p in programs],
             "convolves": any(p.stacked.convolves for p in programs),
+            "processes": processes.number(),
             "groups": len(programs),
             "grouped_by": reasons(state.trials, state.groups),
             "segment_compiles": sum(program.compiles for program in programs),

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from jopt.core import is_integer, is_path, shown
+from jopt.sweep import _processes as processes
 from jopt.sweep._folds import Folds
 from jopt.sweep._front import Bound, are_bounds, are_objectives
 from jopt.sweep._group import compiled_groups
@@ -19,6 +20,7 @@ from jopt.sweep._loop import Loop
 from jopt.sweep._plan import Keep, Plan, Shuffle, base_key
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import SweepResult
+from jopt.sweep._shown_values import shown_settings
 from jopt.sweep._state import GOES_ON, State, asked_misfit, segment_misfit, shown_trials
 from jopt.sweep._task import Mode, Task, streams_of
 from jopt.sweep._trial import Trial, repeated
@@ -230,6 +232,7 @@ def planned(
     return plan if steps is not None else plan.changed(steps=_steps(plan, epochs))
 
 
+@processes.together()
 def trained(
     plan: Plan,
     trials: Sequence[Trial],
@@ -243,6 +246,7 @@ def trained(
     """Train trials by a plan; arguments as in `run`."""
     store = None if directory is None else Store.new(directory, overwrite)
     try:
+        _check_alike(plan, trials)
         every, groups = compiled_groups(plan, trials, devices, memory)
         state = State.of(every, groups)
         if store is not None:
@@ -342,6 +346,7 @@ def extend(
     return _go_on(directory, int(steps), *given)
 
 
+@processes.together()
 def _go_on(
     directory: str | os.PathLike[str],
     steps: int | None,
@@ -357,6 +362,7 @@ def _go_on(
 ) -> SweepResult:
     """Continue a sweep, to `steps` or to its own end."""
     held = read_header(directory)
+    _check_number(held, directory)
     begun, file = found_by(held, directory), Path(directory) / RECORD / HEADER
     if (said := asked_misfit(held)) is not None:
         raise damaged(file, said)
@@ -369,7 +375,7 @@ def _go_on(
             directory, functools.partial(_segment_misfit, asked)
         )
         if said is not None:
-            warnings.warn(f"{said} The sweep goes back before it.", stacklevel=3)
+            warnings.warn(f"{said} The sweep goes back before it.", stacklevel=4)
         every = repeated(trials, plan.seeds, plan.folds)
         # Before anything is drawn: no batch of the steps made is drawn again.
         streams = streams_of(trial.task or task for trial in every)
@@ -385,6 +391,7 @@ def _go_on(
             segments = segments[:kept]
         if block is not None:
             plan = plan.changed(blocks=(block,))
+        _check_alike(plan, trials)
         every, groups = compiled_groups(plan, trials, devices, memory)
         state = State.of(every, groups)
         if steps is not None:
@@ -394,6 +401,34 @@ def _go_on(
         loop = Loop(state, progress, callbacks, store)
         loop.restore(segments)
         return loop.run()
+
+
+def _check_alike(plan: Plan, trials: Sequence[Trial]) -> None:
+    """Raise a ValueError if the processes of the job are to run different sweeps."""
+    by_rule = ("pruner", "population", "cut", "held_out")  # which may have no name
+    asked = {n: v for n, v in plan.as_json().items() if n not in by_rule}
+    asked |= {"task": plan.task.name, "trials": shown_settings(trials)}
+    first, *others = processes.everyones({n: repr(v) for n, v in asked.items()})
+    for process, other in enumerate(others, start=1):
+        for name, value in first.items():
+            if other[name] != value:
+                raise ValueError(
+                    "A sweep over the processes of a job must be the same in all, got "
+                    f"{name} {value[:80]} in process 0, and {other[name][:80]} in "
+                    f"process {process}."
+                )
+
+
+def _check_number(held: dict[str, Any], directory: str | os.PathLike[str]) -> None:
+    """Raise a ValueError if a record's states are of another number of processes."""
+    if (said := misfit(held, {"processes?": range(1, 2**31)})) is not None:
+        raise damaged(Path(directory) / RECORD / HEADER, said)
+    before, now = held.get("processes", 1), processes.number()
+    if before != now:
+        raise ValueError(
+            f"The sweep in {directory} must be resumed by as many processes as began "
+            f"it, {before}, since each keeps the states of its own trials; got {now}."
+        )
 
 
 def _segment_misfit(asked: dict[str, Any], segment: int, kept: Kept) -> str | None:

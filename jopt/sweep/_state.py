@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jopt.sweep import _processes as processes
 from jopt.sweep._equality import digest, same
 from jopt.sweep._front import front, within
 from jopt.sweep._group import Group
@@ -180,7 +181,9 @@ class State:
         table, models = self.table(), []
         for group in self.groups:
             rows = group.rows(self.at_hand)
-            models.append((group.positions[rows], group.pool.models(rows)))
+            held = group.trials(rows), group.pool.kept(rows)
+            for trials, leaves in processes.everyones(held):
+                models.append((trials, group.pool.joined(len(trials), leaves)))
         return SweepResult(
             trials=tuple(self.trials),
             table=table,
