@@ -80,9 +80,10 @@ def failing(directory):
 
 def refused(directory):
     """Ask for what a job cannot do; return the sentences."""
-    trials = sweep.grid(jopt.sgd, learning_rate=[0.1, 0.2 + 0.1 * PROCESS])
+    every, others = {"devices": jax.devices()}, {}
     said = []
-    for options in ({"devices": jax.devices()}, {}):
+    for rate, options in ((0.1, every), (0.1 + 0.1 * PROCESS, others)):
+        trials = sweep.grid(jopt.sgd, learning_rate=rate)
         try:
             sweep.run(task(), trials, steps=2, segments=1, block=1, **options)
         except ValueError as error:
