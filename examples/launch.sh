@@ -23,13 +23,13 @@ for ((each = 0; each < number; each++)); do
 done
 # Ctrl-C and SIGTERM go to all: a sweep ends after its segment, and keeps its record.
 trap 'kill -TERM "${processes[@]}" 2>/dev/null || true' INT TERM
-status=0
-for ((left = number; left > 0; left--)); do
-  while true; do  # a signal ends wait, not the processes
-    ended=0
-    wait -n "${processes[@]}" || ended=$?
-    [ "$ended" -gt 128 ] && kill -0 "${processes[@]}" 2>/dev/null || break
-  done
+status=0 left=$number
+while [ "$left" -gt 0 ]; do
+  ended=0
+  wait -n || ended=$?
+  # A signal ends wait as well.
+  if [ "$ended" -gt 128 ] && [ "$(jobs -rp | wc -l)" -eq "$left" ]; then continue; fi
+  left=$((left - 1))
   if [ "$ended" -ne 0 ] && [ "$status" -eq 0 ]; then
     status=$ended
     kill -TERM "${processes[@]}" 2>/dev/null || true

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Many devices
 #
-# Two things can be divided: the trials of a sweep, of which each device trains some, and
-# one model, of which each device holds a part. Both are shown on four devices that JAX
-# makes of a CPU. On GPUs leave out the lines that make them.
+# Two things can be divided: the trials of a sweep, of which each device trains some,
+# and one model, of which each device holds a part. Both are shown on four devices that
+# JAX makes of a CPU. On GPUs leave out the lines that make them.
 
 # %%
 import os
@@ -28,9 +28,10 @@ print(devices)
 # %% [markdown]
 # ## A sweep on several devices
 #
-# `sweep.run` uses all devices of its process. Each trains its own trials with the program
-# that one device alone would run, and they send one another nothing. So a trial's numbers
-# do not depend on how many devices there are: the curves are equal bit for bit.
+# `sweep.run` uses all devices of its process. Each trains its own trials with the
+# program that one device alone would run, and they send one another nothing. So a
+# trial's numbers do not depend on how many devices there are: the curves are equal bit
+# for bit.
 
 # %%
 trials = sweep.grid(jopt.adamw, learning_rate=[1e-3, 3e-3, 1e-2, 3e-2])
@@ -102,12 +103,12 @@ train(jax.tree.map(lambda x: divided if x.size >= 2**14 else whole, params))
 # %% [markdown]
 # ## Many processes
 #
-# Machines, and often GPUs, have a process each. `jax.distributed.initialize()` makes them
-# one job, and the rest stays as it is:
+# Machines, and often GPUs, have a process each. `jax.distributed.initialize()` makes
+# them one job, and the rest stays as it is:
 #
 # - **A sweep**: `sweep.run` in each process, with the same arguments. Each trains every
 #   n-th trial on its own devices, and has the whole result in the end.
-# - **One model**: `jax.devices()` are then those of all processes, and each hands over its
+# - **One model**: `jax.devices()` are then those of all processes. Each hands over its
 #   part of a batch, by `jax.make_array_from_process_local_data`.
 #
 # Both are scripts in the repository, which one command starts on two processes:

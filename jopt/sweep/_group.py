@@ -33,11 +33,11 @@ class Share(NamedTuple):
     """The trials of a group that this process trains; others train the rest."""
 
     positions: np.ndarray  # int[trials], in the sweep, of those in the pool
-    trained: bool  # false if none is left for this process: one waits in the pool
+    trained: bool  # false if it has none: then another's waits in the pool
 
     @classmethod
     def of(cls, positions: Sequence[int], first: int, process: int) -> "Share":
-        """Return the share of a process, if the processes take turns from `first` on."""
+        """Return the share of a process, if they take turns from `first` on."""
         number = processes.number()
         own = np.asarray(positions)[(process - first) % number :: number]
         return cls(own if len(own) else np.asarray(positions[:1]), len(own) > 0)

@@ -7,7 +7,7 @@ them run the same sweep: each call here is made by every process, in the same or
 import contextlib
 import pickle
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import numpy as np

@@ -16,13 +16,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-PROCESS, NUMBER = 0, 1
 if __name__ == "__main__":
-    PROCESS, NUMBER = int(sys.argv[1]), int(sys.argv[2])
     jax.config.update("jax_num_cpu_devices", 1)
     jax.config.update("jax_numpy_dtype_promotion", "strict")
     jax.config.update("jax_numpy_rank_promotion", "raise")
-    jax.distributed.initialize(f"127.0.0.1:{sys.argv[3]}", NUMBER, PROCESS)
+    address = f"127.0.0.1:{sys.argv[3]}"
+    jax.distributed.initialize(address, int(sys.argv[2]), int(sys.argv[1]))
 
 from killed_sweeps import KINDS, task
 
@@ -62,7 +61,7 @@ def signalled(name, segment, directory):
     """Begin a sweep whose last process gets a signal after a segment."""
 
     def callback(now):
-        if now.number == segment and NUMBER - 1 == PROCESS:
+        if now.number == segment and jax.process_index() == jax.process_count() - 1:
             os.kill(os.getpid(), getattr(signal, name))
 
     return KINDS["pruned"](directory, callbacks=[callback])
@@ -72,7 +71,7 @@ def failing(directory):
     """Begin a sweep whose last process raises an error after a segment."""
 
     def callback(now):
-        if now.number == 2 and NUMBER - 1 == PROCESS:
+        if now.number == 2 and jax.process_index() == jax.process_count() - 1:
             raise ValueError("not this time")
 
     return KINDS["plain"](directory, callbacks=[callback])
@@ -82,7 +81,7 @@ def refused(directory):
     """Ask for what a job cannot do; return the sentences."""
     every, others = {"devices": jax.devices()}, {}
     said = []
-    for rate, options in ((0.1, every), (0.1 + 0.1 * PROCESS, others)):
+    for rate, options in ((0.1, every), (0.1 + 0.1 * jax.process_index(), others)):
         trials = sweep.grid(jopt.sgd, learning_rate=rate)
         try:
             sweep.run(task(), trials, steps=2, segments=1, block=1, **options)
@@ -127,7 +126,7 @@ def main():
         found = refused(directory)
     else:
         found = seen(trained(action, directory))
-    (directory / f"seen-{PROCESS}").write_bytes(pickle.dumps(found))
+    (directory / f"seen-{jax.process_index()}").write_bytes(pickle.dumps(found))
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ class Checkpoints:
     shapes and of the files' checksums. It is written under another name, and renamed
     when all of it is on the disk.
 
-    In a job of several processes orbax would write NumPy's arrays in the first alone. The
-    others write the bits of theirs into one file.
+    In a job of several processes orbax would write NumPy's arrays in the first alone.
+    The others write the bits of theirs into one file.
 
     Leaves are arrays of JAX (keys too) or NumPy, of any size and numeric dtype, or
     Python's numbers. They are restored bit for bit.
