@@ -1,6 +1,6 @@
 """Train blocks of trials on a Ray cluster: an actor a block at a time.
 
-    pip install ray
+    pip install 'jopt[ray,tasks]'
     python examples/launch_ray.py
 
 An actor keeps the program that it has compiled, and fills it again with each block. Ray
