@@ -84,10 +84,11 @@ class Loop:
                     if asked or not self.state.history.going.any():
                         break
                     self._train(segment)
+                    before = self.state.history.pruned.copy()
                     if segment < last:
                         self._prune(segment)
                         self._evolve(segment)
-                    self._keep(segment)
+                    self._keep(segment, self.state.history.pruned & ~before)
                     self._call_back(segment)
             seconds = time.perf_counter() - self.began
             asked = any(processes.everyones(interrupts.asked))
@@ -177,7 +178,7 @@ class Loop:
         configs = stack([trial.config for trial in members])
         group.pool.inherit(rows, leaves, configs)
 
-    def _keep(self, segment: int) -> None:
+    def _keep(self, segment: int, pruned: np.ndarray) -> None:
         if self.store is None:
             return
         run = self._run(time.perf_counter() - self.began, interrupted=True)
@@ -186,7 +187,8 @@ class Loop:
         now = self.state.history.segment(segment)
         arrays = {name: np.array(array) for name, array in now.items()}
         when = f"after segment {segment + 1}"
-        self._save(when, lambda s: s.save(segment, notes, arrays, tree))
+        ended = self.state.ended(pruned) if self.state.plan.keep_pruned else {}
+        self._save(when, lambda s: s.save(segment, notes, arrays, tree, ended))
 
     def _save(self, when: str, write: Callable[[Store], None]) -> None:
         """Begin to write to the store, once what was begun before is written.

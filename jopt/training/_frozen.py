@@ -1,4 +1,4 @@
-"""Which parameters are trained; the others stay as they are given."""
+"""The split of parameters into trained and frozen ones."""
 
 import sys
 from typing import Any
