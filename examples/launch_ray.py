@@ -12,6 +12,7 @@ import os
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import numpy as np
 import ray
+from ray.util import ActorPool
 
 import jopt
 from jopt import sweep
@@ -29,7 +30,7 @@ class Trainer:
 
 
 ray.init(num_cpus=ACTORS, include_dashboard=False)
-actors = ray.util.ActorPool([Trainer.remote() for _ in range(ACTORS)])
+actors = ActorPool([Trainer.remote() for _ in range(ACTORS)])
 rates = np.geomspace(1e-5, 1, 4 * BLOCK).reshape(-1, BLOCK).tolist()
 losses = list(actors.map(lambda actor, block: actor.train.remote(block), rates))
 best = np.nanargmin(np.concatenate(losses))
