@@ -24,7 +24,7 @@ class Interrupts:
         self.running.append(self)
         several = processes.number() > 1
         numbers = [signal.SIGINT, *([signal.SIGTERM] if several else [])]
-        before = {number: signal.getsignal(number) for number in numbers}
+        before = {int(number): signal.getsignal(number) for number in numbers}
         # Python delivers signals to the main thread alone. None stands for a handler of
         # C code, which could not be restored.
         main = threading.current_thread() is threading.main_thread()

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -79,7 +80,8 @@ def failing(directory):
 
 def refused(directory):
     """Ask for what a job cannot do; return the sentences."""
-    every, others = {"devices": jax.devices()}, {}
+    every: dict[str, Any] = {"devices": jax.devices()}
+    others: dict[str, Any] = {}
     said = []
     for rate, options in ((0.1, every), (0.1 + 0.1 * jax.process_index(), others)):
         trials = sweep.grid(jopt.sgd, learning_rate=rate)
