@@ -142,7 +142,7 @@ def _read(path: Path) -> dict[TreePath, Leaf]:
             return table
     except safetensors.SafetensorError as error:
         raise ValueError(
-            f"load_compressed: {path} is no safetensors file, or not a whole one "
+            f"load_compressed: {path} is not a safetensors file, or not whole "
             f"({error})."
         ) from None
 

@@ -187,7 +187,7 @@ def _find(name: str, paths: list[TreePath]) -> TreePath:
             return found[0]
     if found := list(dict.fromkeys(starts + ends)):
         raise ValueError(
-            f"replace: {name} is ambiguous, it stands at {_listed(found)}; "
+            f"replace: {name} is ambiguous, it occurs at {_listed(found)}; "
             "give the path, as in replace(tx, **{path: value})."
         )
     close = close_match(name.rpartition(".")[2], [path[-1] for path in paths])

@@ -319,7 +319,7 @@ def _check_params(params: PyTree, model: Model) -> None:
                 f"TrainState: params{keystr(path)} is {kind}, and only float and "
                 "complex parameters have gradients; keep it out of the parameters: in "
                 "the loss function, in another collection of linen's variables, or as "
-                "an nnx.Variable that is no nnx.Param."
+                "an nnx.Variable that is not an nnx.Param."
             )
 
 
