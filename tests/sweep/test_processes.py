@@ -16,6 +16,11 @@ def done(number, *asked, directory):
     return [written(directory, process) for process in range(number)]
 
 
+def but_models(found):
+    """What has been seen without the models: a resume has none of trials that ended."""
+    return {name: value for name, value in found.items() if name != "models"}
+
+
 def test_two_processes_give_the_numbers_of_one_and_keep_a_record(tmp_path):
     found = done(2, "pruned", directory=tmp_path)
     assert found == [seen(KINDS["pruned"]())] * 2
@@ -40,7 +45,8 @@ def test_a_signal_to_one_process_ends_all_after_the_same_segment(name, tmp_path)
     record = sweep.load(tmp_path)
     assert record.table["steps"].max() == 5 * 4
     again = done(2, "pruned", directory=tmp_path)
-    assert [each["tables"] for each in again] == [seen(KINDS["pruned"]())["tables"]] * 2
+    wanted = but_models(seen(KINDS["pruned"]()))
+    assert list(map(but_models, again)) == [wanted] * 2
 
 
 @pytest.mark.slow("test_two_processes_give_the_numbers_of_one_and_keep_a_record")
@@ -49,7 +55,9 @@ def test_an_error_in_one_process_is_told_in_all(tmp_path):
     assert 0 not in statuses
     assert "process 1 of the job's 2 raised ValueError: not this time" in first
     assert "not this time" in second
-    assert done(2, "plain", directory=tmp_path) == [seen(KINDS["plain"]())] * 2
+    again = done(2, "plain", directory=tmp_path)
+    wanted = but_models(seen(KINDS["plain"]()))
+    assert list(map(but_models, again)) == [wanted] * 2
 
 
 @pytest.mark.slow("tests/sweep/test_devices.py has the rule of devices")
