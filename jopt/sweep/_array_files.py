@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from jopt.core import PyTree
+from jopt.sweep import _processes as processes
 
 _ONE = threading.Lock()  # sweeps of several threads share the logger
 ROOM = 1 << 18, 1 << 13  # bytes that orbax writes beside the arrays: in all, for each
@@ -115,11 +116,22 @@ def _orbax() -> tuple[Any, Any]:
         (np.ndarray, Numpy()),
         (jax.Array, type_handlers.get_type_handler(jax.Array)),
     )
+    # Each process of a job writes and reads alone, and waits for no other.
+    own = ocp.options.MultiprocessingOptions()
+    if processes.number() > 1:
+        own = ocp.options.MultiprocessingOptions(
+            primary_host=processes.index(),
+            active_processes={processes.index()},
+            barrier_sync_key_prefix=f"jopt-{processes.index()}",
+        )
     # Uncompressed: half the time, and parameters hardly shrink.
     handler = ocp.PyTreeCheckpointHandler(
-        use_zarr3=True, use_compression=False, type_handler_registry=registry
+        use_zarr3=True,
+        use_compression=False,
+        type_handler_registry=registry,
+        multiprocessing_options=own,
     )
-    return ocp.Checkpointer(handler), ocp
+    return ocp.Checkpointer(handler, multiprocessing_options=own), ocp
 
 
 class _Unsized(np.ndarray):

@@ -1,14 +1,16 @@
 """Groups of trials that share a program, and their compilation."""
 
+import functools
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jopt.core import noted
+from jopt.sweep import _processes as processes
 from jopt.sweep._plan import Plan
 from jopt.sweep._shown_values import shown_settings
 from jopt.sweep._swept_constants import swept_constant
@@ -27,10 +29,25 @@ from jopt.sweep.engine import (
 NAMED = 5  # trials that an error's note names
 
 
+class Share(NamedTuple):
+    """The trials of a group that this process trains; others train the rest."""
+
+    positions: np.ndarray  # int[trials], in the sweep, of those in the pool
+    trained: bool  # false if it has none: then another's waits in the pool
+
+    @classmethod
+    def of(cls, positions: Sequence[int], first: int, process: int) -> "Share":
+        """Return the share of a process, if they take turns from `first` on."""
+        number = processes.number()
+        own = np.asarray(positions)[(process - first) % number :: number]
+        return cls(own if len(own) else np.asarray(positions[:1]), len(own) > 0)
+
+
 class Group(NamedTuple):
     """Trials that share a program: of one structure, task and batch size."""
 
     positions: np.ndarray  # int[trials], in the sweep
+    share: Share  # whose trials are the pool's rows
     plan: Plan
     pool: Pool
     search: dict[str, Any] | None  # the timings by which the block was picked
@@ -43,23 +60,24 @@ class Group(NamedTuple):
         data: Data,
         trials: Sequence[Trial],
         positions: Sequence[int],
-        block: int | None,
-        scanned: bool | None,
+        share: Share,
+        way: tuple[int | None, bool | None],
         devices: Sequence[Device] | None,
         memory: int | None,
     ) -> "Group":
         """Compile the program of the trials at `positions` of all, or fill one again.
 
-        `block` is the number of trials of a device; None picks it by timing. `scanned`
-        says whether a call scans over its steps; None leaves that to the engine.
+        `way` is the number of trials of a device, or None to pick it by timing, and
+        whether a call scans over its steps, or None to leave that to the engine.
         """
         began = time.perf_counter()
-        members = [trials[i] for i in positions]
+        members = [trials[i] for i in share.positions]
+        block, scanned = way
         with noted(f"In the program of {trials_named(positions)} ({plan.task.name})."):
             configs = stack([trial.config for trial in members])
             call = plan.call
             best_by = (plan.metric, plan.mode) if plan.keep == "best" else None
-            starts = plan.starts(members, positions)
+            starts = plan.starts(members, share.positions.tolist())
             stacked = StackedTrials(plan.task, configs, starts, data, call, best_by)
             given = devices, memory, scanned
             program, search = program_of(stacked, block, call, plan.steps, *given)
@@ -67,16 +85,23 @@ class Group(NamedTuple):
                 program.steps_of(plan.cooling(0)[1][0])
             pool = Pool(program)
         seconds = time.perf_counter() - began - (search["seconds"] if search else 0)
-        return cls(np.asarray(positions), plan, pool, search, seconds)
+        return cls(np.asarray(positions), share, plan, pool, search, seconds)
 
     def rows(self, among: np.ndarray) -> np.ndarray:
-        """Return the pool's rows of the trials in `among`, bool[trials]."""
-        return np.flatnonzero(among[self.positions])
+        """Return the pool's rows of the trials in `among`, bool[trials].
+
+        They are those that this process trains.
+        """
+        return np.flatnonzero(among[self.share.positions] & self.share.trained)
+
+    def trials(self, rows: np.ndarray) -> np.ndarray:
+        """Return the positions in the sweep of rows of the pool."""
+        return self.share.positions[rows]
 
     def row(self, trial: int) -> int | None:
-        """Return a trial's row of the pool; None if it is in another group."""
-        found = np.flatnonzero(self.positions == trial)
-        return int(found[0]) if len(found) else None
+        """Return a trial's row; None if it is in another group, or another process."""
+        found = np.flatnonzero(self.share.positions == trial)
+        return int(found[0]) if len(found) and self.share.trained else None
 
 
 def compiled_groups(
@@ -115,13 +140,33 @@ def compiled_groups(
     ]
     found: list[Group] = []
     data: dict[int, Data] = {}
+    dealt = 0  # trials, to the processes in turn
     ways = zip(blocks, scans, strict=True)
     for own, positions, (block, scanned) in zip(plans, parts, ways, strict=True):
         if id(own.task) not in data:
             data[id(own.task)] = own.data()
-        given = own, data[id(own.task)], trials, positions
-        found.append(Group.compiled(*given, block, scanned, devices, memory))
+        share = Share.of(positions, dealt, processes.index())
+        given = own, data[id(own.task)], trials, positions, share
+        compiled = functools.partial(
+            Group.compiled, *given, devices=devices, memory=memory
+        )
+        first = dealt % processes.number()
+        found.append(_in_one_way(compiled, (block, scanned), first))
+        dealt += len(positions)
     return trials, found
+
+
+def _in_one_way(
+    compiled: Callable[..., Group], way: tuple[int | None, bool | None], first: int
+) -> Group:
+    """Return a compiled group whose block the process `first` picks for all."""
+    if way[0] is not None or processes.number() == 1:
+        return compiled(way)
+    group = compiled(way) if processes.index() == first else None
+    program = None if group is None else group.pool.program
+    picked = None if program is None else (program.block, program.scanned)
+    way = processes.everyones(picked)[first] or way
+    return compiled(way) if group is None else group
 
 
 def trials_named(trials: Sequence[int]) -> str:

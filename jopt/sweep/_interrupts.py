@@ -4,12 +4,15 @@ import signal
 import threading
 from typing import Any, ClassVar
 
+from jopt.sweep import _processes as processes
+
 
 class Interrupts:
     """Hold Ctrl-C back until a segment is done, when nothing is half written.
 
     A second Ctrl-C takes effect at once. Where Ctrl-C is ignored, under nohup or in the
-    background of a script, it stays ignored.
+    background of a script, it stays ignored. In a job of several processes SIGTERM is
+    held back too: the job's scheduler sends it, and jax.distributed would ignore it.
     """
 
     running: ClassVar[list["Interrupts"]] = []
@@ -19,23 +22,29 @@ class Interrupts:
 
     def __enter__(self) -> "Interrupts":
         self.running.append(self)
-        self._before = signal.getsignal(signal.SIGINT)
+        several = processes.number() > 1
+        numbers = [signal.SIGINT, *([signal.SIGTERM] if several else [])]
+        before = {int(number): signal.getsignal(number) for number in numbers}
         # Python delivers signals to the main thread alone. None stands for a handler of
         # C code, which could not be restored.
         main = threading.current_thread() is threading.main_thread()
-        self._held = main and self._before not in (signal.SIG_IGN, None)
-        if self._held:
-            signal.signal(signal.SIGINT, self._ask)
+        self._before = {
+            number: handler
+            for number, handler in before.items()
+            if main and handler not in (signal.SIG_IGN, None)
+        }
+        for number in self._before:
+            signal.signal(number, self._ask)
         return self
 
     def __exit__(self, *error: object) -> None:
         self.running.remove(self)
-        if self._held:
-            signal.signal(signal.SIGINT, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _ask(self, number: int, frame: Any) -> None:
         self.asked = True
-        signal.signal(signal.SIGINT, self._before)
+        signal.signal(number, self._before[number])
 
 
 def end_sweeps() -> bool:

@@ -1,16 +1,18 @@
 """The loop of a sweep: segment by segment, group by group, block by block."""
 
+import itertools
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from jopt.core import noted
+from jopt.sweep import _processes as processes
 from jopt.sweep._data import whole
 from jopt.sweep._deadline import Deadline
 from jopt.sweep._group import Group, reasons, trials_named
@@ -21,6 +23,8 @@ from jopt.sweep._state import State
 from jopt.sweep._trial import stack
 from jopt.sweep.engine import CallResult
 from jopt.sweep.store import Kept, Store, surroundings
+
+T = TypeVar("T")
 
 GENERATIONS = 2**32 - 2  # tells a generation's random numbers from an epoch's
 
@@ -63,6 +67,14 @@ class Loop:
         """
         assert self.store is not None
         found = self.store.newest(segments, self.state.like)
+        # Of the newest segment of which every process has the state of its trials.
+        while True:
+            newest = -1 if found is None else found.segment
+            every = processes.everyones(newest)
+            if min(every) == max(every):
+                break
+            if newest > min(every):
+                found = self.store.newest(segments[: min(every) + 1], self.state.like)
         if found is not None:
             self.state.restore(found.segments)
             self.state.restore_pools(found.segments[-1].notes["kept"], found.tree)
@@ -75,16 +87,14 @@ class Loop:
         with self.writer:
             with Interrupts() as interrupts:
                 for segment in range(self.first, last + 1):
-                    if interrupts.asked or not self.state.history.going.any():
+                    asked = any(processes.everyones(interrupts.asked))
+                    if asked or not self.state.history.going.any():
                         break
-                    timed_out = self.deadline.is_late(self._blocks())
+                    late = self.deadline.is_late(self._blocks())
+                    timed_out = any(processes.everyones(late))
                     if timed_out:
                         break
-                    for number, group in enumerate(self.state.groups):
-                        began = time.perf_counter()
-                        blocks = self._train(group, segment)
-                        seconds = time.perf_counter() - began
-                        self.deadline.trained(number, blocks, seconds)
+                    self._train(segment)
                     before = self.state.history.pruned.copy()
                     if segment < last:
                         self._prune(segment)
@@ -92,7 +102,8 @@ class Loop:
                     self._keep(segment, self.state.history.pruned & ~before)
                     self._call_back(segment)
             seconds = time.perf_counter() - self.began
-            return self._result(seconds, interrupts.asked, timed_out)
+            asked = any(processes.everyones(interrupts.asked))
+            return self._result(seconds, asked, timed_out)
 
     def _blocks(self) -> list[int]:
         """Return how many blocks the next segment has, by group."""
@@ -102,39 +113,62 @@ class Loop:
             for group in self.state.groups
         ]
 
-    def _train(self, group: Group, segment: int) -> int:
-        """Train the trials of a group for a segment; return the number of blocks."""
+    def _train(self, segment: int) -> None:
+        groups = self.state.groups
+        parts = [self._trained(number, segment) for number in range(len(groups))]
+        for group, part in zip(groups, self._everyones(parts), strict=True):
+            for trials, result, more in part:
+                self.made += self.state.history.record(trials, segment, result)
+                if more:
+                    self._tell(segment)
+            self._tell(segment, last_block=group is groups[-1])
+
+    def _everyones(self, parts: list[Iterator[T]]) -> Sequence[Iterable[T]]:
+        """Return what the blocks of each group gave in all processes of the job."""
+        if processes.number() == 1:
+            return parts
+        found = list(map(list, parts))
+        self._saved()  # no process is more than one state ahead of another
+        every = zip(*processes.everyones(found), strict=True)
+        return [itertools.chain(*of_group) for of_group in every]
+
+    def _trained(
+        self, number: int, segment: int
+    ) -> Iterator[tuple[np.ndarray, CallResult, bool]]:
+        """Train the trials of a group that this process has.
+
+        Yields the trials of each block, what they gave, and whether more blocks follow.
+        """
+        began, group = time.perf_counter(), self.state.groups[number]
         batches, history = group.plan.batches(segment), self.state.history
         rows, shared = group.rows(history.going), group.pool.shared
         waiting: list[tuple[np.ndarray, Callable[[], CallResult]]] = []
+
+        def first(more: bool) -> tuple[np.ndarray, CallResult, bool]:
+            trials, result = waiting.pop(0)
+            with _in_segment(segment, trials):
+                return trials, result(), more
+
         blocks = group.pool.cut(rows)
         for taken in blocks:
-            trials = group.positions[taken]
+            trials = group.trials(taken)
             with _in_segment(segment, trials):
                 result = group.pool.train(taken, shared, batches)
             waiting.append((trials, result))
             if len(waiting) > 1:  # the device has the next block in the meantime
-                self._record(segment, *waiting.pop(0))
-                self._tell(segment)
-        for trials, result in waiting:
-            self._record(segment, trials, result)
-        self._tell(segment, last_block=group is self.state.groups[-1])
-        return len(blocks)
-
-    def _record(
-        self, segment: int, trials: np.ndarray, result: Callable[[], CallResult]
-    ) -> None:
-        with _in_segment(segment, trials):
-            found = result()
-        self.made += self.state.history.record(trials, segment, found)
+                yield first(more=True)
+        if waiting:
+            yield first(more=False)
+        self.deadline.trained(number, len(blocks), time.perf_counter() - began)
 
     def _prune(self, segment: int) -> None:
         if self.pruner is None:
             return
         history, settings = self.state.history, self.state.settings
         if self.state.plan.cools(segment, len(settings)):
-            for group in self.state.groups:
-                self._cool(group, segment)
+            parts = [self._cooled(group, segment) for group in self.state.groups]
+            for trials, steps, found in itertools.chain(*self._everyones(parts)):
+                self.made += history.record_cooled(trials, segment, steps, found)
         with noted(f"In {self.pruner} after segment {segment + 1}."):
             seen = history.observations(segment, settings)
             keep = self.pruner.kept(seen._replace(modes=self.state.plan.modes))
@@ -142,16 +176,19 @@ class Loop:
             if not kept:
                 history.pruned[trials] |= ~history.diverged[trials]
 
-    def _cool(self, group: Group, segment: int) -> None:
-        """Judge copies of a group's trials that are trained on with decaying rates."""
-        history = self.state.history
+    def _cooled(
+        self, group: Group, segment: int
+    ) -> Iterator[tuple[np.ndarray, int, CallResult]]:
+        """Judge copies of a group's trials that are trained on with decaying rates.
+
+        Yields the trials of each block, the steps of their copies, and what these gave.
+        """
         steps, batches = group.plan.cooling(segment)
-        rows, shared = group.rows(history.going), group.pool.shared
+        rows, shared = group.rows(self.state.history.going), group.pool.shared
         for taken in group.pool.cut(rows):
-            trials = group.positions[taken]
+            trials = group.trials(taken)
             with _in_segment(segment, trials, "the cooling after "):
-                found = group.pool.cool(taken, shared, batches)()
-            self.made += history.record_cooled(trials, segment, steps, found)
+                yield trials, steps, group.pool.cool(taken, shared, batches)()
 
     def _evolve(self, segment: int) -> None:
         state, population = self.state, self.state.plan.population
@@ -164,11 +201,26 @@ class Loop:
             generation = population.step(values, settings, random, segment)
         state.lineage.record(segment, state.step_after(segment), generation)
         state.change(generation.settings)
-        (group,) = state.groups
-        configs = stack([trial.config for trial in state.trials])
-        group.pool.inherit(generation.parents, configs)
+        self._inherit(generation.parents)
         state.history.inherit(generation.parents)
         state.at_hand = state.at_hand[generation.parents]
+
+    def _inherit(self, parents: np.ndarray) -> None:
+        """Let the trials of the pool copy their parents, any process's."""
+        (group,) = self.state.groups
+        copies = parents != np.arange(len(parents))
+        sent = group.rows(np.isin(np.arange(len(parents)), parents[copies]))
+        every = processes.everyones((group.trials(sent), group.pool.read(sent)))
+        known = np.concatenate([trials for trials, _ in every])
+        place = np.zeros(len(parents), int)
+        place[known] = np.arange(len(known))
+        rows = group.rows(copies)
+        taken = place[parents[group.trials(rows)]]
+        held = zip(*(leaves for _, leaves in every), strict=True)
+        leaves = [np.concatenate(parts)[taken] for parts in held]
+        members = [self.state.trials[trial] for trial in group.share.positions]
+        configs = stack([trial.config for trial in members])
+        group.pool.inherit(rows, leaves, configs)
 
     def _keep(self, segment: int, pruned: np.ndarray) -> None:
         if self.store is None:
@@ -256,11 +308,14 @@ class Loop:
     ) -> SweepResult:
         """Return the result; only the winner of a whole sweep sees the test set."""
         best = None if interrupted else self.state.winner(self.state.table())
-        test = {} if best is None or timed_out else self._tested(best)
+        tested = {} if best is None or timed_out else self._tested(best)
+        test = {n: v for each in processes.everyones(tested) for n, v in each.items()}
         run = {**self._run(seconds, interrupted), "timed_out": timed_out}
         self._save("at its end", lambda s: s.end({"best": best, "test": test, **run}))
         self._saved()
-        return self.state.result({**run, "unsaved": self.unsaved}, best, test)
+        said = [each for each in processes.everyones(self.unsaved) if each is not None]
+        run["unsaved"] = self.unsaved or next(iter(said), None)
+        return self.state.result(run, best, test)
 
     def _tested(self, best: int) -> dict[str, float]:
         """Return the metrics of a trial on the test set; none without one."""
@@ -279,6 +334,7 @@ class Loop:
             "block": [program.block for program in programs],
             "strategy": ["scan" if p.scanned else "step" for p in programs],
             "convolves": any(p.stacked.convolves for p in programs),
+            "processes": processes.number(),
             "groups": len(programs),
             "grouped_by": reasons(state.trials, state.groups),
             "segment_compiles": sum(program.compiles for program in programs),

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt.core import FilePath, PyTree, argument_error, checked, is_integer, is_real
+from jopt.sweep import _processes as processes
 from jopt.sweep._history import History, lower_better, means, reduced
 from jopt.sweep._plan import Keep
 from jopt.sweep._predictions import predictions
@@ -335,7 +336,7 @@ class SweepResult:
             `load`, none is written, and those that are there stay.
 
         Returns:
-          The files written.
+          The files written. In a job of several processes the first one writes them.
 
         Raises:
           FileExistsError: the directory has the record of another sweep.
@@ -343,6 +344,8 @@ class SweepResult:
         """
         from jopt import report
 
+        if processes.index() > 0:
+            return []
         return report.save(self, Path(directory), keep)
 
     def _row(self, trial: int) -> PyTree:

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jopt.sweep import _processes as processes
 from jopt.sweep._folds import Folds
 from jopt.sweep._group import compiled_groups
 from jopt.sweep._loop import Loop
 from jopt.sweep._plan import Plan
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import SweepResult
-from jopt.sweep._run import whole_header
+from jopt.sweep._run import check_alike, whole_header
 from jopt.sweep._state import GOES_ON, State, asked_misfit, segment_misfit
 from jopt.sweep._task import Task, streams_of
 from jopt.sweep._trial import Trial, groups, repeated
@@ -75,6 +76,7 @@ class Found(NamedTuple):
 def found(directory: Path, given: Given) -> Found:
     """Return what the record in a directory says, checked against what is given."""
     held = read_header(directory)
+    _check_number(held, directory)
     begun, file = found_by(held, directory), directory / RECORD / HEADER
     if (said := asked_misfit(held)) is not None:
         raise damaged(file, said)
@@ -100,6 +102,7 @@ def found(directory: Path, given: Given) -> Found:
     return Found(begun, plan, trials, segments)
 
 
+@processes.together()
 def went_on(directory: Path, given: Given, steps: int | None = None) -> SweepResult:
     """Continue the sweep of a record, to `steps` or to its own end."""
     with Store(directory) as store:
@@ -110,6 +113,7 @@ def went_on(directory: Path, given: Given, steps: int | None = None) -> SweepRes
             segments = segments[:kept]
         if given.block is not None:
             plan = plan.changed(blocks=(given.block,))
+        check_alike(plan, trials)
         every, compiled = compiled_groups(plan, trials, given.devices, given.memory)
         state = State.of(every, compiled)
         if longer:
@@ -159,7 +163,7 @@ def revived(
         with Store(source) as held:
             for group in compiled:
                 taken = group.rows(pruned[rows])
-                here = rows[group.positions[taken]]
+                here = rows[group.trials(taken)]
                 there = next(part for part in ended if np.isin(here, part).any())
                 like = [
                     np.empty((len(there), *leaf.shape[1:]), leaf.dtype)
@@ -191,6 +195,18 @@ def alike(plan: Plan, block: int | None = None) -> Plan:
         size = max(blocks, default=None) if block is None else block
         return plan.changed(blocks=None if size is None else (size,), scans=None)
     return plan.changed(blocks=blocks[:1], scans=scans[:1])
+
+
+def _check_number(held: dict[str, Any], directory: Path) -> None:
+    """Raise a ValueError if a record's states are of another number of processes."""
+    if (said := misfit(held, {"processes?": range(1, 2**31)})) is not None:
+        raise damaged(directory / RECORD / HEADER, said)
+    before, now = held.get("processes", 1), processes.number()
+    if before != now:
+        raise ValueError(
+            f"The sweep in {directory} must be resumed by as many processes as began "
+            f"it, {before}, since each keeps the states of its own trials; got {now}."
+        )
 
 
 def _part_of(segment: Kept, rows: np.ndarray, kept: np.ndarray) -> Kept:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jopt.core import is_integer, is_path, is_real, shown
+from jopt.sweep import _processes as processes
 from jopt.sweep._deadline import after
 from jopt.sweep._folds import Folds
 from jopt.sweep._front import Bound, are_bounds, are_objectives
@@ -17,6 +18,7 @@ from jopt.sweep._loop import Loop
 from jopt.sweep._plan import Keep, Plan, Shuffle, base_key
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import SweepResult
+from jopt.sweep._shown_values import shown_settings
 from jopt.sweep._state import State, shown_trials
 from jopt.sweep._task import Mode, Task
 from jopt.sweep._trial import Trial
@@ -168,6 +170,11 @@ def run(
             "sweep.run: directory must be given with keep_pruned, as the states of "
             "pruned trials are kept there."
         )
+    if keep_pruned and processes.number() > 1:
+        raise ValueError(
+            "sweep.run: keep_pruned must be False in a job of several processes, got "
+            f"True in one of {processes.number()}; sweep.revive needs one process."
+        )
     given = directory, overwrite, devices, memory, progress, callbacks
     return trained(plan, trials, *given, deadline)
 
@@ -229,6 +236,7 @@ def planned(
     return plan if steps is not None else plan.changed(steps=_steps(plan, epochs))
 
 
+@processes.together()
 def trained(
     plan: Plan,
     trials: Sequence[Trial],
@@ -243,6 +251,7 @@ def trained(
     """Train trials by a plan; arguments as in `run`."""
     store = None if directory is None else Store.new(directory, overwrite)
     try:
+        check_alike(plan, trials)
         every, groups = compiled_groups(plan, trials, devices, memory)
         state = State.of(every, groups)
         if store is not None:
@@ -252,6 +261,22 @@ def trained(
     finally:
         if store is not None:
             store.close()
+
+
+def check_alike(plan: Plan, trials: Sequence[Trial]) -> None:
+    """Raise a ValueError if the processes of the job are to run different sweeps."""
+    by_rule = ("pruner", "population", "cut", "held_out")  # which may have no name
+    asked = {n: v for n, v in plan.as_json().items() if n not in by_rule}
+    asked |= {"task": plan.task.name, "trials": shown_settings(trials)}
+    first, *others = processes.everyones({n: repr(v) for n, v in asked.items()})
+    for process, other in enumerate(others, start=1):
+        for name, value in first.items():
+            if other[name] != value:
+                raise ValueError(
+                    "A sweep over the processes of a job must be the same in all, got "
+                    f"{name} {value[:80]} in process 0, and {other[name][:80]} in "
+                    f"process {process}."
+                )
 
 
 def whole_header(begun: dict[str, Any], state: State) -> dict[str, Any]:

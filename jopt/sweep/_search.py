@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from jopt.core import is_integer, is_path, shown
-from jopt.sweep import _object_names as object_names
+from jopt.sweep import _object_names as object_names, _processes as processes
 from jopt.sweep._equality import Identities, digest
 from jopt.sweep._folds import Folds
 from jopt.sweep._front import Bound
@@ -139,11 +139,16 @@ def search(
     Raises:
       ImportError: the sampler needs a package that is not installed.
       TypeError, ValueError: an argument is wrong, or the sampler cannot search the
-        space, or the directory has another search.
+        space, or the directory has another search; or the job has several processes.
       OSError: as in `run`.
     """
     given = dict(locals())
     check_given(search, given, _RULES)
+    if processes.number() > 1:
+        raise ValueError(
+            "sweep.search: a job must have one process, got "
+            f"{processes.number()}; its processes divide the trials of sweep.run alone."
+        )
     names = ("shuffle", "valid_examples", "keep", "steps", "epochs", "seeds", "folds")
     names += ("batch_size", "block", "segments", "seed", "metric", "mode", "pruner")
     names += ("objectives", "bounds")

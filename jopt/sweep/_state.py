@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jopt.sweep import _processes as processes
 from jopt.sweep._equality import digest, same
 from jopt.sweep._front import front, within
 from jopt.sweep._group import Group
@@ -154,7 +155,7 @@ class State:
             rows = group.rows(pruned)
             if len(rows):
                 own, shared = group.pool.read(rows), group.pool.shared
-                found[int(group.positions[rows[0]])] = {"own": own, "shared": shared}
+                found[int(group.trials(rows)[0])] = {"own": own, "shared": shared}
         return found
 
     def like(self, notes: dict[str, Any]) -> dict[str, Any]:
@@ -189,7 +190,9 @@ class State:
         table, models = self.table(), []
         for group in self.groups:
             rows = group.rows(self.at_hand)
-            models.append((group.positions[rows], group.pool.models(rows)))
+            held = group.trials(rows), group.pool.kept(rows)
+            for trials, leaves in processes.everyones(held):
+                models.append((trials, group.pool.joined(len(trials), leaves)))
         return SweepResult(
             trials=tuple(self.trials),
             table=table,

@@ -33,6 +33,7 @@ ROOMS = [
 ]
 # The sweep's own rooms and the files beside them, from the lowest up.
 SWEEP = [
+    {"_processes"},
     {"_array_files", "_config", "_convolution", "_deadline", "_interrupts"}
     | {"_object_names", "_progress", "_whole_files"},
     {"_json"},

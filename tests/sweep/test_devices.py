@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import jax
@@ -83,3 +84,11 @@ def test_devices_are_at_least_one_and_each_once():
     for wrong in ([], [device, device]):
         with pytest.raises(ValueError, match="devices of at least one, each once"):
             as_devices(wrong)
+
+
+def test_devices_of_another_process_are_refused():
+    (device,) = jax.local_devices()
+    kind = {"platform": device.platform, "device_kind": device.device_kind}
+    far = types.SimpleNamespace(process_index=1, **kind)
+    with pytest.raises(ValueError, match="of process 1 in process 0; each process of"):
+        as_devices([device, far])

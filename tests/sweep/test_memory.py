@@ -150,7 +150,7 @@ def test_a_child_goes_on_where_its_parent_is_with_its_own_key(program, on_host):
     trained(pool)
     stacked, everyone = program.stacked, np.arange(21)
     before = stacked.join(pool.read(everyone), pool.shared, ())
-    pool.inherit(np.where(everyone == 5, 9, everyone), stacked.configs)
+    pool.inherit(np.asarray([5]), pool.read(np.asarray([9])), stacked.configs)
     after = stacked.join(pool.read(everyone), pool.shared, ())
     inherited = np.where(everyone == 5, 9, everyone)[5:]
     wanted = jax.tree.map(lambda x: x[inherited], before.state.packed)

@@ -415,7 +415,7 @@ class StackedTrials:
         return own, [leaf[0] for leaf in shared]
 
     def inherit(
-        self, own: Leaves, shared: Leaves, parents: np.ndarray, configs: PyTree
+        self, own: Leaves, copied: Leaves, shared: Leaves, configs: PyTree
     ) -> Leaves:
         """Return the own leaves of trials that copy their parents.
 
@@ -423,12 +423,12 @@ class StackedTrials:
         `configs`.
 
         Args:
-          own, shared: the leaves of all trials.
-          parents: int[trials].
+          own, copied: the own leaves of all trials, and of their parents.
+          shared: the leaves of both.
           configs: stacked.
         """
         before = self.join(own, shared, self.data.fixed)
-        after = self.join([leaf[parents] for leaf in own], shared, self.data.fixed)
+        after = self.join(copied, shared, self.data.fixed)
         after = after._replace(
             config=configs,
             key=before.key,

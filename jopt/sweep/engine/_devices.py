@@ -26,9 +26,17 @@ def as_devices(devices: Sequence[Device] | None = None) -> tuple[Device, ...]:
     """Return the devices of a sweep, by default all of this process's.
 
     Raises:
-      ValueError: there is no device, one is listed twice, or their kinds differ.
+      ValueError: there is no device, one is listed twice, their kinds differ, or one is
+        another process's.
     """
     found = tuple(jax.local_devices() if devices is None else devices)
+    others = [each for each in found if each.process_index != jax.process_index()]
+    if others:
+        raise ValueError(
+            "A sweep needs devices of its own process, such as jax.local_devices(), "
+            f"got {others[0]} of process {others[0].process_index} in process "
+            f"{jax.process_index()}; each process of a job trains its own trials."
+        )
     kinds = {(device.platform, device.device_kind) for device in found}
     if not found or len(set(found)) < len(found) or len(kinds) > 1:
         raise ValueError(

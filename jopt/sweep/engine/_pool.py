@@ -134,36 +134,58 @@ class Pool:
 
         What all trials have in common is one array, seen as many.
         """
-        count = self.program.stacked.count
-        rows = np.arange(count) if rows is None else rows
+        rows = np.arange(self.program.stacked.count) if rows is None else rows
+        return self.joined(len(rows), self.kept(rows))
+
+    def kept(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Return the leaves of what is kept of `rows`, stacked, on the host.
+
+        Keys are bits. What all trials have in common is left out.
+        """
         if not len(rows):
-            return jax.tree.map(lambda leaf: leaf[:0], self.models(np.zeros(1, int)))
+            return [leaf[:0] for leaf in self.kept(np.zeros(1, int))]
         shared = copies(self.shared, self.program.devices)
-        places, every = np.zeros(count, int), list[np.ndarray]()
+        places, every = np.zeros(self.program.stacked.count, int), list[np.ndarray]()
         places[rows] = np.arange(len(rows))
-        like: Sequence[Any] = ()
-        fixed: Sequence[Any] = ()
         for taken in self.cut(rows):
             own, where = self._rows.take(taken)
             models = self.program.models(own, shared)
-            like, fixed = models[0]
             parts = [bare(stacked) for stacked, _ in models]
             leaves = [np.concatenate(leaf)[where] for leaf in zip(*parts, strict=True)]
             if not every:
                 every = [np.empty((len(rows), *x.shape[1:]), x.dtype) for x in leaves]
             for leaf, new in zip(every, leaves, strict=True):
                 leaf[places[taken]] = new
-        in_common = [
-            np.broadcast_to(leaf, (len(rows), *leaf.shape)) for leaf in bare(fixed)
-        ]
-        stacked = self.program.stacked
-        return stacked.join_models(keyed(every, like), keyed(in_common, fixed))
+        return every
 
-    def inherit(self, parents: np.ndarray, configs: PyTree) -> None:
-        """Let each trial copy its parent, and take its config from `configs`."""
+    def joined(self, number: int, leaves: Sequence[np.ndarray]) -> PyTree:
+        """Return the models of as many trials, of the leaves that `kept` returned.
+
+        The trials may be another process's, of the same group.
+        """
+        own, _ = self._rows.take(np.zeros(1, int))
+        shared = copies(self.shared, self.program.devices)
+        like, fixed = self.program.models(own, shared)[0]
+        common = [np.broadcast_to(x, (number, *x.shape)) for x in bare(fixed)]
+        stacked = self.program.stacked
+        return stacked.join_models(keyed(leaves, like), keyed(common, fixed))
+
+    def inherit(
+        self, rows: np.ndarray, leaves: Sequence[np.ndarray], configs: PyTree
+    ) -> None:
+        """Let `rows` copy their parents, and each trial take its config.
+
+        Args:
+          rows: of the trials that copy another.
+          leaves: of their parents, as `read` returned them.
+          configs: of all trials, stacked.
+        """
         everyone = np.arange(self.program.stacked.count)
         own: Any = self._rows.read(everyone)
-        own = self.program.stacked.inherit(own, self.shared, parents, configs)
+        copied = [leaf.copy() for leaf in own]
+        for leaf, of_parents in zip(copied, leaves, strict=True):
+            leaf[rows] = of_parents
+        own = self.program.stacked.inherit(own, copied, self.shared, configs)
         self._rows.write(everyone, own)
 
     def read(self, rows: np.ndarray) -> list[np.ndarray]:

@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,16 +12,18 @@ import jax
 import numpy as np
 
 from jopt.core import PyTree
-from jopt.sweep import _array_files as array_files
+from jopt.sweep import _array_files as array_files, _processes as processes
 from jopt.sweep._json import decode, encode
 from jopt.sweep._whole_files import own_directory, read_file, to_disk
 from jopt.sweep.store._forms import DamagedRecord, misfit
+from jopt.sweep.store._segments import read_segment, write_segment
 
 NAME = "checkpoints"
 ENDED = "ended"
 KEPT = 2  # the newest, and one in case it is damaged
 PARTIAL = "partial"
 MANIFEST = "jopt.json"
+BITS = "bits.npz"  # of the arrays, in place of orbax's files
 READ = 1 << 24  # bytes at a time
 
 
@@ -39,6 +41,9 @@ class Checkpoints:
     Each is an orbax checkpoint of the leaves by their paths, with a manifest of their
     shapes and of the files' checksums. It is written under another name, and renamed
     when all of it is on the disk.
+
+    In a job of several processes orbax would write NumPy's arrays in the first alone.
+    The others write the bits of theirs into one file.
 
     Leaves are arrays of JAX (keys too) or NumPy, of any size and numeric dtype, or
     Python's numbers. They are restored bit for bit.
@@ -70,7 +75,10 @@ class Checkpoints:
             own_directory(self.directory)
             for leftover in self.directory.glob(f"{PARTIAL}*"):
                 shutil.rmtree(leftover)
-            array_files.write_arrays(partial, arrays)
+            if processes.index() > 0:
+                _write_bits(partial, arrays)
+            else:
+                array_files.write_arrays(partial, arrays)
             write_manifest(partial, kinds)
             if final.exists():
                 shutil.rmtree(final)
@@ -109,9 +117,13 @@ class Checkpoints:
                     f"{path} is the checkpoint of another sweep: its leaf {name} is "
                     f"{then}, and here it is {now}."
                 )
-        shapes = {name: _shape(leaf) for name, leaf in named.items()}
+        kept = {name: _form(leaf) for name, leaf in named.items()}
         try:
-            arrays = array_files.read_arrays(path, shapes)
+            if processes.index() > 0:
+                arrays = _read_bits(path, kept)
+            else:
+                shapes = {name: form.shape for name, form in kept.items()}
+                arrays = array_files.read_arrays(path, shapes)
         except ValueError as error:
             raise DamagedRecord(f"{path} is damaged: {error}") from error
         found = [_like(leaf, arrays[name]) for name, leaf in named.items()]
@@ -213,11 +225,32 @@ def _array(leaf: Any) -> np.ndarray:
     return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
 
-def _shape(leaf: Any) -> tuple[int, ...]:
-    """Return the shape of what `_array` makes of a leaf."""
-    return np.shape(
-        jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
-    )
+def _form(leaf: Any) -> Any:
+    """Return something of the shape and dtype of what `_array` makes of a leaf."""
+    if _is_key(leaf):
+        return jax.eval_shape(jax.random.key_data, leaf)
+    return leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+
+
+def _write_bits(directory: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    directory.mkdir()
+    bits = {
+        str(n): np.frombuffer(array.tobytes(), np.uint8)
+        for n, array in enumerate(arrays.values())
+    }
+    write_segment(directory / BITS, {}, bits)
+
+
+def _read_bits(directory: Path, forms: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the arrays of `_write_bits`, of the shapes and dtypes of `forms`."""
+    bits = read_segment(directory / BITS).arrays
+    found: dict[str, np.ndarray] = {}
+    for number, (name, form) in enumerate(forms.items()):
+        held = bits.get(str(number), np.zeros(0, np.uint8))
+        if held.size != math.prod(form.shape) * form.dtype.itemsize:
+            raise ValueError(f"its array {name} has {held.size} bytes.")
+        found[name] = np.array(held.view(form.dtype).reshape(form.shape))
+    return found
 
 
 def _like(leaf: Any, array: np.ndarray) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jopt.core import PyTree
+from jopt.sweep import _processes as processes
 from jopt.sweep._array_files import load_orbax
 from jopt.sweep._json import decode, encode
 from jopt.sweep._whole_files import (
@@ -56,9 +57,13 @@ class Store:
                          were pruned together, trial T and later ones
         end.json         the winner's test metrics, once the sweep has ended
         lock             held while a process writes
+        processes/P      checkpoints of process P of a job, from 1 on
 
     Each file is written whole or not at all. A segment's file is written before its
     checkpoint, so that every checkpoint has a segment's file.
+
+    The processes of a job share the directory. Each writes the states of its trials,
+    and the first one everything else; the others' calls leave that alone.
 
     Args:
       directory: made if it does not exist.
@@ -71,6 +76,11 @@ class Store:
     def __init__(self, directory: str | os.PathLike[str]):
         self.directory = Path(directory)
         self.path = self.directory / RECORD
+        self._lock_file = -1
+        self.checkpoints = Checkpoints(_of_process(self.path, processes.index()))
+        self.ended = Checkpoints(self.path, ENDED, most=None)
+        if processes.index() > 0:
+            return
         try:
             own_directory(self.path)
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
@@ -84,8 +94,10 @@ class Store:
             raise
         for folder in (self.path, self.path / "segments"):
             remove_partial(folder)
-        self.checkpoints = Checkpoints(self.path)
-        self.ended = Checkpoints(self.path, ENDED, most=None)
+
+    @property
+    def _first(self) -> bool:
+        return processes.index() == 0
 
     @classmethod
     def new(cls, directory: str | os.PathLike[str], overwrite: bool) -> "Store":
@@ -101,7 +113,7 @@ class Store:
             store.directory / OLDER: "the journal of a sweep of jopt 0.1",
         }
         there = [what for path, what in names.items() if path.exists()]
-        if there and not overwrite:
+        if there and not overwrite and store._first:
             store.close()
             go_on = f"go on with it by sweep.resume({str(directory)!r}), or "
             raise FileExistsError(
@@ -113,18 +125,21 @@ class Store:
 
     def begin(self, header: Mapping[str, Any]) -> None:
         """Write the header of a new sweep; remove the files of an earlier one."""
+        if not self._first:
+            return
         others = self.path / HEADER, self.directory / OLDER, self.directory / SEARCH
         if any(path.exists() for path in others):
             for name in (HEADER, "end.json"):  # the header first: then there is none
                 (self.path / name).unlink(missing_ok=True)
-            for name in ("segments", "checkpoints", "ended"):
+            for name in ("segments", "checkpoints", "processes", "ended"):
                 remove(self.path / name)
             _remove_exports(self.directory)
         self.rewrite(header)
 
     def rewrite(self, header: Mapping[str, Any]) -> None:
         """Write the header in place of the one before."""
-        self._write(HEADER, {"format": FORMAT, **header})
+        number = {"processes": processes.number()}
+        self._write(HEADER, {"format": FORMAT, **number, **header})
 
     def keep(
         self, segment: int, notes: dict[str, Any], arrays: Mapping[str, np.ndarray]
@@ -133,6 +148,8 @@ class Store:
 
         Raises an OSError if it cannot be written; those before stay whole.
         """
+        if not self._first:
+            return
         try:
             segments = own_directory(self.path / "segments")
             write_segment(segments / f"{segment}.npz", notes, arrays)
@@ -181,6 +198,8 @@ class Store:
         for number in self.checkpoints.segments():
             if number >= segment:
                 remove(self.checkpoints.directory / str(number))
+        if not self._first:
+            return
         for path in (self.path / "segments").glob("*.npz"):
             if path.stem.isdecimal() and int(path.stem) >= segment:
                 path.unlink()
@@ -208,6 +227,8 @@ class Store:
         self.close()
 
     def _write(self, name: str, content: Mapping[str, Any]) -> None:
+        if not self._first:
+            return
         try:
             own_directory(self.path)
             with replacing(self.path / name) as partial:
@@ -231,6 +252,11 @@ class Store:
 
     def _unwritable(self, error: OSError) -> OSError:
         return type(error)(f"{self.path} cannot be written: {error.strerror or error}")
+
+
+def _of_process(record: Path, process: int) -> Path:
+    """Return where a process of a job keeps the states of its trials."""
+    return record / "processes" / str(process) if process else record
 
 
 def read_header(directory: str | os.PathLike[str]) -> dict[str, Any]:
