@@ -50,8 +50,10 @@ SWEEP = [
     {"store"},
     {"_state"},
     {"_merged"},
+    {"fleet"},
     {"_kept_result", "_loop"},
     {"_run"},
+    {"_worker"},
     {"_search"},
     {"__init__"},
 ]
