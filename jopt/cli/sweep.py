@@ -321,9 +321,17 @@ def run(options: argparse.Namespace) -> int:
 
 
 def finish(
-    console: Any, options: Any, task: Any, result: "SweepResult", directory: Path
+    console: Any,
+    options: Any,
+    task: Any,
+    result: "SweepResult",
+    directory: Path,
+    go_on: str | None = None,
 ) -> int:
-    """Save and print the result; return the exit status."""
+    """Save and print the result; return the exit status.
+
+    `go_on` says how an interrupted one goes on; by default with --resume.
+    """
     from jopt.cli import command_file, display
 
     status = 2 if result.info["unsaved"] else 0
@@ -343,6 +351,7 @@ def finish(
     if options.keep > 1 and len(result.top(options.keep)) > 1 and scored:
         display.together(console, task, result, options.keep)
     if result.info["interrupted"]:
-        console.print(command_file.how_to_resume(directory, options.command))
+        how = command_file.how_to_resume(directory, options.command)
+        console.print(go_on or how)
         return INTERRUPTED
     return status

@@ -26,7 +26,7 @@ from jopt.sweep._whole_files import (
 )
 from jopt.sweep._worker import work
 from jopt.sweep.engine import clear_programs, remembering as remembering
-from jopt.sweep.fleet import Place as Place, is_storage as is_storage
+from jopt.sweep.fleet import Fleet as Fleet, Place as Place, is_storage as is_storage
 from jopt.sweep.population import (
     Generation,
     Lineage,

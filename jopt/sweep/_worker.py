@@ -147,6 +147,7 @@ def begin(
             "batch": asked["batch"],
             "seed": seed,
             "modes": modes,
+            "command": place.command,
             "objectives": list(plan.objectives) or [plan.metric],
             "fingerprint": fingerprint(plan.task, [member], {}),
             **described(plan, member),
@@ -488,7 +489,7 @@ class Fleetwide(Pruner):
 
 
 _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "storage": ("a path or a URL", is_path),
+    "storage": ("a path or a URL", lambda v: isinstance(v, Place) or is_path(v)),
     "space": (
         "a sweep.Space, as in sweep.Space(jopt.adamw, learning_rate=...)",
         lambda v: isinstance(v, Space),

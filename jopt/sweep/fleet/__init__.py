@@ -1,11 +1,10 @@
 """A study in a storage of Optuna's that any number of workers share."""
 
-from jopt.sweep.fleet._fleet import COMMAND, Claim, Fleet, Lost, Row
+from jopt.sweep.fleet._fleet import Claim, Fleet, Lost, Row
 from jopt.sweep.fleet._place import Place, StorageError, is_storage
 from jopt.sweep.fleet._shared_result import described, result_of, told
 
 __all__ = [
-    "COMMAND",
     "Claim",
     "Fleet",
     "Lost",

@@ -20,7 +20,7 @@ from jopt.sweep.store import misfit
 
 FORMAT = 1  # of what jopt keeps in a study
 GRACE = 60.0  # seconds without a beat after which a worker counts as dead
-HEADER, COMMAND, TRIALS, BEAT = "jopt", "jopt:command", "jopt:trials", "jopt:beat:"
+HEADER, TRIALS, BEAT = "jopt", "jopt:trials", "jopt:beat:"
 RESULT, SHOWN = "jopt:result", "jopt:setting"  # of a trial
 _HEADER = {
     "format": range(FORMAT, FORMAT + 1),
@@ -30,6 +30,7 @@ _HEADER = {
     "seed": range(2**64),
     "modes": [str],
     "objectives": [str],
+    "command": (dict, None),
 }
 _ATTRS = {"block": range(2**31), "row": range(2**31), "of": range(1, 2**31)}
 _ATTRS |= {"worker": str}

@@ -4,7 +4,7 @@ import contextlib
 import importlib.util
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,10 +39,13 @@ class Place(NamedTuple):
 
     address: str
     study: str = STUDY
+    command: Mapping[str, Any] | None = None  # options that a new study is begun with
 
     @classmethod
-    def of(cls, given: str | os.PathLike[str]) -> "Place":
+    def of(cls, given: "str | os.PathLike[str] | Place") -> "Place":
         """Return the place of a path, or of a URL that may end in #NAME."""
+        if isinstance(given, Place):
+            return given
         text = os.fspath(given)
         if "://" not in text:
             return cls(text)

@@ -100,8 +100,11 @@ def result_of(fleet: Fleet) -> SweepResult:
     done = [row for row in seen if not row.runs]
     result = merged(parts, None, interrupted=len(done) < len(rows))
     owners = [row.trial.user_attrs["worker"] for row in done]
-    workers = {name: owners.count(name) for name in sorted(set(owners))}
-    return dataclasses.replace(result, info={**result.info, "workers": workers})
+    more = {
+        "convolves": any(part.info["convolves"] for part in parts),
+        "workers": {name: owners.count(name) for name in sorted(set(owners))},
+    }
+    return dataclasses.replace(result, info={**result.info, **more})
 
 
 def _part(header: Mapping[str, Any], rows: Sequence[Row]) -> SweepResult:
@@ -213,6 +216,7 @@ def _every(steps: int) -> int:
 _NO_RUN = {
     "block": [],
     "strategy": [],
+    "convolves": False,
     "groups": 0,
     "grouped_by": [],
     "block_search": [],
