@@ -92,6 +92,7 @@ def work(
       ValueError: the task or the space is not that of the study, with a sentence on
         what differs; or there is no study of jopt, or one of another version.
       BlockingIOError: another worker has the study, and SQLite serves one.
+      KeyboardInterrupt: it was interrupted before any block was trained.
       OSError: the storage cannot be reached. A block that was trained is kept in a
         temporary directory, which the sentence names.
     """
@@ -281,10 +282,14 @@ class Worker:
         finally:
             if alone is not None:
                 os.close(alone)
+        rows = self.fleet.rows()
+        stopped = interrupted or interrupts.asked
+        if stopped and not any(row.is_told for row in rows):
+            raise KeyboardInterrupt  # nobody has trained a block yet
         result = result_of(self.fleet)
         found = {
             "sampler": repr(self.sampler),
-            "batches": len({row.block for row in self.fleet.rows()}),
+            "batches": len({row.block for row in rows}),
             "asking_seconds": self.asking,
             "seconds": time.perf_counter() - began,
         }

@@ -11,6 +11,7 @@ import fleet_workers
 import numpy as np
 import optuna
 import pytest
+import servers
 import toy
 from fleet_workers import SEARCH, SIZES, SPACE, TASK, begun, start
 
@@ -195,6 +196,36 @@ def test_two_workers_share_the_blocks(path, alone, impatient):
     assert_each_told_once(path)
 
 
+@pytest.mark.slow("3 processes and a server; test_of_two_trials_of_a_row_the_first")
+@pytest.mark.parametrize(
+    "server",
+    [
+        servers.proxy,
+        pytest.param(
+            servers.postgresql,
+            marks=pytest.mark.skipif(
+                servers.postgresql_programs() is None,
+                reason="needs PostgreSQL, the package of the system, and psycopg",
+            ),
+        ),
+    ],
+    ids=["proxy", "postgresql"],
+)
+def test_a_server_serves_many_workers(server, alone, impatient, tmp_path):
+    """Two begin at once, and one of them is killed."""
+    with server(tmp_path) as url:
+        begun(url)
+        workers = [start(url), start(url, "between segments")]
+        for worker in workers:
+            worker.join()
+        assert workers[0].exitcode == 0
+        result = sweep.work(url, TASK, SPACE)
+        assert_same_table(result, alone)
+        assert states(url).keys() <= {"COMPLETE", "PRUNED"}
+    with pytest.raises(StorageError, match="cannot be opened"):
+        sweep.work(url, TASK, SPACE)
+
+
 def two(path):
     begun(path)
     return Fleet(Place.of(path)), Fleet(Place.of(path))
@@ -274,7 +305,7 @@ def test_an_interrupted_block_is_given_back(path, alone):
         if now.number == 1:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(ValueError, match="has no segment yet"):
+    with pytest.raises(KeyboardInterrupt):
         sweep.work(path, TASK, SPACE, callbacks=[interrupt])
     assert states(path) == {"FAIL": 4}
     assert_same_table(sweep.work(path, TASK, SPACE), alone)

@@ -52,6 +52,16 @@ class Row(NamedTuple):
         """Whether a worker has it, dead or not."""
         return self.trial.state.name == "RUNNING"
 
+    @property
+    def is_told(self) -> bool:
+        """Whether it was trained."""
+        return self.trial.state.name in ("COMPLETE", "PRUNED")
+
+    @property
+    def is_free(self) -> bool:
+        """Whether its worker died or gave it back."""
+        return self.trial.state.name == "FAIL"
+
 
 class Claim(NamedTuple):
     """The rows of a block that one worker trains."""
@@ -251,7 +261,7 @@ class Fleet:
             there = blocks.get(block, [])
             size = there[0].trial.user_attrs["of"] if there else batch
             asked += size
-            taken = {r.row for r in there if r.trial.state.name != "FAIL"}
+            taken = {r.row for r in there if not r.is_free}
             if free := [row for row in range(size) if row not in taken]:
                 return block, size, free
         size = max(min(batch, self.trials() - asked), 0)
@@ -290,12 +300,12 @@ class Fleet:
         return {
             row.row: row.trial._trial_id
             for row in self.rows()
-            if row.block == block and row.trial.state.name != "FAIL"
+            if row.block == block and not row.is_free
         }
 
     def finished(self) -> bool:
         """Return whether all rows are told."""
-        return all(row.trial.state.is_finished() for row in self.rows())
+        return all(row.is_told for row in self.rows())
 
     def observe(self, claim: Claim, values: Mapping[int, float], segment: int) -> None:
         """Tell values of rows that train, by their places in the claim.

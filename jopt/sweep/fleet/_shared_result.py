@@ -88,8 +88,9 @@ def result_of(fleet: Fleet) -> SweepResult:
     said = said or misfit(header, {"members": [_LANE], "surroundings": dict})
     if said is not None:
         raise ValueError(f"The header of the study in {fleet.place} is damaged: {said}")
-    seen = [row for row in rows if row.trial.intermediate_values or not row.runs]
-    seen = [row for row in seen if row.trial.state.name != "FAIL"]
+    observed = [row for row in rows if row.runs and row.trial.intermediate_values]
+    done = [row for row in rows if row.is_told]
+    seen = sorted([*observed, *done], key=lambda row: row[:2])
     blocks = dict.fromkeys(row.block for row in seen)
     parts = [_part(header, [r for r in seen if r.block == block]) for block in blocks]
     if not parts:
@@ -97,7 +98,6 @@ def result_of(fleet: Fleet) -> SweepResult:
             f"The study in {fleet.place} has no segment yet; look again when the first "
             "has ended."
         )
-    done = [row for row in seen if not row.runs]
     result = merged(parts, None, interrupted=len(done) < len(rows))
     owners = [row.trial.user_attrs["worker"] for row in done]
     more = {
