@@ -125,8 +125,9 @@ def test_a_pruner_judges_among_the_settings_of_all_blocks(path):
         seen = np.where(np.isfinite(values), values, np.inf)[: 4 * block + 4]
         kept = np.argsort(seen, kind="stable")[: len(seen) // 2]
         statuses = result.table["status"][4 * block : 4 * block + 4]
-        expected = [row in kept for row in range(4 * block, 4 * block + 4)]
-        assert [s == "complete" for s in statuses] == expected
+        rows = range(4 * block, 4 * block + 4)
+        expected = [row not in kept and np.isfinite(seen[row]) for row in rows]
+        assert [s == "pruned" for s in statuses] == expected
 
 
 # Several workers
@@ -359,6 +360,14 @@ def test_a_group_whose_lock_was_broken_writes_nothing(tmp_path):
         with pytest.raises(OSError, match="broke this one's lock"):
             stand_still()
         assert opened(path).get_all_trials(study) == []
+
+
+@pytest.mark.usefixtures("impatient")
+def test_the_lock_of_a_killed_worker_is_broken(path):
+    fleet, *_ = begun(path)
+    (path.parent / f"{path.name}.lock").symlink_to(path)
+    fleet.beat()
+    assert not (path.parent / f"{path.name}.lock").is_symlink()
 
 
 # What is refused

@@ -28,11 +28,12 @@ class GroupedJournal(JournalFileBackend):
     """
 
     def __init__(self, path: str):
-        self.path, self.lock = path, _Lock(path, LOCK_GRACE)
+        self.path, self.lock = path, _Lock(path)
         self._held: list[dict[str, Any]] = []  # records of the group under way
         self._first: int | None = None  # number of the first of them
         self._size = 0  # of the file when the group began
-        super().__init__(path, self.lock)
+        lock: Any = self.lock
+        super().__init__(path, lock)
 
     @contextlib.contextmanager
     def group(self) -> Iterator[None]:
@@ -84,14 +85,16 @@ class GroupedJournal(JournalFileBackend):
         super().append_logs(logs)
 
 
-class _Lock(JournalFileSymlinkLock):
+class _Lock:
     """Optuna's lock, which its holder may take again."""
 
-    depth = 0
+    def __init__(self, path: str):
+        # Its release is called by its own acquire, to break a lock that was left over.
+        self.lock, self.depth = JournalFileSymlinkLock(path, LOCK_GRACE), 0
 
     def acquire(self) -> bool:
         if not self.depth:
-            super().acquire()
+            self.lock.acquire()
         self.depth += 1
         return True
 
@@ -99,7 +102,7 @@ class _Lock(JournalFileSymlinkLock):
         self.depth -= 1
         if not self.depth:
             with contextlib.suppress(RuntimeError):  # another process broke it
-                super().release()
+                self.lock.release()
 
 
 def _cut(path: str) -> int:
