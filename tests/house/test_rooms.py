@@ -35,6 +35,7 @@ ROOMS = [
 SWEEP = [
     {"_array_files", "_config", "_convolution", "_interrupts", "_object_names"}
     | {"_progress", "_whole_files"},
+    {"_json"},
     {"_data", "_equality", "_fast_convolutions", "_folds", "_start"},
     {"_supervised"},
     {"space"},
@@ -54,7 +55,9 @@ SWEEP = [
     {"_kept_result", "_loop"},
     {"_run"},
     {"_worker"},
+    {"_resume"},
     {"_search"},
+    {"_extend"},
     {"__init__"},
 ]
 UPWARDS = {
