@@ -585,5 +585,5 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     ),
     "timeout": ("a number of seconds above 0", lambda v: is_real(v) and v > 0),
     "directory": ("a path", is_path),
-    "storage": ("a path or a URL", lambda v: isinstance(v, Place) or is_path(v)),
+    "storage": ("a path or a URL", is_path),
 }

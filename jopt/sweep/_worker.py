@@ -494,7 +494,7 @@ class Fleetwide(Pruner):
 
 
 _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "storage": ("a path or a URL", lambda v: isinstance(v, Place) or is_path(v)),
+    "storage": ("a path or a URL", is_path),
     "space": (
         "a sweep.Space, as in sweep.Space(jopt.adamw, learning_rate=...)",
         lambda v: isinstance(v, Space),

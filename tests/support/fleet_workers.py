@@ -57,6 +57,11 @@ def start(path, moment=None):
 
 
 CALLBACKS: list[Any] = []
+# What is patched in a process that is to end.
+FLEET: Any = _fleet.Fleet
+WORKER: Any = _worker.Worker
+JOURNAL: Any = _journal.GroupedJournal
+STORAGE: Any = optuna.storages.JournalStorage
 
 
 def _kill(*_, sign=signal.SIGKILL):
@@ -65,7 +70,7 @@ def _kill(*_, sign=signal.SIGKILL):
 
 def _after_the_claim():
     claimed: Any = _fleet.Fleet._claimed
-    _fleet.Fleet._claimed = lambda *given: (claimed(*given), _kill())
+    FLEET._claimed = lambda *given: (claimed(*given), _kill())
 
 
 def _in_a_write():
@@ -81,7 +86,7 @@ def _in_a_write():
         os.truncate(journal.path, (before + after) // 2)
         _kill()
 
-    _journal.GroupedJournal._write = write
+    JOURNAL._write = write
 
 
 def _between_segments():
@@ -89,7 +94,7 @@ def _between_segments():
 
 
 def _before_it_tells():
-    _worker.Worker._tell = _kill
+    WORKER._tell = _kill
 
 
 def _between_tells():
@@ -101,7 +106,7 @@ def _between_tells():
             _kill()
         return tell(storage, *given)
 
-    optuna.storages.JournalStorage.set_trial_state_values = told
+    STORAGE.set_trial_state_values = told
 
 
 def _stopped():

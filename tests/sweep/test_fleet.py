@@ -14,6 +14,8 @@ import pytest
 import servers
 import toy
 from fleet_workers import SEARCH, SIZES, SPACE, TASK, begun, start
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from jopt import sweep
 from jopt.cli import main
@@ -70,8 +72,7 @@ def assert_each_told_once(path):
 
 def opened(path):
     """The storage by Optuna's own journal."""
-    journal = optuna.storages.journal
-    return journal.JournalStorage(journal.JournalFileBackend(str(path)))
+    return JournalStorage(JournalFileBackend(str(path)))
 
 
 # One worker
@@ -178,6 +179,7 @@ def test_a_worker_that_stood_still_tells_nothing_twice(path, alone, impatient):
     ):
         time.sleep(0.1)
     result = sweep.work(path, TASK, SPACE)
+    assert worker.pid is not None
     os.kill(worker.pid, signal.SIGCONT)
     worker.join()
     assert worker.exitcode == 0
@@ -227,7 +229,7 @@ def test_a_server_serves_many_workers(server, alone, impatient, tmp_path):
         sweep.work(url, TASK, SPACE)
 
 
-def two(path):
+def two(path) -> Any:
     begun(path)
     return Fleet(Place.of(path)), Fleet(Place.of(path))
 
@@ -265,7 +267,7 @@ def test_of_two_trials_of_a_row_the_first_counts(path, monkeypatch):
 
 def test_of_two_reapers_one_fails_a_dead_workers_trials(path, monkeypatch):
     one, other = two(path)
-    dead = Fleet(Place.of(path))
+    dead: Any = Fleet(Place.of(path))
     claim = dead.claim(SPACE, dead.header(), propose)
     dead.beat()
     assert (one.reap(), other.reap()) == (0, 0)  # both have seen its beat

@@ -52,6 +52,9 @@ class Place(NamedTuple):
         address, _, name = text.partition("#")
         return cls(address, name or STUDY)
 
+    def __fspath__(self) -> str:
+        return self.address
+
     def __str__(self) -> str:
         return re.sub(r"://[^@/]*@", "://...@", self.address)  # without a password
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jopt.sweep._history import History
 from jopt.sweep._merged import merged
 from jopt.sweep._plan import Plan
 from jopt.sweep._result import SweepResult
@@ -137,7 +138,7 @@ def _setting(row: Row) -> dict[str, Any]:
 def _fill(state: State, first: int, lanes: int, row: Row) -> dict[str, Any] | None:
     """Give the history what is known of a row; return its notes once it is told."""
     whole = state.history
-    history = type(whole)(
+    history = History(
         lanes,
         whole.losses.shape[1],
         whole.segments,
@@ -155,12 +156,12 @@ def _fill(state: State, first: int, lanes: int, row: Row) -> dict[str, Any] | No
         made = np.isfinite(values).sum(axis=1)
         history.steps = np.where(made > 0, whole.ends()[made - 1], 0)
     else:
-        notes = _take(state, history, row)
-    whole.take(slice(first, first + lanes), history)
+        notes = _take(history, row)
+    whole.take(np.arange(first, first + lanes), history)
     return notes
 
 
-def _take(state: State, history: Any, row: Row) -> dict[str, Any]:
+def _take(history: History, row: Row) -> dict[str, Any]:
     """Give a history what was told of a row; return its notes."""
     try:
         letters = row.trial.system_attrs[RESULT]
@@ -185,7 +186,7 @@ def _take(state: State, history: Any, row: Row) -> dict[str, Any]:
 
 
 def _misfit(
-    history: Any, notes: dict[str, Any], arrays: Mapping[str, np.ndarray]
+    history: History, notes: dict[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> str | None:
     """Return what is wrong with what was told of a row; None for nothing."""
     if (said := misfit(notes, _TOLD)) is not None:
