@@ -143,8 +143,7 @@ def _fill(state: State, first: int, lanes: int, row: Row) -> dict[str, Any] | No
         whole.losses.shape[1],
         whole.segments,
         whole.length,
-        whole.metric,
-        whole.mode,
+        *state.goal,
     )
     notes = None
     if row.runs:
