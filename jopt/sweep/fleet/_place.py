@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -124,7 +125,9 @@ class Place(NamedTuple):
             host, _, port = self.address.removeprefix("grpc://").rpartition(":")
             if not host or not port.isdecimal():
                 raise ValueError(f"{self} must be grpc://HOST:PORT.")
-            proxy = storages.GrpcStorageProxy(host=host, port=int(port))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Optuna calls it experimental
+                proxy = storages.GrpcStorageProxy(host=host, port=int(port))
             proxy.wait_server_ready(WAIT)
             return proxy
         options: dict[str, Any] = {"pool_pre_ping": True}
