@@ -1,5 +1,6 @@
 """A study that workers share: claims, deaths, torn files, and what is refused."""
 
+import gc
 import importlib.util
 import os
 import signal
@@ -214,6 +215,7 @@ def test_two_workers_share_the_blocks(path, alone, impatient):
     ],
     ids=["proxy", "postgresql"],
 )
+@pytest.mark.filterwarnings("ignore:Exception ignored in", "ignore::ResourceWarning")
 def test_a_server_serves_many_workers(server, alone, impatient, tmp_path):
     """Two begin at once, and one of them is killed."""
     with server(tmp_path) as url:
@@ -227,6 +229,7 @@ def test_a_server_serves_many_workers(server, alone, impatient, tmp_path):
         assert states(url).keys() <= {"COMPLETE", "PRUNED"}
     with pytest.raises(StorageError, match="cannot be opened"):
         sweep.work(url, TASK, SPACE)
+    gc.collect()  # SQLAlchemy's connections, which the server has closed
 
 
 def two(path) -> Any:
