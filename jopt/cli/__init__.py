@@ -22,6 +22,7 @@ from jopt.cli import (
     search,
     sweep,
     transfer,
+    worker,
 )
 from jopt.cli.signals import INTERRUPTED, as_interrupts
 from jopt.cli.streams import unfailing
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     sweep.add_to(commands)
     search.add_to(commands)
+    worker.add_to(commands)
     lr_find.add_to(commands)
     compare.add_to(commands)
     transfer.add_to(commands)

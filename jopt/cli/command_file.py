@@ -21,12 +21,7 @@ def saved(options: argparse.Namespace, directory: Path) -> Iterator[None]:
 
     path, before = directory / COMMAND, _bytes(directory / COMMAND)
     headers = _headers(directory)
-    given = {n: value for n, value in vars(options).items() if n not in NOT_SAVED}
-    plain = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
-    file, colon, name = options.task.rpartition(":")
-    if colon:
-        plain["task"] = f"{Path(file).resolve()}:{name}"
-    _write(path, encode(plain, indent=2))
+    _write(path, encode(plain(options), indent=2))
     try:
         yield
     except BaseException as error:
@@ -37,6 +32,16 @@ def saved(options: argparse.Namespace, directory: Path) -> Iterator[None]:
         else:
             path.unlink()
         raise
+
+
+def plain(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options for JSON, a task's file by its whole path."""
+    given = {n: value for n, value in vars(options).items() if n not in NOT_SAVED}
+    found = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
+    file, colon, name = options.task.rpartition(":")
+    if colon:
+        found["task"] = f"{Path(file).resolve()}:{name}"
+    return found
 
 
 def _write(path: Path, content: bytes) -> None:

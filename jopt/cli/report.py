@@ -17,6 +17,7 @@ EXAMPLES = """\
 examples:
   jopt report sweeps/digits-1
   jopt report sweeps/digits-1 --out digits.html
+  jopt report study.journal
 
 exit status: 0; 2 if the record is missing or damaged, or the page cannot be written.
 """
@@ -27,12 +28,16 @@ def add_to(commands: Any) -> None:
     says = "build the page of a sweep from its record"
     parser = parser_of(commands, "report", says, DESCRIPTION, EXAMPLES)
     add = parser.add_argument
-    add("directory", type=Path, metavar="DIR", help="the directory of a sweep")
+    add(
+        "directory",
+        metavar="DIR|PATH|URL",
+        help="the directory of a sweep, or the storage of a search that workers share",
+    )
     add(
         "--out",
         type=Path,
         metavar="FILE",
-        help="where to write (default: DIR/report.html)",
+        help="where to write (default: DIR/report.html; of a storage, report.html)",
     )
     parser.set_defaults(run=run)
 
@@ -42,8 +47,10 @@ def run(options: argparse.Namespace) -> int:
     # Imported here, so that `jopt report --help` does not wait for it.
     from jopt import report, sweep
 
+    shared = sweep.is_storage(options.directory)
     result = sweep.load(options.directory)
-    path = options.out or options.directory / "report.html"
+    folder = Path() if shared else Path(options.directory)
+    path = options.out or folder / "report.html"
     try:
         report.write(result, path)
     except OSError as error:

@@ -1,9 +1,10 @@
 """`jopt search`: train settings that earlier ones suggest, batch by batch."""
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from jopt.cli import streams
 from jopt.cli.directory import prepare
@@ -11,6 +12,10 @@ from jopt.cli.parsers import add_task, parser_of
 from jopt.cli.signals import INTERRUPTED
 from jopt.cli.sweep import add_machine, add_seeds, add_training, finish
 
+if TYPE_CHECKING:
+    from jopt.sweep import Place
+
+STUDY = "jopt"  # the name that a shared study has by default
 DESCRIPTION = """\
 Search for the best setting of an optimizer: batches of settings are trained at once,
 in one compiled program, and each batch is proposed from what the ones before it gave.
@@ -25,6 +30,7 @@ examples:
   jopt search --optimizer adamw,lion --sampler tpe --pruner halving
   jopt search --sampler sobol --trials 64 --timeout 600
   jopt search my_task.py:task --steps 1000 --out results
+  jopt search --storage study.journal --trials 512
   jopt search --resume results
   jopt search --resume results --trials 512
 
@@ -44,6 +50,9 @@ The winner of many settings looks better than it is, on the seeds that chose it:
 
 Tasks, pruners, objectives, bounds and the files in DIR are those of jopt sweep; the
 batches are kept in DIR/batches.
+
+With --storage, a journal's path or the URL of a database or of Optuna's proxy, any
+number of jopt worker, on any machine that reaches it, train the same search.
 
 exit status: as of jopt sweep.
 """
@@ -110,6 +119,31 @@ def _add_space(add: Any) -> None:
         metavar="K",
         help="train the K best with fresh seeds, and choose among these (default: 0)",
     )
+    add(
+        "--storage",
+        metavar="PATH|URL",
+        help="let workers share the search: a journal, a database, grpc://HOST:PORT",
+    )
+
+
+def shared(options: argparse.Namespace) -> "Place | None":
+    """Return where the workers' study is, and with which options it is begun."""
+    from jopt.cli import command_file
+    from jopt.sweep import Place
+
+    if options.storage is None:
+        return None
+    if options.resume is not None:
+        raise ValueError("--storage must be given without --resume; leave one out.")
+    options.keep = 0  # the models stay with the workers
+    place = Place.of(options.storage)
+    return place._replace(command=command_file.plain(options))
+
+
+def how_to_join(place: "Place") -> str:
+    """Return a sentence with the command that goes on with a shared search."""
+    name = "" if place.study == STUDY else f"#{place.study}"
+    return f"Go on with: jopt worker {place}{name}"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -129,6 +163,7 @@ def _run(options: argparse.Namespace, stdout: TextIO) -> int:
     if options.keep < 0:
         raise ValueError(f"--keep must be at least 0, got {options.keep}.")
     directory, resumed = options.resume, False
+    place = shared(options)
     if directory is not None:
         trials = options.trials  # may be more than before
         options.trials = options.defaults["trials"]
@@ -145,7 +180,10 @@ def _run(options: argparse.Namespace, stdout: TextIO) -> int:
     console.print(f"{task.name}: search of {count} settings{more}")
     show = display.Display(console, list(space.distributions()))
     try:
-        with command_file.saved(options, directory), show:
+        begun = contextlib.nullcontext()
+        if place is None:
+            begun = command_file.saved(options, directory)
+        with begun, show:
             result = sweep.search(
                 task,
                 space,
@@ -168,16 +206,20 @@ def _run(options: argparse.Namespace, stdout: TextIO) -> int:
                 objectives=selection.objectives(options.objective),
                 bounds=selection.bounds(options.bound),
                 pruner=selection.pruner(options.pruner),
-                directory=directory,
+                directory=directory if place is None else None,
+                storage=place,
                 overwrite=options.overwrite and not resumed,
                 devices=devices.first(options.devices),
                 memory=devices.memory(options.memory),
                 progress=show,
             )
-        return finish(console, options, task, result, directory, stdout)
+        go_on = None if place is None else how_to_join(place)
+        return finish(console, options, task, result, directory, stdout, go_on)
     except KeyboardInterrupt:  # the second one: the first lets the segment end
         left = "Nothing was trained."
-        if command_file.has_begun(directory):
+        if place is not None:
+            left = how_to_join(place)
+        elif command_file.has_begun(directory):
             left = command_file.how_to_resume(directory, "search")
         print(f"jopt: stopped at once. {left}", file=sys.stderr)
         return INTERRUPTED

@@ -354,8 +354,12 @@ def finish(
     result: "SweepResult",
     directory: Path,
     stdout: TextIO,
+    go_on: str | None = None,
 ) -> int:
-    """Save and print the result; return the exit status."""
+    """Save and print the result; return the exit status.
+
+    `go_on` says how an interrupted one goes on; by default with --resume.
+    """
     from jopt.cli import command_file, display
 
     status = 2 if result.info["unsaved"] else 0
@@ -377,7 +381,8 @@ def finish(
     if options.json:
         print(_answer(result, directory, files), file=stdout)
     if result.info["interrupted"] or result.info["timed_out"]:
-        console.print(command_file.how_to_resume(directory, options.command))
+        how = command_file.how_to_resume(directory, options.command)
+        console.print(go_on or how)
     if result.info["interrupted"]:
         return INTERRUPTED
     return status

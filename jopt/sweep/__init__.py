@@ -32,7 +32,9 @@ from jopt.sweep._whole_files import (
     replacing as replacing,
     user_caches as user_caches,
 )
+from jopt.sweep._worker import work
 from jopt.sweep.engine import clear_programs, remembering as remembering
+from jopt.sweep.fleet import Fleet as Fleet, Place as Place, is_storage as is_storage
 from jopt.sweep.population import (
     Generation,
     Lineage,
@@ -136,4 +138,5 @@ __all__ = [
     "stack",
     "uniform",
     "with_fast_convolutions",
+    "work",
 ]

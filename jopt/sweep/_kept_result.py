@@ -24,6 +24,7 @@ from jopt.sweep._merged import (
 from jopt.sweep._result import SweepResult
 from jopt.sweep._state import (
     ASKED,
+    RUN,
     State,
     asked_misfit,
     notes_of,
@@ -33,6 +34,7 @@ from jopt.sweep._state import (
 from jopt.sweep._supervised import is_supervised, training_of
 from jopt.sweep._task import Task
 from jopt.sweep._trial import Trial
+from jopt.sweep.fleet import Fleet, Place, is_storage, result_of
 from jopt.sweep.population import Lineage
 from jopt.sweep.store import (
     HEADER,
@@ -48,27 +50,6 @@ from jopt.sweep.store import (
 
 _TRIAL = {"setting": {str: (bool, float, str, None)}, "seed": range(2**32)}
 _TRIAL |= {"fold": range(2**31)}
-# What is known of a run: of which programs, how long, on what.
-RUN = {
-    "block": [range(2**31)],
-    "strategy": [str],
-    "convolves": bool,
-    "groups": range(2**31),
-    "grouped_by": [{"trials": range(2**31), "block": range(2**31), "because": dict}],
-    "segment_compiles": range(2**31),
-    "compile_seconds": float,
-    "block_search": [dict],
-    "train_seconds": float,
-    "trial_steps_this_run": range(2**63),
-    "trial_steps_per_second": float,
-    "interrupted": bool,
-    "timed_out": bool,
-    "resumed_after": (range(2**31), None),
-    "unsaved": (str, None),
-    "versions": {str: str},
-    "device": {"platform": str, "kind": str, "count": range(2**31)},
-    "matmul_precision": (str, None),
-}
 _NUMBERED = {
     "trials": list,
     "sweep": ({"options": {"numbers?": ([range(2**31)], None)}}, None),
@@ -96,7 +77,8 @@ def load(directory: FilePath, *, task: Task | None = None) -> SweepResult:
     learning, it is a tree of dicts and lists, as the file has it.
 
     Args:
-      directory: of `run`, of `search`, or of `SweepResult.save`.
+      directory: of `run`, of `search`, or of `SweepResult.save`; or the storage of a
+        study that workers share, a journal's path or a URL.
       task: of the winner: the sweep's, or the one that the trial's `Setup` gave it.
 
     Raises:
@@ -105,6 +87,13 @@ def load(directory: FilePath, *, task: Task | None = None) -> SweepResult:
         segment yet; the sentence names the file. With a task: there is no winner, or
         its model is of another task; the first array that differs is named.
     """
+    if is_storage(directory):
+        if task is not None:
+            raise ValueError(
+                f"load: task must be left out with the storage {Place.of(directory)}, "
+                "which keeps no models; train the winner again by sweep.run."
+            )
+        return result_of(Fleet(Place.of(directory)))
     result = _searched if is_search(Path(directory)) else _in_parts
     found = result(Path(directory))
     return found if task is None else _with_winner(found, Path(directory), task)

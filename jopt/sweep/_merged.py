@@ -1,7 +1,7 @@
 """The result of a sweep in parts, or of a search: that of its parts as of one."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from jopt.sweep._result import SweepResult
 from jopt.sweep._shown_values import shown_settings
 from jopt.sweep._state import ASKED, State
+from jopt.sweep.proposals import Earlier
 from jopt.sweep.store import HEADER, RECORD, SEARCH
 
 BATCHES, CONFIRMED = "batches", "confirmed"  # directories, in that of a search
@@ -68,6 +69,25 @@ def merged(
     ]
     result = state.result(run, best, test)
     return dataclasses.replace(result, _models=models, _task=task)
+
+
+def outcomes(result: SweepResult, objectives: Sequence[str]) -> Iterator[Earlier]:
+    """Yield what became of each setting of a result."""
+    table = result.table
+    for rows in result._settings:
+        statuses = set(table["status"][rows].tolist())
+        names = [f"valid_{name}" for name in objectives]
+        values = [float(table[name][rows].astype(float).mean()) for name in names]
+        seen = result.valid[objectives[0]][rows].astype(float).mean(axis=0)
+        finite = np.flatnonzero(np.isfinite(seen)) if len(objectives) == 1 else []
+        observed = {int(segment) + 1: float(seen[segment]) for segment in finite}
+        state: Any = "complete"  # or diverged, where a value is not finite
+        if "diverged" not in statuses and "pruned" in statuses:
+            state = "pruned"
+        if statuses == {"interrupted"}:
+            state = "failed"
+        setting = result.trials[rows[0]].hyperparameters
+        yield Earlier(setting, values, state, observed)
 
 
 def parts_of(directory: Path) -> Iterable[Path]:

@@ -22,7 +22,7 @@ from jopt.sweep._front import Bound
 from jopt.sweep._history import lower_better
 from jopt.sweep._interrupts import Interrupts
 from jopt.sweep._json import decode, encode
-from jopt.sweep._merged import BATCHES, CONFIRMED, merged
+from jopt.sweep._merged import BATCHES, CONFIRMED, merged, outcomes
 from jopt.sweep._plan import Keep, Plan, Shuffle
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import SweepResult
@@ -32,7 +32,9 @@ from jopt.sweep._state import shown_trials
 from jopt.sweep._task import Mode, Task
 from jopt.sweep._trial import Trial
 from jopt.sweep._whole_files import read_file, remove, replacing
+from jopt.sweep._worker import Worker, begin
 from jopt.sweep.engine import Device, keeping_programs
+from jopt.sweep.fleet import Place
 from jopt.sweep.proposals import TPE, Adaptive, Earlier, Proposals, check_setting
 from jopt.sweep.pruners import Pruner
 from jopt.sweep.space import Sampler, Space
@@ -82,6 +84,7 @@ def search(
     bounds: Mapping[str, Bound] | None = None,
     pruner: Pruner | None = None,
     directory: str | os.PathLike[str] | None = None,
+    storage: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     devices: Sequence[Device] | None = None,
     memory: int | None = None,
@@ -130,6 +133,13 @@ def search(
       block, segments, seed, metric, mode, keep, objectives, bounds: as in `run`.
       devices, memory, callbacks: as in `run`.
       directory: where the search is kept.
+      storage: of a study that several workers share, in place of a directory: a path,
+        for a journal, or a URL, such as postgresql://host/database, or
+        grpc://host:port for Optuna's proxy; #NAME at its end names the study. This
+        process begins the study, or joins it, and trains until all settings are
+        trained. `work` lets others join. A batch is then proposed from all that was
+        told until it is claimed, pruners judge among the settings of all workers, and
+        the result has no models.
       progress: as in `run`, with the number of the batch.
 
     Returns:
@@ -153,6 +163,15 @@ def search(
     names += ("batch_size", "block", "segments", "seed", "metric", "mode", "pruner")
     names += ("objectives", "bounds")
     plan = planned("sweep.search", task, **{name: given[name] for name in names})
+    place = None
+    if storage is not None:
+        place = Place.of(storage)
+        for name, none in {"directory": None, "warm_start": None, "confirm": 0}.items():
+            if given[name] != none:
+                raise ValueError(
+                    f"sweep.search: {name} must be left out with a storage, got "
+                    f"{shown(given[name])}."
+                )
     folder = None if directory is None else Path(directory)
     size = batch
     if size is None and folder is not None and not overwrite:
@@ -160,8 +179,15 @@ def search(
     if size is None:
         size = min(MOST_BATCH, math.ceil(trials / ROUNDS))
         size = math.ceil(size / (block or 1)) * (block or 1)
-    modes = list(plan.objectives.values()) or [plan.mode]
     first = _enqueued(space, enqueue)
+    runs = devices, memory, progress, callbacks
+    if place is not None:
+        asked = {"space": space, "sampler": sampler, "batch": size, "enqueue": first}
+        asked |= {n: given[n] for n in names if n != "block"}
+        of = space, sampler, asked, first, trials, _integer(seed, plan)
+        fleet, header, plan = begin(place, plan, *of)
+        return Worker(fleet, header, plan, space, sampler, runs).run(timeout)
+    modes = list(plan.objectives.values()) or [plan.mode]
     proposals = Proposals(space, sampler, modes, _integer(seed, plan), trials)
     earlier = _earlier(warm_start, plan, space)
     proposals.add(earlier)
@@ -173,7 +199,6 @@ def search(
         if warm_start is None:
             asked["again"] = {n: object_names.written(v) for n, v in again.items()}
         _begin(folder, asked | {n: given[n] for n in names}, overwrite)
-    runs = devices, memory, progress, callbacks
     return _Search(plan, space, proposals, folder, runs).run(
         trials, size, first, confirm, timeout
     )
@@ -349,7 +374,7 @@ class _Search:
     def _tell(
         self, members: Sequence[tuple[int, dict[str, Any]]], result: SweepResult
     ) -> None:
-        known = _outcomes(result, self.objectives)
+        known = outcomes(result, self.objectives)
         for (number, _), one in zip(members, known, strict=True):
             self.proposals.tell(number, one.values, one.state, one.observed)
 
@@ -367,25 +392,6 @@ class _Search:
             _forget_others(self.directory / CONFIRMED, self.space, settings)
         batches = len(self.results)
         return self._train(CONFIRMED, settings, batches, batches, plan)
-
-
-def _outcomes(result: SweepResult, objectives: Sequence[str]) -> Iterator[Earlier]:
-    """Yield what became of each setting of a result."""
-    table = result.table
-    for rows in result._settings:
-        statuses = set(table["status"][rows].tolist())
-        names = [f"valid_{name}" for name in objectives]
-        values = [float(table[name][rows].astype(float).mean()) for name in names]
-        seen = result.valid[objectives[0]][rows].astype(float).mean(axis=0)
-        finite = np.flatnonzero(np.isfinite(seen)) if len(objectives) == 1 else []
-        observed = {int(segment) + 1: float(seen[segment]) for segment in finite}
-        state: Any = "complete"  # or diverged, where a value is not finite
-        if "diverged" not in statuses and "pruned" in statuses:
-            state = "pruned"
-        if statuses == {"interrupted"}:
-            state = "failed"
-        setting = result.trials[rows[0]].hyperparameters
-        yield Earlier(setting, values, state, observed)
 
 
 def _enqueued(
@@ -435,7 +441,7 @@ def _outcomes_checked(
                 f"sweep.search: warm_start must have the metric {name}, got a result "
                 f"with {', '.join(result.valid)}."
             )
-    return _outcomes(result, list(objectives))
+    return outcomes(result, list(objectives))
 
 
 def _of_study(study: Any, objectives: Mapping[str, Mode]) -> Iterator[Earlier]:
@@ -586,4 +592,5 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         ),
     ),
     "directory": ("a path", is_path),
+    "storage": ("a path or a URL", is_path),
 }

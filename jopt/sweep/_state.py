@@ -47,6 +47,28 @@ ASKED: dict[str, Any] = {
     "population": (str, None),
 }
 
+# What is known of a run: of which programs, how long, on what.
+RUN = {
+    "block": [range(2**31)],
+    "strategy": [str],
+    "convolves": bool,
+    "groups": range(2**31),
+    "grouped_by": [{"trials": range(2**31), "block": range(2**31), "because": dict}],
+    "segment_compiles": range(2**31),
+    "compile_seconds": float,
+    "block_search": [dict],
+    "train_seconds": float,
+    "trial_steps_this_run": range(2**63),
+    "trial_steps_per_second": float,
+    "interrupted": bool,
+    "timed_out": bool,
+    "resumed_after": (range(2**31), None),
+    "unsaved": (str, None),
+    "versions": {str: str},
+    "device": {"platform": str, "kind": str, "count": range(2**31)},
+    "matmul_precision": (str, None),
+}
+
 
 class State:
     """All that changes in a sweep: how its trials stand, and where they wait.

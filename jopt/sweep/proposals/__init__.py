@@ -5,6 +5,9 @@ from jopt.sweep.proposals._proposals import (
     Earlier as Earlier,
     Proposals as Proposals,
     check_setting as check_setting,
+    parameters as parameters,
+    quiet as quiet,
+    setting_of as setting_of,
 )
 from jopt.sweep.proposals._study import Study, Told, stack
 

@@ -24,6 +24,7 @@ class Adaptive(abc.ABC):
     ranks_pruned: ClassVar[bool] = False  # else they count as the worst value
     in_logs: ClassVar[bool] = False  # whether what is least is told on a log scale
     packages: ClassVar[tuple[str, ...]] = ()  # that it needs beside Optuna
+    in_generations: ClassVar[bool] = False  # whether it must know its own batches
 
     @abc.abstractmethod
     def made(self, space: Space, batch: int, seed: int) -> Any:
@@ -175,6 +176,7 @@ class CMAES(Adaptive):
 
     packages = ("cmaes",)
     chooses = False
+    in_generations = True
 
     sigma0: float | None = None
 
@@ -217,6 +219,7 @@ class NSGA2(Adaptive):
     """
 
     most_objectives = math.inf
+    in_generations = True
 
     crossover_prob: float = 0.9
     mutation_prob: float | None = None

@@ -26,6 +26,7 @@ from jopt.sweep.space import (
 )
 
 Ending: TypeAlias = Literal["complete", "pruned", "failed"]
+Standing: TypeAlias = Literal["complete", "pruned", "failed", "running"]
 TRIES = 10  # asks for one setting that is new, before it is drawn at random
 RANDOM_TRIES = 200  # asks after these, before there is none
 RANDOM = 4096  # points that stand in for those of a sampler that repeat a setting
@@ -34,11 +35,11 @@ _RANGES = {Uniform: False, LogUniform: True, Integers: False, LogInt: True}
 
 
 class Earlier(NamedTuple):
-    """A setting that was trained before the search, and how it ended."""
+    """A setting that is trained elsewhere, or was before the search, and how it is."""
 
     setting: dict[str, Any]
     values: Sequence[float] | None  # one by objective, in its own sign; None: not known
-    state: Ending = "complete"
+    state: Standing = "complete"
     observed: Mapping[int, float] = {}  # by step, of the only objective
 
 
@@ -54,6 +55,7 @@ class Proposals:
       modes: of the objectives.
       seed: of everything random.
       count: the settings that will be asked for, for samplers that balance them.
+      begin: the settings that others asked for before, all of which `add` tells of.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Proposals:
         modes: Sequence[Mode],
         seed: int,
         count: int = 1,
+        begin: int = 0,
     ):
         if not space.dimensions:
             raise ValueError(
@@ -71,7 +74,7 @@ class Proposals:
                 "learning_rate=sweep.log_uniform(1e-5, 1)."
             )
         self.space, self.sampler, self.modes, self.seed = space, sampler, modes, seed
-        self.count = count
+        self.count, self.begin = count, begin
         self._known, self._seen = Identities(), set[int]()
         self._settings: list[dict[str, Any]] = []  # asked for, by number
         self._learns = None
@@ -101,7 +104,7 @@ class Proposals:
         self, n: int, first: Sequence[dict[str, Any]] = ()
     ) -> Callable[[], list[tuple[int, dict[str, Any]]]]:
         """Return what `ask` does as a function, which may be called in a thread."""
-        begin, first = len(self._settings), list(first[:n])
+        begin, first = self.begin + len(self._settings), list(first[:n])
         entropy = np.random.SeedSequence([self.seed, begin]).generate_state(1)[0]
         if self._learns is not None:
             self._learns.begin(n, int(entropy))
@@ -142,7 +145,8 @@ class Proposals:
         """
         if self._learns is not None:
             seen = observed or {}
-            one = Earlier(self._settings[number], values, state, seen)
+            setting = self._settings[number - self.begin]
+            one = Earlier(setting, values, state, seen)
             self._learns.tell(number, one)
 
     def _is_new(self, setting: dict[str, Any]) -> bool:
@@ -246,7 +250,7 @@ class _Learning:
 
     def _judged(
         self, one: Earlier
-    ) -> tuple[list[float] | None, Ending, Mapping[int, float]]:
+    ) -> tuple[list[float] | None, Standing, Mapping[int, float]]:
         """Return the values, the state and the observations that the study is told.
 
         A diverged trial is a pruned one, with its last finite observation. To a
@@ -257,8 +261,8 @@ class _Learning:
         values = None if one.values is None else list(map(float, one.values))
         finite = values is not None and all(map(math.isfinite, values))
         seen = {s: self._scaled(v) for s, v in one.observed.items() if math.isfinite(v)}
-        if one.state == "failed":
-            return None, "failed", {}
+        if one.state in ("failed", "running"):
+            return None, one.state, {}
         if one.state == "complete" and finite:
             assert values is not None
             for worst, value in zip(self.worst, values, strict=True):
@@ -278,9 +282,10 @@ class _Learning:
             return value
         return math.copysign(math.log1p(abs(value) / 1e-6), value)
 
-    def _state(self, state: Ending) -> Any:
+    def _state(self, state: Standing) -> Any:
         states = self.optuna.trial.TrialState
         known = {"complete": states.COMPLETE, "pruned": states.PRUNED}
+        known |= {"running": states.RUNNING}
         return known.get(state, states.FAIL)
 
 
@@ -328,6 +333,16 @@ def parameters(
 
     space.chosen(choose)
     return params, found
+
+
+def setting_of(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the setting of the space that has these parameters of Optuna's."""
+
+    def choose(place: str, source: Distribution) -> Any:
+        value = params[place]
+        return tuple(source.values)[value] if isinstance(source, Choice) else value
+
+    return space.chosen(choose)
 
 
 def check_setting(

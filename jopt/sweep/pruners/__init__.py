@@ -4,7 +4,7 @@ from jopt.sweep.pruners._halving import SuccessiveHalving
 from jopt.sweep.pruners._hyperband import Hyperband
 from jopt.sweep.pruners._median import MedianPruner
 from jopt.sweep.pruners._patient import PatientPruner
-from jopt.sweep.pruners._pruner import Observations, Pruner, Rung
+from jopt.sweep.pruners._pruner import Observations, Pruner, Rung, going as going
 from jopt.sweep.pruners._spike import LossSpike
 from jopt.sweep.pruners._threshold import ThresholdPruner
 

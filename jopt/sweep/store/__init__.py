@@ -1,6 +1,11 @@
 """The record of a sweep on the disk, and how a resume reads it."""
 
-from jopt.sweep.store._fingerprint import surroundings as surroundings
+from jopt.sweep.store._fingerprint import (
+    differences as differences,
+    fingerprint as fingerprint,
+    surroundings as surroundings,
+    surroundings_differences as surroundings_differences,
+)
 from jopt.sweep.store._forms import damaged as damaged, misfit as misfit
 from jopt.sweep.store._header import (
     HEADER as HEADER,
@@ -10,7 +15,7 @@ from jopt.sweep.store._header import (
     task_of,
     trials_of,
 )
-from jopt.sweep.store._segments import Kept
+from jopt.sweep.store._segments import Kept, packed as packed, unpacked as unpacked
 from jopt.sweep.store._store import (
     PICTURES as PICTURES,
     RECORD as RECORD,

@@ -42,34 +42,52 @@ def write_segment(
 
     Raises an OSError if it cannot be written; a file that was there stays.
     """
-    with replacing(path) as partial, zipfile.ZipFile(partial, "x") as file:
+    with replacing(path) as partial:
+        partial.write_bytes(packed(notes, arrays))
+
+
+def packed(notes: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return the bytes of a segment's file, arguments as in `write_segment`."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "x") as file:
         file.writestr(NOTES, encode(notes))
         for name, array in arrays.items():
             held = io.BytesIO()
             np.save(held, np.ascontiguousarray(array), allow_pickle=False)
             file.writestr(f"{name}.npy", held.getvalue())
+    return content.getvalue()
 
 
 def read_segment(path: Path) -> Kept:
     """Return what `write_segment` wrote.
-
-    It allocates at most the size of the file, whatever the headers in the file claim,
-    and evaluates nothing in it.
 
     Raises:
       FileNotFoundError: there is no file.
       DamagedRecord: it is not as it was written; the sentence names it.
     """
     try:
-        content = read_file(path)
-        with zipfile.ZipFile(io.BytesIO(content)) as file:
-            held = {name: _member(file, name, len(content)) for name in file.namelist()}
-        notes = decode(held.pop(NOTES, b""))
-        arrays = {name.removesuffix(".npy"): _array(held[name]) for name in held}
+        return unpacked(read_file(path))
     except FileNotFoundError:
         raise
-    except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+    except ValueError as error:
         raise damaged(path, error) from error
+
+
+def unpacked(content: bytes) -> Kept:
+    """Return what `packed` was given.
+
+    It allocates at most the size of the content, whatever the headers in it claim, and
+    evaluates nothing in it.
+
+    Raises a ValueError if it is not as it was packed.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as file:
+            held = {name: _member(file, name, len(content)) for name in file.namelist()}
+    except (EOFError, RuntimeError, zipfile.BadZipFile) as error:
+        raise ValueError(str(error)) from error
+    notes = decode(held.pop(NOTES, b""))
+    arrays = {name.removesuffix(".npy"): _array(held[name]) for name in held}
     return Kept(notes, arrays)
 
 

@@ -1,0 +1,90 @@
+"""`jopt worker`: train blocks of a search that several machines share."""
+
+import argparse
+from typing import Any
+
+from jopt.cli import cache
+from jopt.cli.parsers import parser_of
+from jopt.cli.signals import INTERRUPTED
+
+DESCRIPTION = """\
+Join the search that jopt search --storage began: train one block of settings after the
+other until all are trained, and take over the blocks of workers that died. Start as
+many workers as there are devices, on any machine that reaches the storage.
+"""
+
+EXAMPLES = """\
+examples:
+  jopt worker study.journal
+  jopt worker postgresql://user@host/database#mnist
+  jopt worker grpc://host:13000 --devices 1
+  jopt worker study.journal my_task.py:task
+  sbatch --array=0-31 --gpus=1 --requeue --wrap "jopt worker study.journal"
+
+The optimizers, the space and the length of trials are the search's. A task of your own
+is imported from the file that the search was begun with, or from the one given here.
+
+exit status: 0 when all settings are trained; 2 after bad input, or if the storage
+cannot be reached; 130 after Ctrl-C, 143 after SIGTERM: others go on with the block.
+"""
+
+
+def add_to(commands: Any) -> None:
+    """Add the command's options to the parser's `commands`."""
+    says = "train blocks of a search that several machines share"
+    parser = parser_of(commands, "worker", says, DESCRIPTION, EXAMPLES)
+    add = parser.add_argument
+    add("storage", metavar="PATH|URL", help="of jopt search --storage")
+    add("task", nargs="?", metavar="TASK", help="where this machine has the task")
+    add("--timeout", type=float, metavar="SECONDS", help="claim no block after these")
+    add("--devices", type=int, metavar="N", help="devices to use (default: all)")
+    add("--memory", metavar="BYTES", help="memory to use on a device, such as 2G")
+    cache.add_options(add)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command; return its exit status."""
+    # Imported here, so that `jopt worker --help` does not wait for them.
+    from jopt import sweep
+    from jopt.cli import devices, display, streams
+    from jopt.cli.trials import space as space_of
+
+    devices.prepare(options.devices)
+    place = sweep.Place.of(options.storage)
+    header = sweep.Fleet(place).header()
+    asked = None if header is None else header["command"]
+    if header is not None and asked is None:
+        raise ValueError(
+            f"The study in {place} was begun from Python, which knows its task; join "
+            "it by sweep.work(storage, task, space)."
+        )
+    if asked is None:
+        raise ValueError(
+            f"The study in {place} has not begun yet; start the worker again when "
+            "jopt search --storage has begun it."
+        )
+    begun = argparse.Namespace(**asked)
+    begun.task = options.task or begun.task
+    if ":" in begun.task:
+        print(f"imports {begun.task}")
+    task, space = space_of(begun)
+    console = streams.console()
+    console.print(f"{task.name}: a worker of the study in {place}")
+    with display.Display(console, list(space.distributions())) as show:
+        result = sweep.work(
+            place,
+            task,
+            space,
+            trust=True,  # the command has named what it imports
+            timeout=options.timeout,
+            devices=devices.first(options.devices),
+            memory=devices.memory(options.memory),
+            progress=show,
+        )
+    workers = result.info["workers"]
+    console.print(
+        f"{sum(workers.values())} settings were trained by {len(workers)} workers; "
+        f"jopt report {options.storage} shows them."
+    )
+    return INTERRUPTED if result.info["interrupted"] else 0
