@@ -12,7 +12,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import jax
 import numpy as np
 import optax
 from flax import nnx
@@ -120,8 +119,7 @@ def main(folder):
     trials = sweep.grid(jopt.adamw, learning_rate=[1e-3, 3e-3, 1e-2])
     result = sweep.run(task, trials, steps=120, segments=4)
     print(result.best)
-    images, labels = jax.tree.map(np.asarray, valid[0])
-    (said,) = result.predict((images[None], labels[None]))
+    (said,) = result.predict(valid[0][0][None])
     print(f"{valid.files[0][0].name} is a {train.classes[int(said)]}")
 
 

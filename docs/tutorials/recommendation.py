@@ -210,7 +210,7 @@ for name, value in tested.items():
 
 # %%
 asked = np.isin(modules, ["socket", "selectors"])
-(scores,) = np.asarray(result.predict((asked[None], np.zeros(1, int))))
+(scores,) = np.asarray(result.predict(asked[None]))
 order = np.argsort(-np.where(asked, -np.inf, scores))
 print("beside socket and selectors:", *(modules[place] for place in order[:8]))
 

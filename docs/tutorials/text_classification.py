@@ -247,7 +247,7 @@ print(f"{best.hyperparameters['model']:20} test accuracy {best.test['accuracy']:
 # ![Which subjects are taken for which](text_classification.png)
 
 # %%
-said = np.asarray(result.predict((codes[test], labels[test])))
+said = np.asarray(result.predict(codes[test]))
 shares = confusion_matrix(labels[test], said, normalize="true")
 figure = Figure(figsize=(4.8, 4.2), layout="constrained")
 axes = figure.subplots()
