@@ -38,7 +38,7 @@ def check_labels(name: str, given: dict[str, Any]) -> None:
     """
     classes: set[Any] = set(np.unique(given["train"][1]).tolist())
     for part in ("train", "valid", "test"):
-        data = given.get(part)
+        data: Any = given.get(part)
         if not are_examples(data):
             continue  # a task of its own kind: the engine says what is wrong
         inputs, labels = data
