@@ -127,45 +127,45 @@ for row, text in zip(codes, texts, strict=True):
 # %% [markdown]
 # ## Two models
 #
-# *Bag* adds up one score a word and subject. It is the logistic regression again, but
-# for the weights of words. *Attention* has the bag inside it, and beside it one layer
-# in which each word sees the others. So the second can only be better by what order and
-# company say.
+# Both give each word a vector. *Average* adds up the vectors of a text, divides by the
+# root of their number, and asks a linear layer. It cannot know the order of the words.
+# *Attention* is the same with one layer between, in which each word sees the others and
+# its place. So the second can be better only by what order and company say.
 
 
 # %%
-class Bag(nnx.Module):
+class Average(nnx.Module):
     def __init__(self, rngs: nnx.Rngs):
-        self.scores = nnx.Param(jnp.zeros((len(known) + 2, len(SUBJECTS))))
-
-    def __call__(self, codes: jax.Array) -> jax.Array:
-        there = (codes > 0)[..., None]  # [batch, words, 1]
-        scores = jnp.where(there, self.scores[...][codes], 0)
-        return scores.sum(axis=1) / jnp.sqrt(jnp.maximum(there.sum(axis=1), 1))
-
-
-class Attention(nnx.Module):
-    def __init__(self, rngs: nnx.Rngs):
-        self.bag = Bag(rngs)
         normal = nnx.initializers.normal(0.1)
         self.words = nnx.Param(normal(rngs.params(), (len(known) + 2, 32)))
-        self.places = nnx.Param(normal(rngs.params(), (LENGTH, 32)))
-        self.read = nnx.MultiHeadAttention(4, 32, decode=False, rngs=rngs)
         self.last = nnx.Linear(32, len(SUBJECTS), rngs=rngs)
+
+    def read(self, vectors: jax.Array, there: jax.Array) -> jax.Array:
+        return vectors
 
     def __call__(self, codes: jax.Array) -> jax.Array:
         there = codes > 0
-        x = self.words[...][codes] + self.places[...][None]  # [batch, words, 32]
-        x = x + self.read(x, mask=there[:, None, None])
-        # The strongest sign of each feature, among the words that are there.
-        found = jnp.max(jnp.where(there[..., None], x, -9.0), axis=1)
-        return self.bag(codes) + self.last(nnx.relu(found))
+        x = self.read(self.words[...][codes], there)  # [batch, words, 32]
+        x = jnp.where(there[..., None], x, 0).sum(axis=1)
+        return self.last(x / jnp.sqrt(jnp.maximum(there.sum(axis=1, keepdims=True), 1)))
+
+
+class Attention(Average):
+    def __init__(self, rngs: nnx.Rngs):
+        super().__init__(rngs)
+        normal = nnx.initializers.normal(0.1)
+        self.places = nnx.Param(normal(rngs.params(), (LENGTH, 32)))
+        self.attention = nnx.MultiHeadAttention(4, 32, decode=False, rngs=rngs)
+
+    def read(self, vectors: jax.Array, there: jax.Array) -> jax.Array:
+        x = vectors + self.places[...][None]
+        return x + self.attention(x, mask=there[:, None, None])
 
 
 # %% [markdown]
 # ## Words left out
 #
-# 1,000 short texts are soon learnt by heart. Leaving out words at random, anew in each
+# 1,300 short texts are soon learnt by heart. Leaving out words at random, anew in each
 # step, makes that harder: no single word is there to rely on. The share is a number of
 # the trial's augmentation, so it is swept in the same program as the rate.
 
@@ -204,14 +204,15 @@ tasks = {
         batch_size=32,
         baseline=baseline,
     )
-    for model in (Bag, Attention)
+    for model in (Average, Attention)
 }
 
 # %% [markdown]
 # ## A sweep over both
 #
 # A model is no number. The factory returns it in a `Setup`, and the sweep compiles one
-# program for each of the two. Rates and shares are numbers within them.
+# program for each of the two. Rates and shares are numbers within them: `block=4`
+# trains the four settings of a model together.
 
 
 # %%
@@ -220,9 +221,9 @@ def factory(model, learning_rate, left_out):
     return sweep.Setup(sweep.Supervised(tx, augment=LeaveOut(left_out)), tasks[model])
 
 
-space = {"learning_rate": [3e-3, 1e-2], "left_out": [0.0, 0.3, 0.6]}
+space = {"learning_rate": [1e-2, 3e-2], "left_out": [0.0, 0.5]}
 trials = sweep.grid(factory, model=list(tasks), **space)
-result = sweep.run(tasks["Bag"], trials, epochs=10, segments=5)
+result = sweep.run(tasks["Average"], trials, epochs=8, segments=4, block=4)
 table = result.table
 for model in tasks:
     mine = np.where(table["model"] == model, table["valid_accuracy"], 0)
@@ -259,3 +260,16 @@ axes.set_xticks(range(len(SUBJECTS)), list(SUBJECTS), rotation=45)
 axes.set_yticks(range(len(SUBJECTS)), list(SUBJECTS))
 axes.set(xlabel="said", ylabel="subject")
 figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)
+
+# %% [markdown]
+# ## What was learnt
+#
+# - On a thousand short texts, counted words are hard to beat. Fit the regression first,
+#   and show it beside whatever comes after.
+# - The test has some 440 texts, and the standard error of an accuracy of 0.85 is 0.017.
+#   A smaller difference is no reason to prefer a model.
+# - The picture says more than the accuracy. Mail and web share headers and servers,
+#   async and processes share tasks and queues. Where labels overlap, better labels help
+#   more than a better model.
+# - Order pays with more texts and more time: `jopt.tasks.docstrings` has 16 subjects and
+#   5,000 texts to train on.
