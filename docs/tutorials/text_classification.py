@@ -271,5 +271,5 @@ figure.savefig(Path(__file__).with_suffix(".png"), dpi=100)
 # - The picture says more than the accuracy. Mail and web share headers and servers,
 #   async and processes share tasks and queues. Where labels overlap, better labels help
 #   more than a better model.
-# - Order pays with more texts and more time: `jopt.tasks.docstrings` has 16 subjects and
+# - With more texts there is more to learn: `jopt.tasks.docstrings` has 16 subjects, and
 #   5,000 texts to train on.
