@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from jopt.tasks._longtail import COUNTS, longtail
     from jopt.tasks._mnist import LinenCNN, NnxCNN, mnist, mnist_nnx
     from jopt.tasks._pooling import max_pool
-    from jopt.tasks._text import VOCABULARY, Transformer, text
+    from jopt.tasks._text import text
+    from jopt.tasks._transformer import VOCABULARY, Transformer
 
 __all__ = [
     "COUNTS",
@@ -59,7 +60,8 @@ _FILES = {
     "_longtail": ("COUNTS", "longtail"),
     "_mnist": ("LinenCNN", "NnxCNN", "mnist", "mnist_nnx"),
     "_pooling": ("max_pool",),
-    "_text": ("VOCABULARY", "Transformer", "text"),
+    "_text": ("text",),
+    "_transformer": ("VOCABULARY", "Transformer"),
 }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import linen, nnx
+from flax import nnx
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import train_test_split
@@ -13,43 +13,10 @@ from sklearn.preprocessing import StandardScaler
 
 from jopt.sweep import Task
 from jopt.tasks._arguments import check_least
+from jopt.tasks._regressors import LinenRegressor, NnxRegressor
 from jopt.tasks._scores import on_valid_and_test, r2, squares
 
 WIDTH = 16  # the default
-
-
-class NnxRegressor(nnx.Module):
-    """A linear model and a layer of hidden units beside it, which begins at 0."""
-
-    def __init__(self, width: int, rngs: nnx.Rngs):
-        zeros = {"kernel_init": nnx.initializers.zeros, "rngs": rngs}
-        self.width, self.linear = width, nnx.Linear(10, 1, **zeros)
-        if width:
-            self.hidden = nnx.Linear(10, width, rngs=rngs)
-            self.last = nnx.Linear(width, 1, use_bias=False, **zeros)
-
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Return the predictions (batch,) of measurements (batch, 10)."""
-        found = self.linear(inputs)
-        if self.width:
-            found = found + self.last(jax.nn.tanh(self.hidden(inputs)))
-        return found[:, 0]
-
-
-class LinenRegressor(linen.Module):
-    """The same in linen."""
-
-    width: int
-
-    @linen.compact
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """Return the predictions (batch,) of measurements (batch, 10)."""
-        zeros = linen.initializers.zeros
-        found = linen.Dense(1, kernel_init=zeros)(inputs)
-        if self.width:
-            hidden = jax.nn.tanh(linen.Dense(self.width)(inputs))
-            found += linen.Dense(1, use_bias=False, kernel_init=zeros)(hidden)
-        return found[:, 0]
 
 
 def diabetes(width: int = WIDTH, split: int = 0) -> Task:

@@ -3,18 +3,16 @@
 import functools
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import optax
 from flax import nnx
 
 from jopt.core import check_argument
 from jopt.sweep import Task
 from jopt.tasks._arguments import check_least
+from jopt.tasks._classification import classifier
 from jopt.tasks._docstring_parts import LENGTH, parts_of_docstrings
 from jopt.tasks._library_docstrings import SUBJECTS
 from jopt.tasks._readers import WordGRU, WordTransformer
-from jopt.tasks._scores import confusion, macro_f1
+from jopt.tasks._scores import macro_f1, of_classes
 
 DROPOUT = 0.5
 MODELS = ("transformer", "gru")
@@ -26,10 +24,11 @@ def docstrings(model: str = "transformer", width: int = 64, split: int = 0) -> T
     The subjects are 16, such as `mail`, `numbers` and `web`, by the module that a
     docstring is in. 70 % of the docstrings are for training, 15 % for validation and
     15 % for the test, by chance and in equal shares of each subject; no two have the
-    same words. They differ from one version of Python to the next. The vocabulary is
-    the words that are in two docstrings of the training part. The first 64 words of a
-    docstring are read, each as itself and by its first five letters. What is read of
-    the library is kept in the user's cache directory.
+    same words. They differ from one version of Python to the next. The first 40 words
+    of a docstring are read, each as itself, by its first five letters, and as the pair
+    that it makes with the next. The vocabulary is of the training part: words and
+    beginnings of at least two docstrings, pairs of three. What is read of the library
+    is kept in the user's cache directory.
 
     The baseline is a logistic regression for each subject on the frequencies of words
     (TF-IDF), whose strength is chosen on validation. Equal calls return the same
@@ -65,21 +64,16 @@ def _task(kind: str, width: int, split: int) -> Task:
             return WordGRU(size, width, classes, DROPOUT, rngs)
         return WordTransformer(size, LENGTH, width, classes, DROPOUT, rngs)
 
-    def loss(model: Any, batch: Any, key: Any, loss: Any = _cross_entropy) -> jax.Array:
-        return jnp.mean(loss(model(batch[0]), batch[1]))
-
-    return Task.from_model(
+    return classifier(
         "docstrings",
         make,
-        loss,
-        lambda model, batch: _scores(model(batch[0]), batch),
-        predict=lambda model, batch: jax.nn.softmax(model(batch[0])),
-        score=lambda chances, batch: _scores(jnp.log(chances), batch),
+        lambda model, codes: model(codes),
+        scores=of_classes,
         summarize=macro_f1,
         metric="accuracy",
         mode="max",
         **parts,
-        epochs=10,
+        epochs=7,
         baseline={"logistic regression": baseline},
         source=(
             "jopt.tasks:docstrings"
@@ -87,15 +81,3 @@ def _task(kind: str, width: int, split: int) -> Task:
             else None
         ),
     )
-
-
-def _cross_entropy(logits: Any, labels: jax.Array) -> jax.Array:
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-
-
-def _scores(logits: jax.Array, batch: Any) -> dict[str, jax.Array]:
-    return {
-        "loss": _cross_entropy(logits, batch[1]),
-        "accuracy": jnp.argmax(logits, axis=-1) == batch[1],
-        "confusion": confusion(logits, batch[1]),
-    }

@@ -11,7 +11,7 @@ from flax import nnx
 
 from jopt.sweep import Task
 from jopt.tasks._arguments import check_least
-from jopt.tasks._library_imports import parts_of_imports
+from jopt.tasks._library_imports import parts_of_imports, rivals
 from jopt.tasks._scores import of_ranks, on_valid_and_test, ranks_of
 
 WIDTH = 32  # the default
@@ -96,16 +96,11 @@ def _task(width: int, split: int) -> Task:
         return {"loss": jnp.where(others, 0.0, wrong).mean(axis=1), **of_ranks(rank)}
 
     def beside(scores: np.ndarray) -> dict[str, float]:
-        def means(*batch: Any) -> dict[str, jax.Array]:
-            found = score(jnp.asarray(scores, jnp.float32), batch)
-            return {name: found[name].mean() for name in ("hr10", "ndcg10")}
-
+        ranked = functools.partial(score, jnp.asarray(scores, jnp.float32))
+        names = "hr10", "ndcg10"
+        means = lambda *batch: {n: ranked(batch)[n].mean() for n in names}  # noqa: E731
         return on_valid_and_test(parts, means)
 
-    together = known.T.astype(float) @ known
-    sizes = np.sqrt(np.maximum(np.diagonal(together), 1))
-    cosines = together / np.outer(sizes, sizes)
-    popular = np.broadcast_to(known.sum(axis=0), known.shape)
     return Task.from_model(
         "imports",
         lambda key: Factors(len(known), known.shape[1], width, nnx.Rngs(key)),
@@ -117,9 +112,6 @@ def _task(width: int, split: int) -> Task:
         mode="max",
         **parts,
         epochs=60,
-        baseline={
-            "popular modules": beside(popular),
-            "nearest modules": beside(known @ cosines),
-        },
+        baseline={name: beside(found) for name, found in rivals(known).items()},
         source="jopt.tasks:imports" if (width, split) == imports.__defaults__ else None,
     )

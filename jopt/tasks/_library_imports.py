@@ -33,6 +33,20 @@ def parts_of_imports(split: int) -> tuple[dict[str, Any], np.ndarray]:
     return {name: (files, known, held[:, c]) for name, c in columns.items()}, known
 
 
+def rivals(known: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the scores, float[files, modules], of each baseline by its name.
+
+    Args:
+      known: bool[files, modules].
+    """
+    together = known.T.astype(float) @ known
+    sizes = np.sqrt(np.maximum(np.diagonal(together), 1))
+    return {
+        "popular modules": np.broadcast_to(known.sum(axis=0), known.shape),
+        "nearest modules": known @ (together / np.outer(sizes, sizes)),
+    }
+
+
 def read_imports(sources: dict[str, bytes]) -> dict[str, list[str]]:
     """Return the library's modules that each file imports at its left margin, sorted.
 

@@ -4,18 +4,17 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import f1_score
 
 from jopt.core import check_argument
-from jopt.losses import CrossEntropy, LogitAdjusted
+from jopt.losses import LogitAdjusted
 from jopt.sweep import Task
 from jopt.tasks._arguments import check_least
+from jopt.tasks._classification import classifier
 from jopt.tasks._digits import MLP, WIDTH, digits
-from jopt.tasks._scores import confusion, macro_f1, on_valid_and_test
+from jopt.tasks._scores import macro_f1, of_classes, of_fitted, on_valid_and_test
 
 COUNTS = tuple(np.geomspace(5, 108, 10).round().astype(int).tolist())  # of 0, ..., 9
 
@@ -52,26 +51,13 @@ def _task(width: int, tau: float, split: int) -> Task:
     inputs, labels = (np.asarray(array) for array in jax.tree.leaves(whole.train))
     parts: dict[str, Any] = {"train": thinned(inputs, labels, COUNTS, split)}
     parts |= {"valid": whole.valid, "test": whole.test}
-    adjusted = LogitAdjusted(COUNTS, tau)
-
-    def loss(model: MLP, batch: Any, key: Any, loss: Any = adjusted) -> jax.Array:
-        return jnp.mean(loss(model(batch[0]), batch[1]))
-
-    def scores(logits: jax.Array, batch: Any) -> dict[str, jax.Array]:
-        return {
-            "loss": CrossEntropy()(logits, batch[1]),
-            "accuracy": jnp.argmax(logits, axis=-1) == batch[1],
-            "confusion": confusion(logits, batch[1]),
-        }
-
     by_default = (width, tau, split) == longtail.__defaults__
-    return Task.from_model(
+    return classifier(
         "longtail",
         lambda key: MLP(width, nnx.Rngs(key)),
-        loss,
-        lambda model, batch: scores(model(batch[0]), batch),
-        predict=lambda model, batch: jax.nn.softmax(model(batch[0])),
-        score=lambda chances, batch: scores(jnp.log(chances), batch),
+        lambda model, images: model(images),
+        loss=LogitAdjusted(COUNTS, tau),
+        scores=of_classes,
         summarize=macro_f1,
         metric="macro_f1",
         mode="max",
@@ -108,11 +94,4 @@ def thinned(
 
 def _regression(parts: dict[str, Any], weights: Any) -> dict[str, float]:
     fitted = LogisticRegression(class_weight=weights, max_iter=1000)
-    fitted.fit(*parts["train"])
-
-    def score(inputs: Any, labels: Any) -> dict[str, float]:
-        said = fitted.predict(inputs)
-        f1 = float(f1_score(labels, said, average="macro"))
-        return {"macro_f1": f1, "accuracy": float(np.mean(said == labels))}
-
-    return on_valid_and_test(parts, score)
+    return on_valid_and_test(parts, of_fitted(fitted.fit(*parts["train"])))

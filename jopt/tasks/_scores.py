@@ -5,6 +5,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 
 Scalars = dict[str, jax.Array]
 
@@ -39,6 +41,34 @@ def r2(config: Any, state: Any, means: Scalars) -> Scalars:
     mean, square = means["moments"]
     variance = square - mean**2
     return {"r2": 1 - means["loss"] / variance}
+
+
+def cross_entropy(logits: Any, labels: Any) -> jax.Array:
+    """Return the cross-entropy of each example, whose label is an integer."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+
+def of_logits(logits: Any, labels: Any) -> Scalars:
+    """Return the loss of each example, and whether it is classified correctly."""
+    correct = jnp.argmax(logits, axis=-1) == labels
+    return {"loss": cross_entropy(logits, labels), "accuracy": correct}
+
+
+def of_classes(logits: Any, labels: Any) -> Scalars:
+    """Return what `of_logits` does, and that of which `macro_f1` is made."""
+    return {**of_logits(logits, labels), "confusion": confusion(logits, labels)}
+
+
+def of_fitted(classifier: Any) -> Callable[..., dict[str, float]]:
+    """Return a score of scikit-learn's fitted classifier, for `on_valid_and_test`."""
+    from sklearn.metrics import f1_score
+
+    def score(inputs: Any, labels: Any) -> dict[str, float]:
+        said = classifier.predict(inputs)
+        f1 = float(f1_score(labels, said, average="macro"))
+        return {"accuracy": float(np.mean(said == labels)), "macro_f1": f1}
+
+    return score
 
 
 def confusion(logits: jax.Array, labels: jax.Array) -> jax.Array:

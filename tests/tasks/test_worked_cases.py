@@ -26,7 +26,7 @@ from jopt.tasks import (
     nnx_classifier,
     text,
 )
-from jopt.tasks._co2 import AHEAD, SEEN, filled, windows
+from jopt.tasks._co2_weeks import AHEAD, SEEN, filled, windows
 from jopt.tasks._library_docstrings import read_docstrings
 from jopt.tasks._library_imports import read_imports
 from jopt.tasks._longtail import thinned
