@@ -312,7 +312,7 @@ def test_without_training_the_given_weights_are_quantized_bit_for_bit():
 
 
 @pytest.mark.slow(
-    "tests/sweep/test_given_weights.py begins from weights; a teacher's logits are below"
+    "tests/sweep/test_given_weights.py begins from weights, a teacher is below"
 )
 def test_a_saved_model_is_trained_further_and_teaches(found, saved):
     whole = toy.points()
