@@ -87,7 +87,7 @@ def test_what_looks_at_leaves_keeps_them_and_all_else_joins_them():
     assert kept == NEVER_JOINED
 
 
-@pytest.mark.slow("its parts treat coordinates alike", but=1)
+@pytest.mark.slow("tests/training/test_train_step.py trains joined leaves")
 @pytest.mark.parametrize("names", BATCHES, ids=lambda names: names[0])
 def test_joined_leaves_are_trained_as_they_are_alone(names):
     rows = [(n, row, row(jopt)) for n in names for row in [TRANSFORMATIONS[n]]]
