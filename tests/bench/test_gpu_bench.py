@@ -139,6 +139,7 @@ def test_runs_do_not_overwrite_each_other_and_their_names_are_plain(tmp_path):
     assert all(path.name.startswith("NVIDIA-H200-141-GB-PCIe-v1-x-") for path in paths)
 
 
+@pytest.mark.slow("a kill of the whole leaves them in the quick run")
 def test_a_term_signal_leaves_the_table_and_the_json(tmp_path):
     script = [sys.executable, str(BENCH / "gpu.py"), "--quick", "--out", str(tmp_path)]
     process = subprocess.Popen(

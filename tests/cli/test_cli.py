@@ -49,6 +49,7 @@ def refused(tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow("test_predict.py sweeps by the command, tests/report/ has every file")
 def test_a_sweep_prints_tables_and_writes_files(tmp_path):
     done = jopt("sweep", *SHORT, "--out", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr

@@ -27,6 +27,9 @@ def refused(tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow(
+    "tests/sweep/test_search.py searches and goes on; words are refused here"
+)
 def test_a_search_writes_files_goes_on_with_more_trials_and_is_reported(
     tmp_path, capsys, refused
 ):

@@ -52,6 +52,7 @@ def trained(model):
     return model
 
 
+@pytest.mark.slow("the outputs of dora are compared in the quick run", but=1)
 @BOTH
 def test_a_new_adapter_changes_nothing_and_the_given_model_stays(adapt):
     model = Net(nnx.Rngs(0))

@@ -88,7 +88,7 @@ def first_step(tx: Any, params: Any, extra: Any) -> Any:
     return params, state, *tx.update(params, state, params, **extra)
 
 
-@by_turns(TRANSFORMATIONS, every=3)
+@by_turns(TRANSFORMATIONS, every=6)
 def test_updates_and_state_keep_their_types(name):
     for kind in (float, jnp.float32, jnp.bfloat16, jnp.int32):
         tx = jax.tree.map(kind, make(name))
@@ -101,7 +101,7 @@ def test_updates_and_state_keep_their_types(name):
         assert types(after) == types(before), kind
 
 
-@by_turns(TRANSFORMATIONS, every=2)
+@by_turns(TRANSFORMATIONS, every=4)
 def test_state_is_arrays_and_known_without_computing(name):
     tx = make(name)
 
@@ -111,7 +111,7 @@ def test_state_is_arrays_and_known_without_computing(name):
     assert types(jax.eval_shape(tx.init, MIXED)) == types(state)
 
 
-@by_turns(TRANSFORMATIONS, every=2, first=1)
+@by_turns(TRANSFORMATIONS, every=4, first=1)
 def test_moments_of_low_precision_params_are_float32(name):
     matrix = jnp.ones((2, 4), jnp.bfloat16)
     vectors = {"a": MIXED["bfloat16"], "b": MIXED["float16"]}
@@ -123,7 +123,7 @@ def test_moments_of_low_precision_params_are_float32(name):
     assert not kinds & {jnp.dtype(jnp.bfloat16), jnp.dtype(jnp.float16)}
 
 
-@by_turns(TRANSFORMATIONS, every=3, first=2)
+@by_turns(TRANSFORMATIONS, every=6, first=5)
 def test_all_arrays_of_a_run_can_be_donated_together(name):
     tx = jax.tree.map(jnp.float32, make(name))
     params = {"a": jnp.ones((2, 3), jnp.float32), "b": jnp.ones((3,), jnp.float32)}
@@ -135,7 +135,7 @@ def test_all_arrays_of_a_run_can_be_donated_together(name):
     assert len(places) == len(arrays)
 
 
-@by_turns(TRANSFORMATIONS, every=4, first=3)
+@by_turns(TRANSFORMATIONS, every=8, first=3)
 def test_zero_gradients_in_float16_give_finite_updates(name):
     tx, zeros = make(name), {"w": jnp.zeros((2, 2), jnp.float16)}
 
@@ -146,7 +146,7 @@ def test_zero_gradients_in_float16_give_finite_updates(name):
     assert all(jnp.isfinite(leaf).all() for leaf in numbers)
 
 
-@by_turns(TRANSFORMATIONS, every=3, first=1)
+@by_turns(TRANSFORMATIONS, every=6, first=1)
 def test_any_tree_will_do(name):
     for kind, tree in TREES.items():
         if kind == "complex" and TRANSFORMATIONS[name].real:
@@ -228,7 +228,7 @@ def trained_one_by_one(name: str) -> tuple[Any, int]:
 
 
 WITH_NUMBERS = [name for name in TRANSFORMATIONS if numbers(make(name))]
-with_numbers = by_turns(WITH_NUMBERS, every=2)  # tests that share two programs
+with_numbers = by_turns(WITH_NUMBERS, every=4, first=2)  # tests that share two programs
 
 
 @with_numbers
@@ -263,7 +263,7 @@ def test_vmap_over_every_number_equals_a_loop(name):
     assert_close(got, wanted, rtol=2e-6, scale=TRANSFORMATIONS[name].mapped)
 
 
-@by_turns(WITH_NUMBERS, every=3, first=1)
+@by_turns(WITH_NUMBERS, every=6, first=4)
 def test_some_numbers_can_be_mapped_and_others_not(name):
     leaves, structure = jax.tree.flatten(make(name))
     mapped = [
@@ -301,7 +301,7 @@ def trained_twice(tx: Any, extra: Any) -> Any:
 
 
 # The rest are in the slow test below, over more steps.
-@pytest.mark.parametrize("name", sorted(SIMPLEST.intersection(WITH_NUMBERS))[1::3])
+@pytest.mark.parametrize("name", sorted(SIMPLEST.intersection(WITH_NUMBERS))[1::6])
 def test_gradients_of_the_first_steps_are_finite(name):
     assert finite_gradients(name, trained_twice)
 
@@ -312,7 +312,7 @@ def test_gradients_through_every_number_are_finite(name):
     assert finite_gradients(name, trained)
 
 
-@by_turns(TRANSFORMATIONS, every=3, first=2)
+@by_turns(TRANSFORMATIONS, every=6, first=2)
 def test_counters_are_shared_by_a_block_of_trials(name):
     block = stack([make(name)] * 3)
     counters = [GetAttrKey(field) for field in TRANSFORMATIONS[name].counters]

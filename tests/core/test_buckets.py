@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from comparison import key_data
+from comparison import compiled_quickly, key_data
 from flax import nnx
 from flax.core import FrozenDict
 from hypothesis import given, settings, strategies as st
@@ -87,16 +87,7 @@ def test_what_looks_at_leaves_keeps_them_and_all_else_joins_them():
     assert kept == NEVER_JOINED
 
 
-def compiled(lowered):
-    """Compile as fast as this version of XLA can."""
-    options: Any = {"xla_backend_optimization_level": 0}
-    try:
-        return lowered.compile(options | {"xla_cpu_use_fusion_emitters": False})
-    except jax.errors.JaxRuntimeError:  # it has no others any more
-        return lowered.compile(options)
-
-
-@pytest.mark.slow("its parts treat coordinates alike", but=3)
+@pytest.mark.slow("tests/training/test_train_step.py trains joined leaves")
 @pytest.mark.parametrize("names", BATCHES, ids=lambda names: names[0])
 def test_joined_leaves_are_trained_as_they_are_alone(names):
     rows = [(n, row, row(jopt)) for n in names for row in [TRANSFORMATIONS[n]]]
@@ -120,7 +111,7 @@ def test_joined_leaves_are_trained_as_they_are_alone(names):
         for p in [jopt.pack(params_for(tx), tx, shards=4)]
     ]
     assert all(isinstance(params, Buckets) for params, _ in joined)
-    run = compiled(jax.jit(step).lower(0.0, alone, joined))
+    run = compiled_quickly(jax.jit(step).lower(0.0, alone, joined))
     for number in range(3):
         alone, joined = run(float(number), alone, joined)
     for (name, _, _), one, other in zip(rows, joined, alone, strict=True):

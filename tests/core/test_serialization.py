@@ -152,6 +152,7 @@ def test_a_train_state_is_saved_and_restored(name, way, tmp_path):
     chex.assert_trees_all_equal(numbers(back.by_leaf()), numbers(saved.by_leaf()))
 
 
+@pytest.mark.slow("every way restores states in the quick run", but=2)
 @every_way
 def test_training_goes_on_from_what_was_saved(way, tmp_path):
     step = jopt.train_step(nnx_loss, accumulate=2)

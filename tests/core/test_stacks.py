@@ -151,6 +151,7 @@ def test_an_inverse_power_has_gradients_where_eigenvalues_are_equal():
         np.testing.assert_allclose(inverse_power(matrix, 0.25, 1e-30), exact)
 
 
+@pytest.mark.slow("the contract has zero gradients of shampoo")
 def test_the_power_of_zero_is_the_identity():
     zero = jnp.zeros((3, 3), jnp.float32)
 

@@ -157,6 +157,7 @@ def test_a_rotation_is_three_shears_of_scipys():
         np.testing.assert_allclose(got[..., 0], wanted, atol=2e-5)
 
 
+@pytest.mark.slow("a rotation is SciPy's shears in the quick run")
 def test_a_rotation_of_a_smooth_image_is_the_rotation():
     places = np.arange(25.0) - 12
     blob = np.exp(-((places[:, None] - 4) ** 2 + places**2) / 10)

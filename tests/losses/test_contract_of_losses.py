@@ -183,6 +183,7 @@ def test_every_number_is_mapped_and_differentiated_in_one_program(name):
     assert idle == []
 
 
+@pytest.mark.slow("the other losses are made of the same arithmetic", but=6)
 @pointwise
 def test_a_value_of_each_example_is_at_least_float32(name):
     wanted = values_of(made(name))
@@ -198,6 +199,7 @@ def test_a_value_of_each_example_is_at_least_float32(name):
     np.testing.assert_allclose(got, wanted, rtol=0.1, atol=0.02)
 
 
+@pytest.mark.slow("the other losses take labels by the same function", but=6)
 @pointwise
 def test_labels_are_classes_or_their_probabilities_with_any_axes_before(name):
     loss = made(name)

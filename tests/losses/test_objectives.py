@@ -58,6 +58,7 @@ def test_mixup_of_no_strength_is_the_loss():
         assert loss == pytest.approx(cross_entropy(INPUTS), rel=1e-6)
 
 
+@pytest.mark.slow("other strengths are other arguments of one draw", but=2)
 @pytest.mark.parametrize("alpha", [0.1, 0.5, 1.0, 5.0, 1e3])
 def test_the_shares_of_mixup_have_the_beta_distribution(alpha):
     keys = jax.random.split(KEY, 10_000)

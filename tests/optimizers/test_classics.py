@@ -90,6 +90,7 @@ class TestRadam:
 
 
 class TestSm3:
+    @pytest.mark.slow("the reference has both", but=1)
     @pytest.mark.parametrize("b2", [1.0, 0.9])
     def test_as_optax_where_that_works(self, b2):
         ours = run(jopt.scale_by_sm3(0.8, b2, 1e-3), GRADIENTS)

@@ -119,7 +119,7 @@ TOO_MANY = [("tuned5", 8), ("tuned5", 11)]  # it has five rows
 FORMS = {"square": (16, 16), "direct": (16, 20), "wide": (16, 40), "tall": (40, 16)}
 
 
-@pytest.mark.slow("other presets and steps are in the quick run", but=3)
+@pytest.mark.slow("other presets and steps are in the quick run", but=1)
 @pytest.mark.parametrize(
     ("name", "steps"),
     [(p, n) for p in PRESETS for n in (5, 8, 11) if (p, n) not in TOO_MANY],
@@ -176,7 +176,7 @@ OPTIONS: Any = [
 ]
 
 
-@pytest.mark.slow("each option has the reference", but=1)
+@pytest.mark.slow("the reference has muon in the quick run")
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_steps_are_those_of_optax(options):
     shapes = {"wide": (3, 7), "tall": (7, 3), "other": (7, 3), "square": (4, 4)}

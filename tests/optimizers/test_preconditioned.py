@@ -156,6 +156,7 @@ def covariance(size, condition, seed):
     return (turn * np.geomspace(1, 1 / condition, size)) @ turn.T
 
 
+@pytest.mark.slow("the reference has kron in the quick run")
 def test_kron_whitens_the_gradients():
     rows, columns = covariance(4, 1e3, 1), covariance(5, 1e3, 2)
     halves = [jnp.asarray(np.linalg.cholesky(c), jnp.float32) for c in (rows, columns)]

@@ -17,6 +17,18 @@ import jopt
 from jopt.core import divmod_steps, round_if_close
 
 every_schedule = pytest.mark.parametrize("name", SCHEDULES)
+
+
+def by_turns(first):
+    """Every second schedule, from `first` on, in the quick run; the rest as slow."""
+    slow = pytest.mark.slow("these schedules are other tests' turn")
+    rows = [
+        pytest.param(name, marks=() if i % 2 == first else slow)
+        for i, name in enumerate(SCHEDULES)
+    ]
+    return pytest.mark.parametrize("name", rows)
+
+
 STEPS = np.arange(121)
 LONG = np.arange(100_001)
 LONG_SCHEDULES = {
@@ -111,7 +123,7 @@ def test_values_are_those_of_float64(name):
     assert_close(make(name)(STEPS), wanted, rtol=1e-6)
 
 
-@pytest.mark.slow("other kinds of counts are in the quick run", but=60)
+@pytest.mark.slow("other kinds of counts are in the quick run", but=30)
 @every_schedule
 @pytest.mark.parametrize(
     "count",
@@ -125,7 +137,7 @@ def test_any_count_gives_float32_of_its_shape(name, count):
     assert not value.weak_type
 
 
-@every_schedule
+@by_turns(0)
 def test_an_array_of_counts_gives_each_its_value(name):
     schedule, counts = make(name), np.array([[0, 7], [20, 100]])
 
@@ -134,7 +146,7 @@ def test_an_array_of_counts_gives_each_its_value(name):
     np.testing.assert_allclose(schedule(counts), np.array(alone), rtol=1e-6)
 
 
-@every_schedule
+@by_turns(1)
 def test_numbers_may_be_arrays(name):
     schedule = make(name)
 
@@ -154,7 +166,7 @@ def test_pickles_shows_and_compares_by_value(name):
     assert all(third != schedule for third in variations(schedule)[2::3])
 
 
-@every_schedule
+@by_turns(0)
 def test_a_new_number_is_not_a_new_program(name):
     program, structures = traced()
 
@@ -164,7 +176,7 @@ def test_a_new_number_is_not_a_new_program(name):
     assert structures.count(jax.tree.structure(make(name))) == 1
 
 
-@every_schedule
+@by_turns(1)
 def test_vmap_over_every_number_equals_a_loop(name):
     program, _ = traced()
     wanted = np.stack([program(schedule) for schedule in variations(make(name))])
@@ -174,7 +186,7 @@ def test_vmap_over_every_number_equals_a_loop(name):
     np.testing.assert_allclose(got, wanted, rtol=1e-6, atol=1e-8)
 
 
-@every_schedule
+@by_turns(0)
 def test_each_number_can_be_mapped_alone(name):
     program, _ = traced()
     leaves, structure = jax.tree.flatten(make(name))

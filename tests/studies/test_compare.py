@@ -142,6 +142,9 @@ def test_a_second_call_goes_on_to_the_same_table(found, directory):
         compare(noisy_quadratic.task(), CONTENDERS, **options)
 
 
+@pytest.mark.slow(
+    "a second call goes on, and tests/sweep/test_resume.py resumes a sweep"
+)
 def test_what_a_killed_process_left_is_trained(found, directory):
     copy = directory / "killed"
     shutil.copytree(directory / "study", copy)
@@ -316,6 +319,7 @@ def file(tmp_path, monkeypatch):
     return "own.py"
 
 
+@pytest.mark.slow("the function has its tests in the quick run")
 def test_the_command_compares_functions_of_a_file(file, capsys):
     words = ["compare", "sgd", f"{file}:mine", "--task", f"{file}:bowl"]
     words += ["--steps", "20", "--seeds", "2", "--confirm", "2", "--extend", "0"]

@@ -123,6 +123,7 @@ def test_weights_are_pruned_quantized_and_counted(found):
         chex.assert_trees_all_equal(jopt.dequantize(kept), params)
 
 
+@pytest.mark.slow("tests/compress/ has the optimizer inside without quantization")
 def test_the_dense_level_is_plain_training_bit_for_bit(found):
     plain = sweep.run(
         task(), sweep.grid(jopt.adamw, learning_rate=list(RATES)), **SHORT
@@ -197,6 +198,7 @@ def test_without_a_dense_model_a_sentence_says_why_none_is_chosen(tmp_path):
     assert "compressed.safetensors" not in [f.name for f in lost.save(tmp_path)]
 
 
+@pytest.mark.slow("test_lr_range.py interrupts a study in the quick run")
 def test_an_interrupt_leaves_what_was_seen_and_no_model(tmp_path):
     def interrupt(now):
         if now.segment == 2:  # once: a second one is not held back
@@ -309,6 +311,9 @@ def test_without_training_the_given_weights_are_quantized_bit_for_bit():
         assert found.table["accuracy"][row] == pytest.approx(float(correct.mean()))
 
 
+@pytest.mark.slow(
+    "tests/sweep/test_given_weights.py begins from weights, a teacher is below"
+)
 def test_a_saved_model_is_trained_further_and_teaches(found, saved):
     whole = toy.points()
     best = saved / "best" / "1"

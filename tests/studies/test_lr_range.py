@@ -165,6 +165,7 @@ def nowhere(params, model_state, batch, key):
 SHORT: dict[str, Any] = {"rates": 5, "seeds": 1, "steps": 5, "block": 5}
 
 
+@pytest.mark.slow("one sentence is found as another is", but=1)
 @pytest.mark.parametrize(
     ("task", "factory", "sentence"),
     [

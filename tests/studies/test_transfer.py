@@ -260,6 +260,7 @@ def test_heads_that_do_not_divide_a_width_are_the_tasks_sentence(capsys):
     assert "heads must divide width, got 4 heads and width 6" in capsys.readouterr().err
 
 
+@pytest.mark.slow("the function has its tests in the quick run")
 def test_the_command_says_what_it_costs_and_transfers(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.py").write_text("from test_transfer import net\n")

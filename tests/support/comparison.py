@@ -29,10 +29,18 @@ def assert_close(got: Any, wanted: Any, rtol: float, scale: float = 2e-7) -> Non
         np.testing.assert_array_less(np.abs(np.asarray(x) - y), slack + 1e-30)
 
 
+def compiled_quickly(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    """Compile as fast as this version of XLA can, without optimizations."""
+    options: Any = {"xla_backend_optimization_level": 0}
+    try:
+        return lowered.compile(options | {"xla_cpu_use_fusion_emitters": False})
+    except jax.errors.JaxRuntimeError:  # it has no others any more
+        return lowered.compile(options)
+
+
 def call_unoptimized(function: Callable[..., Any], *args: Any) -> Any:
     """Call `function`, compiled without optimizations, which saves time."""
-    options: Any = {"xla_backend_optimization_level": 0}
-    return jax.jit(function).lower(*args).compile(options)(*args)
+    return compiled_quickly(jax.jit(function).lower(*args))(*args)
 
 
 @contextlib.contextmanager

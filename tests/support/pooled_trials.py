@@ -1,5 +1,7 @@
 """Train trials of the toy task in a pool, as the sweep's engine does."""
 
+import functools
+
 import jax
 import numpy as np
 import toy
@@ -11,8 +13,16 @@ from jopt.sweep._trial import stack
 from jopt.sweep.engine import StackedTrials
 
 SEGMENTS = 3
-PLAN = Plan(toy.task(), 16, 12, SEGMENTS, jax.random.key(0))
-CALL = PLAN.batches(0)[0]
+
+
+@functools.cache
+def plan():
+    return Plan(toy.task(), 16, 12, SEGMENTS, jax.random.key(0))
+
+
+def first_call():
+    """The batches of the first call."""
+    return plan().batches(0)[0]
 
 
 def stacked_trials(number):
@@ -20,7 +30,10 @@ def stacked_trials(number):
     rates = np.geomspace(1e-3, 0.3, number).tolist()
     trials = sweep.grid(jopt.adamw, learning_rate=rates)
     configs = stack([trial.config for trial in trials])
-    return StackedTrials(PLAN.task, configs, PLAN.starts(trials), PLAN.data(), CALL)
+    own = plan()
+    return StackedTrials(
+        own.task, configs, own.starts(trials), own.data(), first_call()
+    )
 
 
 def trained(pool, survivors=None):
@@ -30,7 +43,7 @@ def trained(pool, survivors=None):
     for segment in range(SEGMENTS):
         shared = pool.shared
         for taken in pool.cut(rows):
-            result = pool.train(taken, shared, PLAN.batches(segment))()
+            result = pool.train(taken, shared, plan().batches(segment))()
             for place, row in enumerate(taken.tolist()):
                 row_seen = jax.tree.map(lambda x, at=place: x[at].tobytes(), result)
                 seen[segment, row] = row_seen

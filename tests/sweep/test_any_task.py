@@ -140,6 +140,7 @@ def test_a_counter_of_the_state_is_shared_unless_trials_differ():
     assert is_shared(counted) == 0
 
 
+@pytest.mark.slow("test_sweep.py has steps that segments do not divide")
 def test_a_last_segment_that_is_shorter_ends_where_it_should():
     """Steps past the end change nothing of a state, counters included."""
     result = run(steps=11)
@@ -305,6 +306,7 @@ def test_steps_must_be_given_without_data():
         run(folds=2)
 
 
+@pytest.mark.slow("test_resume.py resumes bit for bit")
 def test_a_resumed_sweep_of_any_task_is_the_same(tmp_path, climbed):
     def stop(now):
         if now.number == 2:

@@ -85,6 +85,7 @@ def test_a_batch_is_drawn_once_for_all_blocks_and_groups():
     assert asked == list(range(12))
 
 
+@pytest.mark.slow("a loader is started again as an epoch is", but=1)
 @pytest.mark.parametrize("way", ["by epoch", "a loader"])
 def test_a_resume_goes_on_at_the_right_batch(way, tmp_path):
     def stop(now):
@@ -181,6 +182,7 @@ def test_an_iterator_with_a_state_draws_no_batch_again(form, fifteen, tmp_path):
     chex.assert_trees_all_equal(again.valid, fifteen.valid)
 
 
+@pytest.mark.slow("test_resume.py takes the checkpoint before a damaged one")
 def test_without_the_last_checkpoint_the_state_before_it_is_taken(fifteen, tmp_path):
     interrupted(tmp_path, Stateful("bytes"))
     shutil.rmtree(tmp_path / "record" / "checkpoints" / "1")
@@ -238,6 +240,7 @@ def test_the_epochs_of_a_loader_are_its_lengths():
     assert loader.started >= 2
 
 
+@pytest.mark.slow("test_sweep.py has steps that segments do not divide")
 def test_a_last_segment_may_be_shorter():
     result = run(WAYS["by step"](), steps=11)
     assert result.table["steps"].tolist() == [11] * 3

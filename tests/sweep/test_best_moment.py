@@ -113,6 +113,7 @@ def test_training_goes_on_from_the_last_moment(walked):
     chex.assert_trees_all_equal(walked.valid, last.valid)
 
 
+@pytest.mark.slow("a population's moments are kept in the same record", but=1)
 @pytest.mark.parametrize("rule", ["pruner", "population"])
 def test_a_resume_keeps_the_best_moments(tmp_path, rule):
     size = sweep.uniform(0.1, 2.0)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 from collectives import collectives
-from pooled_trials import CALL, stacked_trials, trained
+from pooled_trials import first_call, stacked_trials, trained
 
 from jopt.sweep.engine import Pool, as_devices
 from jopt.sweep.engine._program import Program
@@ -25,13 +25,13 @@ from collectives import collectives
 jax.config.update("jax_num_cpu_devices", 4)
 made = jax.local_devices()
 assert len(made) == 4
-from pooled_trials import CALL, stacked_trials, trained
+from pooled_trials import first_call, stacked_trials, trained
 from jopt.sweep.engine._pool import Pool
 from jopt.sweep.engine._program import Program
 
 found = []
 for count in (2, 4):
-    program = Program(stacked_trials(21), 2, CALL, made[:count])
+    program = Program(stacked_trials(21), 2, first_call(), made[:count])
     assert program.width == 2 * count
     assert program.compiles == count
     assert collectives(program.text) == []
@@ -41,7 +41,7 @@ for count in (2, 4):
         found.append(trained(pool, on_one_at_first))
         calls = pool.cut(on_one_at_first)
         assert len(calls) == math.ceil(len(on_one_at_first) / program.width)
-assert Program(stacked_trials(1), 2, CALL).width == 2  # a device a trial
+assert Program(stacked_trials(1), 2, first_call()).width == 2  # a device a trial
 sys.stdout.buffer.write(pickle.dumps(found))
 """
 
@@ -62,7 +62,7 @@ def test_a_trial_is_bitwise_the_same_on_any_number_of_devices():
     )
     assert done.returncode == 0, done.stderr.decode()
     found = pickle.loads(done.stdout)
-    program = Program(stacked_trials(21), 2, CALL)
+    program = Program(stacked_trials(21), 2, first_call())
     on_two, on_four = (
         trained(Pool(program), np.arange(0, 21, count)) for count in (2, 4)
     )

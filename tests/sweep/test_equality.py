@@ -257,6 +257,7 @@ HELD = {
 }
 
 
+@pytest.mark.slow("other ways to hold a number are found alike", but=1)
 @pytest.mark.parametrize("field", HELD)
 def test_a_function_that_holds_a_swept_number_is_a_program_a_trial_and_said(field):
     trials = sweep.grid(HELD[field], rate=[0.1, 0.2])
@@ -380,6 +381,7 @@ def test_tasks_that_are_equal_share_a_program():
     ]
 
 
+@pytest.mark.slow("test_resume.py resumes a population")
 def test_a_population_of_arrays_keys_and_functions_is_resumed(tmp_path):
     def factory(rate, key, rule, array):
         return jopt.noisy_sgd(rate, key=key)

@@ -438,6 +438,7 @@ def test_another_task_space_or_search_is_refused_by_what_differs(path):
             {"pruner": sweep.MedianPruner(metric="accuracy", mode="max")},
             "must judge by the metric loss",
         ),
+        ({"pruner": sweep.MedianPruner(cooled=0.1)}, "judge the trials as they are"),
     ],
 )
 def test_what_workers_cannot_share_is_refused(path, options, match):

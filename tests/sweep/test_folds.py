@@ -295,6 +295,9 @@ def test_folds_of_classes_are_cut_once_and_train():
     assert np.isfinite(result.table["valid_loss"]).all()
 
 
+@pytest.mark.slow(
+    "test_resume.py resumes; folds of classes are cut once in the quick run"
+)
 def test_folds_of_classes_are_resumed_bit_for_bit(tmp_path):
     def stop(now):
         signal.raise_signal(signal.SIGINT)

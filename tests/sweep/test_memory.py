@@ -1,10 +1,12 @@
 """Promises of the sweep's memory: what fits is found, and what waits is not changed."""
 
+import functools
+
 import chex
 import jax
 import numpy as np
 import pytest
-from pooled_trials import CALL, stacked_trials, trained
+from pooled_trials import first_call, stacked_trials, trained
 
 from jopt.sweep.engine import (
     Pool,
@@ -16,22 +18,37 @@ from jopt.sweep.engine import (
 from jopt.sweep.engine._block_size import room
 from jopt.sweep.engine._program import Program
 
-STACKED = stacked_trials(21)
-DATA = devices.bytes_of(STACKED.data)
-ALL = devices.bytes_of(
-    jax.eval_shape(STACKED.start, STACKED.configs, STACKED.starts)[0]
-)
+
+@functools.cache
+def stacked():
+    return stacked_trials(21)
+
+
+@functools.cache
+def call():
+    return first_call()
+
+
+def bytes_of_data():
+    return devices.bytes_of(stacked().data)
+
+
+@functools.cache
+def bytes_of_all():
+    """The bytes of all trials."""
+    given = stacked().configs, stacked().starts
+    return devices.bytes_of(jax.eval_shape(stacked().start, *given)[0])
 
 
 @pytest.fixture(scope="module")
 def program():
-    return Program(STACKED, 4, CALL)
+    return Program(stacked(), 4, call())
 
 
 def test_a_program_says_what_a_trial_takes(program):
-    larger = Program(STACKED, 16, CALL)
+    larger = Program(stacked(), 16, call())
     slope = (larger.bytes - program.bytes) / 12
-    trial = ALL / 21
+    trial = bytes_of_all() / 21
     assert 2 * trial < slope < program.bytes / 4  # twice there, and activations
     assert program.bytes >= program.trained_bytes > 0
 
@@ -83,19 +100,19 @@ def test_bytes_are_shown_as_a_person_reads_them():
 
 
 def test_a_block_too_large_is_refused_with_what_it_takes():
-    memory = DATA + ALL + 12_000
-    there = room(STACKED, None, memory).bytes
-    needed = devices.shown_bytes(Program(STACKED, 1000, CALL).bytes)
+    memory = bytes_of_data() + bytes_of_all() + 12_000
+    there = room(stacked(), None, memory).bytes
+    needed = devices.shown_bytes(Program(stacked(), 1000, call()).bytes)
     words = f"got 1000 trials that take {needed} where a device has "
     with pytest.raises(ValueError, match=words + devices.shown_bytes(there)):
-        program_for(STACKED, 1000, CALL, memory=memory)
+        program_for(stacked(), 1000, call(), memory=memory)
 
 
 @pytest.mark.slow("the sentence is that of a block too large")
 def test_a_device_without_room_for_one_trial_is_said():
     for ask in (
-        lambda: program_for(STACKED, 1, CALL, memory=DATA + 100),
-        lambda: pick(STACKED, CALL, steps=10**9, memory=DATA + 100),
+        lambda: program_for(stacked(), 1, call(), memory=bytes_of_data() + 100),
+        lambda: pick(stacked(), call(), steps=10**9, memory=bytes_of_data() + 100),
     ):
         with pytest.raises(ValueError, match="at least one trial of a device, got 100"):
             ask()
@@ -103,25 +120,28 @@ def test_a_device_without_room_for_one_trial_is_said():
 
 @pytest.mark.slow("tests/sweep/test_sweep.py picks blocks")
 def test_a_block_is_picked_among_those_that_fit(program):
-    limit = DATA + ALL + int(1.5 * program.bytes)
-    picked, search = pick(STACKED, CALL, steps=10**9, memory=limit)
-    assert picked.bytes <= room(STACKED, None, limit).bytes
+    limit = bytes_of_data() + bytes_of_all() + int(1.5 * program.bytes)
+    picked, search = pick(stacked(), call(), steps=10**9, memory=limit)
+    assert picked.bytes <= room(stacked(), None, limit).bytes
     blocks = [int(way.partition(",")[0]) for way in search["expected_train_seconds"]]
     assert max(blocks) < 11
     assert picked.block in blocks
 
 
 def test_trials_that_a_device_cannot_hold_wait_on_the_host():
-    enough, scarce = DATA + 2 * ALL + 2, DATA + 2 * ALL - 2
-    assert room(STACKED, None, enough) == (ALL + 2, False)
-    assert room(STACKED, None, scarce) == (2 * ALL - 2, True)
-    assert Pool(program_for(STACKED, 1, CALL, memory=scarce)).on_host
+    enough, scarce = (
+        bytes_of_data() + 2 * bytes_of_all() + 2,
+        bytes_of_data() + 2 * bytes_of_all() - 2,
+    )
+    assert room(stacked(), None, enough) == (bytes_of_all() + 2, False)
+    assert room(stacked(), None, scarce) == (2 * bytes_of_all() - 2, True)
+    assert Pool(program_for(stacked(), 1, call(), memory=scarce)).on_host
 
 
 def test_trials_that_the_host_cannot_hold_either_are_refused(monkeypatch):
     monkeypatch.setattr(block_size, "host_bytes", lambda: 1000)
     with pytest.raises(ValueError, match=r"got 21 that take .* the host 1 kB"):
-        room(STACKED, None, DATA + ALL)
+        room(stacked(), None, bytes_of_data() + bytes_of_all())
 
 
 def test_a_trial_is_bitwise_the_same_wherever_it_waits(program):

@@ -46,6 +46,7 @@ def evaluate(name, config, state, batch, key):
     return {"loss": loss, "steps": loss + 1.0, "loss_std": loss + 2.0, name: -loss}
 
 
+@pytest.mark.slow("other texts take the same way", but=2)
 @pytest.mark.parametrize("kind", NAMES)
 def test_a_name_may_be_any_text(kind, tmp_path):
     name = NAMES[kind]

@@ -193,6 +193,7 @@ def test_spaces_are_compared_by_value_printed_and_pickled():
         space().factory = list  # pyright: ignore[reportAttributeAccessIssue]
 
 
+@pytest.mark.slow("test_resume.py resumes by names")
 def test_a_sweep_of_branches_is_resumed_by_its_names(tmp_path):
     def stop(now):
         signal.raise_signal(signal.SIGINT)

@@ -425,6 +425,7 @@ def test_rules_that_know_their_metric_are_taken():
 # Resume
 
 
+@pytest.mark.slow("test_resume.py resumes; the front is of the table")
 def test_a_resumed_sweep_has_the_same_front(tmp_path):
     def stop(now):
         if now.number == 1:

@@ -149,7 +149,17 @@ def alone(kind, segments, tx=None):
     return state, np.asarray(seen, np.float32)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# Accumulation is compared bit for bit below.
+SLOW = pytest.mark.slow("another form or dtype of the model is in the quick run")
+IN_TURN = [
+    pytest.param(
+        kind, marks=SLOW if kind in ("linen", "bfloat16", "accumulation") else ()
+    )
+    for kind in KINDS
+]
+
+
+@pytest.mark.parametrize("kind", IN_TURN)
 def test_a_trial_is_train_step_alone(kind):
     result, (state, seen) = swept(kind, 2), alone(kind, 2)
     near = KINDS[kind][3]

@@ -78,6 +78,9 @@ def test_orders_change_what_seeds_see():
     assert not np.allclose(shared.curves[1::2], own.curves[1::2])
 
 
+@pytest.mark.slow(
+    "test_resume.py resumes; orders follow from the seed in the quick run"
+)
 def test_trials_of_their_own_orders_resume(tmp_path):
     def stop(now):
         if now.number == 1:

@@ -189,6 +189,7 @@ def test_a_learning_rates_schedule_is_an_ordinary_one():
         )
 
 
+@pytest.mark.slow("another interval is another number", but=1)
 @pytest.mark.parametrize("interval", [1, 2])
 def test_a_member_that_diverges_is_replaced_and_complete(task, interval):
     rates = [*RATES[:5], math.inf]

@@ -359,6 +359,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_it_taken(whole, directo
     assert numbers(result) == numbers(whole)
 
 
+@pytest.mark.slow("one damaged checkpoint is passed over in the quick run")
 def test_where_every_checkpoint_is_damaged_the_sweep_starts_over(whole, directory):
     damage(directory / RECORD / "checkpoints" / "2")
     (directory / RECORD / "checkpoints" / "3" / "jopt.json").unlink()
@@ -401,6 +402,7 @@ def the_disk_is_full(directory, monkeypatch):
     monkeypatch.setattr(os, "fsync", fsync)
 
 
+@pytest.mark.slow("another error of the disk is caught at the same place", but=1)
 @pytest.mark.parametrize(
     ("breaks", "sentence"),
     [
@@ -505,6 +507,7 @@ def test_a_sweep_is_loaded_while_it_runs(tmp_path):
     np.testing.assert_array_equal(seen[-1].curves, result.curves)
 
 
+@pytest.mark.slow("another number of steps is cut alike", but=1)
 @pytest.mark.parametrize("steps", [12, 11])  # the last segment is whole, or shorter
 def test_an_extended_sweep_is_bitwise_one_that_was_longer(steps, tmp_path):
     sizes: dict[str, Any] = {"segments": 3, "block": 2}
@@ -520,6 +523,7 @@ def test_an_extended_sweep_is_bitwise_one_that_was_longer(steps, tmp_path):
         sweep.extend(tmp_path, toy.task(), steps=20)
 
 
+@pytest.mark.slow("a longer sweep and a resumed population are in the quick run")
 def test_an_extended_population_goes_on_as_a_longer_one(tmp_path):
     rates = sweep.log_uniform(1e-3, 1.0)
     population = sweep.PopulationBasedTraining({"learning_rate": rates})

@@ -186,6 +186,7 @@ def test_a_search_is_killed_at_any_moment_and_ends_with_the_same_table(
     assert_same(search(directory=tmp_path, confirm=2), unbroken)
 
 
+@pytest.mark.slow("other samplers give points by the same method", but=1)
 @pytest.mark.parametrize(
     "sampler",
     [sweep.Random(), sweep.Sobol(), sweep.Halton()],
@@ -223,6 +224,7 @@ def test_a_conditional_space_has_each_branchs_own_numbers():
     assert sum(group["trials"] for group in result.info["grouped_by"]) == 16
 
 
+@pytest.mark.slow("another sampler learns the same front", but=1)
 @pytest.mark.parametrize(
     "sampler", [sweep.NSGA2(), sweep.TPE(4)], ids=lambda s: type(s).__name__
 )

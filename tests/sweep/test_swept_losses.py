@@ -71,6 +71,7 @@ def test_a_focal_loss_of_no_gamma_trains_as_cross_entropy(swept):
     np.testing.assert_allclose(swept.curves[0], plain.curves[0], rtol=1e-5)
 
 
+@pytest.mark.slow("test_pruned_sweeps.py prunes")
 def test_a_sweep_is_pruned_on_them(swept):
     pruner = sweep.SuccessiveHalving(reduction_factor=2)
     pruned = run(pruner=pruner)
@@ -85,6 +86,7 @@ def evolution():
     return sweep.PopulationBasedTraining({"gamma": sweep.uniform(0, 8)})
 
 
+@pytest.mark.slow("test_population_sweeps.py evolves numbers")
 def test_a_population_evolves_them():
     evolved = run(population=evolution())
     events = evolved.lineage.events
@@ -98,6 +100,7 @@ def test_a_population_evolves_them():
     )
 
 
+@pytest.mark.slow("test_resume.py resumes configs of any leaves")
 @pytest.mark.parametrize("population", [None, evolution()], ids=["plain", "evolved"])
 def test_a_resumed_sweep_of_them_is_the_same_bit_for_bit(tmp_path, swept, population):
     whole = swept if population is None else run(population=population)

@@ -197,7 +197,7 @@ def of_dicts():
     return sweep.run(task_of(DICTS), TRIALS, **SIZES)
 
 
-@pytest.mark.slow("other kinds of dataclass differ in their options alone", but=1)
+@pytest.mark.slow("a step trains them in the quick run, and a sweep takes that step")
 def test_a_sweep_trains_them_as_dicts(kind, of_dicts, tmp_path):
     result: Any = sweep.run(task_of(kind), TRIALS, **SIZES)
 

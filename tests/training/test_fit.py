@@ -167,6 +167,7 @@ def nnx_evaluation(state):
     return {"loss": cross_entropy(state.eval_model(BATCH[0]), BATCH[1])}
 
 
+@pytest.mark.slow("a run of linen is kept by the same lines", but=1)
 @pytest.mark.parametrize(
     ("kind", "valid"), [("nnx", nnx_evaluation), ("linen", linen_evaluation)]
 )

@@ -41,6 +41,7 @@ def test_params_are_held_in_their_dtype_and_all_else_is_not(kind):
     assert dtypes(counts) == {jnp.dtype(jnp.int32)}
 
 
+@pytest.mark.slow("leaves that are not joined are stored alike", but=1)
 @pytest.mark.parametrize("buckets", [True, False])
 def test_moments_are_stored_in_their_dtypes(buckets):
     policy = jopt.Precision(mu=jnp.bfloat16, nu="float16")
@@ -121,6 +122,7 @@ def test_the_loss_is_of_the_dtype_of_the_output(output, dtype):
     assert metrics.loss.dtype == F32
 
 
+@pytest.mark.slow("tests/wrappers/test_low_precision.py has each rounding", but=2)
 @pytest.mark.parametrize("rounding", ["nearest", "master", "stochastic", "kahan"])
 def test_small_steps_are_lost_by_rounding_to_nearest_alone(rounding):
     policy = jopt.Precision("bfloat16", rounding=rounding)

@@ -81,7 +81,7 @@ def assert_skipped(before, state, times):
     assert after["[1]" + RANDOM[0]] == before["[1]" + RANDOM[0]] + times
 
 
-@pytest.mark.slow("another optimizer's state is one leaf more", but=2)
+@pytest.mark.slow("another optimizer's state is one leaf more", but=1)
 @pytest.mark.parametrize("tx", KINDS.values(), ids=KINDS)
 def test_a_skipped_step_keeps_all_but_the_random_numbers(tx):
     step: Any = train_step(loss_fn)
@@ -94,6 +94,7 @@ def test_a_skipped_step_keeps_all_but_the_random_numbers(tx):
     assert (int(state.step), int(state.skipped), int(metrics.nonfinite)) == (2, 1, 1)
 
 
+@pytest.mark.slow("test_train_step.py skips microbatches in the quick run", but=1)
 @pytest.mark.parametrize(
     ("call", "settings", "skips"),
     [(many, {}, 1), (one, {"accumulate": 2}, 2)],

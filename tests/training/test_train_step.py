@@ -250,6 +250,7 @@ def test_a_microbatch_that_is_not_finite_is_left_out():
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(ended))
 
 
+@pytest.mark.slow("a loss of any value is left out alike", but=1)
 @pytest.mark.parametrize("bad", [jnp.nan, 0.0])
 def test_a_microbatch_of_weight_zero_is_left_out_and_not_counted(bad):
     # A mean over no tokens is 0 / 0, and a padded batch is no overflow.
@@ -488,6 +489,7 @@ def test_inside_another_program_nothing_is_donated():
     assert state.params["w"].sum() == 8  # still there
 
 
+@pytest.mark.slow("microbatches are added alike", but=1)
 @pytest.mark.parametrize("settings", [{}, {"accumulate": 2}])
 def test_complex_parameters_go_down(settings):
     def loss_fn(params, batch, key):
@@ -509,6 +511,7 @@ def test_the_norm_is_read_once_and_factors_are_folded(programs):
         assert sums[name] == sums["adamw"]
 
 
+@pytest.mark.slow("other states are given away alike", but=2)
 @pytest.mark.parametrize(
     "tx",
     [
