@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
@@ -20,6 +20,9 @@ from jopt.sweep.engine._devices import (
     bytes_of,
     copies,
 )
+
+# For what runs once: a fast compilation is worth more than a fast program.
+QUICKLY = {"xla_backend_optimization_level": 0}
 
 Parts: TypeAlias = list[Leaves]  # by device: its trials' own or shared leaves
 
@@ -55,9 +58,7 @@ class Program:
         self._evaluations: dict[Any, Any] = {}  # by the shapes of the examples
         # What is compiled holds no trials: others may take their place.
         self._functions = functions = stacked.functions()
-        # It runs once: a fast compilation is worth more than a fast program.
-        quickly = {"xla_backend_optimization_level": 0}
-        self._start = jax.jit(functions.start, compiler_options=quickly)
+        self._start = jax.jit(functions.start, compiler_options=QUICKLY)
         self._models = jax.jit(functions.models)
         self._mark = jax.jit(functions.mark, donate_argnums=0)
         calls = copies(batches, self.devices)
@@ -107,17 +108,11 @@ class Program:
         if len(found) == 1:
             (own, shared), *_ = found
             return [leaf[: len(rows)] for leaf in own], shared
-        parts = zip(*(own for own, _ in found), strict=True)
-        own = [jnp.concatenate(leaves)[: len(rows)] for leaves in parts]
-        return own, found[0][1]
+        return _joined([own for own, _ in found], len(rows)), found[0][1]
 
     def zeros(self) -> tuple[Parts, Parts]:
         """Return trials of zeros, to time with."""
-        make = lambda leaf: jnp.zeros(leaf.shape, leaf.dtype)  # noqa: E731
-        parts = [
-            jax.device_put(jax.tree.map(make, self.shapes), device)
-            for device in self.devices
-        ]
+        parts = [jax.device_put(self._zeros(), device) for device in self.devices]
         return [own for own, _ in parts], [shared for _, shared in parts]
 
     def train(
@@ -187,6 +182,14 @@ class Program:
         own = [jax.ShapeDtypeStruct((self.block, *x.shape[1:]), x.dtype) for x in own]
         return own, [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in shared]
 
+    @functools.cached_property
+    def _zeros(self) -> Callable[[], tuple[Leaves, Leaves]]:
+        """Makes a block of zeros, all leaves in one program."""
+        make = lambda leaf: jnp.zeros(leaf.shape, leaf.dtype)  # noqa: E731
+        shapes = self.shapes
+        made = lambda: jax.tree.map(make, shapes)  # noqa: E731
+        return jax.jit(made, compiler_options=QUICKLY)
+
     @property
     def text(self) -> str:
         """The compiled programs of a call, as XLA prints them."""
@@ -251,6 +254,12 @@ class Program:
         first = programs[0].compile()
         with ThreadPoolExecutor() as threads:
             return [first, *threads.map(lambda x: x.compile(), programs[1:])]
+
+
+@functools.partial(jax.jit, static_argnums=1, compiler_options=QUICKLY)
+def _joined(parts: list[Leaves], count: int) -> Leaves:
+    """Return the first `count` rows of the leaves of several blocks."""
+    return [jnp.concatenate(leaf)[:count] for leaf in zip(*parts, strict=True)]
 
 
 @jax.jit
