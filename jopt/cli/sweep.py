@@ -252,6 +252,13 @@ def add_machine(add: Any) -> list[argparse.Action]:
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
     # Imported here, so that `jopt sweep --help` does not wait for them.
+    from jopt.report import drawing_ahead
+
+    with drawing_ahead(getattr(options, "folder", None)):
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     from jopt import sweep
     from jopt.cli import command_file, devices, display, selection, streams
     from jopt.cli.trials import trials as trials_of
