@@ -22,6 +22,7 @@ and its children, which a busy machine changes less.
 """
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -99,8 +100,7 @@ def ran(tree: Path, kept: Path, words: list[str]) -> dict[str, list[float]]:
     edges = {"clock": [before[0], *clock, after[0]]}
     edges["cpu"] = [0.0, *cpu, after[1] - before[1]]
     return {
-        kind: [b - a for a, b in zip(at, at[1:], strict=False)]
-        for kind, at in edges.items()
+        kind: [b - a for a, b in itertools.pairwise(at)] for kind, at in edges.items()
     }
 
 
@@ -131,9 +131,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cpu", action="store_true", help="aims are of processor time")
     options = parser.parse_args()
-    from record import arguments, cores, keep, versions  # they import jax
+    from record import cores, keep, versions  # they import jax
 
-    del arguments
     words = ["sweep", *(SMALL if options.quick else [])]
     ours = Path(__file__).resolve().parent.parent
     rounds = 1 if options.quick else options.rounds
