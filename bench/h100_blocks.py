@@ -7,7 +7,9 @@ transformer (text), with 64 and 256 learning rates of AdamW.
 kernels   launches of a step of the block; `each`: of them a trial
 copies    launches that only copy, and their share of the bytes of the trials' state
 host      transfers to or from the host inside the loop; none is the aim
-products  matrix products, and those that are not of all trials at once, which are named
+products  matrix products, and those that are not of all trials at once, which are named:
+          whose result has no axis of a multiple of the trials (sharp where the model has
+          no such axis itself, as with 256)
 
     python bench/h100_blocks.py --target h100_sxm.txtpb
     python bench/h100_blocks.py --target h100_sxm.txtpb --quick
@@ -70,6 +72,14 @@ def shapes(program: Program, around: Computation, kernel: Kernel) -> str:
     return re.sub(r"\{[^}]*\}", "", shown)
 
 
+def of_all(shown: str, trials: int) -> bool:
+    """Return whether a product's result has the trials as an axis, or in a wide one."""
+    sizes = re.findall(
+        r"\d+", " ".join(re.findall(r"\[([\d,]*)\]", shown.split("->")[1]))
+    )
+    return any(int(size) % trials == 0 for size in sizes if int(size))
+
+
 def row(chip: H100, name: str, trials: int) -> dict[str, Any]:
     """Compile a block, and return what the body of its loop says."""
     began = time.perf_counter()
@@ -81,9 +91,9 @@ def row(chip: H100, name: str, trials: int) -> dict[str, Any]:
     products = [k for k in found if k.kind == "product"]
     copies = [k for k in found if k.kind == "copy"]
     apart = [
-        f"{k.source.rpartition('/')[2] or k.name}: {shapes(program, body, k)}"
+        f"{k.source.rpartition('/')[2] or k.name}: {shown}"
         for k in products
-        if k.name in body and not re.search(rf"\b{trials}\b", shapes(program, body, k))
+        if k.name in body and not of_all(shown := shapes(program, body, k), trials)
     ]
     every = [i for c in program.values() for i in c.values()]
     return {
