@@ -7,9 +7,9 @@ transformer (text), with 64 and 256 learning rates of AdamW.
 kernels   launches of a step of the block; `each`: of them a trial
 copies    launches that only copy, and their share of the bytes of the trials' state
 host      transfers to or from the host inside the loop; none is the aim
-products  matrix products, and those that are not of all trials at once, which are named:
-          whose result has no axis of a multiple of the trials (sharp where the model has
-          no such axis itself, as with 256)
+products  matrix products, and those that are not of all trials at once, which are
+          named: no axis of their result is a multiple of the trials (with 256 trials
+          the models have no such axis of their own)
 
     python bench/h100_blocks.py --target h100_sxm.txtpb
     python bench/h100_blocks.py --target h100_sxm.txtpb --quick
@@ -74,9 +74,8 @@ def shapes(program: Program, around: Computation, kernel: Kernel) -> str:
 
 def of_all(shown: str, trials: int) -> bool:
     """Return whether a product's result has the trials as an axis, or in a wide one."""
-    sizes = re.findall(
-        r"\d+", " ".join(re.findall(r"\[([\d,]*)\]", shown.split("->")[1]))
-    )
+    result = re.findall(r"\[([\d,]*)\]", shown.rpartition("->")[2])
+    sizes = [size for each in result for size in each.split(",") if size]
     return any(int(size) % trials == 0 for size in sizes if int(size))
 
 
