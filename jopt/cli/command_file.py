@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,24 +9,28 @@ from typing import Any
 COMMAND, HEADER = "command.json", Path("record", "header.json")
 SEARCH = "search.json"  # of a search, in place of the header
 NOT_SAVED = ("run", "defaults", "with_resume")  # set by the parser, not by the user
+# What asks for trials: given with --extend, for more of them.
+SPACE = ("learning_rate", "set", "sample")
 DAMAGED = "go on with jopt.sweep.resume(directory), which does without it."
 
 
 @contextlib.contextmanager
 def saved(options: argparse.Namespace, directory: Path) -> Iterator[None]:
     """Save the options; restore the old file if the sweep ends before it has begun."""
+    from jopt.sweep import encode  # slow to load
+
     path, before = directory / COMMAND, _bytes(directory / COMMAND)
-    header = _bytes(begun(directory))
+    headers = _headers(directory)
     given = {n: value for n, value in vars(options).items() if n not in NOT_SAVED}
     plain = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
     file, colon, name = options.task.rpartition(":")
     if colon:
         plain["task"] = f"{Path(file).resolve()}:{name}"
-    _write(path, json.dumps(plain, indent=2).encode() + b"\n")
+    _write(path, encode(plain, indent=2))
     try:
         yield
     except BaseException as error:
-        if _bytes(begun(directory)) != header:
+        if _headers(directory) != headers:
             error.add_note(how_to_resume(directory, options.command))
         elif before:
             _write(path, before)
@@ -48,6 +51,12 @@ def how_to_resume(directory: Path, command: str = "sweep") -> str:
     return f"Go on with: jopt {command} --resume {directory}"
 
 
+def _headers(directory: Path) -> list[bytes]:
+    """Return the headers of a sweep's parts, or of a search and its batches."""
+    parts = sorted(directory.glob(f"batches/*/{HEADER}"))
+    return [_bytes(path) for path in (begun(directory), *parts)]
+
+
 def _bytes(path: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
 
@@ -57,7 +66,8 @@ def resumed(options: argparse.Namespace, directory: Path) -> argparse.Namespace:
 
     An option that the file lacks, because it is newer than the file, has its default.
     The options in `options.with_resume` are taken from `options` instead, as are the
-    steps that `--extend` asks for.
+    steps and the trials that `--extend` asks for; `earlier` then has what asked for
+    those of before.
 
     Raises:
       FileNotFoundError: if the directory has no `command.json`.
@@ -72,7 +82,7 @@ def resumed(options: argparse.Namespace, directory: Path) -> argparse.Namespace:
         )
     option, names = "--resume", [*options.with_resume]
     if getattr(options, "extend", None) is not None:
-        option, names = "--extend", [*names, "steps"]
+        option, names = "--extend", [*names, "steps", *SPACE]
         if options.resume is not None:
             raise ValueError("--extend must be given without --resume; leave one out.")
     for name, default in options.defaults.items():
@@ -81,14 +91,23 @@ def resumed(options: argparse.Namespace, directory: Path) -> argparse.Namespace:
                 f"{option} continues the sweep with its own options and takes no other "
                 f"{name.replace('_', ' ')}; leave it out, or start a new sweep."
             )
-    if option == "--extend" and options.steps is None:
-        raise ValueError(
-            "--extend needs the steps of each trial in all; give --steps N."
-        )
     given = {name: getattr(options, name) for name in names}
     if options.keep == options.defaults["keep"]:
         del given["keep"]
-    return argparse.Namespace(**{**options.defaults, **saved, **given})
+    was = {**options.defaults, **saved}
+    if option == "--extend":
+        defaults = options.defaults
+        same = [n for n in ("steps", *SPACE) if given[n] == defaults[n]]
+        given = {name: value for name, value in given.items() if name not in same}
+        if len(same) == 1 + len(SPACE):
+            raise ValueError(
+                "--extend needs the steps of each trial in all, or more trials; give "
+                "--steps N, --sample N, --learning-rate VALUES or --set NAME=VALUES."
+            )
+        if set(SPACE) & given.keys():
+            before = {name: was[name] for name in SPACE}
+            given["earlier"] = [*was.get("earlier", []), before]
+    return argparse.Namespace(**{**was, **given})
 
 
 def read(directory: Path, call: str) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
     tasks = {name: (lookup.task(name), wider(name)) for name in names}
     console = streams.console()
     for task, wide in tasks.values():
-        cost = compare_cost(task, entered, wider=wide, **given)
+        cost = compare_cost(task, entered, wider=wide, timed=options.dry_run, **given)
         studies.print_cost(console, task.name, cost)
     if options.dry_run:
         return 0

@@ -74,7 +74,7 @@ def add_training(add: Any) -> None:
     add(
         "--dry-run",
         action="store_true",
-        help="print trials, steps and programs, and train nothing",
+        help="print trials, steps and programs, estimate the time, and train nothing",
     )
     cache.add_options(add)
 
@@ -113,6 +113,13 @@ def print_cost(console: "Console", name: str, cost: "Cost") -> None:
         f"{cost.programs} programs; with every extension {cost.most_trials:,} trials, "
         f"{cost.most_trial_steps:,} trial-steps."
     )
+    if cost.seconds is not None:
+        from jopt.report import shown_seconds
+
+        console.print(
+            f"{name}: about {shown_seconds(cost.seconds)} on this machine, estimated "
+            "from one block of each program."
+        )
 
 
 class Display:

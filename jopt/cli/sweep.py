@@ -33,6 +33,7 @@ examples:
   jopt sweep --metric accuracy --mode max --bound loss=..0.5
   jopt sweep --resume results
   jopt sweep --extend results --steps 2000
+  jopt sweep --extend results --learning-rate 1:10:8
 
 values:
   LOW:HIGH:COUNT   COUNT values from LOW to HIGH, evenly spaced on a log axis;
@@ -200,7 +201,8 @@ def _add_machine(add: Any) -> list[argparse.Action]:
             "--extend",
             type=Path,
             metavar="DIR",
-            help="train the sweep saved in DIR for more steps, --steps in all",
+            help="train the sweep saved in DIR for more steps, --steps in all, or with "
+            "more trials: --sample in all, or those of more values",
         ),
     ]
     return [*resumed, *add_machine(add)]
@@ -267,6 +269,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.keep < 0:
         raise ValueError(f"--keep must be at least 0, got {options.keep}.")
     directory, resumed = options.extend or options.resume, False
+    steps = options.steps  # with --extend, None where trials alone are more
     if directory is not None:
         options = command_file.resumed(options, directory)
         resumed = command_file.has_begun(directory) or options.extend is not None
@@ -289,8 +292,13 @@ def _run(options: argparse.Namespace) -> int:
     try:
         with display.Display(console, list(trials[0].hyperparameters)) as show:
             if options.extend is not None:
-                more: dict[str, Any] = {**shared, "steps": options.steps}
-                result = sweep.extend(directory, task, trials, progress=show, **more)
+                with command_file.saved(options, directory):
+                    more: dict[str, Any] = {**shared, "steps": steps}
+                    result = sweep.extend(
+                        directory, task, trials, progress=show, **more
+                    )
+            elif resumed and getattr(options, "earlier", []):
+                result = sweep.extend(directory, task, trials, progress=show, **shared)
             elif resumed:
                 result = sweep.resume(directory, task, trials, progress=show, **shared)
             else:

@@ -124,7 +124,7 @@ def run(options: argparse.Namespace) -> int:
     given |= {name: getattr(options, name) for name in same}
     given |= {"rules": options.rule.split(","), "overrides": overrides}
     console = streams.console()
-    cost = transfer_cost(make, contender, widths, **given)
+    cost = transfer_cost(make, contender, widths, timed=options.dry_run, **given)
     studies.print_cost(console, options.task, cost)
     if options.dry_run:
         return 0

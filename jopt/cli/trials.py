@@ -20,7 +20,7 @@ SAMPLERS = {
 
 
 def trials(options: argparse.Namespace) -> tuple[sweep.Task, list[sweep.Trial]]:
-    """Return the task, and the trials that the options ask for.
+    """Return the task, and the trials that the options ask for, and asked for before.
 
     A hyperparameter that `--set` names goes to the task's function if that takes it, to
     the batch size if it is `batch_size`, else to the optimizer.
@@ -28,6 +28,14 @@ def trials(options: argparse.Namespace) -> tuple[sweep.Task, list[sweep.Trial]]:
     Raises:
       ValueError: if a name is none of these.
     """
+    earlier = [{**asked, "earlier": []} for asked in getattr(options, "earlier", [])]
+    if earlier:
+        every = [*earlier, {**vars(options), "earlier": []}]
+        asked = [argparse.Namespace(**{**vars(options), **own}) for own in every]
+        made = [trial for own in asked for trial in trials(own)[1]]
+        known = {tuple(trial.hyperparameters.items()): trial for trial in made[::-1]}
+        first = dict.fromkeys(tuple(trial.hyperparameters.items()) for trial in made)
+        return lookup.task(options.task), [known[setting] for setting in first]
     task, factory, given = _asked(options, drawn=options.sample is not None)
     if options.sample is None:
         values: dict[str, Any] = given

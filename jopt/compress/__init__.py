@@ -1,13 +1,13 @@
-"""Compression: zeros that stay, weights of few bits, and networks sparse from birth.
+"""Compression: pruning, quantization, low-rank adapters and sparse training.
 
 Pruning and quantization are constraints on parameters, so each is a transformation that
-holds an optimizer. They need nothing of the model or of the task, and every number in
+holds an optimizer. They are independent of the model and the task, and every number in
 them is a leaf: the sparsity, the bits, the rank.
 
 - `prune`, `lottery` and `grow` train what they keep; the rest is exactly 0.
 - `straight_through` trains hidden weights, of which the model sees a `Projection`.
-- `lora`, `dora` and `limit_rank` train a small part beside frozen weights.
-- `quantize`, `size`, `shrink` and `save_compressed` make what is stored small.
+- `lora`, `dora` and `limit_rank` train small adapters of frozen weights.
+- `quantize`, `size`, `shrink` and `save_compressed` make the stored model small.
 """
 
 from jopt.compress._adapters import Adapted, dora, lora, merge

@@ -26,12 +26,12 @@ from jopt.training import Nnx, form_of
 
 
 class Adapted(NamedTuple):
-    """A tree of parameters with adapters beside it; `merge` makes one tree of them.
+    """A tree of parameters and its adapters; `merge` joins them to one tree.
 
     Args:
       base: the parameters, which are not trained.
-      adapters: what is trained, by the paths of the leaves that are adapted.
-      scale: float32[], what A B is multiplied by.
+      adapters: the trained adapters, by the paths of the adapted leaves.
+      scale: float32[], the factor of A B.
     """
 
     base: PyTree
@@ -56,18 +56,18 @@ def lora(
         state = jopt.TrainState.create(model, tx, wrt=nnx.LoRAParam)
         model = jopt.merge(state.model)
 
-    The model that is returned has the outputs of the given one until B is trained. The
-    given one stays as it is, and shares its arrays.
+    Until B is trained, the returned model has the outputs of the given one. The given
+    one is unchanged, and shares its arrays.
 
     *An nnx module.* The product of a layer (`dot_general`, `conv_general_dilated`)
-    becomes a module with the adapter's `nnx.LoRAParam`. All else of the model, the
-    paths of its parameters too, stays as it was. The adapter's product is (x A) B: no
-    array of a kernel's size is formed, so many trials of a sweep share one base. Layers
-    that can be adapted are Linear, LinearGeneral and Conv, in other layers too
-    (attention, recurrent cells).
+    becomes a module with the adapter's `nnx.LoRAParam`. The rest of the model is
+    unchanged, including the paths of its parameters. The adapter's product is (x A) B:
+    no array of a kernel's size is formed, so many trials of a sweep share one base.
+    Layers that can be adapted are Linear, LinearGeneral and Conv, also inside other
+    layers (attention, recurrent cells).
 
     *Linen's variables, or a tree of parameters.* The result has an `Adapted` in place
-    of the parameters; the loss function merges it, which forms each kernel anew:
+    of the parameters; the loss function merges it, which forms each kernel:
 
         variables = jopt.lora(variables, rank=8)
         state = jopt.TrainState.create(
@@ -80,8 +80,8 @@ def lora(
         parameters.
       rank: the rank of the adapters, static; see `limit_rank` for one that is data.
       where: which kernels are adapted, a mask as in `masked`, with paths like
-        "layers/0/kernel". By default all that can be: of a tree the leaves with two
-        axes or more, as matrices with the outputs on the last axis.
+        "layers/0/kernel". By default all that can be adapted; in a tree, the leaves
+        with two axes or more, as matrices with the outputs on the last axis.
       alpha: A B is multiplied by alpha / rank; by default by 1.
       key: a seed or a key, for A.
 
@@ -104,13 +104,12 @@ def dora(
     alpha: Number | None = None,
     key: Key = 0,
 ) -> Any:
-    """Return a model as `lora` does, whose adapters train the columns' norms by m.
+    """Return a model like `lora`'s, whose adapters also train the columns' norms m.
 
         V = W + (alpha / rank) A B        W' = m V / |V|, column by column
 
-    m begins with the norms of W, so it belongs to this W: adapt the trained model, and
-    not one that gets its weights later. For gradients |V| is a constant, as in the
-    paper.
+    m begins with the norms of W: adapt a trained model, not one that gets its weights
+    later. For gradients |V| is a constant, as in the paper.
 
     Args:
       model, rank, where, alpha, key: as for `lora`.
@@ -124,14 +123,14 @@ def dora(
 
 
 def merge(model: Any) -> Any:
-    """Return the plain model that a model with adapters stands for.
+    """Return the plain model that a model with adapters is equivalent to.
 
     Args:
-      model: what `lora` or `dora` has returned, or `TrainState.model` of it.
+      model: the result of `lora` or `dora`, or `TrainState.model` of it.
 
     Returns:
       An nnx module without adapters, or the tree without an `Adapted`; kernels have
-      their dtypes. The given model stays as it is.
+      their dtypes. The given model is unchanged.
 
     Raises:
       ValueError: if the model has no adapters.
@@ -205,5 +204,5 @@ def _with_adapters(
 
 
 def _has_modules(model: Any) -> bool:
-    # Whoever has a module has loaded Flax.
+    # A program with a module has imported Flax.
     return "flax.nnx" in sys.modules and isinstance(form_of(model), Nnx)

@@ -1,4 +1,4 @@
-"""The leaves that are compressed: chosen by a mask, alone in a tree of their own."""
+"""The leaves that are compressed: the mask that chooses them, and trees of them."""
 
 from collections.abc import Hashable, Sequence
 
@@ -10,7 +10,7 @@ from jopt.wrappers import MaskedNode
 
 
 def matrices(path: str, leaf: jax.Array) -> bool:
-    """Return whether a leaf has at least two axes, as a kernel has and a bias has not.
+    """Return whether a leaf has at least two axes, like a kernel, unlike a bias.
 
     Args:
       path: the path of the leaf, such as "layers/0/kernel".
@@ -23,10 +23,10 @@ def chosen(title: str, where: Mask, params: PyTree, name: str = "the params") ->
     """Return a mask as a tree that fits the params.
 
     Args:
-      title: the class or function that errors name.
+      title: the class or function named in errors.
       where: the mask.
       params: a tree of arrays or shapes.
-      name: what errors call them.
+      name: the name of the params in errors.
 
     Raises:
       ValueError: if the mask chooses none of the leaves.
@@ -60,7 +60,7 @@ def alone(mask: Mask, tree: PyTree) -> PyTree:
 def apart(
     mask: Mask, params: PyTree, groups: Sequence[Hashable]
 ) -> list[Hashable | None]:
-    """Return the groups of leaves that may be joined: those chosen stay alone.
+    """Return the groups of leaves that may be joined, without the chosen leaves.
 
     Args:
       mask: which leaves are chosen.
@@ -72,7 +72,7 @@ def apart(
 
 
 def thawed(mask: Mask, params: PyTree, frozen: Sequence[bool]) -> list[bool]:
-    """Return which leaves ignore their own gradient, where those chosen do not.
+    """Return which leaves ignore their own gradient; chosen leaves do not.
 
     Args:
       mask, params: as in `apart`.

@@ -20,7 +20,7 @@ class Codebook(Projection):
     Args:
       size: values of each leaf, from 1 to `most`; it can be swept.
       most: the greatest size, static. The work grows with it.
-      iterations: of k-means, static, at least 1.
+      iterations: iterations of k-means, static, at least 1.
 
     Han et al. 2015, https://arxiv.org/abs/1510.00149, section 3.
     """
@@ -49,7 +49,7 @@ class Codebook(Projection):
         over = tuple(range(w.ndim))
 
         def members(values: jax.Array) -> jax.Array:
-            # The values stay in order: a weight's own is after the borders below it.
+            # The values stay sorted: a weight's value follows the borders below it.
             borders = jax.lax.stop_gradient(values[1:] + values[:-1]) / 2
             below = w[..., None] > borders.reshape(along)
             own = jnp.sum(below, axis=-1, keepdims=True, dtype=w.dtype)

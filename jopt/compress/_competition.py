@@ -1,4 +1,4 @@
-"""Who competes with whom to be kept: units of all leaves, of a leaf, of a group."""
+"""The units that compete to be kept: those of all leaves, of a leaf, of a group."""
 
 import dataclasses
 import math
@@ -64,7 +64,7 @@ Among: TypeAlias = Literal["all", "leaf"] | Groups
 
 
 class Competition(NamedTuple):
-    """What is kept as one, and who competes; the fields of `Prune`."""
+    """The units that are kept or pruned, and which compete; fields of `Prune`."""
 
     unit: Unit
     among: Among
@@ -73,7 +73,7 @@ class Competition(NamedTuple):
         """Return which leaves compete.
 
         Args:
-          title: the class that errors name.
+          title: the class named in errors.
           where: which leaves compete.
           params: a tree of arrays or shapes.
 
@@ -114,10 +114,10 @@ class Competition(NamedTuple):
         """Return which coordinates are kept: all but `round(sparsity n)` units of n.
 
         Args:
-          scores: the score of each unit. The smallest are pruned; among equals the
-            first are.
-          before: bools like the leaves, which coordinates were kept. A unit that was
-            not ranks below all others.
+          scores: the score of each unit. The smallest are pruned, the first among
+            equal ones.
+          before: bools like the leaves, the coordinates kept so far. A unit that was
+            not kept ranks below all others.
           sparsity: the share that is pruned.
 
         Returns:

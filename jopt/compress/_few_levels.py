@@ -71,7 +71,7 @@ class Quantize(Projection):
         def leaf(w: jax.Array) -> jax.Array:
             over = others(w, self.axis)
             top = jnp.max(jnp.abs(w), axis=over, keepdims=True, initial=0)
-            # XLA multiplies by the reciprocal of one number, which rounds otherwise.
+            # XLA multiplies by the reciprocal of a scalar, which rounds differently.
             steps = jnp.where(top > 0, half - (0.5 if full else 1), 1)
             scale = top / steps
             codes = jnp.clip(

@@ -29,7 +29,7 @@ _KEY = "jopt"  # of the description of the leaves in the file's metadata
 
 
 class _Entry(NamedTuple):
-    """What a file says of a leaf besides its arrays."""
+    """The description of a leaf in a file."""
 
     path: list[str]
     shape: list[int]
@@ -38,7 +38,7 @@ class _Entry(NamedTuple):
     parts: list[str]
 
     def names(self) -> dict[str, str]:
-        """Return the names of the arrays in the file by what they are."""
+        """Return the names of the arrays in the file by their role."""
         name = "/".join(self.path) or "params"
         alone = self.parts == ["values"]
         return {part: name if alone else f"{name}.{part}" for part in self.parts}
@@ -51,17 +51,17 @@ def save_compressed(path: FilePath, params: PyTree) -> None:
         jopt.save_compressed("small.safetensors", jopt.quantize(params, bits=4))
 
     A leaf is stored dense, under its path, or as the numbers that are not 0 and a
-    bitmap, whichever is smaller; of a `Quantized` leaf its packed codes and scales are
-    stored. The arrays take the bytes that `size(params, "bitmap")` says. The file is
-    written under another name and then renamed: a file at `path` is replaced by a whole
-    one or stays.
+    bitmap, whichever is smaller. A `Quantized` leaf is stored as its packed codes and
+    scales. The arrays take the bytes that `size(params, "bitmap")` says. The file is
+    written under another name and then renamed, so that a file at `path` is replaced by
+    a whole one.
 
     Args:
       path: the file.
-      params: a tree of arrays and of what `quantize` makes of them.
+      params: a tree of arrays and of `Quantized` leaves.
 
     Raises:
-      TypeError: if a leaf is not an array, or of a dtype that safetensors has not.
+      TypeError: if a leaf is not an array, or safetensors lacks its dtype.
       ValueError: if two leaves have the same name in the file.
       ImportError: if safetensors is not installed.
       OSError: if the file cannot be written.
@@ -100,14 +100,14 @@ def load_compressed(path: FilePath, like: PyTree = None) -> PyTree:
       path: the file.
       like: a tree of arrays or shapes with the paths, shapes and dtypes of the params,
         such as `jax.eval_shape(make, key)`; the result has its nodes. Without it the
-        result is a dict of dicts by the words of the paths.
+        result is a tree of nested dicts.
 
     Returns:
       The params, with a `Quantized` for each leaf that was one: see `dequantize`.
 
     Raises:
       FileNotFoundError: if there is no file.
-      ValueError: if it is no such file, or one of another model than `like`; it names
+      ValueError: if the file is another one, or of another model than `like`; it names
         the first leaf that differs.
       ImportError: if safetensors is not installed.
     """
@@ -142,7 +142,7 @@ def _read(path: Path) -> dict[TreePath, Leaf]:
             return table
     except safetensors.SafetensorError as error:
         raise ValueError(
-            f"load_compressed: {path} is no safetensors file, or not a whole one "
+            f"load_compressed: {path} is not a safetensors file, or not whole "
             f"({error})."
         ) from None
 
@@ -170,7 +170,7 @@ def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Give the name of a file beside `path`, which takes its place at the end."""
+    """Yield a temporary path next to `path`, and rename it to `path` at the end."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         yield partial

@@ -34,7 +34,7 @@ from jopt.core import (
 
 
 class GrowState(NamedTuple):
-    """Which connections there are, and the state of the inner optimizer."""
+    """The connections that exist, and the state of the inner optimizer."""
 
     count: jax.Array  # int32[], updates made
     kept: PyTree  # bools like the chosen leaves of params
@@ -141,7 +141,7 @@ class Grow(TrainsKept, GradientTransformation):
         return chosen(type(self).__name__, self.where, params)
 
     def _missing(self, weights: list[jax.Array], count: jax.Array) -> list[jax.Array]:
-        """Return how many connections each leaf is to lack, int32 scalars."""
+        """Return the number of missing connections of each leaf, int32 scalars."""
         sparsity = value_at(self.sparsity, count)
         shares = [sparsity] * len(weights)
         if self.layers == "erk":
@@ -166,14 +166,14 @@ def _moved(
     missing: list[jax.Array],
     fraction: jax.Array,
 ) -> list[jax.Array]:
-    """Return which connections of each leaf there are after a move.
+    """Return the connections of each leaf after a move.
 
     Args:
-      kept: which there are before.
-      sizes: how large each weight is.
-      worth: how much each missing connection promises.
-      missing: how many of a leaf are to be missing afterwards.
-      fraction: the share of connections that are to be dropped.
+      kept: the connections before.
+      sizes: the modulus of each weight.
+      worth: the score of each missing connection.
+      missing: the number of missing connections of each leaf afterwards.
+      fraction: the share of connections that are dropped.
     """
     drops, grows = [], []
     for mask, gone in zip(kept, missing, strict=True):

@@ -12,7 +12,7 @@ from jopt.core import GradientTransformation, Mask, PyTree, dtype_of
 
 
 class TrainsKept:
-    """What `prune`, `lottery` and `grow` share: they train the coordinates they keep.
+    """The base of `prune`, `lottery` and `grow`, which train the kept coordinates.
 
     A subclass has the field `inner`, and `kept` and `inner_state` in its state.
     """
@@ -48,7 +48,7 @@ def only_kept(
       mask: which leaves may be pruned.
       kept: bools, which of their coordinates are kept.
       tree: a tree like the params.
-      others: weights, arrays like `kept`, to be taken instead of 0.
+      others: weights, arrays like `kept`, to use instead of 0.
     """
     leaves, structure = jax.tree.flatten(alone(mask, tree))
     masks = jax.tree.leaves(kept)
@@ -85,8 +85,8 @@ def update_kept(
     seen = only_kept(mask, kept, params)
     fresh = inner.init(seen)
     given = only_kept(mask, kept, updates), renewed(state, fresh, kept), seen
-    # XLA would fuse the masks into the kernels of `inner` and round its results in
-    # another way, even if all is kept. Its CPU backend drops optimization barriers, but
+    # XLA would fuse the masks into the kernels of `inner` and round its results
+    # differently, even if all is kept. Its CPU backend drops optimization barriers, but
     # it fuses nothing into a branch. This one is always taken.
     made, state = jax.lax.cond(
         count >= 0,
@@ -95,12 +95,12 @@ def update_kept(
         *given,
     )
     away = jax.tree.map(jnp.negative, alone(mask, params))
-    # Renewed again for what `inner` adds to gradients of 0, such as noise.
+    # Reset again, because `inner` may add something to gradients of 0, such as noise.
     return only_kept(mask, kept, made, away), renewed(state, fresh, kept)
 
 
 def renewed(state: PyTree, fresh: PyTree, kept: PyTree) -> PyTree:
-    """Return an optimizer's state, as new for the coordinates that are not kept.
+    """Return an optimizer's state, reset at the coordinates that are not kept.
 
     An array of the state belongs to a parameter if it has the parameter's shape, and
     its path ends with the parameter's: `mu["w"]` belongs to `w`. Moments become 0, and

@@ -28,7 +28,7 @@ from jopt.core import (
 
 
 def adapters_rank_axis(path: str, leaf: jax.Array) -> int | None:
-    """Return the axis of a leaf along which an adapter's rank lies, None if none does.
+    """Return the rank axis of a leaf of an adapter, None for other leaves.
 
     It is the last axis of `lora_a` and the first of `lora_b`, as `lora` and Flax name
     them.
@@ -56,10 +56,10 @@ class LimitRank(GradientTransformation):
         model = jopt.lora(model, rank=16)
         tx = jopt.limit_rank(jopt.adamw(1e-3), rank=4)
 
-    B begins at 0, so the columns that are not trained add nothing, and the model is the
-    one that adapters of this rank give with the same A and the same scale. Because the
-    rank is a leaf, a sweep over it is one program, and as large as the largest rank
-    needs. `inner` sees zeros there, and so do its norms.
+    B begins at 0, so untrained columns add nothing: the model equals one with adapters
+    of this rank, the same A and the same scale. Because the rank is a leaf, a sweep
+    over it is one program, of the size of the largest rank. `inner` and its norms see
+    zeros in the untrained columns.
 
     Args:
       inner: a whole optimizer.
@@ -127,7 +127,7 @@ class LimitRank(GradientTransformation):
         return structure.unflatten(map(leaf, leaves, self._axes(tree), rest))
 
     def _axes(self, params: PyTree) -> list[int | None]:
-        """Return the rank's axis of each leaf; raise ValueError if it has no such."""
+        """Return the rank's axis of each leaf; raise ValueError if it has none."""
         axes = self.axis.leaves(params)
         for leaf, axis in zip(jax.tree.leaves(params), axes, strict=True):
             shape = getattr(leaf, "shape", ())

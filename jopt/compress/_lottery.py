@@ -1,4 +1,4 @@
-"""`lottery`: sparse networks that train from their own start."""
+"""`lottery`: sparse networks that are rewound to their own start."""
 
 from typing import NamedTuple
 
@@ -51,7 +51,7 @@ class Lottery(TrainsKept, GradientTransformation):
         tx = jopt.lottery(jopt.adamw(3e-3), fraction=0.2, length=500, rewind=20)
 
     A network that trains as well from there as the dense one did is a winning ticket.
-    The optimizer starts anew with each round, and so does a schedule inside. The first
+    Each round initializes the optimizer, including a schedule inside. The first
     update of a round only rewinds: evaluate a round at its end, after a multiple of
     `length` updates. The state holds a copy of the parameters. `update` needs `params`.
 
@@ -98,7 +98,7 @@ class Lottery(TrainsKept, GradientTransformation):
         params = needed(params, self, "the parameters that are pruned")
         mask, start = self._mask(params), state.start
         if self.rewind > 0:
-            # A round's end is another update than that of the start.
+            # The start is stored within the first round, before any round ends.
             now = state.count == self.rewind
             start = jax.lax.cond(now, lambda: stored(params, start), lambda: start)
 

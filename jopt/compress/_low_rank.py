@@ -20,7 +20,7 @@ from jopt.core import (
 
 
 class Adapter(NamedTuple):
-    """What is trained beside a kernel of shape [*inputs, *outputs]."""
+    """The trained parameters that adapt a kernel of shape [*inputs, *outputs]."""
 
     lora_a: jax.Array  # [*inputs, rank]
     lora_b: jax.Array  # [rank, *outputs]
@@ -39,7 +39,7 @@ def new_adapter(
     """Return an adapter that leaves the kernel as it is.
 
     Args:
-      title: the function that errors name.
+      title: the function named in errors.
       path: the path of the kernel.
       kernel: the kernel.
       inputs: the number of its axes that are inputs.
@@ -104,7 +104,7 @@ def adapted_norms(kernel: jax.Array, adapter: Adapter, scale: jax.Array) -> jax.
 
         |w + s A b|^2 = |w|^2 + 2 s (A^T w) . b + s^2 b . (A^T A) b
 
-    So an array of the kernel's size is no one's own where many adapters share a kernel.
+    So adapters that share a kernel need no array of its size each.
     """
     k, a, b = wide(kernel), wide(adapter.lora_a), wide(adapter.lora_b)
     inside = tuple(range(a.ndim - 1))

@@ -27,9 +27,8 @@ def smallest(
 
     Args:
       scores: real arrays, compared in float32.
-      k: how many, an int32 scalar of at least 0 and at most the number of scores: one
-        competition between the elements of all arrays. Or a list of such numbers: a
-        competition in each array.
+      k: an int32 scalar from 0 to the number of scores: one competition between the
+        elements of all arrays. Or a list of such numbers: a competition in each array.
       axes: for such a list, along which axis each array has its competitions; None is
         one competition in the array.
 
@@ -69,7 +68,7 @@ def smallest(
     keys = [_ordered(x) for x in scores]
     found = for_each(kth_smallest(keys, wanted, 32))
     below = [key < limit for key, limit in zip(keys, found, strict=True)]
-    # As many ties as there is room for are taken, by their places.
+    # Ties are taken in the order of their places, until k are masked.
     left = [n - count for n, count in zip(wanted, counts(below), strict=True)]
     rows = zip(keys, found, _places(keys, over, together), strict=True)
     ties = [jnp.where(key == limit, place, _NOWHERE) for key, limit, place in rows]

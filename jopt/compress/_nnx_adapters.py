@@ -13,15 +13,15 @@ from jopt.core import PyTree, TreePath, by_path, listed_paths, path_text, quotie
 
 
 class AdaptedProduct(nnx.Module):
-    """A layer's product with its kernel, and with the adapter beside it.
+    """A layer's product with its kernel, plus that with the adapter.
 
-    It stands in the place of `lax.dot_general` or `lax.conv_general_dilated`, as an
-    attribute of the layer.
+    It replaces `lax.dot_general` or `lax.conv_general_dilated` as an attribute of the
+    layer.
 
     Args:
-      product: what stood there, a function or None.
+      product: the attribute that it replaces, a function or None.
       adapter: the adapter.
-      scale: what A B is multiplied by.
+      scale: the factor of A B.
     """
 
     def __init__(self, product: Any, adapter: Adapter, scale: jax.Array):
@@ -38,7 +38,7 @@ class AdaptedProduct(nnx.Module):
         product = jax.lax.dot_general if self.product is None else self.product
         adapter, scale = self.adapter(), self.scale[...]
         y = product(x, kernel, *args, **options)
-        # Only the last product has the outputs that the sharding is of.
+        # Only the last product has the outputs to which the sharding applies.
         sharding = options.pop("out_sharding", None)
         low = product(x, adapter.lora_a.astype(kernel.dtype), *args, **options)
         change = jnp.tensordot(
@@ -99,11 +99,11 @@ def adapted(
     """Return a copy of a model with adapters.
 
     Args:
-      title: the function that errors name.
+      title: the function named in errors.
       model: an nnx module, or a tree of them.
-      where: which kernels, what `Mask` takes; None for all that can be adapted.
+      where: which kernels, as for `Mask`; None for all that can be adapted.
       adapter: (number, path, kernel, number of axes that are inputs) -> adapter.
-      scale: what A B is multiplied by.
+      scale: the factor of A B.
     """
     model = nnx.clone(model)
     layers: dict[TreePath, _Layer] = {

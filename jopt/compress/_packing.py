@@ -18,10 +18,10 @@ def pack(codes: Any, bits: int) -> Any:
 
     Args:
       codes: int[n], from -2^(bits-1) to 2^(bits-1) - 1; NumPy's or JAX's.
-      bits: of a code, 2 to 16.
+      bits: bits of a code, 2 to 16.
 
     Returns:
-      uint8[ceil(n / 8), bits], of the same library. The last codes may be filler, 0.
+      uint8[ceil(n / 8), bits], of the same library. The last codes may be padding, 0.
     """
     xp = _library(codes)
     words = (codes.astype(xp.int32) & (2**bits - 1)).astype(xp.uint32)
@@ -34,7 +34,7 @@ def unpack(packed: Any, bits: int, size: int) -> Any:
 
     Args:
       packed: uint8[groups, bits].
-      bits: of a code, 2 to 16.
+      bits: bits of a code, 2 to 16.
       size: number of codes.
 
     Returns:

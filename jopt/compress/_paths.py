@@ -1,4 +1,4 @@
-"""What stands in the places of leaves."""
+"""Replacement of leaves."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ def replaced(tree: PyTree, leaves: Mapping[TreePath, Any]) -> PyTree:
     """Return a tree with other leaves, or nodes, at some paths."""
 
     def node(path: TreePath, old: PyTree) -> PyTree:
-        # Of a Variable the value is replaced.
+        # Only the value of a Variable is replaced.
         return jax.tree.map(lambda _: leaves[path], old) if path in leaves else old
 
     return with_paths(node, tree)

@@ -32,7 +32,7 @@ from jopt.core import (
 
 
 class Projection:
-    """A map from weights to the nearest that a format can hold: a frozen pytree.
+    """A map from weights to the nearest ones of a format: a frozen pytree.
 
     Subclasses are `pytree` classes; their numbers are leaves.
     """
@@ -65,7 +65,7 @@ AnyProjection: TypeAlias = Annotated[
 class Sparse(Projection):
     """Set the smallest weights to 0 at each update; the others may come back.
 
-    The hidden weights go on training, so that the choice stays open (`prune` keeps
+    The hidden weights are trained further, so that the choice stays open (`prune` keeps
     zeros).
 
     Args:

@@ -55,11 +55,11 @@ class Prune(TrainsKept, GradientTransformation):
     scores the first are pruned. A pruned unit ranks below all others, so it comes back
     only if the sparsity falls.
 
-    `inner` sees gradients and parameters of 0 there, and its moments and copies of the
-    parameters are 0 there: neither momentum nor decay nor an average brings a weight
-    back. So weight decay, clipping and averages belong inside. The rest of the state is
-    untouched, and a sparsity of 0 gives the updates of `inner` bit for bit. `low_bit`
-    and `flatten` belong outside. `update` needs `params`.
+    At pruned units `inner` sees gradients and parameters of 0, and its moments and
+    copies of the parameters are 0: neither momentum nor decay nor an average brings a
+    weight back. So weight decay, clipping and averages belong inside. The rest of the
+    state is untouched, and a sparsity of 0 gives the updates of `inner` bit for bit.
+    `low_bit` and `flatten` belong outside. `update` needs `params`.
 
     Args:
       inner: a whole optimizer.
@@ -67,11 +67,12 @@ class Prune(TrainsKept, GradientTransformation):
         such as `cubic_sparsity`. A constant prunes at the first update.
       where: which leaves are pruned, static, as in `masked`; by default those with two
         axes or more.
-      unit: what is kept or pruned as one, static: `Element()`, `Block((4, 4))` or
-        `Channel(axis)`.
-      among: who competes, static: "all" units of all leaves, those of each "leaf" for
-        itself, or `Groups(m)` of each leaf, for N:M sparsity with the sparsity 1 - n/m.
-      score: what is worth keeping: `Magnitude()`, `Gradient()` (SNIP), `Taylor()`,
+      unit: the coordinates that are kept or pruned together, static: `Element()`,
+        `Block((4, 4))` or `Channel(axis)`.
+      among: which units compete, static: "all" units of all leaves, those of each
+        "leaf" for itself, or `Groups(m)` of each leaf, for N:M sparsity with the
+        sparsity 1 - n/m.
+      score: the worth of a unit: `Magnitude()`, `Gradient()` (SNIP), `Taylor()`,
         `Movement()` or `Random()`.
       every: updates from one choice to the next, static, at least 1.
 

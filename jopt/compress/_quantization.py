@@ -96,17 +96,17 @@ def quantize(
         small = jopt.quantize(params, bits=4)
         params = jopt.dequantize(small)
 
-    The symmetric levels are torch's, which keep the largest weight as it is. The full
+    The symmetric levels are torch's, which keep the largest weight exactly. The full
     ones are qwix's, which use one level more: with 2 bits four in place of three. To
-    train for the levels, do so by `straight_through`; this function only rounds.
+    train for the levels, use `straight_through`; this function only rounds.
 
-    Leaves that are `Quantized` already stay as they are, so that a second call can
-    give other leaves other bits. No gradient flows through codes. A channel with a NaN
+    Leaves that are `Quantized` already are unchanged, so that a second call can give
+    other leaves other bits. No gradient flows through codes. A channel with a NaN
     or an infinity is NaN as a whole. Under `jit`, `bits` is static.
 
     Args:
       params: a tree of arrays, or an array.
-      bits: of a code, from 2 to 16. With 8 bits the codes are int8.
+      bits: bits of a code, from 2 to 16. With 8 bits the codes are int8.
       axis: the axis of the channels, each of which has a scale; None for one scale a
         leaf. In Flax's kernels -1 are the outputs.
       levels: "symmetric" or "full", as above.
@@ -149,7 +149,7 @@ def dequantize(params: PyTree) -> PyTree:
     """Return params with an array in place of each `Quantized` leaf.
 
     Args:
-      params: what `quantize` has returned.
+      params: the result of `quantize`.
 
     Returns:
       A tree of arrays in the shapes and dtypes that were quantized.
@@ -170,10 +170,10 @@ def _quantized(
     x = jax.lax.stop_gradient(wide(x))
     inside = others(x, axis)
     top = jnp.max(jnp.abs(x), axis=inside, keepdims=True, initial=0)
-    # XLA multiplies by the reciprocal of one number, which rounds in another way. qwix
-    # has it so, and with its levels the largest weights are half-way between two codes.
+    # XLA multiplies by the reciprocal of a scalar, which rounds differently. qwix does
+    # so, and with its levels the largest weights are half-way between two codes.
     # Symmetric levels are divided by an array: weights that are on them already, such
-    # as those that were trained there, then stay as they are.
+    # as those that were trained there, are then unchanged.
     scale = top / (steps if full else jnp.where(top == 0, 1, steps))
     # Devices may flush a subnormal scale to 0, by which nothing can be divided.
     scale = jnp.where(scale < jnp.finfo(scale.dtype).tiny, 0, scale)

@@ -1,4 +1,4 @@
-"""Scores: what is worth keeping. Units with the smallest scores are pruned first."""
+"""Scores of units: those with the smallest scores are pruned first."""
 
 from typing import Annotated, TypeAlias
 
@@ -23,7 +23,7 @@ from jopt.core import (
 
 
 class Score:
-    """How much each unit is worth: a frozen pytree of numbers.
+    """The worth of each unit: a frozen pytree of numbers.
 
     Subclasses are `pytree` classes. They define `__call__`, and `init` and `update` if
     they remember what they have seen.
@@ -55,7 +55,7 @@ class Score:
         Args:
           state: the state, this update's gradients included.
           grads, weights: as in `update`.
-          unit: what has a score.
+          unit: the coordinates that share a score.
         """
         raise NotImplementedError
 
@@ -73,7 +73,7 @@ class Magnitude(Score):
 
 @pytree
 class Gradient(Score):
-    """Score a unit by how much the loss would change without it, by one gradient.
+    """Score a unit by the change of the loss without it, estimated from one gradient.
 
         sum of |g p| over the unit
 
@@ -89,7 +89,7 @@ class Gradient(Score):
 
 @pytree
 class Taylor(Score):
-    """Score a unit by how much the loss would change without it, over many gradients.
+    """Score a unit by the change of the loss without it, estimated from many gradients.
 
         s <- decay s + (1 - decay) |g p|        summed over the unit
 

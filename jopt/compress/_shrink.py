@@ -32,9 +32,9 @@ def shrink(params: Arrays, kept: Any, couplings: Mapping[str, int]) -> PyTree:
             {"first/kernel": -1, "first/bias": 0, "second/kernel": 0},
         )
 
-    The small model, made with as many units as are kept, has the outputs of the masked
-    one if each unit that is not kept puts out 0 there: its kernel and its bias are 0,
-    and so is the activation of 0. For several layers call it once for each.
+    The small model has as many units as are kept. It has the outputs of the masked one
+    if each unit that is not kept outputs 0 there: its kernel and its bias are 0, and so
+    is the activation of 0. For several layers call it once for each.
 
     An axis may be a multiple of the units in length: a dense kernel after a flattened
     convolution has a row for each position and channel. Its units are those of the
@@ -44,15 +44,14 @@ def shrink(params: Arrays, kept: Any, couplings: Mapping[str, int]) -> PyTree:
       params: a tree of arrays.
       kept: bool[units], which units of the layer are kept; not traced, because shapes
         depend on it.
-      couplings: for the path of each leaf that belongs to the units, the axis on which
-        they lie.
+      couplings: the axis of the units in each leaf that has one, by path.
 
     Returns:
       A tree like the params, in which these leaves are shorter.
 
     Raises:
       ValueError: if a path is not in the params, a leaf has no such axis, its length is
-        no multiple of the units, or no unit is kept.
+        not a multiple of the units, or no unit is kept.
       TypeError: if `kept` is not an array of bools, or is traced.
     """
     kept = _units(kept)

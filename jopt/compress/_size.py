@@ -16,7 +16,7 @@ Coding: TypeAlias = Literal["dense", "bitmap", "csr", "zip"]
 
 
 class LeafSize(NamedTuple):
-    """One leaf: its path, dtype and shape, how many numbers, how many not 0, bytes."""
+    """One leaf: its path, dtype, shape, number of elements and of nonzeros, bytes."""
 
     path: str  # of the leaf in the tree
     dtype: str  # in which it is stored
@@ -28,7 +28,7 @@ class LeafSize(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """What parameters take when they are stored; it prints as a table.
+    """The bytes that parameters take when stored; it prints as a table.
 
     Attributes:
       coding: how they are stored, an argument of `size`.
@@ -82,16 +82,16 @@ def size(params: PyTree, coding: Coding = "dense", bits: Bits | None = None) -> 
         print(jopt.size(params))
         print(jopt.size(params, "bitmap", bits=4))
 
-    Nothing is left out: the scales of quantized leaves, the bitmaps and indices of
-    sparse ones. A leaf that its zeros do not make smaller is stored dense, whatever the
-    coding. Only the file's header is not counted, about 200 bytes a leaf.
+    The scales of quantized leaves and the bitmaps and indices of sparse ones count. A
+    leaf that its zeros do not make smaller is stored dense, whatever the coding. Only
+    the file's header is not counted, about 200 bytes a leaf.
 
     Args:
-      params: a tree of arrays and of what `quantize` makes of them.
+      params: a tree of arrays and of `Quantized` leaves.
       coding: "dense": all numbers. "bitmap": a bit for each number, and those that are
         not 0, as `save_compressed` writes them. "csr": four bytes for the column of
         each number that is not 0, four for each row, as SciPy has it; leaves of more
-        axes are matrices of their last one. "zip": what DEFLATE makes of "bitmap", as
+        axes are matrices of their last one. "zip": "bitmap", compressed by DEFLATE as
         in a zip file.
       bits: if given, the size is that of `quantize(params, bits)`.
 

@@ -35,7 +35,7 @@ def to_bcoo(params: Arrays, where: PyTree = matrices) -> PyTree:
 def to_csr(params: Arrays, where: PyTree = matrices) -> PyTree:
     """Return params with a `scipy.sparse.csr_array` in place of large leaves.
 
-    On a CPU SciPy's products are the fastest of sparse ones. A leaf with more than two
+    On a CPU SciPy's sparse products are the fastest. A leaf with more than two
     axes becomes a matrix of its last axis, so that a row is one input of a kernel.
     float16 and bfloat16, which SciPy does not have, become float32.
 

@@ -1,4 +1,4 @@
-"""How sparse: a schedule over the steps, and a share for each layer."""
+"""The sparsity: a schedule over the steps, and a share for each layer."""
 
 import math
 from collections.abc import Sequence
@@ -70,7 +70,7 @@ def erk(shapes: Sequence[tuple[int, ...]], sparsity: jax.Array) -> list[jax.Arra
     def fill(_: int, full: jax.Array) -> jax.Array:
         return full | (densities(full) > 1)
 
-    # A full leaf leaves more to the others, so that a round may fill further ones.
+    # A full leaf raises the density of the others, so a round may fill more of them.
     none = jnp.zeros(len(shapes), bool)
     full = jax.lax.fori_loop(0, len(shapes), fill, none)
     return list(1 - densities(full))

@@ -1,4 +1,4 @@
-"""What is stored of a leaf: all its numbers, or a bitmap and those that are not 0."""
+"""The stored form of a leaf: all its numbers, or a bitmap and those that are not 0."""
 
 import dataclasses
 import math
@@ -14,7 +14,7 @@ from jopt.compress._quantization import Quantized, is_quantized
 from jopt.core import PyTree, TreePath, by_path, check_arrays
 
 Parts: TypeAlias = dict[str, np.ndarray]
-"""Arrays by what they are: "values" or "codes" and "scale", and with them a "mask"."""
+"""Arrays by role: "values", or "codes" and "scale"; with them, perhaps a "mask"."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Leaf:
 
     Args:
       numbers: the array, or the codes in its shape.
-      dtype: of the array, or of the one that was quantized.
-      bits: of a code; None for an array.
-      scale: of codes; None for an array.
+      dtype: dtype of the array, or of the one that was quantized.
+      bits: bits of a code; None for an array.
+      scale: scale of the codes; None for an array.
     """
 
     numbers: np.ndarray
@@ -67,11 +67,11 @@ class Leaf:
         return cls(numbers.reshape(shape), dtype, bits, parts.get("scale"))
 
     def dense(self) -> Parts:
-        """Return what is stored of all numbers."""
+        """Return the parts that store all numbers."""
         return self._parts(self.numbers)
 
     def sparse(self) -> Parts:
-        """Return what is stored of those that are not 0, and a bit for each number."""
+        """Return the parts that store the nonzero numbers and a bit for each number."""
         kept = self.numbers != 0
         mask = np.packbits(kept.ravel(), bitorder="little")
         return {**self._parts(self.numbers[kept]), "mask": mask}
@@ -100,10 +100,10 @@ def bytes_of(parts: Parts) -> int:
 
 
 def leaves_on_host(title: str, params: PyTree) -> dict[TreePath, Leaf]:
-    """Return the leaves of params by their paths; raise TypeError if one is no array.
+    """Return the leaves of params by path; raise TypeError if one is not an array.
 
     Args:
-      title: the function that errors name.
+      title: the function named in errors.
       params: a tree of arrays and `Quantized`.
     """
     check_arrays(title, "params", params)

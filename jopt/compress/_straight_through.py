@@ -1,4 +1,4 @@
-"""`straight_through`: the model computes with projected weights, hidden ones train."""
+"""`straight_through`: training of hidden weights whose projection the model uses."""
 
 from typing import NamedTuple
 
@@ -45,12 +45,11 @@ class StraightThrough(GradientTransformation):
 
         tx = jopt.straight_through(jopt.adamw(3e-3), jopt.Quantize(bits=4))
 
-    The gradient is that of the projected weights, taken as that of w: the estimator
-    that is called straight-through. After each update the parameters are projected, so
-    that what a `TrainState` or a sweep shows is the compressed model, up to the
-    rounding of a sum; `eval_params` gives it exactly. If `inner` evaluates at an
-    average, that is projected. Before the first update the parameters are those given,
-    and only `eval_params` is projected.
+    The gradient of the projected weights is used as that of w: the straight-through
+    estimator. After each update the parameters are projected, so that a `TrainState` or
+    a sweep shows the compressed model, up to the rounding of a sum; `eval_params` gives
+    it exactly. If `inner` evaluates at an average, the average is projected. Before the
+    first update only `eval_params` is projected.
 
     Decay, clipping and averages belong inside, and so does `prune`. The state holds the
     hidden weights. `update` needs `params`.

@@ -1,4 +1,4 @@
-"""Units of pruning: what is kept or pruned as one."""
+"""Units of pruning: coordinates that are kept or pruned together."""
 
 import dataclasses
 import math
@@ -12,7 +12,7 @@ from jopt.core import abs_sq, argument_error, is_integer, replicated, root, shar
 
 
 class Unit(ABC):
-    """The coordinates of a leaf that are kept or pruned as one."""
+    """The coordinates of a leaf that are kept or pruned together."""
 
     @abstractmethod
     def block(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:

@@ -17,8 +17,8 @@ T = TypeVar("T")
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Check the arguments of a function by their annotations at each call.
 
-    If a part that the function makes refuses a value, the part's error gets a sentence
-    that names the function's own argument.
+    If an object that the function builds rejects a value, the error also names the
+    function's argument.
 
     Args:
       function: a function whose annotations are types, aliases such as
@@ -50,8 +50,8 @@ def check_argument(title: str, name: str, value: object, annotation: object) -> 
     """Raise the error of an annotation's `Kind` if `value` does not fit it.
 
     Args:
-      title: the function or class that errors name.
-      name: the argument that errors name.
+      title: the function or class named in errors.
+      name: the argument named in errors.
       value: the value to check.
       annotation: a type or an alias such as `jopt.core.Count`.
     """
@@ -102,7 +102,7 @@ class ArgumentChecks:
         """Raise if an argument is missing, unknown or does not fit its annotation.
 
         Args:
-          title: the function or class that errors about a value name.
+          title: the function or class named in errors about a value.
           args: the positional arguments.
           kwargs: the keyword arguments.
         """
@@ -127,10 +127,10 @@ class ArgumentChecks:
         args: tuple[object, ...],
         kwargs: Mapping[str, object],
     ) -> None:
-        """Make the checks that are left for when the function has raised `error`.
+        """Make the late checks, after the function has raised `error`.
 
-        Raises a better error if an argument does not fit, and otherwise names the
-        argument that `error` is about. Arguments are those of `check`.
+        Raise a more precise error if an argument does not fit. Otherwise add the name
+        of the argument that `error` is about. Arguments are those of `check`.
         """
         given = list(self._given(args, kwargs))
         if refused(error) is None:
@@ -153,7 +153,7 @@ class ArgumentChecks:
                 )
 
     def _add_name(self, error: Exception, given: Iterable[tuple[str, object]]) -> None:
-        """Name this function's own argument in the error of a part, if it differs."""
+        """Add this function's argument to an error that names another one."""
         found = refused(error)
         if found is None or not found.sentence:
             return
@@ -170,7 +170,7 @@ class ArgumentChecks:
 
 
 def _is_same(given: object, found: object) -> bool:
-    """Return whether an argument is the value found; a converter may copy integers."""
+    """Return whether an argument is the rejected value; converters copy integers."""
     copied = type(given) is int and isinstance(found, int) and given == found
     return given is found or copied
 

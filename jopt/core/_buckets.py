@@ -25,21 +25,21 @@ T = TypeVar("T")
 LARGEST_JOINED = 8_192
 """Elements of the largest leaf that is joined with others.
 
-Measured, 50 layers on 2 cores: joining matrices of 4,096 elements makes a step 15 %
-faster, of 9,216 2 %, of 16,384 not.
+Measured for 50 layers on 2 cores: joining matrices of 4,096 elements makes a step 15 %
+faster; joining 9,216 elements, 2 %; joining 16,384 gains nothing.
 """
 
 _MOST_AXES = 2
-"""Axes of a leaf that is joined, at most.
+"""The largest number of axes of a leaf that is joined.
 
-A convolution whose kernel is cut out of a vector is slower: that of the first layer
-alone, of 864 elements, makes the step of a network of nine 7 % slower on a CPU.
+A convolution is slower if its kernel is cut out of a vector: a single kernel of 864
+elements, in the first of nine layers, makes a step 7 % slower on a CPU.
 """
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where `Buckets` keep each leaf of a tree; static, hashable, compared by value.
+    """The places of a tree's leaves in `Buckets`; static, compared by value.
 
     A leaf is named by its index in `jax.tree.leaves` of the tree.
 
@@ -93,7 +93,7 @@ class Layout:
 
     @property
     def numbers(self) -> PyTree:
-        """The tree with each leaf replaced by its index, less what a mask hides."""
+        """The tree with each leaf replaced by its index, without masked leaves."""
         if self.shown is None:
             return self.structure.unflatten(range(len(self.shapes)))
         structure, numbers = self.shown
@@ -134,9 +134,9 @@ class Layout:
 class Buckets:
     """Hold a tree of arrays in few arrays: small leaves joined, large ones as they are.
 
-    A step pays for every array that goes in and comes out, 6 to 25 microseconds on the
-    host, and XLA fuses nothing across arrays: a thousand biases cost what a thousand
-    kernels cost. Joined to one vector they are one array.
+    Each input and output array of a step costs 6 to 25 microseconds on the host, and
+    XLA does not fuse across arrays. A thousand biases thus cost as much as a thousand
+    kernels; joined in a vector, they cost as much as one array.
 
     `Buckets` are a pytree like any other. A transformation that treats each coordinate
     by itself works on them unchanged, and its state consists of `Buckets` of the same
@@ -187,7 +187,7 @@ class Buckets:
             one kernel for each shape.
 
         Raises:
-          ValueError: if what replaces a vector has another length.
+          ValueError: if an array in the place of a vector has another length.
         """
         layout = self.layout
         found = dict(zip(layout.alone, self.leaves, strict=True))
@@ -303,7 +303,7 @@ def pack_like(packed: Arrays, tree: Arrays) -> PyTree:
 
 
 def pack_leaves(packed: PyTree, leaves: Sequence[PyTree]) -> PyTree:
-    """Return a tree like `packed` of the leaves of `unpack(packed)`, in its order."""
+    """Return a tree like `packed`, filled with leaves in `unpack(packed)`'s order."""
     given = iter(leaves)
     nodes, structure = jax.tree.flatten(packed, is_leaf=_is_buckets)
     return structure.unflatten(
@@ -339,7 +339,7 @@ def matching_leaves(
       packed: a tree with `Buckets` nodes.
       tree: a tree with the paths and shapes of `unpack(packed)`.
       dtypes: whether the dtypes must be equal, too.
-      where: the function and argument that errors name.
+      where: the function and argument named in errors.
 
     Raises:
       ValueError: if a leaf is missing, is not in `packed`, or has another shape (or
@@ -389,14 +389,14 @@ def _as_data(numbers: list[int], true: jax.Array) -> Sequence[jax.Array]:
         zeros = (jnp.zeros((), jnp.int32),) * len(numbers)
         return jax.lax.cond(true, constants, lambda _: zeros, true)
 
-    # On other devices even this one branch costs more than it saves.
+    # On other devices the conditional costs more than it saves.
     return jax.lax.platform_dependent(true, cpu=data, default=constants)
 
 
 def _cut(
     vector: PyTree, start: int | jax.Array, size: int, shape: tuple[int, ...]
 ) -> PyTree:
-    """Return the leaf at `start` of a vector; what hides the vector hides the leaf."""
+    """Return the leaf at `start` of a vector; a masked node is returned as it is."""
     if _is_hidden(vector):
         return vector
     stacked = vector.shape[:-1]  # trials of a sweep
@@ -412,16 +412,17 @@ def _cut(
 
 
 def _next(node: PyTree, leaves: Iterator[PyTree]) -> PyTree:
-    """Return a node like `node`, which stands for a leaf, of the next leaves.
+    """Return a node with the structure of `node`, filled with the next leaves.
 
-    Usually that is one array. A masked node takes none, low-bit codes several.
+    A node stands for one leaf of the params. Usually it is one array; a masked node has
+    no leaves, and low-bit codes have several.
     """
     structure = jax.tree.structure(node)
     return structure.unflatten(itertools.islice(leaves, structure.num_leaves))
 
 
 def _is_hidden(node: PyTree) -> bool:
-    """Return whether a node is no array, but a masked node or None."""
+    """Return whether a node is a masked node or None rather than an array."""
     return not hasattr(node, "shape")
 
 
@@ -430,7 +431,7 @@ def _is_buckets(node: PyTree) -> bool:
 
 
 def _is_sharded(leaf: PyTree) -> bool:
-    """Return whether a leaf lies in parts on several devices."""
+    """Return whether a leaf is sharded over several devices."""
     if partition_spec(leaf):  # of a tracer, too
         return True
     if isinstance(leaf, Tracer) or not hasattr(leaf, "sharding"):

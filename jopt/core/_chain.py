@@ -21,8 +21,9 @@ from jopt.core._transformation import (
 class Chain(GradientTransformation):
     """Give each transformation the updates of the one before it.
 
-    The updates stay in at least float32 from the first to the last, so that low
-    precision rounds once. The state is a tuple of the parts' states, or a dict by name.
+    Between the transformations the updates are in at least float32, so that those of
+    low precision are rounded once. The state is a tuple of the parts' states, or a dict
+    by name.
 
     Args:
       transforms: the transformations, the first one first.
@@ -58,8 +59,8 @@ class Chain(GradientTransformation):
         if len(states) != len(self.transforms):
             with error_about(state):
                 raise ValueError(
-                    f"Chain: the state must have {len(self.transforms)} parts, one a "
-                    f"transformation, got {len(states)}; give the state that this "
+                    f"Chain: the state must have {len(self.transforms)} parts, one for "
+                    f"each transformation, got {len(states)}; give the state that this "
                     "chain's own init and update made."
                 )
         pairs = zip(self.transforms, states, strict=True)

@@ -1,4 +1,4 @@
-"""How errors are worded: they name the argument, the rule and the value given."""
+"""Errors that name the argument, the rule and the value given."""
 
 import contextlib
 import difflib
@@ -14,8 +14,8 @@ import numpy as np
 class Refused(NamedTuple):
     """The argument that an error is about, attached to the error as `refused`.
 
-    `checked` reads it: a function that passes a user's value on to a part names its
-    own argument in the part's error.
+    `checked` reads it, so that a function adds the name of its argument to an error of
+    an object that it builds.
     """
 
     field: str  # the argument's name, "" if unknown
@@ -62,7 +62,7 @@ def error_about(value: object) -> Iterator[None]:
 
 
 def refused(error: Exception) -> Refused | None:
-    """Return what `argument_error` or `error_about` attached to an error, if any."""
+    """Return the `Refused` that is attached to an error, if any."""
     found = getattr(error, "refused", None)
     return found if isinstance(found, Refused) else None
 
@@ -85,10 +85,10 @@ def noted(where: str) -> Iterator[None]:
 
 
 def raised_by_jopt(error: Exception) -> bool:
-    """Return whether an error is a ValueError that code of jopt has raised.
+    """Return whether an error is a ValueError raised by jopt's code.
 
-    A TypeError is never taken for one: Python may have raised it for jopt's code when
-    that code met a value of the wrong type.
+    A TypeError does not count: Python raises it inside jopt's code for a value of the
+    wrong type.
     """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     raised_in = Path(frames[-1].f_code.co_filename)

@@ -48,7 +48,7 @@ def factory_signature(title: str, factory: Callable[..., Any]) -> inspect.Signat
         return inspect.signature(factory)
     except ValueError:  # of a builtin
         raise TypeError(
-            f"{title}: factory must be a function that tells its arguments, got "
+            f"{title}: factory must be a function with a signature, got "
             f"{shown(factory)}; give a function of your own that calls it."
         ) from None
 

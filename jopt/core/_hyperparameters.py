@@ -1,8 +1,8 @@
 """Hyperparameters by name: read them, and replace them.
 
 A hyperparameter has a path, such as ("0", "b1") for `b1` of the first part of a chain.
-Its name is the last component of the path, preceded by as much of the start of the path
-as tells it from others: "b1", or "0.b1" and "1.b1".
+Its name is the last component of the path: "b1". If several paths end in it, the
+shortest start of the path that makes it unique comes first: "0.b1" and "1.b1".
 """
 
 import dataclasses
@@ -33,8 +33,8 @@ def hyperparameters(tx: Transformation, state: State) -> dict[str, Any]:
         tx = jopt.adamw(jopt.linear_schedule(1e-3, 0.0, 100))
         jopt.hyperparameters(tx, tx.init(params))["learning_rate"]  # 1e-3
 
-    A name that occurs in several parts is preceded by as much of its path as tells them
-    apart: `0.b1` and `1.b1`, or `slow.b1` and `fast.b1` in a named chain.
+    A name that occurs in several parts follows the shortest start of its path that
+    makes it unique: `0.b1` and `1.b1`, or `slow.b1` and `fast.b1` in a named chain.
 
     Args:
       tx: a transformation.
@@ -67,7 +67,7 @@ def replace(tx: Annotated[Tx, _REPLACED], **changes: Any) -> Tx:
         give more of its path, as in `hyperparameters`.
 
     Returns:
-      A new object. Its values are checked as those of a new object are.
+      A new object, whose values are checked as in the constructor.
 
     Raises:
       ValueError: if a name is unknown or ambiguous (the error lists the paths), or if
@@ -177,8 +177,8 @@ def _paths(node: PyTree, path: TreePath = ()) -> Iterator[TreePath]:
 
 def _find(name: str, paths: list[TreePath]) -> TreePath:
     """Return the path that a name means, or raise ValueError."""
-    # Compared as text, for a label may contain dots. A whole path has precedence; then
-    # comes the name that `hyperparameters` returns; then any end of a path.
+    # Names are compared as text, because a label may contain dots. A whole path takes
+    # precedence, then a name that `hyperparameters` returns, then any end of a path.
     whole = [path for path in paths if name == ".".join(path)]
     starts = [path for path in paths if name in map(".".join, _abbreviations(path))]
     ends = [path for path in paths if name in _ends_of(path)]
@@ -187,7 +187,7 @@ def _find(name: str, paths: list[TreePath]) -> TreePath:
             return found[0]
     if found := list(dict.fromkeys(starts + ends)):
         raise ValueError(
-            f"replace: {name} is ambiguous, it stands at {_listed(found)}; "
+            f"replace: {name} is ambiguous, it occurs at {_listed(found)}; "
             "give the path, as in replace(tx, **{path: value})."
         )
     close = close_match(name.rpartition(".")[2], [path[-1] for path in paths])

@@ -1,4 +1,4 @@
-"""What an annotation accepts: its `Kind`, in words and as a predicate."""
+"""`Kind`: the values that an annotation accepts, in words and as a predicate."""
 
 import os
 import sys
@@ -145,7 +145,7 @@ def kind_of(annotation: Any) -> Kind | None:
     if origin is Annotated:
         return parts[1]
     if origin in (typing.Union, types.UnionType):
-        # `float` accepts arrays of numbers; `jax.Array` beside it adds no others.
+        # `float` accepts arrays of numbers, so `float | jax.Array` accepts no more.
         single = [p for p in parts if p is not jax.Array or float not in parts]
         kinds = [_ARRAY if p is jax.Array else kind_of(p) for p in single]
         known = [kind for kind in kinds if kind is not None]
@@ -164,7 +164,7 @@ def kind_of(annotation: Any) -> Kind | None:
     if origin is tuple and len(set(parts)) == 1:
         return _tuple_of(kind_of(parts[0]), len(parts))
     cls = origin or annotation
-    # Objects that behave like another library's class are accepted in its place.
+    # Other libraries' classes are not checked: duck typing is allowed.
     ours = getattr(cls, "__module__", "").startswith(("jopt.", "collections.abc"))
     ours = ours or cls is dict
     if not isinstance(cls, type) or not ours or getattr(cls, "_is_protocol", False):

@@ -42,7 +42,7 @@ class Labels:
     def __init__(self, given: PyTree):
         if isinstance(given, Labels):
             self._set(given._function, given._table, given._unpacked)
-        # A module may be callable, and is a tree all the same.
+        # A module is a tree even if it is callable.
         elif callable(given) and all_leaves([given]):
             self._set(given, {})
         else:
@@ -94,7 +94,7 @@ class Labels:
     def _on_buckets(self, params: Buckets) -> Self:
         arrays = {path for path, _ in _points(params)[0]}
         if self._function is None and arrays.issuperset(self._table):
-            return self  # what `on` has returned for these buckets before
+            return self  # `on` has returned these labels for such buckets
         tree = params.tree()
         unpacked = self.on(tree)
         numbers = jax.tree.leaves(params.layout.numbers)
@@ -102,7 +102,7 @@ class Labels:
         return self._made(None, params.by_array(labels), unpacked)
 
     def mapped(self, rule: Callable[[Any], Any], kind: type[L]) -> L:
-        """Return labels of class `kind`: `rule` of each label, at the same paths."""
+        """Return labels of class `kind`, with `rule` applied to each label."""
         unpacked = self._unpacked and self._unpacked.mapped(rule, kind)
         table = {path: rule(label) for path, label in self._table.items()}
         return kind._made(None, table, unpacked)
@@ -116,11 +116,11 @@ class Labels:
         ]
 
     def nodes(self, tree: PyTree) -> tuple[list[tuple[Any, PyTree]], TreeDef]:
-        """Split `tree` at the paths of these labels, which `on` has returned.
+        """Split `tree` at the paths of these labels, which must come from `on`.
 
         Returns:
           Pairs of a label and its node of `tree`, and the structure whose `unflatten`
-          joins as many nodes to a tree.
+          builds a tree from such nodes.
         """
         points, structure = _points(tree, self._table)
         return [(self._table.get(path), node) for path, node in points], structure
@@ -173,7 +173,7 @@ class Labels:
     ) -> None:
         self._function = function
         self._table = {path: self.checked(path, x) for path, x in table.items()}
-        self._unpacked = unpacked  # of labels on buckets: those of the unpacked tree
+        self._unpacked = unpacked  # for buckets: the labels of the unpacked tree
         self._identity = (type(self), function, tuple(self._table.items()), unpacked)
         self._hash = hash(self._identity)
 
@@ -235,7 +235,7 @@ class Mask(Labels):
     def hide(self, tree: PyTree, hidden: PyTree) -> PyTree:
         """Return `tree` with `hidden` wherever this mask, which is from `on`, is false.
 
-        To hide leaves of buckets and to unpack is the same as to unpack and to hide.
+        Hiding leaves of buckets commutes with unpacking.
         """
         nodes, structure = self.nodes(tree)
         # A node without a label has no leaves, so there is nothing to hide.
@@ -273,7 +273,7 @@ def by_path(tree: PyTree) -> dict[TreePath, Any]:
 
 
 def nested(table: Mapping[TreePath, Any]) -> PyTree:
-    """Return leaves by their paths as a dict of dicts by the words of the paths."""
+    """Return a mapping from paths to leaves as nested dicts."""
     if () in table:
         return table[()]
     tree: dict[str, Any] = {}

@@ -28,7 +28,7 @@ T = TypeVar("T")
 def compiled(function: Callable[P, T]) -> Callable[P, T]:
     """Return `function` compiled by `jax.jit`, but picklable by its name.
 
-    What `jax.jit` returns cannot be pickled, nor can a `monitor` that holds it.
+    The result of `jax.jit` cannot be pickled, nor can a `monitor` that holds it.
     """
     program = jax.jit(function)
 
@@ -97,7 +97,7 @@ def map_leaves(rule: Callable[..., Any], *trees: PyTree) -> PyTree:
             jnp.asarray(n, dtype_of(o)) for n, o in zip(new, old, strict=False)
         )
 
-    # Known without leaves, too: an empty tree also has k results.
+    # An empty tree has k results, too, so the rule is traced with a scalar.
     width = len(jax.eval_shape(successors, *(c[0] if c else 0.0 for c in columns)))
     rows = [successors(*row) for row in zip(*columns, strict=True)]
     grown = [structure.unflatten(row[k] for row in rows) for k in range(width)]

@@ -17,9 +17,9 @@ def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
     Other devices get the whole batch at once. The function has no reverse-mode
     derivatives.
     """
-    # jaxlib before 0.11.2 hands a batch of matrices to the thread pool that it runs on,
-    # and waits. As many such calls at once as the pool has threads, of one program or
-    # of several, wait for ever. A call with one matrix stays on the caller's thread.
+    # jaxlib before 0.11.2 runs a batch of matrices on the thread pool that its caller
+    # occupies, and waits. If such calls occupy all threads of the pool, they deadlock.
+    # A call with one matrix stays on the caller's thread.
     alone = custom_vmap(function)
 
     @alone.def_vmap
@@ -48,7 +48,7 @@ def solve_upper_transposed(factor: jax.Array, rows: jax.Array) -> jax.Array:
     """Solve `factor.T @ x = rows` for x, with an upper triangular factor.
 
     Args:
-      factor: [n, n]; what is below the diagonal is not read.
+      factor: [n, n]; elements below the diagonal are not read.
       rows: the right-hand sides, [n, k].
 
     Returns:
@@ -79,7 +79,7 @@ def unfold(x: jax.Array, axis: int) -> jax.Array:
 
     Args:
       x: an array.
-      axis: of `x`.
+      axis: an axis of `x`.
     """
     rest = x.size // max(1, x.shape[axis])
     return jnp.moveaxis(x, axis, 0).reshape(x.shape[axis], rest)
@@ -93,7 +93,7 @@ def multiply_along(
     Args:
       x: an array.
       matrix: square, as long as the axis.
-      axis: of `x`.
+      axis: an axis of `x`.
       turned: whether to multiply by the transpose.
 
     Returns:

@@ -37,8 +37,8 @@ def standard_promotion() -> AbstractContextManager[None]:
 
     The user may have set `jax_numpy_dtype_promotion="strict"`. Functions of the user
     and of other libraries count on the standard rules. jopt's own rules count on them
-    where all operands are wide: what is left to promote is float32 to float64, or a
-    real number to a complex array, and neither loses anything.
+    where all operands are wide: the promotions that remain, float32 to float64 and real
+    to complex, lose nothing.
     """
     return jax.numpy_dtype_promotion("standard")
 
@@ -187,8 +187,8 @@ def shrink(norm: jax.Array, limit: Number) -> jax.Array:
       norm: a scalar, at least 0.
       limit: the greatest norm allowed, at least 0.
     """
-    # A formula without a `where` on the result: XLA's CPU backend would recompute one
-    # in the update of each leaf, and compile hundreds of them for minutes.
+    # There is no `where` on the result: XLA's CPU backend would recompute it in the
+    # update of each leaf, and compile hundreds of copies for minutes.
     numbers = jnp.finfo(norm.dtype)
     # Avoid 0 / 0 and inf / inf.
     norm = jnp.minimum(norm, jnp.where(limit <= numbers.max, jnp.inf, numbers.max))

@@ -1,4 +1,4 @@
-"""Which arrays of an optimizer's state are copies of the params, in a wide sense.
+"""Find the arrays of an optimizer's state that copy the params, in a wide sense.
 
 Examples are a master copy, a running average and the initial params. Moments of the
 gradients are not copies.

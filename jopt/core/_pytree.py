@@ -46,7 +46,7 @@ def field(
       converter: function from the user's argument to the value of the field. It runs
         before `__post_init__`, and not when JAX rebuilds an object.
       static: whether the field is part of the program rather than data. A static field
-        is no leaf; its value must be hashable and is compared by value. Use it for
+        is not a leaf; its value must be hashable and is compared by value. Use it for
         everything that changes the program: bools, masks, functions, lengths.
       **kwargs: arguments of `dataclasses.field`, such as `default`.
 
@@ -107,7 +107,7 @@ def pytree(cls: type[T]) -> type[T]:
     converters: dict[str, Callable[[Any], Any]] = {}
 
     def __post_init__(self: Any) -> None:
-        held = self.__dict__  # a frozen object has no other way in
+        held = self.__dict__  # assignment to a frozen object raises
         for name, convert in converters.items():
             held[name] = convert(held[name])
         if check_fields is not None:
@@ -183,7 +183,7 @@ def check(
     below: float | None = None,
     hint: str = "",
 ) -> None:
-    """Raise ValueError if a number among the fields is outside the given bounds.
+    """Raise ValueError if a field's number is outside the given bounds.
 
         def __post_init__(self):
             jopt.check(self, "b1", "b2", least=0, below=1)

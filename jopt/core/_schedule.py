@@ -25,8 +25,8 @@ class Schedule:
     `transition_steps` is the length of a change. `warmup_steps` and `decay_steps` are
     the steps, counted from the start, at which the warmup and the whole schedule end.
 
-    Below 2^24 steps, the integers that float32 holds, stairs, boundaries and ends come
-    at their exact step, and values are exact up to rounding, however the call is
+    Up to 2^24 steps, where float32 holds every integer, stairs, boundaries and ends
+    come at their exact step. Values are exact up to rounding, however the call is
     compiled.
     """
 
@@ -74,7 +74,7 @@ class FunctionSchedule(Schedule):
 
 
 def as_schedule(value: Any) -> Any:
-    """Return a bare function as a schedule; numbers and schedules as they are.
+    """Return a bare function as a schedule, and numbers and schedules unchanged.
 
     Args:
       value: a function of the step, a schedule or a number.

@@ -8,7 +8,7 @@ import numpy as np
 
 
 class _Seeded(Protocol):
-    """An object with the fields `key` and `seed`, of which a user gives one at most."""
+    """An object with the fields `key` and `seed`; a user gives at most one of them."""
 
     @property
     def key(self) -> jax.Array | int | None: ...
@@ -55,12 +55,12 @@ def initial_key(key: jax.Array | int | None, seed: int | None) -> jax.Array:
 
 
 def key_from_data(data: jax.Array, key: Any) -> jax.Array:
-    """Return the key of `jax.random.key_data`, of the implementation of `key`.
+    """Return the key with this key data, in the implementation of `key`.
 
     States hold key data, numbers that every file format can save.
 
     Args:
-      data: the key data, unsigned integers.
+      data: the result of `jax.random.key_data`, unsigned integers.
       key: the transformation's `key`; unless it is a typed key, JAX's default
         implementation is used.
     """

@@ -47,8 +47,8 @@ def restored(tree: PyTree, saved: PyTree) -> PyTree:
     if children.keys() != saved.keys():
         raise ValueError(
             f"flax.serialization: {type(tree).__name__} has {_listed(children)}, but "
-            f"what was saved has {_listed(saved)}; restore into a state that was made "
-            "as the saved one was."
+            f"the saved one has {_listed(saved)}; restore into a state that was made "
+            "in the same way."
         )
     return structure.unflatten(
         restored(child, saved[name]) for name, child in children.items()

@@ -31,10 +31,10 @@ def map_stacks(
 ) -> tuple[PyTree, ...]:
     """Apply `rule` to each block of the leaves of `trees`.
 
-    The rule is mapped by `vmap` over all blocks of one shape, from whatever leaves, so
-    the size of the program grows with the number of shapes only. Matrices are
-    multiplied in full precision. Leaves that are sharded over an explicit mesh are
-    replicated for it, and their new values sharded again.
+    `vmap` maps the rule over all blocks of one shape, across leaves, so the size of the
+    program grows only with the number of shapes. Matrices are multiplied in full
+    precision. Leaves that are sharded over an explicit mesh are replicated for the
+    rule, and their new values are sharded again.
 
     Args:
       rule: `rule(axes, *blocks, *kept)` gets the axes that have a matrix, a block of
@@ -134,7 +134,7 @@ def merge_axes(shape: Sequence[int], limit: int) -> tuple[int, ...]:
     """Return `shape` with neighbouring axes merged up to a product of `limit`.
 
     Args:
-      shape: of an array.
+      shape: the shape of an array.
       limit: the greatest length of a merged axis.
     """
     sizes = [1]
@@ -150,7 +150,7 @@ def even_blocks(shape: Sequence[int], limit: int) -> tuple[int, ...]:
     """Return the shape of the fewest equal blocks, each axis at most `limit`.
 
     Args:
-      shape: of an array.
+      shape: the shape of an array.
       limit: the greatest length of a block's axis.
     """
     return tuple(math.ceil(size / max(1, math.ceil(size / limit))) for size in shape)

@@ -1,7 +1,7 @@
 """Exact arithmetic of step counts.
 
 XLA may multiply by 1 / n where a program divides by n: 41 / 41 is then below 1.
-Differences and remainders are exact, so what happens at a step is decided by them.
+Differences and remainders are exact, so they decide at which step something happens.
 """
 
 from typing import NamedTuple
@@ -28,7 +28,7 @@ def progress(past, length):
 
     Args:
       past: steps made.
-      length: of the span, in steps.
+      length: length of the span, in steps.
     """
     arrived = past >= length
     moving = (past > 0) & ~arrived

@@ -1,4 +1,4 @@
-"""Gradient transformations: the base class, and other libraries' in its place."""
+"""The base class of gradient transformations, and a wrapper for other libraries'."""
 
 import functools
 import inspect
@@ -51,8 +51,8 @@ class GradientTransformation:
     shapeless: ClassVar[bool] = False
     """Whether the update is the same for any division of the coordinates into leaves.
 
-    That is so for a rule for each coordinate and for sums over all coordinates. The
-    default of `groups` then allows leaves to be joined.
+    Examples are a rule for each coordinate and a sum over all coordinates. The default
+    of `groups` then allows leaves to be joined.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -107,9 +107,9 @@ class GradientTransformation:
     def eval_params(self, state: PyTree, params: PyTree) -> PyTree:
         """Return the parameters at which a model is evaluated, saved and used.
 
-        They are `params` themselves, but for transformations that train at one point
-        and mean another: an average (Schedule-Free, `parameter_ema`) or the slow
-        weights of `lookahead`. One that holds others asks each of them in turn.
+        By default they are `params`. Some transformations train at one point and return
+        another: an average (Schedule-Free, `parameter_ema`) or the slow weights of
+        `lookahead`. A transformation that holds others asks each of them in turn.
 
         Args:
           state: the state of this transformation.
@@ -212,8 +212,8 @@ def check_arrays(title: str, name: str, tree: PyTree, *, shapes: bool = False) -
     """Raise TypeError if a leaf is not an array (or, with `shapes`, a shape).
 
     Args:
-      title: the class or function that errors name.
-      name: the argument that errors name.
+      title: the class or function named in errors.
+      name: the argument named in errors.
       tree: the argument.
       shapes: whether leaves may be `jax.ShapeDtypeStruct`.
     """
@@ -223,8 +223,7 @@ def check_arrays(title: str, name: str, tree: PyTree, *, shapes: bool = False) -
                 continue
             raise TypeError(
                 f"{title}: {name}{keystr(path)} must be an array, got a shape, {leaf}; "
-                "for shapes of what an array would make: jax.eval_shape(function, "
-                f"{name})."
+                f"for the shapes of a result, call jax.eval_shape(function, {name})."
             )
         if not is_array(leaf):
             raise TypeError(
@@ -252,7 +251,7 @@ def _compiled(update: Callable[..., Any]) -> Callable[..., Any]:
     @jax.jit
     def program(self: Any, updates: PyTree, state: PyTree, params: PyTree, extra: Any):
         if params is not None:
-            # Lookahead's params are a pair, and gradients are like one of it.
+            # Lookahead's params are a pair; gradients have the structure of one.
             like = getattr(params, "differentiated", params)
             leaves_like(updates, like, f"{type(self).__name__}: The gradients")
         return update(wide_numbers(self), updates, state, params, **extra)
@@ -282,7 +281,7 @@ def _check_update(
 ) -> None:
     """Raise TypeError if an argument of `update` is not a tree that it accepts.
 
-    If the state is a tree and jopt itself raised `error`, that error says more.
+    If the state is a tree and jopt itself raised `error`, keep that error.
     """
     title = f"{type(self).__name__}.update"
     check_arrays(title, "updates", updates)
@@ -298,7 +297,7 @@ def _check_update(
 def _check_state(
     self: GradientTransformation, title: str, like: PyTree, state: PyTree, call: str
 ) -> None:
-    """Raise TypeError if a state is not what `init` makes of trees like `like`."""
+    """Raise TypeError if a state lacks the structure that `init` returns for `like`."""
     made = jax.eval_shape(self.init, like)
     if jax.tree.structure(made) != jax.tree.structure(state):
         raise TypeError(
@@ -386,7 +385,7 @@ def needed(given: T | None, self: object, purpose: str, extra: str | None = None
 
 
 def needed_loss(value: jax.Array | None, self: object, purpose: str) -> jax.Array:
-    """Return the loss that `update` needs, or raise ValueError if it is no scalar.
+    """Return the loss that `update` needs; raise ValueError if it is not a scalar.
 
     Args:
       value: the extra argument `value` of `update`.

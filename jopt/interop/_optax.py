@@ -1,4 +1,4 @@
-"""optax: a factory of optax lifted, a transformation of jopt as optax's, and names.
+"""optax: its factories with numbers as leaves, its named tuple, and its names.
 
 Three parts:
 
@@ -7,8 +7,7 @@ Three parts:
 2. The names that jopt takes over from optax as they are: losses, numerics, types,
    modules. A program that says `import jopt` in place of `import optax` finds them.
 3. The transformations that jopt has by `lift` under optax's own names: line searches,
-   second-order and privacy methods. What each computes, and what its arguments mean,
-   is said in optax's documentation of the same name.
+   second-order and privacy methods. optax documents each under the same name.
 
 optax is imported when it is first used: `import jopt` loads jax and nothing heavier.
 """
@@ -57,7 +56,7 @@ def _as_numbers(given: Mapping[str, Any]) -> dict[str, Any]:
 
 @pytree
 class Lifted(GradientTransformation):
-    """A transformation that a factory of optax builds anew inside each update.
+    """A transformation that a factory of optax rebuilds inside each update.
 
     Each update calls `factory(**numbers, **settings)`, with traced numbers. The state
     is optax's own, of params in at least float32. Make it by `lift`.
@@ -105,12 +104,12 @@ def lift(factory: Factory, static: str | Iterable[str] = ()) -> Callable[..., An
 
     The result of the returned factory can be swept, differentiated, compared, pickled
     and stepped with new numbers without a recompile, like jopt's own transformations.
-    `factory` is called anew inside each compiled update.
+    `factory` is called inside each compiled update.
 
     Floats, arrays, and jopt's schedules and transformations become leaves, the defaults
     of `factory` included. Integers do unless the factory's default or annotation is an
-    integer: those are structure (a rank, a number of steps), as are bools, strings,
-    dtypes and functions.
+    integer: those are static (a rank, a number of steps), as are bools, strings, dtypes
+    and functions.
 
     Args:
       factory: a function of a module that returns optax's `(init, update)`.
@@ -416,8 +415,8 @@ def sophia(
 
         updates, state = tx.update(grads, state, params, obj_fn=loss)
 
-    Jit the step that calls `update`, see `lbfgs`. The arguments are optax's, but for
-    one.
+    Jit the step that calls `update`, see `lbfgs`. The arguments are optax's, except
+    `hessian_diagonal_fn`.
 
     Args:
       hessian_diagonal_fn: a transformation whose updates are the Hessian's diagonal; by
@@ -550,7 +549,7 @@ def dpsgd(
       learning_rate: a number or a schedule.
       l2_norm_clip: see `differentially_private_aggregate`.
       noise_multiplier: see `differentially_private_aggregate`.
-      seed: of the noise.
+      seed: seed of the noise.
       momentum: the decay of the momentum; None for no momentum.
       nesterov: whether the momentum is Nesterov's.
     """

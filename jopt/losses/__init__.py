@@ -1,8 +1,8 @@
-"""Losses as pytrees of numbers, beside all functions of `optax.losses`.
+"""Losses as pytrees of numbers, and all functions of `optax.losses`.
 
 Two kinds:
 
-- A pointwise loss, `loss(logits, labels, **extra) -> [batch]`: one value an example.
+- A pointwise loss, `loss(logits, labels, **extra) -> [batch]`: one value per example.
 - An objective around pointwise losses, `objective(apply, batch, key)`, which returns
   (loss, metrics): it changes the inputs, or weighs several losses.
 

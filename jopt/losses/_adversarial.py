@@ -36,26 +36,26 @@ class Adversarial:
     The moved inputs count as data: the loss is not differentiated through the attack.
 
     Args:
-      loss: of the logits and the labels.
-      epsilon: the most that a number of the inputs is moved by, at least 0, in units of
-        the inputs.
-      step: how far one step moves it, at least 0; None for epsilon.
-      steps: of the attack, static, at least 1. Each costs a gradient.
-      start: the part of the ball in which the attack starts at random, in [0, 1]; at 0
-        it starts at the inputs.
-      low, high: the bounds of valid inputs, None for none.
+      loss: a loss of the logits and the labels.
+      epsilon: the largest change of a number of the inputs, at least 0, in units of the
+        inputs.
+      step: the change of a number in one step, at least 0; None for epsilon.
+      steps: number of steps of the attack, static, at least 1. Each costs a gradient.
+      start: fraction of the ball in which the attack starts at random, in [0, 1]; with
+        0 it starts at the inputs.
+      low, high: the bounds of valid inputs, None for no bound.
 
     Call it with
       apply: inputs -> logits.
       batch: (inputs, labels); the inputs are floats, an array or a tree.
-      key: of `jax.random`, for the start.
-      attacked: inputs -> logits, for the attack in place of `apply`. An nnx module that
-        changes itself, by batch statistics or dropout, needs it, as it may not do so
-        inside `jax.grad`: give the module in evaluation mode.
+      key: a key of `jax.random`, for the start.
+      attacked: inputs -> logits, for the attack in place of `apply`. An nnx module with
+        batch statistics or dropout needs it, because it must not change itself inside
+        `jax.grad`: give the module in evaluation mode.
 
     Returns:
       (loss, metrics): the mean loss of the moved inputs, at least float32, and
-      `start_loss`, that where the attack starts: with start = 0 that of the inputs.
+      `start_loss`, the loss where the attack starts (at the inputs if start = 0).
 
     Goodfellow et al. 2014 (FGSM), https://arxiv.org/abs/1412.6572, section 4; Madry et
     al. 2017 (PGD), https://arxiv.org/abs/1706.06083, section 2.1.

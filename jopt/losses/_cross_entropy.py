@@ -1,4 +1,4 @@
-"""Cross-entropy, and what changes its labels or the weight of what is easy."""
+"""Cross-entropy, and losses that change its labels or weigh easy examples less."""
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,8 @@ class CrossEntropy(Loss):
 
         -sum_c y_c log p_c,   p = softmax(z)
 
-    A class with logit -inf and no label counts 0. All losses of this room take their
-    labels in both forms.
+    A class with logit -inf and no label adds 0. All losses of this module take labels
+    in both forms below.
 
     Call it with
       logits: z, floats [..., classes].
@@ -38,7 +38,7 @@ class Focal(Loss):
     logits and gamma, are finite at gamma = 0 and at p = 1.
 
     Args:
-      gamma: how much less, at least 0; 2 is the paper's.
+      gamma: strength of the effect, at least 0; 2 is the paper's.
 
     The paper's loss of a binary decision, with alpha as the weight of class 1, is
     `Binary(ClassWeighted([1 - alpha, alpha], Focal(gamma)))`.
@@ -81,7 +81,7 @@ class LabelSmoothed(Loss):
 
     def __call__(self, logits, labels, **extra):
         labels = as_probabilities(self, labels, logits)
-        # The labels of a weighted class have another sum than 1, which is kept.
+        # The labels of weighted classes do not sum to 1; their sum is kept.
         uniform = jnp.mean(labels, axis=-1, keepdims=True)
         smoothed = (1 - self.alpha) * labels + self.alpha * uniform
         return self.loss(logits, smoothed, **extra)
@@ -89,7 +89,7 @@ class LabelSmoothed(Loss):
 
 @pytree
 class Binary(Loss):
-    """Give a loss of two classes the one logit of a binary decision.
+    """Apply a loss of two classes to the single logit of a binary decision.
 
         z <- (0, z),   y <- (1 - y, y)
 
@@ -121,13 +121,13 @@ def as_probabilities(loss: Loss, labels: jax.Array, logits: jax.Array) -> jax.Ar
     """Return labels as probabilities of the classes, in the logits' shape and dtype.
 
     Args:
-      loss: what errors name.
+      loss: the loss named in errors.
       labels: integers [...], or numbers [..., classes].
       logits: [..., classes].
 
     Raises:
       ValueError: if the labels have neither shape.
-      TypeError: if labels without an axis of classes are no integers.
+      TypeError: if labels without an axis of classes are not integers.
     """
     labels = jnp.asarray(labels)
     if labels.shape == logits.shape and logits.ndim:

@@ -1,4 +1,4 @@
-"""Losses that compare a student with its teacher: answers, features, attention."""
+"""Losses that compare a student with its teacher: logits, features, attention."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jopt.losses._loss import Loss, Pointwise, as_loss
 
 @pytree
 class Distilled(Loss):
-    """Mix the loss of the labels with the divergence from a teacher's answers.
+    """Mix the loss of the labels with the divergence from a teacher's predictions.
 
         (1 - weight) loss(z, y) + weight T^2 KL(softmax(t / T) || softmax(z / T))
 
@@ -20,7 +20,7 @@ class Distilled(Loss):
         loss(logits, labels, teacher_logits=teacher(images))
 
     Args:
-      temperature: T, above 0. The higher, the more the teacher's small answers count.
+      temperature: T, above 0. The higher, the more small probabilities count.
       weight: share of the teacher, in [0, 1].
       loss: of the logits z and the labels y.
 
@@ -79,7 +79,7 @@ class Attention(Loss):
     mean of the squares in place of the norm.
 
     Args:
-      power: at least 1. The higher, the more the map shows of its peaks.
+      power: at least 1. The higher, the more the map emphasizes its peaks.
 
     Call it with
       features: f, floats [batch, ..., channels].
@@ -111,7 +111,7 @@ class Attention(Loss):
 def _of_teacher(
     loss: Loss, name: str, given: jax.Array | None, shape: tuple[int, ...]
 ) -> jax.Array:
-    """Return what a teacher gave, without a gradient, if it has the shape."""
+    """Return a teacher's array without a gradient, after checking its shape."""
     title = type(loss).__name__
     if given is None:
         hint = "Call the loss with it by name."

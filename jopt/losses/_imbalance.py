@@ -85,8 +85,8 @@ class ClassBalanced(Loss):
 
         y_c <- w_c y_c,   w_c ~ 1 / (1 - beta^n_c),   sum_c w_c = classes
 
-    At beta = 0 all weights are 1; towards 1 they go to those of the inverse frequency,
-    1 / n_c, which is scikit-learn's "balanced" up to a factor.
+    At beta = 0 all weights are 1. As beta approaches 1 they approach the inverse
+    frequency, 1 / n_c, which is scikit-learn's "balanced" up to a factor.
 
     Args:
       counts: n, the training examples of each class, above 0.
@@ -105,7 +105,7 @@ class ClassBalanced(Loss):
         check(self, "beta", least=0, below=1)
 
     def __call__(self, logits, labels, **extra):
-        # The factor 1 - beta of the paper goes with the sum.
+        # The paper's factor 1 - beta cancels, because the weights are normalized.
         weights = 1 / bias(self.beta, self.counts)
         weights = weights / jnp.mean(weights)
         weights = _along_classes(self, "counts", weights, logits)
@@ -119,14 +119,14 @@ class LogitAdjusted(Loss):
 
         z <- z + tau log(n / sum n)
 
-    The model then learns what is left beside the frequencies. Evaluate it by its plain
-    logits: their greatest is the best answer for the mean of the classes' accuracies.
+    The model then need not learn the frequencies. Evaluate it by its plain logits:
+    their argmax is the best answer for the mean of the classes' accuracies.
 
     Args:
       counts: n, the training examples of each class, or their frequencies, above 0.
-      tau: how much, at least 0; at 1 balanced accuracy is what is optimized, at 0 the
-        loss is as it was.
-      loss: of these logits and the labels.
+      tau: factor of the logarithms, at least 0; 1 optimizes balanced accuracy, 0 leaves
+        the loss unchanged.
+      loss: a loss of these logits and the labels.
 
     Menon et al. 2020, https://arxiv.org/abs/2007.07314, equation 10.
     """

@@ -1,4 +1,4 @@
-"""What all pointwise losses are: `Loss`, and functions that become one."""
+"""`Loss`, the base class of pointwise losses, and functions as losses."""
 
 import functools
 from collections.abc import Callable
@@ -25,8 +25,8 @@ class Loss:
 
     A loss is called with (logits, labels) and returns one value an example, without
     reduction. It computes and returns at least float32, whatever the dtypes of the
-    logits and of its own numbers. A loss hands extra keyword arguments on to the loss
-    around which it stands, and ignores those that it does not use.
+    logits and of its own numbers. A loss passes extra keyword arguments to the loss
+    that it wraps, and ignores those that it does not use.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -70,7 +70,7 @@ Pointwise: TypeAlias = Annotated[
 
 
 def as_loss(value: Any) -> Any:
-    """Return a bare function as a loss; pytrees as they are."""
+    """Return a bare function as a loss, and pytrees unchanged."""
     return FunctionLoss(value) if jax.tree_util.all_leaves([value]) else value
 
 
@@ -80,7 +80,7 @@ def examples(
     """Return the inputs and the labels of a batch.
 
     Args:
-      objective: what errors name.
+      objective: the objective named in errors.
       batch: (inputs, labels).
       floats: whether the inputs must be floats, because they are changed.
     """

@@ -12,7 +12,7 @@ class Mixup:
     """Train on mixtures of each example with another one of its batch.
 
         x <- m x + (1 - m) x',   loss = m loss(f(x), y) + (1 - m) loss(f(x), y')
-        m ~ Beta(alpha, alpha), one a batch
+        m ~ Beta(alpha, alpha), one for each batch
 
         objective = Mixup(CrossEntropy(), alpha=0.2)
         loss, metrics = objective(model, (images, labels), key)
@@ -20,15 +20,15 @@ class Mixup:
     The loss is that of mixed labels if it is linear in them, as cross-entropy is.
 
     Args:
-      loss: of the logits and the labels.
-      alpha: how much is mixed, at least 0; at 0 nothing is, at 1 all shares are equally
-        likely.
+      loss: a loss of the logits and the labels.
+      alpha: strength of the mixing, at least 0; at 0 nothing is mixed, at 1 all shares
+        are equally likely.
 
     Call it with
       apply: inputs -> logits; called once.
       batch: (inputs, labels), trees of arrays whose first axis is the examples; the
         inputs are floats.
-      key: of `jax.random`.
+      key: a key of `jax.random`.
 
     Returns:
       (loss, metrics): the mean, at least float32; no metrics.
@@ -64,7 +64,7 @@ def symmetric_beta(key: jax.Array, alpha: jax.Array) -> jax.Array:
     alpha compiles slowly.
 
     Args:
-      key: of `jax.random`.
+      key: a key of `jax.random`.
       alpha: a scalar, at least 0; at 0 the result is 0 or 1.
 
     Devroye 1996, "Random variate generation in one line of code", but with s in place

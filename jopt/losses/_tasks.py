@@ -1,4 +1,4 @@
-"""Several losses of one model, weighed by numbers or by what the model learns."""
+"""Several losses of one model, weighed by numbers or by variances that it learns."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
@@ -40,7 +40,7 @@ class Weighted:
         objective = Weighted(losses, {"digit": 1.0, "place": 0.1})
         loss, metrics = objective(model, (images, {"digit": d, "place": p}), key)
 
-    A task may be one of a teacher's: `Hints()` of features.
+    A task may come from a teacher, such as `Hints()` of features.
 
     Args:
       losses: pointwise losses by task.
@@ -72,8 +72,8 @@ class UncertaintyWeighted:
 
         sum_k exp(-s_k) L_k + s_k / 2,   L_k = mean(loss_k(outputs_k, labels_k))
 
-    s_k, the logarithm of a variance, is a parameter: keep it beside the model's, let it
-    start at 0, and exempt it from weight decay. It is best at s_k = log(2 L_k). For
+    s_k, the logarithm of a variance, is a parameter: keep it with the model's, let it
+    start at 0, and exempt it from weight decay. Its optimum is log(2 L_k). For
     regression give half of the squared error, `optax.l2_loss`: exp(s_k) is then the
     variance of Gaussian noise.
 
@@ -116,7 +116,7 @@ def _mean_losses(objective: Any, apply: Any, batch: Any) -> dict[str, jax.Array]
 
 
 def _check_names(objective: Any, name: str, given: Any) -> None:
-    """Raise an error if `given` has not one value for each task."""
+    """Raise an error if `given` does not have one value for each task."""
     names = list(given) if isinstance(given, Mapping) else None
     if names is None or set(names) != set(objective.losses):
         tasks, title = ", ".join(objective.losses), type(objective).__name__

@@ -1,4 +1,4 @@
-"""Optimizers: one algorithm a file, its transformation and the aliases built on it."""
+"""Optimizers: each file holds one algorithm, its transformation and its aliases."""
 
 from jopt.optimizers._adabelief import (
     ScaleByBelief,

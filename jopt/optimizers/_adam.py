@@ -171,11 +171,11 @@ def adamw(
       decay: "rate" multiplies weight_decay by the learning rate, as optax and PyTorch
         do. "independent" does not: weight_decay is then the fraction of p that a step
         takes away, 1e-5 rather than 1e-2, and a schedule of the learning rate does not
-        change it. In the paper one schedule multiplies both: to have that, give each
-        its own.
+        change it. In the paper one schedule multiplies both: to have that, give both
+        numbers that schedule.
 
     Raises:
-      ValueError: `decay` is neither word.
+      ValueError: if `decay` is neither "rate" nor "independent".
 
     Loshchilov & Hutter 2017, https://arxiv.org/abs/1711.05101, Algorithm 2.
     """
@@ -236,7 +236,7 @@ def nadamw(
       b1, b2, eps, eps_root, mu_dtype, nesterov, nu_dtype: see `ScaleByAdam`.
 
     Raises:
-      ValueError: `decay` is neither word.
+      ValueError: if `decay` is neither "rate" nor "independent".
 
     Dozat 2016, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ, Algorithm 8.
     """

@@ -1,4 +1,4 @@
-"""Adamax, and with weight decay."""
+"""Adamax and AdamaxW."""
 
 from collections.abc import Callable
 
@@ -122,7 +122,7 @@ def adamaxw(
         learning rate, see `adamw`.
 
     Raises:
-      ValueError: `decay` is neither word.
+      ValueError: if `decay` is neither "rate" nor "independent".
 
     Loshchilov & Hutter 2017, https://arxiv.org/abs/1711.05101, for the decay.
     """

@@ -134,7 +134,7 @@ def adan(
         learning rate, see `adamw`.
 
     Raises:
-      ValueError: `decay` is neither word.
+      ValueError: if `decay` is neither "rate" nor "independent".
 
     Xie et al. 2022, https://arxiv.org/abs/2208.06677, Algorithm 1.
     """

@@ -130,8 +130,8 @@ def cocob(
 
     Args:
       learning_rate: factor on the gradients, at least 0; a number or a schedule. The
-        bets do not depend on the scale of the gradients: a number has no effect but for
-        eps, a schedule weighs the steps.
+        bets do not depend on the scale of the gradients: a number has no effect except
+        through eps, a schedule weights the steps.
       alpha, eps: see `ScaleByCocob`.
       weight_decay: at least 0, added to the gradients as L2 regularization; a number or
         a schedule.

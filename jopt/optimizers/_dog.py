@@ -73,8 +73,9 @@ class ScaleByDog(GradientTransformation):
       init_step: at least 0, replaces the distance of 0 at the start, as `kind` says.
         Take it small enough for the first step to do no harm: r grows by itself.
       eps: added to the sum of squares, at least 0, in units of the gradients squared.
-      kind: "heuristic": r is at least init_step (1 + |p0|). "distance": r is at least
-        init_step, in units of params. "learning_rate": the first update is init_step g.
+      kind: for "heuristic", r is at least init_step (1 + |p0|); for "distance", r is at
+        least init_step, in units of params; for "learning_rate", the first update is
+        init_step g.
 
     Raises:
       ValueError: `update` is called without `params`.

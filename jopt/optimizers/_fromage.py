@@ -23,7 +23,7 @@ from jopt.transforms import ScaleByScheduleState, scale_by_trust_ratio
 
 @pytree
 class StepAndShrink(GradientTransformation):
-    """Step, and divide by what the step would have added to the norm.
+    """Step, and divide by the factor by which an orthogonal step grows the norm.
 
         p + u = (p - r g) / sqrt(1 + r^2),  r = learning_rate(t)
 
@@ -49,7 +49,7 @@ class StepAndShrink(GradientTransformation):
         params = needed(params, self, "the parameters that shrink")
         rate = value_at(self.learning_rate, state.count)
         length = jnp.sqrt(1 + rate**2)
-        # This is 1/length - 1, which cancels as it stands: learning rates are small.
+        # This is 1/length - 1 without cancellation, as learning rates are small.
         shrinkage = -(rate**2) / (length * (1 + length))
         made = map_leaves(
             lambda g, p: shrinkage * p - rate / length * g, updates, params

@@ -59,7 +59,7 @@ class ScaleByKronState(NamedTuple):
     """
 
     count: jax.Array  # int32[], updates made
-    since: jax.Array  # int32[], of those, since the factors were fitted
+    since: jax.Array  # int32[], updates since the factors were fitted
     mu: PyTree  # like params
     factors: dict[str, tuple[jax.Array, ...]]  # by the name of a shape
 
@@ -99,13 +99,12 @@ class ScaleByKron(GradientTransformation):
       b1: share of m that a step keeps, in [0, 1).
       preconditioner_update_probability: fraction of the steps with a fit, in [0, 1]; a
         number, a schedule or a function of the int32 step. A fit is made when 1 over it
-        steps have passed since the last one. None is every one of the first 500 steps
-        and then fewer, down to 0.03 at step 4000. It decides on a branch, so it is
-        structure and no leaf.
+        steps have passed since the last one. None is 1 in the first 500 steps, and
+        then falls to 0.03 at step 4000. It decides on a branch, so it is static.
       max_size_triangular: longest axis that has a triangular factor; a longer one has a
         diagonal factor.
       min_ndim_triangular: least number of axes for triangular factors. Leaves of fewer
-        axes have diagonal ones only; so have complex leaves.
+        axes, and complex leaves, have diagonal factors only.
       memory_save_mode: "one_diag" makes the factor of the longest axis diagonal,
         "smart_one_diag" does so only if no other axis is as long, "all_diag" makes all
         factors diagonal.
@@ -248,7 +247,7 @@ def kron(
         tx = jopt.kron(3e-4)
 
     On a CPU set OPENBLAS_NUM_THREADS=1, as the command `jopt` does: OpenBLAS's threads
-    beside XLA's make triangular systems many times slower.
+    compete with XLA's, and make triangular systems many times slower.
 
     Args:
       learning_rate: step size, at least 0, in units of params, about a third of Adam's;

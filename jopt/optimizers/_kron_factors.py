@@ -36,14 +36,14 @@ SAVINGS: dict[Saving | None, Callable[[tuple[int, ...]], Iterable[int]]] = {
     "smart_one_diag": _only_longest,
     "all_diag": lambda shape: range(len(shape)),
 }
-"""Which axes have diagonal factors to save memory."""
+"""The axes that have diagonal factors, by `memory_save_mode`."""
 
 
 def as_square(shape: tuple[int, ...]) -> tuple[int, int]:
     """Return the shape of the matrix closest to square that `shape` reshapes to.
 
-    The matrix is the first axis by the others, or the others by the last axis: the one
-    whose longer axis is shorter.
+    The matrix is the first axis by the others, or the others by the last axis,
+    whichever has the shorter longest side.
     """
     tall = math.prod(shape[:-1]), shape[-1]
     flat = shape[0], math.prod(shape[1:])
@@ -99,8 +99,8 @@ def balanced(factors: Factors) -> tuple[jax.Array, ...]:
 def norm_bound(matrix: jax.Array) -> jax.Array:
     """Return a lower bound of the spectral norm of a symmetric matrix that is not zero.
 
-    The bound is two steps of power iteration from the longest column. It is seldom a
-    third less than the norm.
+    The bound is two steps of power iteration from the longest column. It is rarely less
+    than two thirds of the norm.
     """
     size = jnp.max(jnp.abs(matrix))
     matrix = matrix / size

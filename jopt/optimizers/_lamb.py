@@ -21,13 +21,13 @@ def lamb(
     weight_decay: ScalarOrSchedule = 0.0,
     mask: PyTree | Callable[[PyTree], PyTree] | None = None,
 ) -> Chain:
-    """Give AdamW's step of each leaf the length of its parameters.
+    """Scale AdamW's step of each leaf to the norm of its parameters.
 
         p <- p - learning_rate |p| d / |d|
         d = u + weight_decay p,  u of `ScaleByAdam`
 
     It is meant for large batches. A leaf that is 0 moves by d itself, see
-    `scale_by_trust_ratio`. The paper limits |p|, which is left out, as in optax.
+    `scale_by_trust_ratio`. The paper's limit of |p| is left out, as in optax.
 
     Args:
       learning_rate: fraction of the parameters' norms, at least 0; a number or a

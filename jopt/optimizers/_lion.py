@@ -44,12 +44,12 @@ class ScaleByLion(GradientTransformation):
     params: use 3 to 10 times less than Adam's, and as much more weight decay.
 
     c is computed from the new m, which gives the same number: c = (b1 / b2) m + (1 - b1
-    / b2) g. To read the old one XLA's CPU backend would copy m at every step.
+    / b2) g. To read the old m, XLA's CPU backend would copy it at every step.
 
     Args:
       b1: share of the momentum in the step, in [0, 1).
-      b2: share of the momentum that is kept, in [1e-4, 1), for it divides b1; optax's
-        may be 0.
+      b2: share of the momentum that is kept, in [1e-4, 1), because it divides b1;
+        optax's may be 0.
       mu_dtype: dtype of m. None is the params' dtype, but at least float32.
       mode: "hard" is the sign; "smooth" is tanh(smooth_beta c); "refined" is c where
         |c| is below 1 and its sign elsewhere.
@@ -120,7 +120,7 @@ def lion(
         learning rate, see `adamw`.
 
     Raises:
-      ValueError: `decay` is neither word.
+      ValueError: if `decay` is neither "rate" nor "independent".
 
     Chen et al. 2023, https://arxiv.org/abs/2302.06675, Algorithm 2.
     """

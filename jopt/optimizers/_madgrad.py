@@ -54,7 +54,7 @@ class ScaleByMadgrad(GradientTransformation):
     Args:
       learning_rate: at least 0; a number or a schedule.
       momentum: share of p that a step keeps, in [0, 1).
-      eps: above 0. It has no single unit, for it is also the least learning rate.
+      eps: above 0. It has no single unit, because the learning rate is added to it.
 
     Raises:
       ValueError: `update` is called without `params`.
@@ -120,8 +120,8 @@ def madgrad(
         tx = jopt.madgrad(1e-3)
 
     Args:
-      learning_rate: at least 0; a number or a schedule. It must be tuned anew: Adam's
-        or SGD's says nothing about it.
+      learning_rate: at least 0; a number or a schedule. It must be tuned: Adam's and
+        SGD's rates do not carry over.
       momentum, eps: see `ScaleByMadgrad`.
       weight_decay: at least 0, added to the gradients as L2 regularization; a number or
         a schedule. Less than SGD's, often 0.

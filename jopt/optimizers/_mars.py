@@ -104,19 +104,19 @@ def mars(
 
         tx = jopt.mars(3e-3, weight_decay=0.01)
 
-    The authors' code takes plain AdamW, with rates of its own, for parameters of fewer
-    than two axes: see `partition`. It counts the gradient before the first as zero; the
-    paper, and this function, have no correction at the first step.
+    The authors' code takes plain AdamW, with its own learning rate, for parameters of
+    fewer than two axes: see `partition`. It counts the gradient before the first as
+    zero; the paper, and this function, have no correction at the first step.
 
     Args:
       learning_rate: step size, at least 0, in units of params; a number or a schedule.
-      b1: of both, see `ScaleByMars` and `ScaleByAdam`.
+      b1: for both, see `ScaleByMars` and `ScaleByAdam`.
       b2, eps, eps_root, mu_dtype: see `ScaleByAdam`.
       weight_decay, mask, decay: see `adamw`.
       gamma: see `ScaleByMars`.
 
     Raises:
-      ValueError: `decay` is neither word.
+      ValueError: if `decay` is neither "rate" nor "independent".
 
     Yuan et al. 2024, https://arxiv.org/abs/2411.10438, Algorithm 2.
     """

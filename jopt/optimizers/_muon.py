@@ -227,7 +227,7 @@ def muon(
         shape; AdamW's own with consistent_rms.
       ns_coeffs, ns_steps, preconditioning, ns_dtype: see `orthogonalize`.
       beta, adaptive: see `ScaleByMuon`.
-      eps, mu_dtype, nesterov: of both, see `ScaleByMuon` and `adamw`.
+      eps, mu_dtype, nesterov: for both, see `ScaleByMuon` and `adamw`.
       weight_decay: at least 0, multiplied by the learning rate; a number or a schedule.
       weight_decay_mask: which matrices decay, see `add_decayed_weights`.
       adam_b1, adam_b2, adam_eps_root, adam_weight_decay: see `adamw`.

@@ -43,14 +43,14 @@ class NormalizeNeuronsState(NamedTuple):
 
 @pytree
 class NormalizeNeurons(GradientTransformation):
-    """Give each neuron, an output of a matrix, a step of its own root mean square.
+    """Divide the step of each neuron, an output of a matrix, by its root mean square.
 
         v <- b2 v + (1 - b2) mean of |g|^2 over the inputs
         n = g / (sqrt(v) + eps)
         u = consistent_rms n / rms(n),  rms over the matrix
         u = sqrt(max(1, outputs / inputs)) n |g| / |n|    if consistent_rms is None
 
-    v has no bias correction: a factor of all of v cancels. A matrix of zeros stays so.
+    v has no bias correction: a common factor of v cancels. A matrix of zeros stays 0.
 
     Args:
       b2: share of v that a step keeps, in [0, 1).
@@ -63,8 +63,8 @@ class NormalizeNeurons(GradientTransformation):
     Raises:
       ValueError: a leaf is not a matrix.
 
-    Li et al. 2025, https://arxiv.org/abs/2510.05491, Algorithm 1, lines 6 to 9; None is
-    of its authors' code.
+    Li et al. 2025, https://arxiv.org/abs/2510.05491, Algorithm 1, lines 6 to 9; the
+    formula without consistent_rms is that of the authors' code.
     """
 
     b2: Number = 0.95

@@ -26,13 +26,13 @@ from jopt.transforms import scale, scale_by_learning_rate
 class ScaleByOptimisticGradientState(NamedTuple):
     """Gradient of the step before."""
 
-    is_initial_step: jax.Array  # bool[], there is none
+    is_initial_step: jax.Array  # bool[], no gradient is stored yet
     previous_gradient: PyTree  # like params
 
 
 @pytree
 class ScaleByOptimisticGradient(GradientTransformation):
-    """Add the change of the gradient, as if it would change so again.
+    """Add the last change of the gradient, as a forecast of the next.
 
         u = alpha g + beta (g - g'),  g' = the gradient before, at first g itself
 

@@ -35,12 +35,11 @@ class ScaleByRprop(GradientTransformation):
         s <- clip(s eta_minus, min_step_size, max_step_size) if g u' < 0
         u = 0 if g u' < 0, else s sign(g)
 
-    where u' is the last update. Real and imaginary part of a complex coordinate have a
-    step size each.
+    where u' is the last update. Real and imaginary part of a complex coordinate each
+    have a step size.
 
-    It is meant for gradients without noise, those of the whole data. optax returns u'
-    in place of u: each of its steps is late by one, and the first one 0. PyTorch's are
-    as here.
+    It is meant for gradients without noise, those of the whole data. PyTorch returns u,
+    too. optax returns u' in place of u: its steps are late by one, and its first is 0.
 
     Args:
       learning_rate: size of the first step, above 0, in units of params. Only `init`
@@ -107,7 +106,7 @@ def rprop(
     min_step_size: Number = 1e-6,
     max_step_size: Number = 50.0,
 ) -> Chain:
-    """Step by the gradient's sign, each coordinate with a step size of its own.
+    """Step by the gradient's sign, each coordinate with its own step size.
 
         p <- p - u,  u of `ScaleByRprop`
 

@@ -31,7 +31,7 @@ def schedule_free_sgd(
 
     Args:
       learning_rate: step size, at least 0, in units of params squared per unit of loss;
-        a number, or a schedule without a warmup of its own.
+        a number, or a schedule without warmup.
       warmup_steps: length of a linear warmup in steps, above 0. None is no warmup.
       b1, weight_lr_power, state_dtype: see `schedule_free`.
       weight_decay: at least 0, multiplied by the learning rate; a number or a schedule.
@@ -73,7 +73,7 @@ def schedule_free_adamw(
 
     Args:
       learning_rate: step size, at least 0, in units of params, 1 to 10 times AdamW's; a
-        number, or a schedule without a warmup of its own.
+        number, or a schedule without warmup.
       warmup_steps, lag: see `schedule_free_sgd`.
       b1, weight_lr_power, state_dtype: see `schedule_free`.
       b2: share of v that a step keeps, in [0, 1).

@@ -79,8 +79,8 @@ class ScaleByShampoo(GradientTransformation):
     Memory: for m by n in one block, 2 m n + 2 m^2 + 2 n^2 numbers. Work: a step of a
     square matrix takes 4 products of matrices; a refresh takes an eigendecomposition
     for each axis. Gradients with respect to the numbers pass through the roots, also
-    where eigenvalues are equal. Frequency and sizes are structure: the refresh is a
-    branch on the step, and under `vmap` over numbers still a branch.
+    where eigenvalues are equal. Frequency and sizes are static: the refresh is a
+    branch on the step, also under `vmap` over numbers.
 
     Args:
       b1: share of m that a step keeps, in [0, 1).
@@ -92,8 +92,8 @@ class ScaleByShampoo(GradientTransformation):
       precondition_frequency: steps between two refreshes of the roots, an integer, at
         least 1.
       block_size: longest axis of a block. A leaf with a longer axis is cut to the
-        fewest equal blocks that are not longer. Each block is a leaf of its own, for
-        |s| and |d| too.
+        fewest equal blocks that are not longer. Each block counts as a leaf, for |s|
+        and |d| too.
       merge_dims: whether neighbouring axes are merged first, while their product is at
         most `block_size`.
       graft: whose norm u has. "adam": that of d above; "rmsprop": m' / (sqrt(v) + eps);
@@ -213,7 +213,7 @@ def shampoo(
         tx = jopt.shampoo(1e-3)
 
     On a CPU set OPENBLAS_NUM_THREADS=1, as the command `jopt` does: OpenBLAS's threads
-    beside XLA's make decompositions many times slower.
+    compete with XLA's, and make decompositions many times slower.
 
     Args:
       learning_rate: step size of the grafted method, Adam's by default, at least 0, in

@@ -41,10 +41,10 @@ class ScaleBySm3(GradientTransformation):
 
         s = min(a_1, ..., a_n) + |g|^2       a_i <- max of s over all axes but i
         u = g / sqrt(s + eps), and 0 where s is 0
-        m <- b1 m + (1 - b1) u, which is what comes out
+        m <- b1 m + (1 - b1) u, the update that is returned
 
-    The a_i of a leaf are as many numbers as it has rows and columns; for a vector this
-    is Adagrad. The mean m is as big as the leaf, whatever b1 is.
+    The a_i of a leaf have a number for each of its rows and columns; for a vector this
+    is Adagrad. The mean m has the size of the leaf, whatever b1 is.
 
     optax's b2 is a constant of the program, and its scalar parameters are an error.
 

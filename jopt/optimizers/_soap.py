@@ -55,7 +55,7 @@ class ScaleBySoapState(NamedTuple):
     factors: dict[str, tuple[jax.Array, ...]]  # by the name of a shape
     bases: dict[str, tuple[jax.Array, ...]]  # by the name of a shape
 
-    rotated = ("nu",)  # not in the basis of the params, which it looks like
+    rotated = ("nu",)  # like params in shape, but not in their basis
 
 
 @pytree
@@ -70,7 +70,7 @@ class ScaleBySoap(GradientTransformation):
         m' = m / (1 - b1^s)                 v' = v / (1 - b2^s),  s = t - 1
 
     and after every `precondition_frequency` of these, one step of orthogonal iteration
-    brings the bases up to date, their vectors (and v) sorted by eigenvalue:
+    refreshes the bases, their vectors (and v) sorted by eigenvalue:
 
         P <- qr(L P),  Q <- qr(R Q)
 
@@ -82,8 +82,7 @@ class ScaleBySoap(GradientTransformation):
     takes 8 products of matrices; a refresh takes a product and a QR for each axis. The
     bases are constants to differentiation (where eigenvalues are equal they have no
     derivative), so the gradient of `shampoo_beta` is zero. Frequency and sizes are
-    structure: the refresh is a branch on the step, and under `vmap` over numbers still
-    a branch.
+    static: the refresh is a branch on the step, also under `vmap` over numbers.
 
     Args:
       b1: share of m that a step keeps, in [0, 1).
@@ -95,8 +94,8 @@ class ScaleBySoap(GradientTransformation):
       max_precond_dim: longest axis with a factor. A longer axis has none and keeps its
         coordinates.
       merge_dims: whether neighbouring axes are merged while their product is at most
-        `max_precond_dim`. Lower that then: the default makes one vector of a small
-        matrix.
+        `max_precond_dim`. Lower that, too: with its default a small matrix becomes a
+        vector.
       precondition_1d: whether vectors have a factor too. Otherwise they take Adam's
         update, as scalars and complex leaves do.
       normalize_grads: whether to divide each leaf's update by its root mean square.
@@ -219,7 +218,7 @@ def soap(
         tx = jopt.soap(3e-3)
 
     On a CPU set OPENBLAS_NUM_THREADS=1, as the command `jopt` does: OpenBLAS's threads
-    beside XLA's make decompositions many times slower.
+    compete with XLA's, and make decompositions many times slower.
 
     Args:
       learning_rate: step size, at least 0, in units of params; a number or a schedule.

@@ -55,8 +55,8 @@ class ScaleByStableAdamw(GradientTransformation):
     Raises:
       ValueError: `update` is called without `params`.
 
-    Wortsman et al. 2023, https://arxiv.org/abs/2304.13013, Algorithm 2, whose decay
-    rates corrected for bias are the same as means corrected for it.
+    Wortsman et al. 2023, https://arxiv.org/abs/2304.13013, Algorithm 2, whose
+    bias-corrected decay rates are equivalent to bias-corrected means.
     """
 
     b1: Number = 0.9

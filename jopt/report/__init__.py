@@ -6,12 +6,13 @@ from jopt.report._learning import (
     learning_curves as learning_curves,
 )
 from jopt.report._page import page, write
-from jopt.report._record import Record, to_json as to_json
+from jopt.report._record import Record
 from jopt.report._save import overview as overview, save as save
 from jopt.report._sentences import (
     at_end as at_end,
     no_winner as no_winner,
     remarks as remarks,
+    shown_seconds as shown_seconds,
 )
 from jopt.report._series import thinned as thinned
 

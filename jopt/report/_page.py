@@ -2,7 +2,6 @@
 
 import functools
 import html
-import json
 import math
 from collections.abc import Iterable, Sequence
 from importlib import resources
@@ -19,7 +18,7 @@ from jopt.report._labels import number, told_apart
 from jopt.report._record import Record
 from jopt.report._sentences import facts, fits, headline, outcome, remarks, title
 from jopt.report._series import DRAWN
-from jopt.sweep import SweepResult, replacing
+from jopt.sweep import SweepResult, in_words, replacing
 
 FIRST = 10  # of the best settings
 
@@ -71,7 +70,7 @@ def page(record: Record) -> str:
             f"<div><dt>{html.escape(term)}</dt><dd>{html.escape(text)}</dd></div>"
             for term, text in facts(record)
         ),
-        "info": html.escape(json.dumps(_shortened(record.info), indent=2)),
+        "info": html.escape(in_words(_shortened(record.info), indent=2)),
         "figures": _inside_script(figures.text()),
         "style": _file("page.css"),
         "vega": _vega(),
@@ -123,7 +122,7 @@ class Figures:
         looks = {
             name: self.declared.looks(name == "dark") for name in ("light", "dark")
         }
-        held = json.dumps({"looks": looks, "specs": self.specs}, separators=(",", ":"))
+        held = in_words({"looks": looks, "specs": self.specs})
         rows = ",".join(f'"{name}":{text}' for name, text in self.rows.items())
         return f'{held[:-1]},"rows":{{{rows}}}}}'
 

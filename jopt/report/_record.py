@@ -1,13 +1,11 @@
 """A sweep's result as the page and its neighbours read it: plain values, no models."""
 
 import dataclasses
-import json
 from typing import Any
 
 import numpy as np
 
-from jopt.sweep import SweepResult, column_of, winner
-from jopt.sweep.store import plain
+from jopt.sweep import SweepResult, column_of, plain, winner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +37,8 @@ class Record:
             curves=np.asarray(result.curves, np.float32),
             valid={k: np.asarray(v, np.float32) for k, v in result.valid.items()},
             valid_steps=np.asarray(result.valid_steps),
-            info=json.loads(to_json(result.info)),
-            best=json.loads(to_json(result.best_as_dict())),
+            info=plain(result.info, exact=False),
+            best=plain(result.best_as_dict(), exact=False),
         )
 
     @property
@@ -126,8 +124,3 @@ def _text(column: np.ndarray) -> np.ndarray:
     if column.dtype.kind in "biuf":
         return column
     return np.asarray(["" if value is None else str(value) for value in column])
-
-
-def to_json(value: Any, indent: int | None = None) -> str:
-    """Return a value as strict JSON for people and any parser, as `plain` makes it."""
-    return json.dumps(plain(value, exact=False), indent=indent, allow_nan=False)

@@ -12,12 +12,13 @@ import numpy as np
 
 from jopt.core import PyTree
 from jopt.report._page import drawing, write
-from jopt.report._record import Record, to_json
+from jopt.report._record import Record
 from jopt.sweep import (
     PICTURES,
     Model,
     SweepResult,
     file_name,
+    in_words,
     remove,
     replacing,
     save_record,
@@ -43,7 +44,8 @@ def save(result: SweepResult, directory: Path, keep: int) -> list[Path]:
         record = Record.of(result)
         written += _pictures(record, directory)
         written.append(write(record, directory / "report.html"))
-    save_models(result, best, directory / "best")
+    if result.has_models(best):  # else those that are there stay
+        save_models(result, best, directory / "best")
     return written
 
 
@@ -142,5 +144,5 @@ def _curves(result: SweepResult, path: Path) -> Path:
 
 def _json(value: Any, path: Path) -> Path:
     with replacing(path) as partial:
-        partial.write_text(to_json(value, indent=2) + "\n", encoding="utf-8")
+        partial.write_text(in_words(value, indent=2) + "\n", encoding="utf-8")
     return path

@@ -107,11 +107,11 @@ def outcome(record: Record) -> str:
     if made < full:
         text += f" {1 - made / full:.0%} of the {full:,} trial-steps were saved."
     if "train_seconds" in info:
-        text += f" Training took {_seconds(info['train_seconds'])}"
+        text += f" Training took {shown_seconds(info['train_seconds'])}"
         if info.get("resumed_after"):
             text += " since it was resumed"
         if "compile_seconds" in info:
-            text += f", compiling {_seconds(info['compile_seconds'])}"
+            text += f", compiling {shown_seconds(info['compile_seconds'])}"
         text += "."
     if "segment_compiles" in info:
         compiles = info["segment_compiles"]
@@ -207,7 +207,8 @@ def _joined(parts: Iterable[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _seconds(seconds: float) -> str:
+def shown_seconds(seconds: float) -> str:
+    """Return a duration in the unit that fits it."""
     if seconds < 90:
         return f"{seconds:.1f} s"
     minutes = seconds / 60
@@ -217,7 +218,7 @@ def _seconds(seconds: float) -> str:
 def _times(info: dict[str, Any]) -> str | None:
     if "segment_compiles" not in info or "compile_seconds" not in info:
         return None
-    seconds = _seconds(info["compile_seconds"])
+    seconds = shown_seconds(info["compile_seconds"])
     return f"{_count(info['segment_compiles'], 'program')} in {seconds}"
 
 
@@ -236,7 +237,7 @@ def _rate(info: dict[str, Any]) -> str | None:
     # After a resume, the seconds are of the last run alone.
     made = info.get("trial_steps_this_run", info["trial_steps"])
     return (
-        f"{made:,} trial-steps in {_seconds(info['train_seconds'])}, "
+        f"{made:,} trial-steps in {shown_seconds(info['train_seconds'])}, "
         f"{info['trial_steps_per_second']:,.0f} a second"
     )
 

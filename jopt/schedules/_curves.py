@@ -12,10 +12,10 @@ def half_cosine(straight):
 
 
 def power(straight, exponent):
-    """Return the progress that leaves `left ** exponent`, with no gradient at the end.
+    """Return the progress that leaves `left ** exponent`; its gradient at the end is 0.
 
-    Below an exponent of 1 the gradient there is infinite, and every schedule ends
-    there.
+    For an exponent below 1 the true gradient there is infinite, and every schedule
+    reaches its end.
     """
     some = straight.remaining > 0
     left = jnp.where(some, jnp.where(some, straight.remaining, 1) ** exponent, 0)
@@ -33,7 +33,7 @@ def square_root(straight):
 
 
 def blend(first, last, curve):
-    """Return the value between `first` and `last`, exactly these at the ends."""
+    """Return a value between `first` and `last`, without rounding at either end."""
     return first * curve.remaining + last * curve.elapsed
 
 

@@ -97,7 +97,7 @@ class ExponentialDecay(Schedule):
         0.
       staircase: whether p is rounded down.
       end_value: bound of the value: a lower bound for a rate below 1, an upper bound
-        for a rate above 1. None is no bound.
+        for a rate above 1. None sets no bound.
     """
 
     init_value: Number

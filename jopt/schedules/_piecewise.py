@@ -21,7 +21,7 @@ def _are_pieces(given: object) -> bool:
 
 _Pieces: TypeAlias = Annotated[
     Mapping[int, Number] | Sequence[tuple[Number, Number]] | None,
-    Kind("a dict of a scale by boundary, pairs of the two or None", _are_pieces),
+    Kind("a dict from boundary to scale, pairs of the two or None", _are_pieces),
 ]
 
 
@@ -103,7 +103,7 @@ def _check_pieces(self):
     name = type(self).__name__
     if len(self.boundaries) != len(self.scales):
         raise ValueError(
-            f"{name}: boundaries and scales must be as many, "
+            f"{name}: boundaries and scales must have one length, "
             f"got {len(self.boundaries)} and {len(self.scales)}."
         )
     for scale in self.scales:

@@ -1,4 +1,4 @@
-"""What an answer is due to: integrated gradients, Shapley values, permutations."""
+"""Attributions of outputs: integrated gradients, Shapley values, permutations."""
 
 import math
 from collections.abc import Callable
@@ -21,12 +21,12 @@ def integrated_gradients(
     *,
     steps: int = 32,
 ) -> jax.Array:
-    """Attribute each answer to the numbers of its input, along a straight path.
+    """Attribute each output to the numbers of its input, along a straight path.
 
         a_i = (x_i - b_i) integral from 0 to 1 of df/dx_i (b + t (x - b)) dt
 
     The attributions of an example sum to f(x) - f(b), up to the error of the integral,
-    for which Gauss's rule is taken.
+    which is computed by Gauss's rule.
 
         images, labels = batch
         chosen = lambda x: jnp.take_along_axis(model(x), labels[:, None], 1)[:, 0]
@@ -35,15 +35,15 @@ def integrated_gradients(
     Args:
       function: inputs -> one number an example, which does not depend on the others.
       inputs: x, floats whose first axis is the example.
-      baseline: b, what stands for nothing; it broadcasts with an example.
+      baseline: b, an input without information; it broadcasts with an example.
       steps: points of the path at which a gradient is taken, at least 1.
 
     Returns:
       Attributions of the inputs' shape, at least float32.
 
     Raises:
-      ValueError: if the inputs are no floats, `steps` is below 1, the baseline does not
-        broadcast, or the function does not give one number an example.
+      ValueError: if the inputs are not floats, `steps` is below 1, the baseline does
+        not broadcast, or the function does not return one number an example.
 
     Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365, equation 1.
     """
@@ -72,7 +72,7 @@ def integrated_gradients(
 def shapley_values(
     function: Callable[[jax.Array], jax.Array], inputs: Any, background: Any
 ) -> jax.Array:
-    """Share each answer among the features of its input, exactly.
+    """Divide each output among the features of its input, exactly.
 
         a_i = sum over sets S without i of |S|! (n - |S| - 1)! / n! (v(S + i) - v(S))
         v(S) = mean over background b of f(x_S, b_rest)
@@ -84,15 +84,15 @@ def shapley_values(
       function: [examples, features] -> one number an example, which does not depend on
         the others.
       inputs: x, floats [examples, features], of at most 12 features.
-      background: b, floats [others, features], what stands for features that are not in
-        the set; some 100 training examples.
+      background: b, floats [others, features], values of features that are not in the
+        set; about 100 training examples.
 
     Returns:
       Values [examples, features], at least float32.
 
     Raises:
-      ValueError: if the inputs or the background are no floats, they differ in their
-        features or have more than 12, or the function does not give one number an
+      ValueError: if the inputs or the background are not floats, they differ in their
+        features or have more than 12, or the function does not return one number an
         example.
 
     Shapley 1953; Lundberg and Lee 2017, https://arxiv.org/abs/1705.07874, for features
@@ -144,7 +144,7 @@ def _shapley_weights(sets: np.ndarray) -> np.ndarray:
 
 
 class Importance(NamedTuple):
-    """How much a score changes when a feature is shuffled among the examples."""
+    """The change of a score when a feature is shuffled among the examples."""
 
     mean: np.ndarray  # [features]
     std: np.ndarray  # [features], the sample's over the repeats
@@ -159,24 +159,24 @@ def permutation_importance(
     repeats: int = 10,
     seed: int = 0,
 ) -> Importance:
-    """Return how much a score changes when a feature tells nothing about its example.
+    """Return the change of a score when a feature is shuffled among the examples.
 
         I_j = score(x with column j shuffled) - score(x)
 
-    Of a loss, the importance is positive; of an accuracy, negative. Two features that
-    tell the same share theirs, and either alone may seem idle.
+    The importance is positive for a loss and negative for an accuracy. Two redundant
+    features share their importance, and each alone may seem useless.
 
         studies.permutation_importance(lambda x: loss(model(x), labels).mean(), inputs)
 
     Args:
-      score: [examples, features] -> a scalar, of examples that were not trained on.
+      score: [examples, features] -> a scalar, for examples that were not trained on.
       inputs: floats [examples, features].
       repeats: shuffles of each feature, at least 2.
-      seed: of the shuffles.
+      seed: seed of the shuffles.
 
     Raises:
-      ValueError: if the inputs are no floats, `repeats` is below 2, or the score is no
-        scalar.
+      ValueError: if the inputs are not floats, `repeats` is below 2, or the score is
+        not a scalar.
 
     Breiman 2001, "Random forests", section 10.
     """

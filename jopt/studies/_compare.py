@@ -1,4 +1,4 @@
-"""Which optimizer: each tuned on its own ladder of rates, ranked on fresh seeds."""
+"""`compare`: tune each optimizer on its own ladder of rates, rank on fresh seeds."""
 
 import dataclasses
 import itertools
@@ -24,7 +24,14 @@ from jopt.studies._comparison import Comparison, Confirmed, Tuned
 from jopt.studies._contender import Contender, Made, ScheduleName, hidden_matrices
 from jopt.studies._ladder import MORE, Ladder
 from jopt.studies._shapes import metrics_on_test, parameters, steps_of
-from jopt.studies._stages import Cost, Stages, StudyProgress, arguments, losses_of
+from jopt.studies._stages import (
+    Cost,
+    Stages,
+    StudyProgress,
+    arguments,
+    losses_of,
+    seconds_of,
+)
 from jopt.sweep import SweepResult, Task, Trial
 from jopt.training import roles, shapes_of
 
@@ -64,58 +71,57 @@ def compare(
         print(found.outcome)
         found.save("which")  # tables, pictures and a page
 
-    1. *Tune*: every rate of a contender's ladder, with the same seeds for all. A rate
-       is judged by the mean of its last validation metric; one of which a seed
-       diverged is worst.
-    2. *Extend*: while the best rate is at an end of the ladder, or next to an end that
-       is as good within the spread over the seeds, three rates more, at most `extend`
-       times. A best that is at an end even then is shown as `edge` "open": it is not
-       tuned.
-    3. *Refine*: half a step beside the best, then the lowest point of a parabola
-       through the best rates.
-    4. *Confirm*: seeds that tuning has not seen, an init and an order of the examples
-       each, the same for all contenders. Only these rank. The least loss of many
-       tuning trials is too low, more so for a method with a narrow valley.
-    5. *Horizons*: the baseline at other lengths, off by default. From its final losses
-       is read how many times longer it must train for a contender's loss. Without them
-       the ratio is of steps within one run, where the baseline has not cooled down: it
-       is too high, and called so.
+    1. *Tune*: train every rate of a contender's ladder, with the same seeds for all. A
+       rate is judged by the mean of its last validation metric; a rate with a diverged
+       seed is worst.
+    2. *Extend*: add three rates, at most `extend` times, while the best rate is at an
+       end of the ladder, or next to an end that is as good within the spread over the
+       seeds. If the best is still at an end, `edge` is "open": it is not tuned.
+    3. *Refine*: train half a step on each side of the best, then take the lowest point
+       of a parabola through the best rates.
+    4. *Confirm*: train with fresh seeds, each an init and an order of the examples, the
+       same for all contenders. Only these rank. The least loss of many tuning trials is
+       too low, more so for a method with a narrow valley.
+    5. *Horizons*: train the baseline at other lengths, off by default. Its final losses
+       tell how many times longer it must train for a contender's loss. Without them the
+       ratio is of steps within one run, where the baseline has not cooled down: it is
+       too high, and labelled so.
 
     All contenders have the same schedule, decay, seeds, steps and, before extensions,
     number of rates. Differences to the baseline are of pairs with the same seed; they
     count as better or worse by Holm's p values below 1 - `level`.
 
     Args:
-      task: what is trained.
+      task: the task to train.
       contenders: by name, each a function of the learning rate or a `Contender`.
       baseline: the name of the one that the others are compared with; by default
         "adamw" if there is one, else the first.
-      wider: the same task at another width, such as digits(width=128): from its shapes
-        Muon and its kin get the hidden matrices, and AdamW embedding and readout.
-        Without it Muon gets all matrices.
-      steps: of each trial.
+      wider: the same task at another width, such as digits(width=128). Its shapes tell
+        the hidden matrices, for Muon and its kin, from embedding and readout, for
+        AdamW. Without it Muon gets all matrices.
+      steps: steps of each trial.
       epochs: in place of steps; by default the task's.
       batch_size, valid_examples: as of `sweep.run`.
       schedule: "cosine", "linear" or "constant" after a warmup, or several: each
         contender is confirmed with its better one, at a larger budget.
-      warmup: its share of the steps, in [0, 1).
+      warmup: share of the steps in the warmup, in [0, 1).
       decay: sum of the weight decay over the run, independent of the rate and shaped
         like the schedule, at least 0; or several values to tune. Schedule-Free has its
         own decay, of the same sum.
       seeds: keys with which each rate is tuned.
       confirm: fresh seeds, at least 2; 0 leaves intervals and verdicts out.
-      extend: extensions of a ladder at most.
+      extend: largest number of extensions of a ladder.
       horizons: multiples of the steps, at least 0.1, 1 among them.
-      level: of the intervals, in (0, 1).
-      seed: of everything random.
+      level: confidence level of the intervals, in (0, 1).
+      seed: seed of everything random.
       block: trials trained together, by default picked by timing in each first stage.
-      directory: where each stage keeps its record: a second call goes on.
-      overwrite: whether a study that is there is removed.
+      directory: directory of the stages' records; a second call resumes the study.
+      overwrite: whether to remove a study that the directory holds.
       devices, memory: as of `sweep.run`.
       progress: called after each block.
 
     Returns:
-      The `Comparison`: a row a contender, intervals and verdicts, pictures and a page.
+      The `Comparison`: a row per contender, intervals and verdicts, pictures, a page.
 
     Raises:
       TypeError: an argument has the wrong type.
@@ -128,15 +134,22 @@ def compare(
 
 @checked
 def compare_cost(
-    task: Task, contenders: Mapping[str, Contender | Callable[..., Any]], **options: Any
+    task: Task,
+    contenders: Mapping[str, Contender | Callable[..., Any]],
+    *,
+    timed: bool = False,
+    **options: Any,
 ) -> Cost:
     """Return what `compare` of these arguments costs before it starts.
 
     Args:
       task, contenders: as for `compare`.
+      timed: whether the seconds are estimated: each program is compiled, and one block
+        of it is trained for one segment.
       **options: the other arguments of `compare`.
     """
-    return _Study.of(**arguments(compare, task, contenders, **options)).cost
+    study = _Study.of(**arguments(compare, task, contenders, **options))
+    return study.cost._replace(seconds=study.seconds) if timed else study.cost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,37 +256,65 @@ class _Study:
 
     @property
     def cost(self) -> Cost:
-        trials, most, programs = 0, 0, 0
-        for name, contender in self.contenders.items():
-            ladder, others = len(contender.ladder), len(self.combinations(contender))
-            beside = 2 if ladder > 1 else 0
-            trials += self.seeds * (ladder * others + beside) + self.confirm
-            most += self.seeds * MORE * self.extend * (ladder > 1)
-            programs += self.structures(name)
-        steps, most_steps = trials * self.steps, most * self.steps
-        if self.horizons:
-            more = 3 * len(self.horizons) * min(self.seeds, self.confirm)
-            trials += more
-            steps += more * math.ceil(self.horizons[-1] * self.steps)
-        return Cost(trials, trials + most, steps, steps + most_steps, programs)
+        trials = {name: self.planned(name) for name in self.contenders}
+        planned, most = sum(trials.values()), 0
+        for contender in self.contenders.values():
+            if len(contender.ladder) > 1:
+                most += self.seeds * MORE * self.extend
+        steps = sum(self.trial_steps(name) for name in trials)
+        programs = sum(len(self.programs(name)) for name in trials)
+        planned += self.at_each_horizon * len(self.horizons)
+        return Cost(planned, planned + most, steps, steps + most * self.steps, programs)
 
-    def structures(self, name: str) -> int:
-        """Return how many programs a contender's settings have."""
-        made = self.made(name)
+    @property
+    def seconds(self) -> float:
+        """The seconds of the planned trials, estimated from a block of each program."""
+        total = 0.0
+        for name in self.contenders:
+            programs = self.programs(name)
+            share = self.trial_steps(name) / len(programs)
+            for trials in programs:
+                given = {**self.batch, **self.machine, "block": self.block}
+                given["seeds"] = self.seeds
+                total += seconds_of(self.task, trials, self.steps, share, **given)
+        return total
+
+    @property
+    def at_each_horizon(self) -> int:
+        """The trials of the baseline at a horizon: three rates."""
+        return 3 * min(self.seeds, self.confirm)
+
+    def planned(self, name: str) -> int:
+        """Return how many trials a contender has before extensions and horizons."""
         contender = self.contenders[name]
-        rate = contender.ladder[0]
-        trials = [
-            Trial.of(made, {"learning_rate": rate, **setting})
-            for setting in self.combinations(contender)
-        ]
-        return len({jax.tree.structure(trial.config) for trial in trials})
+        ladder, others = len(contender.ladder), len(self.combinations(contender))
+        beside = 2 if ladder > 1 else 0
+        return self.seeds * (ladder * others + beside) + self.confirm
+
+    def trial_steps(self, name: str) -> int:
+        """Return the steps of a contender's planned trials."""
+        steps = self.planned(name) * self.steps
+        if name == self.baseline and self.horizons:
+            longest = math.ceil(self.horizons[-1] * self.steps)
+            steps += self.at_each_horizon * len(self.horizons) * longest
+        return steps
+
+    def programs(self, name: str) -> list[list[Trial]]:
+        """Return the trials of a contender's ladders, grouped by program."""
+        made, contender = self.made(name), self.contenders[name]
+        found: dict[Any, list[Trial]] = {}
+        for setting in self.combinations(contender):
+            for rate in contender.ladder:
+                trial = Trial.of(made, {"learning_rate": rate, **setting})
+                found.setdefault(jax.tree.structure(trial.config), []).append(trial)
+        return list(found.values())
 
     def made(self, name: str) -> Made:
         decays = any(self.decays)
         return Made(self.contenders[name], self.steps, self.warmup, decays, self.hidden)
 
     def combinations(self, contender: Contender) -> list[dict[str, Any]]:
-        """Return the settings of everything but the rate."""
+        """Return the settings of all hyperparameters but the rate."""
         axes: dict[str, Any] = {"schedule": self.schedules, "decay": self.decays}
         axes |= contender.space
         values = itertools.product(*axes.values())

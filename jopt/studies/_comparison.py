@@ -45,14 +45,14 @@ WHY_NO_RATIO = {
 
 @dataclasses.dataclass(frozen=True)
 class Tuned:
-    """What tuning found of a contender.
+    """The result of tuning a contender.
 
     Attributes:
-      ladder: of the best setting of everything but the rate.
+      ladder: the ladder of the best setting of all other hyperparameters.
       shared: its schedule and decay.
       own: its other hyperparameters.
       own_schedule: whether the schedule is the optimizer's own.
-      sweeps: of the stages, in their order.
+      sweeps: the sweeps of the stages, in their order.
     """
 
     ladder: Ladder
@@ -63,12 +63,12 @@ class Tuned:
 
     @property
     def trials(self) -> int:
-        """How many trials it took."""
+        """The number of trials."""
         return sum(len(result.trials) for result in self.sweeps)
 
 
 class Confirmed(NamedTuple):
-    """What fresh seeds gave of a contender at its best rate."""
+    """The losses and metrics of fresh seeds, for a contender at its best rate."""
 
     losses: np.ndarray  # by seed, lower is better
     sweep: SweepResult
@@ -79,11 +79,11 @@ class Confirmed(NamedTuple):
 class Comparison:
     """Which optimizer is best, by how much, and what could not be told apart.
 
-    Values of the metric are as it is, differences are of "lower is better" if the mode
-    is "min", else of "higher is better".
+    Values and differences are in units of the metric: a negative difference is better
+    if the mode is "min", a positive one if it is "max".
 
     Attributes:
-      table: a NumPy array by column, a row a contender, the best first. `rank` with
+      table: a NumPy array by column, a row per contender, the best first. `rank` with
         `rank_low` and `rank_high` (bootstrap, 90 %); `optimizer`, `learning_rate`,
         `schedule`, `decay`, `space`; `edge` ("no", "extended" or "open": the best rate
         is a bound, not tuned); the `loss` of the fresh seeds with its ends and `sd`;
@@ -99,7 +99,7 @@ class Comparison:
       curves: of the fresh seeds: `optimizer`, `seed`, `step`, `loss`.
       tuning: by contender, the sweeps of its stages.
       confirmed: by contender, the sweep of its fresh seeds.
-      info: what was asked, and what it took.
+      info: the arguments and the cost.
     """
 
     table: dict[str, np.ndarray]
@@ -141,7 +141,7 @@ class Comparison:
 
     @functools.cached_property
     def outcome(self) -> str:
-        """What was found, in sentences, with what could not be told apart."""
+        """The findings in sentences, with the pairs that could not be told apart."""
         info, base = self.info, self.info["baseline"]
         if not self._by_seed:
             return (
@@ -181,7 +181,7 @@ class Comparison:
             found.append(f"Tuning trials differ, by extensions and spaces: {counts}.")
         own = table["optimizer"][table["schedule"] == "own"]
         if len(own):
-            found.append(f"Schedules of their own: {', '.join(own)}.")
+            found.append(f"With their own schedules: {', '.join(own)}.")
         muons = [n for n in table["optimizer"] if "muon" in n.lower()]
         if muons and not self.info["hidden_matrices"]:
             found.append(
@@ -407,7 +407,7 @@ class _Judge:
 
     @property
     def _worst(self) -> float:
-        """The loss at init, which a rate that is too high is not worse than."""
+        """The loss at init, which bounds the loss of rates that are too high."""
         plain = self.info["metric"] == "loss" and self.sign > 0
         return self.at_init if plain else math.inf
 
@@ -503,22 +503,22 @@ class _Judge:
 
 @checked
 def across(comparisons: Mapping[str, Comparison]) -> dict[str, np.ndarray]:
-    """Return how contenders do over several tasks: log ratios of loss to the baseline.
+    """Return log ratios of the contenders' losses to the baseline's over several tasks.
 
         mean over tasks of log(loss / loss of the baseline), loss: mean of fresh seeds
 
-    Seeds are drawn anew within each task (stratified bootstrap, 95 %). There is no
+    Seeds are resampled within each task (stratified bootstrap, 95 %). There is no
     verdict from fewer than three tasks.
 
     Args:
       comparisons: by the name of the task, with the same baseline, of a metric above 0.
 
     Returns:
-      A row a contender of all comparisons: `optimizer`, `tasks`, `log_ratio`, `low`,
+      A row per contender of all comparisons: `optimizer`, `tasks`, `log_ratio`, `low`,
       `high` and `verdict`, the best first.
 
     Raises:
-      TypeError: if one is no `Comparison`.
+      TypeError: if one is not a `Comparison`.
       ValueError: if the comparisons have different baselines.
 
     Agarwal et al. 2021, https://arxiv.org/abs/2108.13264.
@@ -560,7 +560,7 @@ def _three(name: str, found: Interval) -> dict[str, float]:
 
 
 def _columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """Return rows as columns; what a row lacks is NaN."""
+    """Return rows as columns; missing values are NaN."""
     names = dict.fromkeys(itertools.chain.from_iterable(rows))
     return {
         name: np.asarray([row.get(name, math.nan) for row in rows]) for name in names

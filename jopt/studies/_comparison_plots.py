@@ -12,7 +12,7 @@ GREY = "#999999"
 
 
 class Found(NamedTuple):
-    """What is drawn of a comparison, columns as of it."""
+    """The parts of a comparison that are drawn, with its columns."""
 
     table: dict[str, np.ndarray]
     rates: dict[str, np.ndarray]
@@ -43,7 +43,7 @@ def overview(found: Found) -> "Figure":
 
 
 def _valleys(axes: "Axes", found: Found, colors: dict[str, Any]) -> None:
-    """Draw loss by rate over the best rate, and what the fresh seeds gave there."""
+    """Draw loss by rate over the best rate, and the losses of the fresh seeds."""
     rates, table = found.rates, found.table
     for row, name in enumerate(table["optimizer"]):
         of = rates["optimizer"] == name

@@ -1,4 +1,4 @@
-"""How small can the model get: rate, sparsity and bits in one compiled sweep."""
+"""`compress`: find the smallest good model by a sweep of rate, sparsity and bits."""
 
 import dataclasses
 import itertools
@@ -83,22 +83,22 @@ def compress(
 
     Weights are pruned while they are trained: the sparsity rises by `cubic_sparsity`
     over the first half of the steps, in which the weights to prune are chosen ten
-    times. Quantization begins with the first step. What is compressed are leaves with
-    two axes or more.
+    times. Quantization begins with the first step. Only leaves with two axes or more
+    are compressed.
 
         compress(task, start="sweeps/digits-1", steps=0)    post-training compression
         compress(task, start="sweeps/digits-1")             compression-aware training
         compress(task, teacher="sweeps/digits-1")           distillation
 
     Args:
-      task: of supervised learning.
+      task: a task of supervised learning.
       sparsity: shares of the weights that are 0, each in [0, 1).
-      bits: of a weight, each from 2 to 16; None or 32 is no quantization.
+      bits: bits of a weight, each from 2 to 16; None or 32 is no quantization.
       learning_rate: rates to try at each level, above 0.
       seeds: keys with which each rate is trained.
-      steps: of each trial, by default the task's epochs. With 0, which needs `start`,
-        nothing is trained: the weights of `start` are rounded and pruned, and rates and
-        seeds are not used.
+      steps: steps of each trial, by default the task's epochs. With 0, which needs
+        `start`, nothing is trained: the weights of `start` are rounded and pruned, and
+        rates and seeds are not used.
       optimizer: rate -> transformation, the optimizer of all levels.
       start: a saved model from which all trials begin, as for `Task.starting_from`.
       teacher: a saved model of the task, as `start`, or another task that begins from
@@ -108,9 +108,9 @@ def compress(
       distilled: the loss with a teacher, with its temperature and weight.
       tolerance: how much worse than dense the smallest model may be, in units of the
         metric, at least 0.
-      metric: the name of the validation metric that judges.
+      metric: name of the validation metric that ranks.
       mode: "min" or "max", which of its values are better; by default "max" for
-        accuracy, and what the task says for its own metric.
+        accuracy, and the task's mode for its own metric.
       batch_size, block, seed, progress: as of `sweep.run`.
 
     Returns:
@@ -189,7 +189,7 @@ def _projected(sparsity: float, bits: int) -> Any:
 
 
 def _untrained(task: Task) -> Task:
-    """Return a task that evaluates what its trials begin from."""
+    """Return a task that evaluates the initial weights of its trials."""
     return dataclasses.replace(task, step=_leave, train=None)
 
 
@@ -245,7 +245,7 @@ def _check(
     teacher: Any,
     tolerance: float,
 ) -> None:
-    """Raise a ValueError for a number out of its range, or an argument that lacks."""
+    """Raise ValueError for a number out of its range, or a missing argument."""
 
     def fail(name: str, value: Any, rule: str, hint: str = "") -> Exception:
         return argument_error("compress", name, value, rule, ValueError, hint)

@@ -12,8 +12,7 @@ import numpy as np
 
 from jopt.compress import quantize, save_compressed, size
 from jopt.core import FilePath, PyTree, by_path, checked, nested
-from jopt.report import to_json
-from jopt.sweep import Model, SweepResult, nondominated
+from jopt.sweep import Model, SweepResult, in_words, nondominated
 from jopt.training import is_random, short_bytes
 
 if TYPE_CHECKING:
@@ -27,12 +26,12 @@ LINE, CHOSEN, OTHER = "#21688e", "#ffaa00", "#888888"
 
 @dataclasses.dataclass(frozen=True)
 class Compression:
-    """What each sparsity and bit width costs and gives, and the smallest good model.
+    """The size and the metric of each sparsity and bit width, and the smallest model.
 
     Attributes:
       sweep: the result of all trials. It did not see the test set.
-      table: a NumPy array by column, a row a level: `sparsity`, `bits` (32 without
-        quantization), `learning_rate` (the level's best; not there if nothing was
+      table: a NumPy array by column, a row per level: `sparsity`, `bits` (32 without
+        quantization), `learning_rate` (the level's best; missing if nothing was
         trained), the metric and `..._std` (mean and sample standard deviation over the
         seeds; NaN if one diverged at every rate); `bytes` (of the level's best trial,
         as `save_compressed` stores it); `trial` (that trial's number in the sweep);
@@ -43,7 +42,7 @@ class Compression:
         the dense level diverged or the sweep was interrupted.
       model: the best trial of that level as it is stored: a dict with `params`, their
         matrices quantized, and `model_state` where there is one; None without one.
-      test: the metrics of that model on the test set, used this once; empty without.
+      test: the metrics of that model on the test set; empty without one.
     """
 
     sweep: SweepResult
@@ -55,7 +54,7 @@ class Compression:
 
     @property
     def metric(self) -> str:
-        """The name of the validation metric that judges, a column of the table."""
+        """The name of the validation metric that ranks, a column of the table."""
         return self.sweep.metric
 
     @functools.cached_property
@@ -142,7 +141,7 @@ class Compression:
         """Write the files of the sweep, the table, the picture and the model.
 
         They are compress.csv, compress.json, compressed.safetensors and compress.png,
-        beside what `SweepResult.save` writes. Without matplotlib there is no picture.
+        besides the files of `SweepResult.save`. Without matplotlib there is no picture.
 
         Args:
           directory: made if it does not exist.
@@ -168,7 +167,7 @@ class Compression:
             "test": self.test,
             "levels": {name: column.tolist() for name, column in self.table.items()},
         }
-        (path / "compress.json").write_text(to_json(found, indent=2) + "\n")
+        (path / "compress.json").write_text(in_words(found, indent=2) + "\n")
         written += [path / "compress.csv", path / "compress.json"]
         if self.model is not None:
             save_compressed(path / FILE, self.model)
@@ -229,8 +228,8 @@ def best_levels(
 def stored(result: SweepResult, trial: int, bits: int) -> PyTree:
     """Return a trial's model as it is stored: `params` and, if any, `model_state`.
 
-    The parameters are on the levels of `bits` already, so that to quantize them changes
-    none. Random states, which each seed draws anew, are left out.
+    The parameters are on the levels of `bits` already, so quantizing changes none.
+    Random states, which differ by seed, are left out.
     """
     model = result.model(int(trial))
     assert isinstance(model, Model)
@@ -244,7 +243,7 @@ def stored(result: SweepResult, trial: int, bits: int) -> PyTree:
 
 def _is_nnx(tree: PyTree) -> bool:
     """Return whether a tree is a state of a Flax nnx module."""
-    nnx = sys.modules.get("flax.nnx")  # whoever has a state of it has loaded it
+    nnx = sys.modules.get("flax.nnx")  # a program with such a state has imported it
     return nnx is not None and isinstance(tree, nnx.State)
 
 

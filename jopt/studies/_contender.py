@@ -1,4 +1,4 @@
-"""`Contender`: an optimizer with what is tried of it, under the schedule of all."""
+"""`Contender`: an optimizer and the hyperparameters that a comparison tries."""
 
 import dataclasses
 import functools
@@ -53,7 +53,7 @@ USUAL = {
 OTHERS = 3e-3  # of the rest, most of Adam's family
 OWN = "schedule_free_sgd", "schedule_free_adamw", "dog", "dowg", "cocob"
 PARAMETER_FREE = "prodigy", "dadapt_adamw", "dog", "dowg", "cocob"
-DECAYS = "weight_decay", "adam_weight_decay"  # arguments with defaults of their own
+DECAYS = "weight_decay", "adam_weight_decay"  # arguments with defaults
 SHARED = "learning_rate", "schedule", "decay", "horizon"  # set by the comparison
 MATRICES = "muon_weight_dimension_numbers"
 
@@ -111,7 +111,7 @@ class Contender:
 
     @property
     def can_decay(self) -> bool:
-        """Whether a decay of a given sum can be had with a schedule of its own."""
+        """Whether the optimizer's own schedule allows a decay of a given sum."""
         known = "weight_decay" in self.arguments
         return known and self.name not in PARAMETER_FREE
 
@@ -121,7 +121,7 @@ class Contender:
         return inspect.signature(self.factory).parameters
 
     def check(self, title: str) -> None:
-        """Raise a ValueError for rates and a space that no comparison can try."""
+        """Raise ValueError for rates or a space that no comparison can try."""
         rates = self.ladder
         ordered = rates == sorted(set(rates)) and all(map(is_real, rates))
         if not ordered or not 0 < rates[0] <= rates[-1] < math.inf:
@@ -165,9 +165,9 @@ class Made:
     """The factory of a contender's trials.
 
     Args:
-      contender: of which transformations are made.
-      steps: of the run, the length of its schedule.
-      warmup: share of the steps.
+      contender: the contender.
+      steps: steps of the run, the length of its schedule.
+      warmup: share of the steps in the warmup.
       decays: whether weights decay, which is part of the program.
       hidden: paths of hidden matrices, for Muon and its kin; None for all matrices.
     """
@@ -220,7 +220,7 @@ def _decays(argument: inspect.Parameter | None) -> bool:
 
 
 def _scheduled(name: ScheduleName, peak: float, warm: float, steps: float) -> Any:
-    """Return the shared schedule: a line up to the peak, then its own way down."""
+    """Return the shared schedule: a line up to the peak, then the decay."""
     if name == "constant":
         return warmup_constant_schedule(0.0, peak, warm)
     if name == "linear":
@@ -229,7 +229,7 @@ def _scheduled(name: ScheduleName, peak: float, warm: float, steps: float) -> An
 
 
 def _matrices(hidden: tuple[tuple[tuple[str, ...], bool], ...]) -> Any:
-    """Return Muon's dimension numbers: of hidden matrices, None of other leaves."""
+    """Return Muon's dimension numbers for hidden matrices, None for other leaves."""
     return nested({path: MuonDimensionNumbers() if h else None for path, h in hidden})
 
 

@@ -36,8 +36,8 @@ def combine(task: Task, result: SweepResult, k: int = 5) -> Combined:
     Args:
       task: the sweep's task, with `predict` and `score`.
       result: the sweep's result.
-      k: how many trials, at least 2, of different settings. Those are taken whose
-        models have the structure of the best one's.
+      k: number of trials, at least 2, of different settings. Only models with the
+        structure of the best one's are taken.
 
     Returns:
       The three sets of metrics, and the trials that were taken.

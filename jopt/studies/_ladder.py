@@ -17,7 +17,7 @@ class Ladder:
     """Rates with their losses by seed; lower is better, infinite if it diverged.
 
     Attributes:
-      losses: of each rate, an array by seed.
+      losses: the losses of each rate, an array by seed.
       extensions: how often the ladder was extended.
     """
 
@@ -51,14 +51,14 @@ class Ladder:
 
     @property
     def factor(self) -> float:
-        """The factor between two rates next to each other, the greatest there is."""
+        """The greatest factor between two neighbouring rates."""
         return float(np.exp(np.diff(np.log(self.rates)).max()))
 
     def beyond(self) -> list[float]:
         """Return rates beyond the end at which the best is; none if it is inside.
 
-        The best is at an end, too, if it is next to one that is as good within the
-        spread over the seeds. If every rate diverged, lower ones may not.
+        The best counts as at an end if it is next to an end that is as good within the
+        spread over the seeds. If every rate diverged, return lower ones.
         """
         rates, means = self.rates, self.means
         if len(rates) < 2:
@@ -85,7 +85,7 @@ class Ladder:
 
     @property
     def edge(self) -> Edge:
-        """Whether the best rate is at an end, and if not, whether that took more."""
+        """Whether the best rate is at an end, and if not, whether it was extended."""
         row = int(np.argmin(self.means))
         if len(self.losses) > 1 and row in (0, len(self.losses) - 1):
             return "open"

@@ -7,14 +7,14 @@ from jopt.sweep import SweepResult
 
 @checked
 def learning_curves(result: SweepResult, trial: int | None = None) -> LearningCurves:
-    """Return a trial's losses of training and validation, and a verdict.
+    """Return a trial's training and validation losses, and a verdict.
 
         found = studies.learning_curves(result)
         print(found.verdict, found.sentence)
 
     Args:
-      result: of a sweep of at least three segments.
-      trial: its number; by default the winner.
+      result: the result of a sweep of at least three segments.
+      trial: the trial's number; by default the winner.
 
     Returns:
       `LearningCurves`, which states the rule of the verdict.

@@ -41,18 +41,18 @@ def lr_range(
     the mean of its training losses over the last fifth of the steps. All trials see the
     same batches, so that losses differ by the rate and the seed alone.
 
-    The suggestion is for a constant rate or the peak of a schedule. A training that is
-    much longer may need a smaller one, with Lion above all. An interrupt (Ctrl-C) ends
-    the test; the result then has what was trained until then.
+    The suggestion is for a constant rate or the peak of a schedule. A much longer
+    training may need a smaller one, above all with Lion. An interrupt (Ctrl-C) ends the
+    test; the result then has the losses so far.
 
     Args:
       task: model, loss and data.
       factory: builds a transformation; it gets the rate by the name `hyperparameter`.
       low: the least rate, above 0.
       high: the greatest rate, above `low`.
-      rates: how many, at least 5, evenly spaced on a log axis with both ends.
+      rates: number of rates, at least 5, evenly spaced on a log axis with both ends.
       seeds: keys with which each rate is trained.
-      steps: of each trial, at least 5. A hundred are informative, unless the loss
+      steps: steps of each trial, at least 5. A hundred are informative, unless the loss
         vanishes by then.
       batch_size: as of `sweep.run`.
       block: as of `sweep.run`.
@@ -84,7 +84,7 @@ def lr_range(
     curves = result.curves.reshape(rates, seeds, steps)
     last = curves[:, :, -max(1, steps // WINDOW) :].astype(float)
     lost = (result.table["status"] == "diverged").reshape(curves.shape[:2])
-    # A diverged trial's last loss may be huge, and is no loss after the steps.
+    # A diverged trial's last loss may be huge, and does not count.
     losses = np.where(lost, np.nan, last.mean(axis=2))
     first = float(curves[0, :, 0].mean())
     return LearningRateRange(

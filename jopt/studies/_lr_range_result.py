@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import functools
 import importlib.util
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from jopt.core import FilePath, checked
 from jopt.report import at_end
+from jopt.sweep import in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,7 +80,7 @@ class LearningRateRange:
 
     @functools.cached_property
     def rule(self) -> str:
-        """How the suggestion was found, or why there is none: a sentence."""
+        """The rule of the suggestion, or the reason why there is none: a sentence."""
         if self._nothing is not None:
             return self._nothing
         usable = self.loss[: self._below]
@@ -146,7 +146,7 @@ class LearningRateRange:
             "first_loss": self.first_loss if np.isfinite(self.first_loss) else None,
             **self.info,
         }
-        record.write_text(json.dumps(found, indent=2, default=str) + "\n")
+        record.write_text(in_words(found, indent=2) + "\n")
         written = [table, record]
         if importlib.util.find_spec("matplotlib") is not None:
             self.plot().savefig(path / "lr_find.png", dpi=120)

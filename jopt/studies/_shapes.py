@@ -1,4 +1,4 @@
-"""What studies ask of a task: its parameters' shapes, its steps, its test metrics."""
+"""The parameters' shapes, the steps and the test metrics of a study's task."""
 
 import functools
 from typing import Any
@@ -36,7 +36,7 @@ def steps_of(
     epochs: int | None,
     batch_size: int | None,
 ) -> int:
-    """Return the steps of a trial: as given, or of the epochs."""
+    """Return the steps of a trial: the given ones, or those of the epochs."""
     if steps is not None:
         if epochs is not None:
             raise ValueError(
@@ -60,7 +60,7 @@ def steps_of(
 def metrics_on_test(task: Task, result: SweepResult) -> dict[str, np.ndarray]:
     """Return the metrics of each trial on the test set; none without one.
 
-    The task says what it predicts and how that is scored.
+    They are the scores of the task's predictions.
     """
     arrays = all(hasattr(leaf, "shape") for leaf in jax.tree.leaves(task.test))
     if task.test is None or task.predict is None or not arrays:

@@ -1,38 +1,50 @@
-"""The stages of a study: a sweep each, kept in a directory of its own."""
+"""The stages of a study: each is a sweep with its own directory."""
 
 import dataclasses
 import inspect
 import json
 import math
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jopt.sweep import Progress, SweepResult, Task, Trial, load, replacing, resume, run
+from jopt.sweep import (
+    Progress,
+    SweepResult,
+    Task,
+    Trial,
+    in_words,
+    load,
+    replacing,
+    resume,
+    run,
+)
 from jopt.sweep.store import HEADER, RECORD
 
 OPTIONS = "study.json"
 
 
 def arguments(study: Callable[..., Any], *given: Any, **options: Any) -> dict[str, Any]:
-    """Return all arguments of a call of a study, but for its progress."""
+    """Return all arguments of a call of a study except its progress."""
     bound = inspect.signature(study).bind(*given, **options)
     bound.apply_defaults()
     return {n: value for n, value in bound.arguments.items() if n != "progress"}
 
 
 class Cost(NamedTuple):
-    """What a study costs before it starts, and at most.
+    """The planned cost of a study, and the largest possible one.
 
     Attributes:
-      trials: that are planned.
-      most_trials: with every extension of a ladder of rates.
-      trial_steps: of the planned trials.
-      most_trial_steps: with every extension.
+      trials: planned trials.
+      most_trials: trials with every extension of a ladder of rates.
+      trial_steps: steps of the planned trials.
+      most_trial_steps: steps with every extension.
       programs: structures of trials; a stage of a structure is compiled at most once.
+      seconds: on this machine, without extensions; None if it was not timed.
     """
 
     trials: int
@@ -40,10 +52,11 @@ class Cost(NamedTuple):
     trial_steps: int
     most_trial_steps: int
     programs: int
+    seconds: float | None = None
 
 
 class StudyProgress(NamedTuple):
-    """Where a study is, after each block of a stage."""
+    """The progress of a study after a block of a stage."""
 
     stage: str  # such as "adamw/tune"
     sweep: Progress  # of the stage
@@ -58,15 +71,53 @@ class StudyProgress(NamedTuple):
         return self.trial_steps_left / speed if speed else math.inf
 
 
+class _FirstBlock(Exception):
+    """Ends a sweep after its first block."""
+
+    def __init__(self, progress: Progress):
+        self.progress = progress
+
+
+def seconds_of(
+    task: Task, trials: Sequence[Trial], steps: int, trial_steps: float, **given: Any
+) -> float:
+    """Return the seconds that trials of one program take, estimated from a block.
+
+    The program is compiled and its block is picked as in the study. One block is
+    trained for one segment and evaluated.
+
+    Args:
+      task: of the trials.
+      trials: of one structure, one a setting.
+      steps: of each trial.
+      trial_steps: that the program will make in all.
+      **given: options of `sweep.run`.
+    """
+
+    def end(now: Progress) -> None:
+        raise _FirstBlock(now)
+
+    began = time.perf_counter()
+    now = None
+    try:
+        task = dataclasses.replace(task, test=None)
+        run(task, trials, steps=steps, progress=end, **given)
+    except _FirstBlock as ended:
+        now = ended.progress
+    assert now is not None  # a sweep has at least one block
+    compiling = time.perf_counter() - began - now.seconds
+    return compiling + trial_steps / now.trial_steps_per_second
+
+
 @dataclasses.dataclass
 class Stages:
     """Runs the stages of a study, and resumes those that its directory holds.
 
     Args:
-      title: of the study, for errors.
-      directory: of the stages' directories, or None to keep nothing.
-      overwrite: whether what is in the directory is removed.
-      asked: what the study was asked for, by name: a later call must ask for the same.
+      title: name of the study in errors.
+      directory: parent of the stages' directories, or None to keep nothing.
+      overwrite: whether to remove the study that the directory holds.
+      asked: the study's arguments by name; a later call must have the same ones.
       planned: steps of all trials, for the time left.
       progress: called after each block.
       options: of `sweep.run` and `sweep.resume`: devices, memory.
@@ -88,7 +139,7 @@ class Stages:
         if self.directory is None:
             return
         path = self.directory / OPTIONS
-        asked = json.loads(json.dumps(self.asked, default=str))
+        asked = json.loads(in_words(self.asked))
         if self.overwrite and path.exists():
             # Only what a sweep wrote: a user's own directory may have that name, too.
             for header in list(self.directory.glob(f"**/{RECORD}/{HEADER}")):
@@ -104,7 +155,7 @@ class Stages:
                     )
         self.directory.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
-            partial.write_text(json.dumps(asked, indent=2) + "\n", encoding="utf-8")
+            partial.write_text(in_words(asked, indent=2) + "\n", encoding="utf-8")
 
     def run(
         self,
@@ -119,10 +170,10 @@ class Stages:
         """Return the result of a stage; raise KeyboardInterrupt if it was interrupted.
 
         Args:
-          name: of the stage, a path below the directory.
-          task: of the trials.
-          trials: one a setting.
-          steps: of each trial.
+          name: name of the stage, a path below the directory.
+          task: task of the trials.
+          trials: one trial per setting.
+          steps: steps of each trial.
           models: whether the result must have the trials' models.
           **given: options of `sweep.run`.
         """
@@ -158,7 +209,7 @@ class Stages:
         models: bool,
         show: Callable[[Progress], None] | None,
     ) -> SweepResult:
-        """Go on with a stage; one that has ended needs no program for its table."""
+        """Resume a stage; a finished one needs no program for its table."""
         if not models and (where / "record" / "end.json").exists():
             return load(where)
         task = dataclasses.replace(task, test=None)
@@ -177,7 +228,7 @@ class Stages:
 
 
 def is_study(directory: Path) -> bool:
-    """Return whether a directory has a study, which goes on."""
+    """Return whether a directory has a study, which can be resumed."""
     return (directory / OPTIONS).exists()
 
 

@@ -1,6 +1,6 @@
 """The statistics of a study: means, differences and ratios over seeds, and optima.
 
-All are of NumPy arrays, of which the last axis is the seed unless it is said otherwise.
+All take NumPy arrays, whose last axis is the seed unless stated otherwise.
 """
 
 import math
@@ -71,7 +71,7 @@ def paired(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> Paired:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Return Holm's p values of several tests; NaN stays NaN and is no test.
+    """Return Holm's p values of several tests; NaN stays NaN and does not count.
 
     Holm 1979, A simple sequentially rejective multiple test procedure.
     """
@@ -115,7 +115,7 @@ def seeds_needed(a: np.ndarray, b: np.ndarray, level: float = 0.95) -> float:
     if spread == 0:
         return 2.0
     size = gap / spread
-    # Of the normal distribution, which is right for many seeds and too few for a few.
+    # The normal distribution's number is right if it is large, else too small.
     normal = (stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(POWER)) / size
     n = max(2, math.ceil(normal**2))
     if n > 500:
@@ -144,12 +144,12 @@ def rank_intervals(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends of the interval of each row's rank by its mean; 1 is the lowest.
 
-    Seeds are drawn anew, the same for all rows, as they are paired.
+    Seeds are resampled, the same for all rows, as they are paired.
 
     Args:
       values: rows by seeds; a row that is not finite ranks last.
       rng: source of the draws.
-      share: of the draws inside the interval.
+      share: share of the draws inside the interval.
     """
     seeds = values.shape[1]
     drawn = rng.integers(0, seeds, (DRAWS, seeds))
@@ -311,7 +311,7 @@ def horizon_ratio(
     mean = math.log(np.mean(losses))
     if not y[0] <= mean <= y[-1]:
         return "beyond" if mean < y[0] else "below"
-    # Single seeds may lie beyond the ends, where the curve goes on straight.
+    # Single seeds may lie beyond the ends, where the curve is extended straight.
     read = make_interp_spline(y, x, k=1)
     ratios = mean_interval(read(np.log(losses)) - read(np.log(own)), level)
     return Interval(*map(math.exp, ratios))

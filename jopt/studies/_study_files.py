@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jopt.report import to_json
-from jopt.sweep import replacing
+from jopt.sweep import in_words, replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,12 +56,12 @@ def save_study(
 
     Args:
       directory: made if it does not exist.
-      name: of the JSON, the picture and the page.
-      title: of the page.
+      name: file name of the JSON, the picture and the page.
+      title: title of the page.
       said: sentences on what was found.
       tables: columns by the name of a file, in the page and in files.
       more: likewise, in files alone.
-      info: of the run.
+      info: description of the run.
       plot: makes the picture; without matplotlib there is none.
     """
     directory.mkdir(parents=True, exist_ok=True)
@@ -77,7 +76,7 @@ def save_study(
         written.append(path)
     held = {key: {n: c.tolist() for n, c in t.items()} for key, t in tables.items()}
     found = {"title": title, "outcome": list(said), **held, "info": dict(info)}
-    written.append(_write(directory / f"{name}.json", to_json(found, indent=2) + "\n"))
+    written.append(_write(directory / f"{name}.json", in_words(found, indent=2) + "\n"))
     picture = ""
     if importlib.util.find_spec("matplotlib") is not None:
         drawn = io.BytesIO()
@@ -93,7 +92,7 @@ def save_study(
         said="\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in said),
         picture=picture,
         tables="\n".join(_table(file, columns) for file, columns in tables.items()),
-        info=html.escape(to_json(dict(info), indent=2)),
+        info=html.escape(in_words(dict(info), indent=2)),
     )
     written.append(_write(directory / f"{name}.html", page))
     return written

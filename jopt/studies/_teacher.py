@@ -12,10 +12,10 @@ from jopt.transforms import identity
 
 
 def taught(task: Task, teacher: Any) -> Task:
-    """Return a task with a teacher's logits beside its examples.
+    """Return a task whose examples include a teacher's logits.
 
     The logits are logarithms of the probabilities that the teacher's task predicts.
-    They differ from its own logits by a number for each example, which no softmax sees.
+    They differ from its own logits by a number for each example, which softmax ignores.
 
     Args:
       task: of classification, with arrays of examples.
@@ -55,7 +55,7 @@ def taught(task: Task, teacher: Any) -> Task:
 
 
 def _chunk(data: PyTree, start: int) -> PyTree:
-    """Return the examples from `start` on, as many as are evaluated at once."""
+    """Return the chunk of examples from `start` on that is evaluated at once."""
     return jax.tree.map(
         lambda array: jnp.asarray(array[start : start + EVALUATION_CHUNK]), data
     )

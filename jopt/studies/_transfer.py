@@ -1,4 +1,4 @@
-"""Which rate at the width that will be trained: laws of the best rate by width."""
+"""`transfer`: predict the rate of a wider model by laws of the best rate by width."""
 
 import dataclasses
 import math
@@ -14,7 +14,14 @@ from jopt.core import FilePath, Number, by_path, chain, checked, is_integer, pat
 from jopt.studies._contender import Contender, Made, hidden_matrices
 from jopt.studies._ladder import MORE, Ladder
 from jopt.studies._shapes import parameters, steps_of
-from jopt.studies._stages import Cost, Stages, StudyProgress, arguments, losses_of
+from jopt.studies._stages import (
+    Cost,
+    Stages,
+    StudyProgress,
+    arguments,
+    losses_of,
+    seconds_of,
+)
 from jopt.studies._transferred import Transfer
 from jopt.sweep import Model, Setup, Supervised, SweepResult, Task, Trial
 from jopt.training import Role, ScaledOptimizer, Scaling, roles, scaling, shapes_of
@@ -65,7 +72,7 @@ def transfer(
     memory: int | None = None,
     progress: Callable[[StudyProgress], None] | None = None,
 ) -> Transfer:
-    """Tune the rate at several widths, and say which one a wider model needs.
+    """Tune the rate at several widths, and predict the rate of a wider model.
 
         found = studies.transfer(digits, jopt.adamw, [32, 64, 128], to=512)
         print(found.outcome)
@@ -117,16 +124,20 @@ def transfer_cost(
     make_task: Callable[..., Task],
     factory: Contender | Callable[..., Any],
     widths: Sequence[int],
+    *,
+    timed: bool = False,
     **options: Any,
 ) -> Cost:
     """Return what `transfer` of these arguments costs before it starts.
 
     Args:
       make_task, factory, widths: as for `transfer`.
+      timed: whether the seconds are estimated: the program of each width is compiled,
+        and one block of it is trained for one segment.
       **options: the other arguments of `transfer`.
     """
-    given = arguments(transfer, make_task, factory, widths, **options)
-    return _Study.of(**given).cost
+    study = _Study.of(**arguments(transfer, make_task, factory, widths, **options))
+    return study.cost._replace(seconds=study.seconds) if timed else study.cost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,6 +282,29 @@ class _Study:
         steps += moved * self.coordinates
         trials += checked + moved
         return Cost(trials, trials + most, steps, steps + most_steps, len(self.tasks))
+
+    @property
+    def seconds(self) -> float:
+        """The seconds of the ladders and the check, by a block of each width."""
+        total, factory = 0.0, self.factory(self.steps, self.schedule, self.warmup)
+        for width in self.tasks:
+            rates = self.contender.ladder if width in self.widths else AROUND
+            settings = [
+                {"width": width, "rule": rule, "learning_rate": float(rate)}
+                for rule in self.rules
+                for rate in rates
+            ]
+            total += seconds_of(
+                self.tasks[self.widths[0]],
+                [Trial.of(factory, setting) for setting in settings],
+                self.steps,
+                len(settings) * self.seeds * self.steps,
+                seeds=self.seeds,
+                block=self.block,
+                **self.batch,
+                **self.machine,
+            )
+        return total
 
     def factory(self, steps: int, schedule: str, warmup: float) -> _Scaled:
         made = Made(self.contender, steps, warmup, hidden=self.hidden)
@@ -451,7 +485,7 @@ def changes(
 
     |W - W_0|_2 / sqrt(fan_out / fan_in)    of hidden matrices and readouts
     |W - W_0|_2 / sqrt(fan_out)             of embeddings, whose inputs are one-hot
-    root mean square                        of vectors and what does not grow
+    root mean square                        of vectors and other parameters
     """
     first, found = by_path(before.params), {}
     for path, leaf in by_path(after.params).items():
@@ -507,8 +541,8 @@ def _check(
         raise ValueError("transfer: check needs the width that is predicted: give to.")
     if to is not None and to <= widths[-1]:
         raise ValueError(
-            f"transfer: to must be above the widths that are trained, got {to} beside "
-            f"{list(widths)}."
+            f"transfer: to must be above the widths that are trained, {list(widths)}, "
+            f"got {to}."
         )
     if not 0 <= warmup < 1:
         raise ValueError(f"transfer: warmup must be in [0, 1), got {warmup}.")

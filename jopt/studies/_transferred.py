@@ -24,16 +24,16 @@ OCTAVE = 2.0  # a predicted rate less sure than this factor is no prediction
 
 @dataclasses.dataclass(frozen=True)
 class Transfer:
-    """How the best rate goes with the width, by rule, and what a wider model needs.
+    """The best rate by width and rule, and the rate that a wider model needs.
 
     Attributes:
-      table: a NumPy array by column, a row a rule and width: `rule`, `width`,
+      table: a NumPy array by column, a row per rule and width: `rule`, `width`,
         `parameters`, `best_rate` with `rate_low` and `rate_high` (bootstrap over the
         seeds); `edge` ("open": the best is at an end of the ladder even after its
         extensions); `loss` and `loss_sd` of the best rate; `penalty` (relative loss
         over the best with the narrowest width's rate); `penalty_law` (with the rate of
         the other widths' law).
-      laws: a row a rule: `rule`, `exponent` with its ends; `moves` (the widest's best
+      laws: a row per rule: `rule`, `exponent` with its ends; `moves` (the widest's best
         rate over the narrowest's); `rate_at` (the rate at width `to`) with its ends;
         `cost` (relative loss that an error of that interval's size costs at the
         widest trained width). NaN if a best rate is at an edge.
@@ -43,7 +43,7 @@ class Transfer:
       coordinates: changes of the parameters after a few steps, empty unless asked:
         `rule`, `leaf`, `kind`, `width`, `change`.
       to: the width that is predicted.
-      info: what was asked, and what it took.
+      info: the arguments and the cost.
     """
 
     table: dict[str, np.ndarray]
@@ -62,7 +62,7 @@ class Transfer:
         to: int | None,
         info: dict[str, Any],
     ) -> "Transfer":
-        """Return what ladders of rates by rule and width say."""
+        """Return the laws and the prediction of ladders of rates by rule and width."""
         rules = list(dict.fromkeys(rule for rule, _ in ladders))
         rng, rows, laws = np.random.default_rng(0), [], []
         for rule in rules:
@@ -90,7 +90,7 @@ class Transfer:
 
     @functools.cached_property
     def exponents(self) -> dict[str, np.ndarray]:
-        """How the change of each parameter goes with the width, by rule and leaf."""
+        """The exponent of the change of each parameter by width, by rule and leaf."""
         rows = []
         pairs = zip(self.coordinates["rule"], self.coordinates["leaf"], strict=True)
         for rule, leaf in dict.fromkeys(pairs):
@@ -325,7 +325,7 @@ def _of_rule(
 
 
 def _drawn(ladders: list[Ladder], rng: Any) -> np.ndarray:
-    """Return best rates of seeds that are drawn anew, draws by ladders."""
+    """Return best rates of resampled seeds, draws by ladders."""
     seeds = ladders[0].by_seed.shape[1]
     if seeds < 2:
         return np.zeros((0, len(ladders)))

@@ -3,17 +3,25 @@
 from jopt.sweep._array_files import write_arrays as write_arrays
 from jopt.sweep._convolution import conv_general_dilated
 from jopt.sweep._data import by_epoch, by_step
+from jopt.sweep._extend import extend, resume, revive
 from jopt.sweep._fast_convolutions import with_fast_convolutions
 from jopt.sweep._folds import Folds
 from jopt.sweep._front import Bound as Bound, nondominated as nondominated
+from jopt.sweep._json import (
+    decode as decode,
+    encode as encode,
+    in_words as in_words,
+    plain as plain,
+    shown as shown,
+)
 from jopt.sweep._kept_result import load, save_record as save_record
 from jopt.sweep._local_sgd import Local, local_sgd
 from jopt.sweep._predictions import named_batch as named_batch
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import Best, SweepResult, winner as winner
-from jopt.sweep._run import extend, resume, run
+from jopt.sweep._run import run
 from jopt.sweep._search import search
-from jopt.sweep._shown_values import column_of as column_of, shown as shown
+from jopt.sweep._shown_values import column_of as column_of
 from jopt.sweep._supervised import Model as Model, Supervised
 from jopt.sweep._task import Mode as Mode, Task, examples as examples
 from jopt.sweep._trial import Setup, Trial, grid, sample
@@ -63,7 +71,7 @@ from jopt.sweep.space import (
     log_uniform,
     uniform,
 )
-from jopt.sweep.store import PICTURES as PICTURES, decode as decode
+from jopt.sweep.store import PICTURES as PICTURES
 
 __all__ = [
     "CMAES",
@@ -121,6 +129,7 @@ __all__ = [
     "log_int",
     "log_uniform",
     "resume",
+    "revive",
     "run",
     "sample",
     "search",

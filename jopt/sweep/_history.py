@@ -200,13 +200,15 @@ class History:
             },
         }
 
-    def take(self, rows: slice, other: "History") -> None:
-        """Take over another history, of as many steps and segments, as these rows."""
-        for name in ("losses", "steps", "died", "pruned"):
-            getattr(self, name)[rows] = getattr(other, name)
+    def take(self, rows: np.ndarray, other: "History") -> None:
+        """Take over another history, of at most as many segments, as these rows."""
+        self.steps[rows], self.pruned[rows] = other.steps, other.pruned
+        self.died[rows] = np.where(other.diverged, other.died, self.segments)
+        self.losses[rows, : other.losses.shape[1]] = other.losses
         for kind in ("valid", "train"):
             for name, values in getattr(other, kind).items():
-                self._of(getattr(self, kind), name)[rows] = values
+                own = self._of(getattr(self, kind), name)
+                own[rows, : other.segments] = values
 
     def restore(
         self, segments: Sequence[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]

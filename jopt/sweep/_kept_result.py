@@ -12,7 +12,15 @@ import numpy as np
 
 from jopt.core import FilePath, PyTree, checked
 from jopt.sweep._array_files import read_tree
-from jopt.sweep._merged import confirmed_of, is_search, merged, parts_of
+from jopt.sweep._json import decode, encode
+from jopt.sweep._merged import (
+    confirmed_of,
+    has_segment,
+    is_search,
+    merged,
+    parts_of,
+    sweeps_of,
+)
 from jopt.sweep._result import SweepResult
 from jopt.sweep._state import (
     ASKED,
@@ -32,8 +40,6 @@ from jopt.sweep.store import (
     Kept,
     Store,
     damaged,
-    decode,
-    encode,
     misfit,
     read_end,
     read_header,
@@ -93,26 +99,54 @@ def load(directory: FilePath, *, task: Task | None = None) -> SweepResult:
         segment yet; the sentence names the file. With a task: there is no winner, or
         its model is of another task; the first array that differs is named.
     """
-    result = _searched if is_search(Path(directory)) else _loaded
+    result = _searched if is_search(Path(directory)) else _in_parts
     found = result(Path(directory))
     return found if task is None else _with_winner(found, Path(directory), task)
 
 
 def _searched(directory: Path) -> SweepResult:
     """Return the result of a search, of the batches that have a segment."""
-    batches = [_loaded(path) for path in parts_of(directory)]
+    batches = [loaded(path) for path in parts_of(directory)]
     if not batches:
         raise ValueError(
             f"The search in {directory} has no segment yet; look again when the first "
             "has ended."
         )
     confirmed = confirmed_of(directory)
-    parts = batches if confirmed is None else [*batches, _loaded(confirmed)]
+    parts = batches if confirmed is None else [*batches, loaded(confirmed)]
     interrupted = parts[-1].info["interrupted"]
     return merged(batches, None if confirmed is None else parts[-1], interrupted)
 
 
-def _loaded(directory: Path) -> SweepResult:
+def _in_parts(directory: Path) -> SweepResult:
+    """Return the result of a sweep, of its parts that have a segment."""
+    paths = sweeps_of(directory)
+    paths = [path for path in paths if path == directory or has_segment(path)]
+    parts = [loaded(path) for path in paths]
+    if len(parts) == 1:
+        return parts[0]
+    interrupted = any(part.info["interrupted"] for part in parts)
+    return merged(parts, None, interrupted, numbers_of(paths))
+
+
+def numbers_of(paths: Sequence[Path]) -> list[np.ndarray]:
+    """Return the numbers of the trials of each part of a sweep, among all."""
+    found, known = list[np.ndarray](), set[int]()
+    for path in paths:
+        held = read_header(path)
+        options = (held.get("sweep") or {}).get("options", {})
+        trials = len(held["trials"])
+        own = options.get("numbers") or list(range(trials))
+        if misfit(own, [range(2**31)]) or len(set(own)) != trials:
+            raise damaged(path / RECORD / HEADER, "its numbers are not of its trials")
+        known |= set(own)
+        if len(known) != 1 + max(known):
+            raise damaged(path / RECORD / HEADER, "its numbers leave trials out")
+        found.append(np.asarray(own))
+    return found
+
+
+def loaded(directory: Path) -> SweepResult:
     """Return the result that the record of a sweep holds."""
     path = directory / RECORD
     held = read_header(directory)
@@ -184,12 +218,12 @@ def save_record(result: SweepResult, directory: Path) -> None:
       FileExistsError: the directory has the record of another sweep.
       OSError: it cannot be written.
     """
-    if is_search(directory):
-        there = _searched(directory)
+    if is_search(directory) or len(sweeps_of(directory)) > 1:
+        there = load(directory)
         if not np.array_equal(there.curves, result.curves, equal_nan=True):
             raise FileExistsError(
-                f"{directory} has another search; save this result to another "
-                "directory."
+                f"{directory} has another sweep or search; save this result to "
+                "another directory."
             )
         return
     trials: Sequence[Trial] = result.trials

@@ -74,10 +74,11 @@ class Loop:
                         break
                     for group in self.state.groups:
                         self._train(group, segment)
+                    before = self.state.history.pruned.copy()
                     if segment < last:
                         self._prune(segment)
                         self._evolve(segment)
-                    self._keep(segment)
+                    self._keep(segment, self.state.history.pruned & ~before)
                     self._call_back(segment)
             seconds = time.perf_counter() - self.began
             return self._result(seconds, interrupts.asked)
@@ -133,7 +134,7 @@ class Loop:
         state.history.inherit(generation.parents)
         state.at_hand = state.at_hand[generation.parents]
 
-    def _keep(self, segment: int) -> None:
+    def _keep(self, segment: int, pruned: np.ndarray) -> None:
         if self.store is None:
             return
         run = self._run(time.perf_counter() - self.began, interrupted=True)
@@ -142,7 +143,8 @@ class Loop:
         now = self.state.history.segment(segment)
         arrays = {name: np.array(array) for name, array in now.items()}
         when = f"after segment {segment + 1}"
-        self._save(when, lambda s: s.save(segment, notes, arrays, tree))
+        ended = self.state.ended(pruned) if self.state.plan.keep_pruned else {}
+        self._save(when, lambda s: s.save(segment, notes, arrays, tree, ended))
 
     def _save(self, when: str, write: Callable[[Store], None]) -> None:
         """Begin to write to the store, once what was begun before is written.

@@ -1,14 +1,16 @@
-"""The result of a search: those of its batches, one below the other."""
+"""The result of a sweep in parts, or of a search: that of its parts as of one."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jopt.sweep._result import SweepResult
 from jopt.sweep._shown_values import shown_settings
 from jopt.sweep._state import ASKED, State
-from jopt.sweep.store import RECORD, SEARCH
+from jopt.sweep.store import HEADER, RECORD, SEARCH
 
 BATCHES, CONFIRMED = "batches", "confirmed"  # directories, in that of a search
 
@@ -17,43 +19,52 @@ def merged(
     batches: Sequence[SweepResult],
     confirmed: SweepResult | None = None,
     interrupted: bool = False,
+    numbers: Sequence[np.ndarray] | None = None,
 ) -> SweepResult:
-    """Return the results of a search's batches as one.
+    """Return the results of a sweep's parts, or of a search's batches, as one.
 
     Args:
-      batches: of at least one batch; equal in all that was asked but the trials.
+      batches: of at least one part; equal in all that was asked but the trials. One
+        that was not extended yet as the others were has fewer steps.
       confirmed: of the best settings with fresh seeds; among these the winner is
         chosen.
       interrupted: whether there would be more.
+      numbers: of the trials of each part, among all; a later part takes the place of
+        an earlier one. By default one part follows the other.
     """
     parts = [*batches, *([] if confirmed is None else [confirmed])]
-    trials = [trial for part in parts for trial in part.trials]
+    places = _in_order(parts) if numbers is None else numbers
+    every = {
+        int(number): trial
+        for part, rows in zip(parts, places, strict=True)
+        for number, trial in zip(rows, part.trials, strict=True)
+    }
+    trials = [every[number] for number in range(len(every))]
+    longest = max((part.info for part in parts), key=lambda info: info["steps"])
     asked = {
         **{name: parts[0].info[name] for name in ASKED},
+        **{name: longest[name] for name in ("steps", "segments")},
         "trials": len(trials),
         "confirms": 0 if confirmed is None else len(confirmed.trials),
-        "setting": _settings(parts),
+        "setting": _settings(parts, places),
         "rungs": _rungs(batches),
     }
     state = State(asked, trials, ())
-    firsts, first = list[int](), 0
-    for part in parts:
+    for part, rows in zip(parts, places, strict=True):
         assert part._history is not None
-        state.history.take(slice(first, first + len(part.trials)), part._history)
-        firsts.append(first)
-        first += len(part.trials)
+        state.history.take(rows, part._history)
     best = state.winner(state.table())
-    of = [at for at, first in enumerate(firsts) if best is not None and first <= best]
     test, task = dict[str, float](), None
-    if best is not None and (own := parts[of[-1]]).best is not None:
-        assert own.best is not None
-        if own.best.trial == best - firsts[of[-1]]:
-            test, task = own.best.test, own._task
+    for part, rows in zip(parts, places, strict=True):
+        if best in rows:
+            own = part.best is not None and rows[part.best.trial] == best
+            test = part.best.test if own and part.best else {}
+            task = part._task if own else None
     run = {**_run(parts), "interrupted": interrupted}
     models = [
-        (rows + first, models)
-        for first, part in zip(firsts, parts, strict=True)
-        for rows, models in part._models
+        (rows[own], models)
+        for part, rows in reversed(list(zip(parts, places, strict=True)))
+        for own, models in part._models
     ]
     result = state.result(run, best, test)
     return dataclasses.replace(result, _models=models, _task=task)
@@ -62,15 +73,28 @@ def merged(
 def parts_of(directory: Path) -> Iterable[Path]:
     """Yield the directories of a search's batches that have a segment, in order."""
     number = 0
-    while _has_segment(path := directory / BATCHES / str(number)):
+    while has_segment(path := directory / BATCHES / str(number)):
         yield path
         number += 1
+
+
+def sweeps_of(directory: Path) -> list[Path]:
+    """Return the directories of a sweep's parts: its own, and those of later trials."""
+    found = [directory]
+    while (path := next_of(directory, len(found)) / RECORD / HEADER).exists():
+        found.append(path.parent.parent)
+    return found
+
+
+def next_of(directory: Path, parts: int) -> Path:
+    """Return the directory of the part that comes after so many of a sweep."""
+    return directory / BATCHES / str(parts)
 
 
 def confirmed_of(directory: Path) -> Path | None:
     """Return the directory of the trials that confirm, if they have a segment."""
     path = directory / CONFIRMED
-    return path if _has_segment(path) else None
+    return path if has_segment(path) else None
 
 
 def is_search(directory: Path) -> bool:
@@ -78,18 +102,25 @@ def is_search(directory: Path) -> bool:
     return (directory / SEARCH).exists()
 
 
-def _has_segment(directory: Path) -> bool:
+def has_segment(directory: Path) -> bool:
+    """Return whether the record in a directory has a segment."""
     return (directory / RECORD / "segments" / "0.npz").exists()
 
 
-def _settings(parts: Sequence[SweepResult]) -> list[int]:
-    """Return the number of each trial's setting, another one in each part."""
-    found, first = list[int](), 0
-    for part in parts:
-        numbers = part.info["setting"]
-        found += [first + number for number in numbers]
-        first += max(numbers) + 1
-    return found
+def _in_order(parts: Sequence[SweepResult]) -> list[np.ndarray]:
+    """Return the numbers of parts of which one follows the other."""
+    sizes = [len(part.trials) for part in parts]
+    return np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+
+
+def _settings(parts: Sequence[SweepResult], places: Sequence[np.ndarray]) -> list[int]:
+    """Return the number of each trial's setting, other ones for each part's new."""
+    found, first = dict[int, int](), 0
+    for part, rows in zip(parts, places, strict=True):
+        numbers = zip(rows.tolist(), part.info["setting"], strict=True)
+        found = {**{row: first + number for row, number in numbers}, **found}
+        first = max(found.values()) + 1
+    return [found[row] for row in range(len(found))]
 
 
 def _rungs(batches: Sequence[SweepResult]) -> list[dict[str, Any]]:

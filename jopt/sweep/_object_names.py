@@ -9,6 +9,7 @@ import base64
 import dataclasses
 import functools
 import importlib
+import inspect
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -154,7 +155,7 @@ def from_json(value: Any, trust: bool = False) -> Any:
     if not isinstance(fields, dict):
         raise ValueError(f"{value['$dataclass']} must have fields, got {fields!r}.")
     try:
-        return made_by(**from_json(fields, trust))
+        return _made(made_by, from_json(fields, trust))
     except TypeError as error:
         raise ValueError(
             f"{value['$dataclass']} has other fields than when the sweep was started "
@@ -171,6 +172,17 @@ def _find(module: str, qualified: str) -> Any:
     return functools.reduce(
         getattr, qualified.split("."), importlib.import_module(module)
     )
+
+
+def _made(made_by: type, fields: dict[str, Any]) -> Any:
+    """Return an object of its fields, as its constructor takes them."""
+    places, named = list[Any](), dict(fields)
+    for name, parameter in inspect.signature(made_by).parameters.items():
+        if parameter.kind is parameter.POSITIONAL_ONLY and name in named:
+            places.append(named.pop(name))
+        if parameter.kind is parameter.VAR_KEYWORD:
+            named |= dict(named.pop(name, {}))
+    return made_by(*places, **named)
 
 
 def _is_own(module: Any) -> bool:

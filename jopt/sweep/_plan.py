@@ -63,6 +63,8 @@ class Plan:
       bounds: by the name of a metric, what a winner's is between.
       segment_steps: of a segment, for a sweep that was extended; None for as many as
         the segments asked for give.
+      numbers: of the trials in the sweep that they are a part of; None for 0, 1, ...
+      keep_pruned: whether the states of pruned trials are kept in the record.
     """
 
     task: Task
@@ -87,6 +89,8 @@ class Plan:
     objectives: Mapping[str, Mode] = dataclasses.field(default_factory=dict)
     bounds: Mapping[str, Bound] = dataclasses.field(default_factory=dict)
     segment_steps: int | None = None
+    numbers: tuple[int, ...] | None = None
+    keep_pruned: bool = False
 
     def for_group(self, trial: Trial, room: float = math.inf) -> "Plan":
         """Return the plan of a trial, and of those that share its program.
@@ -129,6 +133,7 @@ class Plan:
         key |= {"words": np.asarray(jax.random.key_data(self.key)).tolist()}
         names = ("batch_size", "seeds", "folds", "metric", "mode", "shuffle")
         names += ("valid_examples", "blocks", "scans", "keep", "objectives", "bounds")
+        names += ("numbers", "keep_pruned")
         return {
             **{name: getattr(self, name) for name in names},
             **self.sizes(),
@@ -195,6 +200,7 @@ class Plan:
             seeds=seeds if isinstance(seeds, int) else tuple(seeds),
             blocks=tuple(blocks) if (blocks := held.pop("blocks", None)) else None,
             scans=tuple(scans) if (scans := held.pop("scans", None)) else None,
+            numbers=tuple(own) if (own := held.pop("numbers", None)) else None,
             bounds={
                 n: (low, high) for n, (low, high) in held.pop("bounds", {}).items()
             },
@@ -377,7 +383,8 @@ class Plan:
         Its own is its seed or its position in the sweep. It is -1 for the order that
         all trials share, which is that of seed 0 too.
         """
-        own = {"sweep": -1, "seed": trial.seed or -1, "trial": position}[self.shuffle]
+        number = position if self.numbers is None else self.numbers[position]
+        own = {"sweep": -1, "seed": trial.seed or -1, "trial": number}[self.shuffle]
         return own, trial.fold
 
     def for_orders(self, trials: Sequence[Trial], positions: Sequence[int]) -> "Plan":

@@ -114,6 +114,11 @@ class SweepResult:
         """Return what the task's `model` keeps of a trial, from the moment kept."""
         return self._row(trial)
 
+    def has_models(self, trials: Sequence[int]) -> bool:
+        """Return whether the models of these trials are at hand."""
+        known = [positions for positions, _ in self._models]
+        return all(any(trial in rows for rows in known) for trial in trials)
+
     @checked
     def predict(self, batch: PyTree) -> PyTree:
         """Return the predictions of the winner's model by its task's `predict`.
@@ -323,7 +328,8 @@ class SweepResult:
         Args:
           directory: made if it does not exist.
           keep: number of best settings whose models are written too, as orbax
-            checkpoints `best/1`, `best/2`, ...
+            checkpoints `best/1`, `best/2`, ... If one of them is not at hand, as after
+            `load`, none is written, and those that are there stay.
 
         Returns:
           The files written.

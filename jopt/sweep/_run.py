@@ -1,11 +1,8 @@
-"""`run` a sweep, `resume` one, or `extend` it."""
+"""`run` a sweep."""
 
-import functools
 import inspect
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,27 +16,13 @@ from jopt.sweep._loop import Loop
 from jopt.sweep._plan import Keep, Plan, Shuffle, base_key
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import SweepResult
-from jopt.sweep._state import GOES_ON, State, asked_misfit, segment_misfit, shown_trials
-from jopt.sweep._task import Mode, Task, streams_of
-from jopt.sweep._trial import Trial, repeated
+from jopt.sweep._state import State, shown_trials
+from jopt.sweep._task import Mode, Task
+from jopt.sweep._trial import Trial
 from jopt.sweep.engine import Device
 from jopt.sweep.population import Population
 from jopt.sweep.pruners import Pruner
-from jopt.sweep.store import (
-    HEADER,
-    RECORD,
-    Kept,
-    Store,
-    damaged,
-    found_by,
-    header,
-    misfit,
-    read_header,
-    read_segments,
-    same,
-    task_of,
-    trials_of,
-)
+from jopt.sweep.store import Store, header
 
 
 def run(
@@ -65,6 +48,7 @@ def run(
     population: Population | None = None,
     directory: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    keep_pruned: bool = False,
     devices: Sequence[Device] | None = None,
     memory: int | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -132,6 +116,8 @@ def run(
       directory: where the sweep's state is kept, for `resume`.
       overwrite: whether a sweep that is already there is removed, as soon as this one
         has been checked and compiled.
+      keep_pruned: whether the states of pruned trials are kept in `directory` too, so
+        that `revive` can train them on.
       devices: that share the trials; by default all of this process's.
       memory: bytes to take of each device; by default nine tenths of the free bytes.
       progress: called after each block.
@@ -168,7 +154,13 @@ def run(
         bounds=bounds,
         pruner=pruner,
         population=population,
+        keep_pruned=keep_pruned,
     )
+    if keep_pruned and directory is None:
+        raise ValueError(
+            "sweep.run: directory must be given with keep_pruned, as the states of "
+            "pruned trials are kept there."
+        )
     given = directory, overwrite, devices, memory, progress, callbacks
     return trained(plan, trials, *given)
 
@@ -247,177 +239,14 @@ def trained(
         state = State.of(every, groups)
         if store is not None:
             begun = header(plan.task, trials, every, groups, plan)
-            store.begin(_header(begun, state))
+            store.begin(whole_header(begun, state))
         return Loop(state, progress, callbacks, store).run()
     finally:
         if store is not None:
             store.close()
 
 
-def resume(
-    directory: str | os.PathLike[str],
-    task: Task | None = None,
-    trials: Sequence[Trial] | None = None,
-    *,
-    trust: bool = False,
-    folds: Folds | None = None,
-    block: int | None = None,
-    devices: Sequence[Device] | None = None,
-    memory: int | None = None,
-    progress: Callable[[Progress], None] | None = None,
-    callbacks: Sequence[Callable[[Segment], None]] = (),
-) -> SweepResult:
-    """Continue the sweep that `run` kept in `directory`, after its last segment.
-
-    The result is, bit for bit, that of a sweep without the pause, on the same device
-    with the same version of JAX; a warning names what differs. A complete sweep returns
-    its result again.
-
-    Args:
-      directory: of `run`.
-      task: as it was; needed if the task has no `source`, or one outside of jopt and
-        not `trust`.
-      trials: as they were; needed if their factory cannot be imported by name, such as
-        a lambda, or is outside of jopt and not `trust`.
-      trust: whether the record's names of modules outside of jopt are imported, which
-        runs their code.
-      folds: a `Folds` as it was; needed if its functions cannot be imported by name.
-      block: in place of the first block, if that does not fit here; the numbers may
-        then differ in the last bits.
-      devices, memory, progress, callbacks: as in `run`.
-
-    Returns:
-      The result of the whole sweep, as of `run`.
-
-    Raises:
-      ValueError: the task or the trials are not those of the record, with a sentence on
-        what changed; or the record is damaged, or names what is not trusted.
-      FileNotFoundError: the directory has no record.
-      BlockingIOError: another process writes the record.
-    """
-    check_given(resume, locals())
-    given = task, trials, folds, trust, block, devices, memory, progress, callbacks
-    return _go_on(directory, None, *given)
-
-
-def extend(
-    directory: str | os.PathLike[str],
-    task: Task | None = None,
-    trials: Sequence[Trial] | None = None,
-    *,
-    steps: int,
-    trust: bool = False,
-    folds: Folds | None = None,
-    block: int | None = None,
-    devices: Sequence[Device] | None = None,
-    memory: int | None = None,
-    progress: Callable[[Progress], None] | None = None,
-    callbacks: Sequence[Callable[[Segment], None]] = (),
-) -> SweepResult:
-    """Train the trials of the sweep in `directory` for more steps.
-
-        sweep.run(task, trials, steps=500, directory="digits")
-        result = sweep.extend("digits", steps=2000)
-
-    The result is, bit for bit, that of a sweep of so many steps from the start, in
-    segments as long as they were. A schedule keeps its own length. Rungs that were
-    passed are not judged again. If the last segment was shorter than the others, or a
-    pruner or a population is to act at its end, it is trained again.
-
-    Args:
-      directory: of `run`.
-      steps: of each trial, in all.
-      task, trials, trust, folds, block: as in `resume`.
-      devices, memory, progress, callbacks: as in `run`.
-
-    Returns:
-      The result of the whole sweep, as of `run`.
-
-    Raises:
-      ValueError: there are not more steps than before; or as in `resume`.
-      FileNotFoundError, BlockingIOError: as in `resume`.
-    """
-    check_given(extend, locals())
-    given = task, trials, folds, trust, block, devices, memory, progress, callbacks
-    return _go_on(directory, int(steps), *given)
-
-
-def _go_on(
-    directory: str | os.PathLike[str],
-    steps: int | None,
-    task: Task | None,
-    trials: Sequence[Trial] | None,
-    folds: Folds | None,
-    trust: bool,
-    block: int | None,
-    devices: Sequence[Device] | None,
-    memory: int | None,
-    progress: Callable[[Progress], None] | None,
-    callbacks: Sequence[Callable[[Segment], None]],
-) -> SweepResult:
-    """Continue a sweep, to `steps` or to its own end."""
-    held = read_header(directory)
-    begun, file = found_by(held, directory), Path(directory) / RECORD / HEADER
-    if (said := asked_misfit(held)) is not None:
-        raise damaged(file, said)
-    asked = held["asked"]
-    task = task_of(begun, trust) if task is None else task
-    plan = Plan.from_json(begun["options"], task, folds, trust)
-    trials = trials_of(begun, trust) if trials is None else trials
-    with Store(directory) as store:
-        segments, said = read_segments(
-            directory, functools.partial(_segment_misfit, asked)
-        )
-        if said is not None:
-            warnings.warn(f"{said} The sweep goes back before it.", stacklevel=3)
-        every = repeated(trials, plan.seeds, plan.folds)
-        # Before anything is drawn: no batch of the steps made is drawn again.
-        streams = streams_of(trial.task or task for trial in every)
-        for notes in (segment.notes for segment in segments):
-            for stream, state in zip(streams, notes["streams"], strict=False):
-                stream.states |= {} if state is None else {notes["step"]: state}
-        same(begun, task, trials, plan)
-        sizes = len(every), plan.steps, plan.length
-        if sizes != tuple(asked[n] for n in ("trials", "steps", "segment_steps")):
-            raise damaged(file, "its trials or steps contradict each other")
-        if steps is not None:
-            plan, kept = _extended(plan, steps)
-            segments = segments[:kept]
-        if block is not None:
-            plan = plan.changed(blocks=(block,))
-        every, groups = compiled_groups(plan, trials, devices, memory)
-        state = State.of(every, groups)
-        if steps is not None:
-            store.forget(len(segments))
-            options = {**begun["options"], **plan.sizes()}
-            store.rewrite(_header({**begun, "options": options}, state))
-        loop = Loop(state, progress, callbacks, store)
-        loop.restore(segments)
-        return loop.run()
-
-
-def _segment_misfit(asked: dict[str, Any], segment: int, kept: Kept) -> str | None:
-    """Return what is wrong with a segment's file for a resume; None for nothing."""
-    said = segment_misfit(asked, segment, kept) or misfit(kept.notes, GOES_ON)
-    if said is None and max(kept.notes["kept"], default=0) >= asked["trials"]:
-        return "a trial is kept that the sweep does not have"
-    return said
-
-
-def _extended(plan: Plan, steps: int) -> tuple[Plan, int]:
-    """Return the plan with more steps, and how many segments stay as they are."""
-    if steps <= plan.steps:
-        raise ValueError(
-            f"sweep.extend: steps must be above the {plan.steps} that the sweep was "
-            f"asked for, got {steps}."
-        )
-    acts = plan.pruner is not None or plan.population is not None
-    again = acts or plan.steps % plan.length > 0
-    kept = plan.segments - again
-    return plan.changed(steps=steps, segment_steps=plan.length), kept
-
-
-def _header(begun: dict[str, Any], state: State) -> dict[str, Any]:
+def whole_header(begun: dict[str, Any], state: State) -> dict[str, Any]:
     """Return the header of a record: for a resume, and for those who look at it."""
     return {
         "sweep": begun,
@@ -522,8 +351,14 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
             or _list_of(lambda each: is_integer(each) and 0 <= each < 2**32, v)
         ),
     ),
-    "resume folds": ("a sweep.Folds", lambda v: isinstance(v, Folds)),
-    "extend folds": ("a sweep.Folds", lambda v: isinstance(v, Folds)),
+    **dict.fromkeys(
+        ("resume folds", "extend folds", "revive folds"),
+        ("a sweep.Folds", lambda v: isinstance(v, Folds)),
+    ),
+    "numbers": (
+        "a list of integers of at least 0, as the table's column trial has them",
+        lambda v: _list_of(lambda each: is_integer(each) and each >= 0, v),
+    ),
     "shuffle": (
         '"sweep", "seed" or "trial"',
         lambda v: v in ("sweep", "seed", "trial"),
@@ -557,6 +392,7 @@ _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "directory": ("a path", is_path),
     "trust": ("True or False", lambda v: isinstance(v, bool)),
     "overwrite": ("True or False", lambda v: isinstance(v, bool)),
+    "keep_pruned": ("True or False", lambda v: isinstance(v, bool)),
     "devices": (
         "a list of devices, as jax.local_devices() returns",
         lambda v: _list_of(lambda each: hasattr(each, "platform"), v),

@@ -1,7 +1,7 @@
 """`search`: sweeps in turn, each of settings that the ones before it suggest."""
 
 import dataclasses
-import json
+import inspect
 import math
 import os
 import time
@@ -15,16 +15,19 @@ import jax
 import numpy as np
 
 from jopt.core import is_integer, is_path, is_real, shown
+from jopt.sweep import _object_names as object_names
 from jopt.sweep._equality import Identities, digest
 from jopt.sweep._folds import Folds
 from jopt.sweep._front import Bound
 from jopt.sweep._history import lower_better
 from jopt.sweep._interrupts import Interrupts
+from jopt.sweep._json import decode, encode
 from jopt.sweep._merged import BATCHES, CONFIRMED, merged
 from jopt.sweep._plan import Keep, Plan, Shuffle
 from jopt.sweep._progress import Progress, Segment
 from jopt.sweep._result import SweepResult
-from jopt.sweep._run import check_given, planned, resume, trained
+from jopt.sweep._resume import Given, alike, went_on
+from jopt.sweep._run import check_given, planned, trained
 from jopt.sweep._state import shown_trials
 from jopt.sweep._task import Mode, Task
 from jopt.sweep._trial import Trial
@@ -38,9 +41,10 @@ from jopt.sweep.store import (
     RECORD,
     SEARCH,
     damaged,
-    decode,
+    found_by,
     misfit,
     read_header,
+    task_of,
 )
 
 MOST_BATCH = 64  # settings of a batch by default
@@ -158,10 +162,40 @@ def search(
     if folder is not None:
         asked = {"space": space, "sampler": sampler, "batch": size, "enqueue": first}
         asked |= {"warm_start": [(e.setting, e.values) for e in earlier]}
+        again = {"space": space, "sampler": sampler, "enqueue": first}
+        again |= {"confirm": confirm, "seed": proposals.seed}
+        if warm_start is None:
+            asked["again"] = {n: object_names.written(v) for n, v in again.items()}
         _begin(folder, asked | {n: given[n] for n in names}, overwrite)
     runs = devices, memory, progress, callbacks
     return _Search(plan, space, proposals, folder, runs).run(
         trials, size, first, confirm, timeout
+    )
+
+
+def searched_on(directory: Path, trials: int, given: Given) -> SweepResult:
+    """Continue the search in a directory, to as many settings in all.
+
+    Raises a ValueError if its space or its task cannot be found by their names.
+    """
+    held = _held(directory)
+    first = directory / BATCHES / "0"
+    if held is None or "again" not in held or not (first / RECORD / HEADER).exists():
+        raise ValueError(
+            f"The search in {directory} had a warm start, or was begun by an earlier "
+            "version, or has no batch yet; go on with it by sweep.search with the same "
+            "arguments and more trials."
+        )
+    again: Any = object_names.from_json(held["again"], given.trust)
+    begun = found_by(read_header(first), first)
+    task = task_of(begun, given.trust) if given.task is None else given.task
+    plan = alike(Plan.from_json(begun["options"], task, given.folds, given.trust))
+    space, sampler = again["space"], again["sampler"]
+    modes = list(plan.objectives.values()) or [plan.mode]
+    proposals = Proposals(space, sampler, modes, again["seed"], trials)
+    runs = given.devices, given.memory, given.progress, given.callbacks
+    return _Search(plan, space, proposals, directory, runs).run(
+        trials, held["batch"], again["enqueue"], again["confirm"], None
     )
 
 
@@ -272,11 +306,8 @@ class _Search:
         rest = devices, memory, shown_progress, callbacks
         path = None if self.directory is None else self.directory / name
         if path is not None and (path / RECORD / HEADER).exists():
-            names = ("devices", "memory", "progress", "callbacks")
-            options: Any = dict(zip(names, rest, strict=True))
-            result = resume(
-                path, self.plan.task, members, folds=self.plan.cut, **options
-            )
+            given = Given(self.plan.task, members, False, self.plan.cut, None, *rest)
+            result = went_on(path, given)
         else:
             result = trained(plan or self.plan, members, path, False, *rest)
         if result.info["unsaved"] is not None:  # the rest of the search is in memory
@@ -418,6 +449,8 @@ def _of_study(study: Any, objectives: Mapping[str, Mode]) -> Iterator[Earlier]:
 
 def _begin(directory: Path, asked: Mapping[str, Any], overwrite: bool) -> None:
     """Write what a search is asked for, or compare it with what is there."""
+    asked = dict(asked)
+    again = asked.pop("again", None)  # for `searched_on`
     now = {
         name: {"shown": str(shown(value))[:200], "digest": digest(value)}
         for name, value in asked.items()
@@ -434,17 +467,24 @@ def _begin(directory: Path, asked: Mapping[str, Any], overwrite: bool) -> None:
             )
         directory.mkdir(parents=True, exist_ok=True)
         content = {"format": FORMAT, "batch": asked["batch"], "asked": now}
+        content |= {} if again is None else {"again": again}
         with replacing(directory / SEARCH) as partial:
-            partial.write_text(json.dumps(content, indent=2))
+            partial.write_bytes(encode(content, indent=2))
         return
     for name, value in now.items():
-        then = held["asked"].get(name, {"shown": "not given", "digest": ""})
+        then = held["asked"].get(name) or _by_default(name)
         if then["digest"] != value["digest"]:
             raise ValueError(
                 f"sweep.search: the search in {directory} cannot be continued as "
                 f"another one: {name} was {then['shown']}, now {value['shown']}; give "
                 "another directory."
             )
+
+
+def _by_default(name: str) -> dict[str, str]:
+    """Return what a search was asked for that is older than the argument."""
+    default = inspect.signature(search).parameters[name].default
+    return {"shown": str(shown(default)), "digest": digest(default)}
 
 
 def _size_of(directory: Path) -> int | None:
@@ -484,6 +524,13 @@ _FORM = {
     "format": range(FORMAT, FORMAT + 1),
     "batch": range(1, 2**31),
     "asked": {str: {"shown": str, "digest": str}},
+    "again?": {
+        "space": object,
+        "sampler": object,
+        "enqueue": [dict],
+        "confirm": range(2**20),
+        "seed": range(2**128),
+    },
 }
 
 

@@ -1,43 +1,21 @@
 """Values of hyperparameters as tables and files show them."""
 
-import functools
 import math
 import re
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jopt.core import is_real
 from jopt.sweep._equality import Identities
-from jopt.sweep._object_names import lasting
+from jopt.sweep._json import shown
 from jopt.sweep._trial import Trial
-
-FEW = 8  # numbers of an array that are shown one by one
 
 # A table's own columns, and the names to which hyperparameters so called are renamed.
 OWN = re.compile(
     "(param_)*(trials?|seed|fold|status|steps|within_bounds|confirmed|train_.*|valid_.*)"
 )
-
-
-def shown(value: Any) -> Any:
-    """Return a value as tables show it: plain, or else in words."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if _is_array(value):
-        if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-            return f"{value.dtype}({np.asarray(jax.random.key_data(value)).tolist()})"
-        if value.ndim == 0 and value.dtype.kind != "c":
-            return value.item()
-        if value.size > FEW:
-            return f"{value.dtype}{list(value.shape)}"
-        return f"{value.dtype}({np.asarray(value).tolist()})"
-    if isinstance(value, functools.partial):
-        return f"partial({shown(value.func)})"
-    return getattr(value, "__name__", None) or lasting(repr(value))
 
 
 def told_apart(values: Sequence[Any]) -> list[Any]:
@@ -69,12 +47,8 @@ def _alike(words: dict[int, Any]) -> list[list[int]]:
     return [numbers for numbers in found.values() if len(numbers) > 1]
 
 
-def _is_array(value: Any) -> bool:
-    return isinstance(value, (np.generic, np.ndarray, jax.Array))
-
-
 def _typed(value: Any) -> str:
-    if _is_array(value) and value.ndim == 0:
+    if hasattr(value, "dtype") and value.ndim == 0:
         return f"{value.dtype}({shown(value)})"
     return repr(value) if isinstance(value, (bool, int, float, str)) else shown(value)
 

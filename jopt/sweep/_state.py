@@ -148,6 +148,16 @@ class State:
             "shared": [group.pool.shared for group in self.groups],
         }
 
+    def ended(self, pruned: np.ndarray) -> dict[int, dict[str, Any]]:
+        """Return what the pools have of pruned trials, by the first of each group."""
+        found: dict[int, dict[str, Any]] = {}
+        for group in self.groups:
+            rows = group.rows(pruned)
+            if len(rows):
+                own, shared = group.pool.read(rows), group.pool.shared
+                found[int(group.positions[rows[0]])] = {"own": own, "shared": shared}
+        return found
+
     def like(self, notes: dict[str, Any]) -> dict[str, Any]:
         """Return a tree of the shapes of the checkpoint that belongs to a segment."""
         return self.tree(np.isin(np.arange(len(self.trials)), notes["kept"]))

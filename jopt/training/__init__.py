@@ -1,4 +1,4 @@
-"""Training one model: its state, its step, its precision."""
+"""Training of one model: its state, its step, its precision."""
 
 from jopt.training._devices import state_sharding
 from jopt.training._early_stopping import EarlyStopping

@@ -1,4 +1,4 @@
-"""Many devices: where the arrays of a state lie, and a step that keeps them there."""
+"""Many devices: the shardings of a state, and a step that keeps them."""
 
 import dataclasses
 import functools
@@ -29,7 +29,7 @@ Shape: TypeAlias = tuple[int, ...]
 def state_sharding(
     state: TrainState, params_sharding: PyTree, axis: str = "data"
 ) -> TrainState:
-    """Return where each array of a state lies: the optimizer's divided over `axis`.
+    """Return a sharding for each array of a state, the optimizer's over `axis`, too.
 
         mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
         everywhere = NamedSharding(mesh, PartitionSpec())
@@ -40,26 +40,26 @@ def state_sharding(
 
     No device ever holds the whole state. Each of n devices along `axis` holds an nth of
     Adam's moments and makes that part of the update. The gradients are summed and the
-    params are collected. No moment is sent, if `tx` treats each coordinate by itself; a
-    transformation that multiplies matrices, such as muon, collects its moments for each
+    params are gathered. If `tx` treats each coordinate by itself, no moment is sent. A
+    transformation that multiplies matrices, such as muon, gathers its moments for each
     product.
 
         params             as given by `params_sharding`, trained and frozen ones
-        moments            where an array of the optimizer's state is like a param, as
-                           that param, and divided over `axis` too: along the first
-                           dimension that is whole and divisible, if there is one. They
-                           lie exactly as the param where `axis` divides it already.
-        codes of moments   (see `low_bit`) divided if that is along the leading
+        moments            arrays of the optimizer's state that are like a param: as the
+                           param, and over `axis` along the first unsharded dimension
+                           that it divides, if there is one; exactly as the param if
+                           `axis` shards it already
+        codes of moments   (see `low_bit`) sharded if that is along the leading
                            dimension alone and each part is whole blocks
-        everything else    a copy on each device
+        everything else    replicated
 
-    Small leaves that share a vector (see `pack`) must be whole in `params_sharding`;
-    the moments of the vectors are divided.
+    Small leaves that share a vector (see `pack`) must be replicated in
+    `params_sharding`; the moments of the vectors are sharded.
 
     Args:
       state: a `TrainState`, or its shapes (`jax.eval_shape`).
       params_sharding: one `NamedSharding` for all params, or a tree of them like the
-        params, or like an upper part of their tree.
+        params, or a prefix of it.
       axis: axis of the mesh that divides the batch.
 
     Returns:
@@ -67,18 +67,18 @@ def state_sharding(
       function that returns a state, for `jax.device_put`, and for `train_step`.
 
     Raises:
-      TypeError: if `params_sharding` holds something else than `NamedSharding`s.
+      TypeError: if `params_sharding` holds anything but `NamedSharding`s.
       ValueError: if `params_sharding` does not fit the params, or its shardings are on
         different meshes; if the mesh has no such axis, or has axes that are not
-        automatic; if the length of a vector is no multiple of the axis; if the state
-        lies on several devices already.
+        automatic; if the length of a vector is not a multiple of the axis; if the state
+        is on several devices already.
 
     Rajbhandari et al. 2019, https://arxiv.org/abs/1910.02054, section 5.1.
     """
     for path, x in tree_leaves_with_path(state):
         if len(getattr(getattr(x, "sharding", None), "device_set", ())) > 1:
             raise ValueError(
-                f"state_sharding: state{keystr(path)} lies on several devices already; "
+                f"state_sharding: state{keystr(path)} is on several devices already; "
                 "give the state's shapes: jax.eval_shape(lambda: state)."
             )
     shapes = jax.eval_shape(lambda x: x, state)
@@ -94,7 +94,7 @@ def state_sharding(
             return packed[tuple(rest)][1]
         if field == GetAttrKey("frozen"):
             return by_leaf[tuple(rest)]
-        # mu's leaf of a param has the param's path behind its own.
+        # The path of a leaf of `mu` ends with the path of its param.
         ends = (tuple(rest[i:]) for i in range(len(path)))
         shape, sharding = next(
             (packed[end] for end in ends if end in packed), (None, everywhere)
@@ -110,9 +110,9 @@ def state_sharding(
 def _of_codes(
     x: Coded, sharding: NamedSharding, everywhere: NamedSharding, axis: str
 ) -> Coded:
-    """Return where the codes of a moment lie.
+    """Return the sharding of the codes of a moment.
 
-    Blocks are in flat order, and so are parts of leading rows: only these are divided.
+    Blocks are in flat order, and so are parts of leading rows: only these are sharded.
     """
     blocks, in_bytes = x.codes.shape
     full = blocks * in_bytes * 8 == math.prod(x.shape) * x.bits
@@ -125,7 +125,7 @@ def _of_codes(
 def _by_leaf(
     params_sharding: PyTree, params: PyTree, axis: str
 ) -> dict[KeyPath, NamedSharding]:
-    """Return the sharding of each leaf, given for it or for a tree that holds it."""
+    """Return the sharding of each leaf, given for it or for a subtree that holds it."""
     given = dict(tree_leaves_with_path(params_sharding))
     for path, sharding in given.items():
         _check_sharding(sharding, next(iter(given.values())), path, axis)
@@ -144,7 +144,8 @@ def _by_leaf(
         except ValueError as error:
             raise ValueError(
                 f"state_sharding: params{keystr(path)} of shape {list(x.shape)} cannot "
-                f"lie as {given[above].spec} on {dict(given[above].mesh.shape)}; "
+                f"be sharded as {given[above].spec} on a mesh of "
+                f"{dict(given[above].mesh.shape)}; "
                 "divide dimensions that are multiples of their axes, or leave it whole."
             ) from error
         used.add(above)
@@ -171,9 +172,9 @@ def _packed(
         for path, sharding in (by_leaf[i] for i in numbers):
             if not sharding.is_fully_replicated:
                 raise ValueError(
-                    f"state_sharding: params{keystr(path)} is to lie as {sharding.spec}"
-                    ", but it is in a vector with other small leaves; leave it whole, "
-                    "or make the state with buckets=False."
+                    f"state_sharding: params{keystr(path)} is sharded as "
+                    f"{sharding.spec}, but it is in a vector with other small leaves; "
+                    "leave it whole, or make the state with buckets=False."
                 )
     size = mesh.shape[axis]
     lies = [NamedSharding(mesh, PartitionSpec())] * len(layout.joined)
@@ -214,10 +215,10 @@ def _check_sharding(
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """Where the arrays of a step lie; without it the compiler would gather them all.
+    """The shardings of a step; without them the compiler would gather all arrays.
 
     Args:
-      shardings: of the state, what `state_sharding` returned.
+      shardings: shardings of the state, the result of `state_sharding`.
       axis: axis of their mesh that divides the batch.
     """
 
@@ -236,7 +237,7 @@ class Placement:
     def around(
         self, step: Callable[[TrainState, PyTree], tuple[TrainState, M]]
     ) -> Callable[[TrainState, PyTree], tuple[TrainState, M]]:
-        """Return `step` with its batch divided, and its state as the shardings say."""
+        """Return `step` with its batch and its state sharded."""
 
         @functools.wraps(step)
         def placed(state: TrainState, batch: PyTree) -> tuple[TrainState, M]:
@@ -247,9 +248,9 @@ class Placement:
         return placed
 
     def batch(self, batch: PyTree) -> PyTree:
-        """Return the batch divided along the leading axis of its arrays.
+        """Return the batch sharded along the leading axis of its arrays.
 
-        Arrays whose leading axis cannot be divided stay as they are.
+        Arrays whose leading axis cannot be divided are unchanged.
 
         Raises:
           ValueError: if none of the arrays can be divided.
@@ -274,18 +275,18 @@ class Placement:
         return jax.tree.map(leaf, batch)
 
     def leaf_gradients(self, packed: PyTree, grads: PyTree) -> PyTree:
-        """Return the gradients of the leaves, summed; of each the device's part.
+        """Return the summed gradients of the leaves, sharded.
 
-        Gradients that will be joined are whole: the vector is divided.
+        Gradients that will be joined are replicated: their vector is sharded.
         """
         return _constrained(grads, unpack(self._whole_vectors(packed)))
 
     def packed_gradients(self, grads: PyTree) -> PyTree:
-        """Return gradients packed like the params; of each the device's part."""
+        """Return gradients packed like the params, sharded."""
         return self.parts(_constrained(grads, self._whole_vectors(grads)))
 
     def parts(self, packed: PyTree) -> PyTree:
-        """Return packed params; of each the device's part."""
+        """Return packed params, sharded."""
         return _constrained(packed, self._part_shardings(packed))
 
     def _state(self, state: TrainState) -> TrainState:
@@ -299,7 +300,7 @@ class Placement:
         return _constrained(state, self.shardings)
 
     def _whole_vectors(self, packed: PyTree) -> PyTree:
-        """Return the shardings of the device's parts, those of vectors left whole."""
+        """Return the shardings of `parts`, but leave vectors replicated."""
         parts = self._part_shardings(packed)
         if not isinstance(parts, Buckets):
             return parts
@@ -316,10 +317,10 @@ class Placement:
 
 
 def _divided(shape: Shape, sharding: NamedSharding, axis: str) -> NamedSharding:
-    """Return `sharding`, and `axis` along the first dimension that is free and fits.
+    """Return `sharding`, and `axis` along the first free dimension that it divides.
 
-    The first, since parts of leading rows lie in one piece. It stays as it is if there
-    is none, or if `axis` divides the array already.
+    The first is chosen because parts of leading rows are contiguous. The sharding is
+    unchanged if there is none, or if `axis` shards the array already.
     """
     spec = [*sharding.spec, *[None] * (len(shape) - len(sharding.spec))]
     size = sharding.mesh.shape[axis]
@@ -327,7 +328,7 @@ def _divided(shape: Shape, sharding: NamedSharding, axis: str) -> NamedSharding:
     if any(axis == taken or axis in (taken or ()) for taken in spec) or not free:
         return sharding
     spec[free[0]] = axis
-    while spec[-1] is None:  # a compiled program returns specs without them
+    while spec[-1] is None:  # compiled programs return specs without trailing None
         spec.pop()
     return sharding.update(spec=PartitionSpec(*spec))
 

@@ -16,22 +16,22 @@ from jopt.training._state import Constant, TrainState
 M = TypeVar("M")
 
 _GONE = (
-    "train_step: the state was given to a step before, which put the new state into "
-    "its memory; go on with what came back: state, metrics = step(state, batch)."
+    "train_step: the state was donated to an earlier step; continue with the state "
+    "that the step returned: state, metrics = step(state, batch)."
 )
-_KEPT = "train_step: the state that was passed in is as it was, and can be used."
+_KEPT = "train_step: the state that was passed in is unchanged and can be used."
 _TAKEN = (
-    "train_step: the step had begun, and the memory of the state that was passed in is "
-    "given away; go on from a checkpoint, or from a copy made before."
+    "train_step: the step had begun, and the state that was passed in is donated; "
+    "continue from a checkpoint, or from a copy made before."
 )
 
 
 class CompiledStep(Generic[M]):
     """A compiled `function(state, batch) -> (state, metrics)` that donates the state.
 
-    The whole state is donated but for the numbers of `tx`, the key and the frozen
-    params. No step changes these: they go in and do not come out, since a step pays for
-    every array that does.
+    The whole state is donated except the numbers of `tx`, the key and the frozen
+    params. No step changes these, so a step does not return them: each output array
+    costs time.
 
     After the first call of each program, the program's own analysis says how many of
     the state's bytes are written in place. If some are copied, a warning says why: such
@@ -78,11 +78,11 @@ class CompiledStep(Generic[M]):
             new, metrics = self._program(changing, constant, batch)
         except Exception as error:
             if isinstance(error, (TypeError, OverflowError)):
-                # Only now: a step that goes well pays for no check.
+                # Checked only now, so that a successful step costs no check.
                 check_arrays("train_step", "batch", () if batch is None else batch)
             error.add_note(_TAKEN if any(map(_is_deleted, given)) else _KEPT)
             raise
-        traced = isinstance(new.step, Tracer)  # in a program that the state is not of
+        traced = isinstance(new.step, Tracer)  # a trace that the state is not part of
         if not traced and self._cache_size() != self._programs:
             self._programs = self._cache_size()
             self._check_aliasing(state, batch, new)
@@ -98,7 +98,7 @@ class CompiledStep(Generic[M]):
     def _check_aliasing(
         self, state: TrainState, batch: PyTree, new: TrainState
     ) -> None:
-        # The program that has just run, from JAX's cache: nothing is compiled again.
+        # JAX's cache has the program that has just run: nothing is compiled again.
         analysis = self.lower(state, batch).compile().memory_analysis()
         before, _ = state.apart()
         held = sum(map(_bytes, jax.tree.leaves(before)))
@@ -131,7 +131,7 @@ def _reason(before: PyTree, after: PyTree) -> str:
     ]
     if moved:
         return (
-            f"state{moved[0]} lies on other devices before the step than after it; "
+            f"state{moved[0]} is on other devices before the step than after it; "
             "place it first: jax.device_put(state, shardings)."
         )
     return f"XLA for {jax.default_backend()} does not reuse their memory."

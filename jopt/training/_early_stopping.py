@@ -1,4 +1,4 @@
-"""`EarlyStopping`: when a metric no longer improves."""
+"""`EarlyStopping`: end training when a metric no longer improves."""
 
 import dataclasses
 import math
@@ -12,7 +12,7 @@ from jopt.core import Number, check, field, is_integer, is_real, pytree, shown, 
 
 
 def _scalar(name: str, dtype: Any, fits: Callable[[Any], bool], words: str) -> Any:
-    """Return what makes an array of a number, or refuses it."""
+    """Return a converter of a number to an array, which rejects other values."""
 
     def array(value: Any) -> jax.Array:
         if not hasattr(value, "dtype") and not fits(value):

@@ -1,4 +1,4 @@
-"""`fit`: train by epochs, keep the best state, go on after a kill."""
+"""`fit`: train by epochs, keep the best state, resume after a kill."""
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -34,13 +34,13 @@ _Epochs: TypeAlias = Annotated[
 
 
 class Fit(NamedTuple):
-    """What `fit` returns.
+    """The result of `fit`.
 
     Attributes:
       state: the state after the last epoch.
       best: the state after the best epoch; None if the metric was never finite.
-      history: a value an epoch by name, float64[epochs]: `train_loss` and the step's
-        other metrics as `train_...`, those of `evaluate` as `valid_...`.
+      history: the values of each epoch by name, float64[epochs]: `train_loss` and the
+        step's other metrics as `train_...`, those of `evaluate` as `valid_...`.
     """
 
     state: TrainState
@@ -67,39 +67,39 @@ def fit(
         done = jopt.training.fit(state, step, batches, epochs=20, evaluate=evaluate)
         done.best.eval_model, done.history["valid_loss"]
 
-    A terminal shows a progress bar. The metrics of the steps are averaged without a
-    wait for the device in each. The mean is over the steps whose loss is finite:
-    `train_step` skips the others.
+    A terminal shows a progress bar. The metrics of the steps are averaged without
+    waiting for the device at each step. The mean is over the steps whose loss is
+    finite: `train_step` skips the others.
 
-    **After a kill**, the same call with the same `checkpoint` goes on after the last
-    epoch that was kept, and ends with the same numbers, bit for bit, if `batches` gives
-    an epoch the same batches again. State, numbers of the transformation and history
-    are then the checkpoint's. With more `epochs`, a run that has ended goes on.
+    **After a kill**, the same call with the same `checkpoint` continues after the last
+    saved epoch. It ends with the same numbers, bit for bit, if `batches` returns the
+    same batches for an epoch. The state, the transformation's numbers and the history
+    are then the checkpoint's. A finished run continues if `epochs` is larger.
 
     Args:
-      state: where training begins; the first step donates it.
-      step: (state, batch) -> (state, metrics), of `train_step` or `train_steps`, or
-        with a dict of scalars for the metrics.
+      state: the initial state; the first step donates it.
+      step: (state, batch) -> (state, metrics), from `train_step` or `train_steps`, or
+        a function whose metrics are a dict of scalars.
       batches: function of the epoch, from 0, that returns an iterable of batches; or an
         iterable that can be started again, such as a list or a loader.
       epochs: number of epochs in all, at least 1.
       evaluate: state -> numbers by name. It must not donate the state. It is called
         once before the first step, too, so that a mistake in it costs no epoch.
-      metric: the name of the number that says which epoch is best: of those that
-        `evaluate` returns, or of the step's metrics without it.
+      metric: name of the number that ranks the epochs. It is one of those that
+        `evaluate` returns or, without `evaluate`, one of the step's metrics.
       mode: "min" or "max", which values of the metric are better.
-      early_stopping: ends training, of the same mode; it is given the metric.
-      checkpoint: directory of the last and the best epoch, as orbax's checkpoints of
-        `state.by_leaf()`. Without it, all is in memory.
+      early_stopping: ends training by the metric; it must have the same mode.
+      checkpoint: directory of the last and the best epoch, orbax checkpoints of
+        `state.by_leaf()`. By default nothing is saved.
 
     Returns:
       A `Fit`. The best state is a copy: it takes the memory of a second state.
 
     Raises:
       ValueError: if `epochs` is below 1, if there are no batches, if there is no such
-        metric, if the mode of `early_stopping` is another, or if the checkpoint is of
+        metric, if the mode of `early_stopping` differs, or if the checkpoint is of
         another state, metric or mode.
-      TypeError: if an argument has the wrong type, or what `step` or `evaluate` return.
+      TypeError: if an argument or a result of `step` or `evaluate` has the wrong type.
     """
     early = early_stopping or EarlyStopping(patience=math.inf, mode=mode)
     if early.mode != mode:
@@ -162,7 +162,7 @@ def _batches_of(batches: Batches) -> Callable[[int], Iterable[PyTree]]:
 
 
 def _best_epoch(rows: list[dict[str, float]], ranks: str, mode: str) -> int | None:
-    """Return how many epochs had been made after the best; None if none is finite."""
+    """Return the number of epochs up to the best; None if no value is finite."""
     values = np.asarray([row[ranks] for row in rows])
     lower = np.where(np.isfinite(values), values if mode == "min" else -values, np.inf)
     return int(np.argmin(lower)) + 1 if np.isfinite(values).any() else None
@@ -196,7 +196,7 @@ def _check_metric(metric: str, found: Collection[str], words: str) -> None:
 
 
 def _copied(state: TrainState) -> TrainState:
-    """Return a copy of what the next step donates."""
+    """Return a copy of the arrays that the next step donates."""
     changing, constant = state.apart()
     return jax.tree.map(jnp.copy, changing).with_constant(constant)
 

@@ -1,4 +1,4 @@
-"""How a framework's model is split into parameters and the rest, and joined again.
+"""Forms, which split a framework's model into parameters and the rest, and join it.
 
 A form is a static value with
 
@@ -73,9 +73,9 @@ class Pair(NamedTuple):
 class Linen(NamedTuple):
     """Flax linen's variables: a dict with `params` and other collections.
 
-    A loss function that changes collections returns them beside the loss, as
-    `module.apply(..., mutable=[...])` does. Whether a module is trained or evaluated is
-    an argument of its call: the variables do not know it.
+    A loss function that changes collections returns them with the loss, as
+    `module.apply(..., mutable=[...])` does. An argument of a module's call says whether
+    it is trained or evaluated: the variables do not know it.
     """
 
     def split(self, model: Model) -> tuple[PyTree, PyTree]:
@@ -119,7 +119,7 @@ class Nnx(NamedTuple):
     def evaluated(self, model: Model) -> Model:
         from flax import nnx
 
-        # A dict or a list of modules has no `eval` of its own.
+        # A dict or a list of modules has no method `eval`.
         for module in jax.tree.leaves(model, is_leaf=_is_end):
             if isinstance(module, nnx.Module):
                 module.eval()
@@ -131,17 +131,17 @@ class Nnx(NamedTuple):
 
 
 def _is_end(node: object) -> bool:
-    """Whether it is a module or a Variable, which is looked at as a whole."""
+    """Return whether a node is a module or a Variable, which are not flattened."""
     from flax import nnx
 
     return isinstance(node, (nnx.Module, nnx.Variable))
 
 
 def _linen_evaluated(node: Any) -> Any:
-    """Return a linen module in evaluation mode, and so the modules in its fields.
+    """Return a linen module in evaluation mode, with the modules in its fields.
 
-    A mode of None stays: the call decides. It also decides for the modules that are
-    made in the call.
+    A mode of None stays: the call decides. It also decides for modules that are created
+    in the call.
     """
     from flax import linen
 
@@ -165,7 +165,7 @@ Form: TypeAlias = Plain | Pair | Linen | Nnx
 
 def form_of(model: Model) -> Form:
     """Return the form of an nnx module, of linen's variables, or of plain params."""
-    # Flax need not be loaded to tell: whoever has a module has loaded it.
+    # Flax need not be imported here: a program with a module has imported it.
     nnx = sys.modules.get("flax.nnx")
     if nnx is not None and _has_modules(model, nnx):
         return Nnx(nnx.graphdef(model))
@@ -183,10 +183,10 @@ def form_of(model: Model) -> Form:
 
 
 def _has_modules(model: Model, nnx: ModuleType) -> bool:
-    """Whether it is an nnx module, or a tree of them.
+    """Return whether a model is an nnx module, or a tree of them.
 
     Raises:
-      TypeError: names a leaf beside the modules, which would not be trained, or a
+      TypeError: names a leaf next to the modules, which would not be trained, or a
         Variable without a module, which would be trained.
     """
     found = tree_leaves_with_path(model, is_leaf=_is_end)
@@ -194,7 +194,7 @@ def _has_modules(model: Model, nnx: ModuleType) -> bool:
     for path, node in found:
         if modules and not _is_end(node):
             raise TypeError(
-                f"TrainState: model{keystr(path)} stands beside nnx modules and is "
+                f"TrainState: model{keystr(path)} is next to nnx modules and is "
                 f"{type(node).__name__}; make it an nnx.Param if it is to be trained, "
                 "or another nnx.Variable."
             )
@@ -221,7 +221,7 @@ def pure_loss(loss_fn: LossFn, form: Form, has_aux: bool = False) -> PureLoss:
       A function of (params, model_state, batch, key) that returns the loss, a real
       scalar, with the new model state and the metrics, for
       `jax.value_and_grad(..., has_aux=True)`. It raises a TypeError if the loss or a
-      metric is no scalar.
+      metric is not a scalar.
     """
 
     def loss(
@@ -239,7 +239,7 @@ def pure_loss(loss_fn: LossFn, form: Form, has_aux: bool = False) -> PureLoss:
 
 
 def _without_metrics(returned: PyTree) -> tuple[PyTree, dict[str, jax.Array]]:
-    """Return what a loss function returned without its metrics, and these."""
+    """Split the result of a loss function into the rest and its metrics."""
     fits = isinstance(returned, tuple) and len(returned) in (2, 3)
     metrics = returned[-1] if fits else None
     if not isinstance(metrics, Mapping) or any(jnp.shape(x) for x in metrics.values()):
@@ -252,7 +252,7 @@ def _without_metrics(returned: PyTree) -> tuple[PyTree, dict[str, jax.Array]]:
 
 
 def _loss_and_changed(returned: PyTree, form: Form) -> tuple[PyTree, PyTree]:
-    """Return the loss and what changed of the model's state, or None for it."""
+    """Return the loss, and the changed part of the model's state or None."""
     pair = isinstance(returned, tuple) and len(returned) == 2
     if isinstance(form, Pair) and not pair:
         raise TypeError(

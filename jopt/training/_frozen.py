@@ -1,4 +1,4 @@
-"""Which parameters are trained; the others stay as they are given."""
+"""The split of parameters into trained and frozen ones."""
 
 import sys
 from typing import Any
@@ -69,8 +69,8 @@ def _filtered(wrt: Any, params: PyTree) -> Mask:
 
     if not isinstance(params, nnx.State):
         raise TypeError(
-            f"TrainState: wrt is an nnx filter, {shown(wrt)}, and the model is no nnx "
-            "module; give a function of (path, leaf)."
+            f"TrainState: wrt is an nnx filter, {shown(wrt)}, and the model is not an "
+            "nnx module; give a function of (path, leaf)."
         )
     chosen = nnx.filterlib.to_predicate(wrt)
     flat = nnx.to_flat_state(params)

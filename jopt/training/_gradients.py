@@ -34,7 +34,7 @@ Weight: TypeAlias = Callable[[PyTree], ArrayLike]
 
 
 class Gradients(NamedTuple):
-    """What the loss function says of a batch."""
+    """The gradients, the loss and the metrics of a batch."""
 
     grads: PyTree  # like the params
     factor: tuple[jax.Array, ...]  # scalars, still to be multiplied into `grads`
@@ -42,7 +42,7 @@ class Gradients(NamedTuple):
     metrics: dict[str, jax.Array]  # scalars, means like the loss
     model_state: PyTree
     nonfinite: jax.Array  # int32[], microbatches that were left out
-    counted: jax.Array  # int32[], microbatches that are more than padding
+    counted: jax.Array  # int32[], microbatches that are not padding
 
 
 class _Sums(NamedTuple):
@@ -62,7 +62,7 @@ def microbatch_key(key: jax.Array, number: ArrayLike) -> jax.Array:
 
         k_0 = key, k_n = fold_in(key, 2^32 - n)
 
-    So the first has the key of the step, as a whole batch has.
+    The first microbatch has the key of the step, as a whole batch has.
     """
     later = jax.random.fold_in(key, -jnp.asarray(number, jnp.int32))
     return jax.lax.select(jnp.equal(number, 0), key, later)
@@ -78,8 +78,8 @@ def batch_gradients(
 ) -> Gradients:
     """Return the gradients of one batch, for `tx`.
 
-    A gradient that is not finite counts as zero where `tx` freezes its leaf: it would
-    spoil what is read of all gradients, a norm, and nothing else is read of it.
+    If `tx` freezes a leaf, numbers of its gradient that are not finite count as zero.
+    Only the norm of all gradients reads them, and they would spoil it.
 
     Raises:
       ValueError: if the loss function returns a model state of another structure.
@@ -87,7 +87,7 @@ def batch_gradients(
     differentiate = jax.value_and_grad(loss, has_aux=True)
     held, grads = differentiate(params, model_state, batch, key)
     value, (changed, metrics) = held
-    # JAX returns dL/dx - i dL/dy, and the way down is against dL/dx + i dL/dy.
+    # JAX returns dL/dx - i dL/dy, but descent is against dL/dx + i dL/dy.
     grads = jax.tree.map(lambda g: g.conj() if jnp.iscomplexobj(g) else g, grads)
     leaves, structure = jax.tree.flatten(grads)
     frozen = zip(leaves, tx.frozen(params), strict=True)
@@ -137,7 +137,7 @@ def accumulated_gradients(
       has_aux: whether the loss function returns metrics.
 
     Returns:
-      The sums G, with 1 / W as the factor that they are still to be multiplied by.
+      The sums G, with the factor 1 / W that is still to be applied.
     """
     number = sum(map(_examples, parts))
 
@@ -146,7 +146,7 @@ def accumulated_gradients(
         batch = batch if placement is None else placement.batch(batch)
         w = _weight_of(batch, weight)
         counts = w != 0
-        # The keys of padding are behind those that microbatches can have.
+        # The keys of padding follow those that microbatches can have.
         own = microbatch_key(key, jnp.where(counts, total.counted, number + position))
         found = batch_gradients(loss, state.tx, params, total.model_state, batch, own)
         grads = found.grads
@@ -230,8 +230,8 @@ def model_state_after(flag: jax.Array, new: PyTree, old: PyTree) -> PyTree:
         old, and the random numbers of new,   where it is false
 
     The random numbers are Flax's `RngKey` and `RngCount`, and every typed key. If a
-    skipped step gave them back, the next step would draw the same dropout masks, and
-    what was not finite once would never be finite again.
+    skipped step restored them, the next step would draw the same dropout masks, and
+    could be skipped for the same reason for ever.
     """
 
     def leaf(random: bool, n: jax.Array, o: jax.Array) -> jax.Array:
@@ -242,7 +242,7 @@ def model_state_after(flag: jax.Array, new: PyTree, old: PyTree) -> PyTree:
 
 def is_random(model_state: PyTree) -> PyTree:
     """Return for each array whether random numbers are drawn from it."""
-    # Flax need not be loaded to tell: whoever has a Variable has loaded it.
+    # Flax need not be imported here: a program with a Variable has imported it.
     of_flax = getattr(sys.modules.get("flax.nnx"), "RngState", ())
 
     def node(node: PyTree) -> PyTree:
@@ -274,9 +274,9 @@ def _like(old: PyTree, new: PyTree) -> PyTree:
             else f"has the shape {list(theirs[path])}, not {list(ours[path])}"
         )
         raise ValueError(
-            "train_step: the loss function must leave the model's state as it found it "
-            f"but for its numbers, and {path} {wrong}; make the TrainState of a model "
-            "that has what a step makes, or do not return it."
+            "train_step: the loss function may change only the numbers of the model's "
+            f"state, but {path} {wrong}; make the TrainState of a model that has what "
+            "a step makes, or do not return it."
         )
     leaves = {keystr(path): leaf for path, leaf in tree_leaves_with_path(new)}
     return jax.tree.structure(old).unflatten(leaves[path] for path in ours)

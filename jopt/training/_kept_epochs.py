@@ -9,11 +9,11 @@ from jopt.training._state import TrainState
 
 
 class KeptEpochs:
-    """Checkpoints of orbax's, each written whole or not at all: DIR/N after N epochs.
+    """Orbax checkpoints, each written whole or not at all: DIR/N after N epochs.
 
     Args:
-      directory: made if it does not exist.
-      metric: the name of the number that says which epoch is best.
+      directory: created if it does not exist.
+      metric: name of the number that ranks the epochs.
       mode: which of its values are better.
     """
 
@@ -33,7 +33,7 @@ class KeptEpochs:
     def write(
         self, state: TrainState, rows: list[dict[str, float]], keep: int | None
     ) -> None:
-        """Write the state after these epochs; then remove all others but `keep`.
+        """Write a checkpoint after these epochs; then remove all others but `keep`.
 
         Args:
           state: the state.
@@ -50,7 +50,7 @@ class KeptEpochs:
                 self.manager.delete(other)
 
     def rows(self, state: TrainState) -> list[dict[str, float]]:
-        """Return the numbers of the epochs that were made, none at first.
+        """Return the numbers of the saved epochs, an empty list at first.
 
         Raises:
           ValueError: they are of another metric, mode or state; the first leaf of the
@@ -67,8 +67,8 @@ class KeptEpochs:
             if there != here:
                 raise ValueError(
                     f"fit: {name} must be {there}, as in the checkpoint {self.path}, "
-                    f"but is {here}; go on with what it was made with, or give another "
-                    "directory."
+                    f"but is {here}; continue with what it was made with, or give "
+                    "another directory."
                 )
         return notes["rows"]
 

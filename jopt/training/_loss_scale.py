@@ -96,7 +96,7 @@ class LossScale:
 
     @property
     def unscale(self) -> jax.Array:
-        """What the gradients of the scaled loss are multiplied by: 1 / scale."""
+        """The factor that unscales the gradients, 1 / scale."""
         return 1 / jnp.asarray(self.scale, float)  # as wide as JAX computes
 
     def after(self, finite: jax.Array) -> "LossScale":

@@ -1,4 +1,4 @@
-"""`MeanMetrics`: the means of the steps' metrics, without a wait a step."""
+"""`MeanMetrics`: the means of the steps' metrics, without waiting at each step."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 from jopt.core import shown
 from jopt.training._update import Metrics
 
-WAITING = 1000  # calls whose metrics stay on the device, which is still at work on them
+WAITING = 1000  # calls whose metrics stay on the device, which may still compute them
 
 
 class MeanMetrics:
@@ -19,7 +19,7 @@ class MeanMetrics:
 
     Attributes:
       calls: number of calls of the step so far.
-      names: of the metrics, once there was a call.
+      names: names of the metrics, after the first call.
     """
 
     def __init__(self):

@@ -118,8 +118,8 @@ def memory(tree: PyTree, params: PyTree | None = None) -> Memory:
 
     Shapes (`jax.eval_shape`) are counted like arrays, so memory is known before it is
     allocated. Leaves that share a vector (see `pack`) are shown one by one; the unused
-    ends of vectors have a row of their own. An array that is divided among devices
-    counts once, as a whole, and so does an array of which each device has a copy.
+    ends of vectors have their own row. A sharded array counts once, as a whole, and so
+    does a replicated one.
 
     Args:
       tree: a `TrainState`, an optimizer's state, parameters: any tree of arrays or of
@@ -155,7 +155,7 @@ def _shape(path: KeyPath, leaf: ArrayLike) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(jnp.shape(leaf), dtype_of(leaf))
     except TypeError:
         raise TypeError(
-            f"memory: {_name(path) or 'the tree'} is no array but a "
+            f"memory: {_name(path) or 'the tree'} is not an array but a "
             f"{type(leaf).__name__}; give a tree of arrays, or of their shapes."
         ) from None
 

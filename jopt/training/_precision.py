@@ -95,7 +95,7 @@ class Precision:
         Raises:
           ValueError: if the device cannot compute in one of the dtypes.
         """
-        # Not when the object is made: JAX may not know its devices yet.
+        # Not in the constructor: JAX may not know its devices yet.
         for field in FIELDS:
             _check_device(field, getattr(self, field))
         return _cast(params, self.params)

@@ -1,4 +1,4 @@
-"""What each parameter does in a model that gets wider, read off its shapes."""
+"""The role of each parameter in a model that gets wider, read off its shapes."""
 
 import math
 from collections.abc import Mapping
@@ -21,17 +21,17 @@ VECTORS = "bias", "scale"  # names of leaves that are vectors whatever their sha
 
 
 class Role(NamedTuple):
-    """What a parameter does in a model that gets wider.
+    """The role of a parameter in a model that gets wider.
 
     Attributes:
       kind: "hidden" where inputs and outputs grow with the width; "input" where the
         outputs alone grow, as in an embedding; "output" where the inputs alone grow, as
-        in a readout; "vector" for biases and scales that grow; "fixed" for what does
-        not grow.
+        in a readout; "vector" for biases and scales that grow; "fixed" for parameters
+        that do not grow.
       r_in: how many times more inputs than the narrow model's.
       r_out: how many times more outputs.
       fan_in: inputs of the wide model's matrix, 1 for a vector.
-      fan_out: outputs of it.
+      fan_out: outputs of the wide model's matrix.
     """
 
     kind: RoleKind
@@ -70,7 +70,7 @@ def roles(
       A `Role` by the path of each parameter, such as "layers/0/kernel".
 
     Raises:
-      TypeError: a model has no parameters, or one that is no array and no shape.
+      TypeError: a model has no parameters, or one that is neither an array nor a shape.
       ValueError: a leaf is in one model only, as at another depth; no leaf grows; a
         leaf's role is ambiguous; an override names no leaf or no kind.
     """

@@ -43,8 +43,8 @@ def scaling(
         soap, shampoo         sqrt(r_out / r_in) of matrices, 1 of vectors
 
     with m = sqrt(min(1, fan_out / fan_in)), as Muon's own factor is
-    sqrt(max(1, fan_out / fan_in)). The readout's initial values are multiplied by
-    r_in^-1/2 beside those of the model, which are taken to be of 1 / sqrt(fan_in).
+    sqrt(max(1, fan_out / fan_in)). The readout's initial values, which the model is
+    assumed to draw of size 1 / sqrt(fan_in), are multiplied by r_in^-1/2.
 
     "spectral" has the same rates, and initial values whose spectral norm is
     sqrt(fan_out / fan_in) at every size:
@@ -55,12 +55,12 @@ def scaling(
     every rule is "sp". Weight decay and eps stay as they are: sources disagree on them.
 
     Args:
-      roles: of `roles(base, wide)`.
+      roles: the result of `roles(base, wide)`.
       rule: "sp", "mup" or "spectral".
-      optimizer: whose update is scaled; "adam" is for all that divide by the root of a
-        second moment coordinate by coordinate, and for Shampoo grafted onto Adam and
-        Muon with `consistent_rms`. "shampoo" is without a graft, at the sum of
-        exponents 1/2.
+      optimizer: the optimizer whose update is scaled. "adam" is for all that divide by
+        the root of a second moment coordinate by coordinate, for Shampoo grafted onto
+        Adam, and for Muon with `consistent_rms`. "shampoo" is without a graft, with
+        exponents whose sum is 1/2.
 
     Yang et al. 2022, https://arxiv.org/abs/2203.03466, Table 8; Yang et al. 2023,
     https://arxiv.org/abs/2310.17813, Condition 1; for Muon, SOAP and Shampoo Qiu et al.

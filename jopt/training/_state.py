@@ -37,7 +37,7 @@ from jopt.training._loss_scale import LossScale
 from jopt.training._precision import Precision
 
 Constant: TypeAlias = tuple[GradientTransformation | None, jax.Array | None, PyTree]
-"""What no step changes: `tx`, the key and the frozen parameters."""
+"""The part that no step changes: `tx`, the key and the frozen parameters."""
 
 
 def _whole(least: int) -> Kind:
@@ -81,7 +81,7 @@ class TrainState:
     Attributes:
       step: int32[], number of steps taken.
       packed: the trained params, small leaves joined to vectors (see `pack`).
-      model_state: what else the model holds: batch statistics, counters.
+      model_state: the rest of the model: batch statistics, counters.
       opt_state: the optimizer's state, made of `packed`.
       key: the key of the run; step t uses `fold_in(key, t)`, see `train_step`.
       skipped: int32[], number of (micro)batches so far that were not finite.
@@ -189,9 +189,9 @@ class TrainState:
     def with_params(self, params: PyTree) -> "TrainState":
         """Return this state with other parameters of the same tree, shapes and dtypes.
 
-        Arrays are copied. What the optimizer derives from the values of the parameters
-        is made anew: a master copy, an average, the point where training began. Moments
-        stay.
+        Arrays are copied. State that the optimizer derives from the values of the
+        parameters is recomputed: a master copy, an average, the point where training
+        began. Moments stay.
 
         Raises:
           ValueError: names the first leaf that differs.
@@ -212,7 +212,7 @@ class TrainState:
         return dataclasses.replace(self, **changed)
 
     def apart(self) -> tuple["TrainState", Constant]:
-        """Return the state without what no step changes, and that."""
+        """Return the part of the state that steps change, and the constant part."""
         constant = (self.tx, self.key, self.frozen)
         return self.with_constant((None, None, None)), constant
 
@@ -319,7 +319,7 @@ def _check_params(params: PyTree, model: Model) -> None:
                 f"TrainState: params{keystr(path)} is {kind}, and only float and "
                 "complex parameters have gradients; keep it out of the parameters: in "
                 "the loss function, in another collection of linen's variables, or as "
-                "an nnx.Variable that is no nnx.Param."
+                "an nnx.Variable that is not an nnx.Param."
             )
 
 

@@ -35,8 +35,8 @@ class PureStep(NamedTuple):
       loss_fn: as for `train_step`.
       accumulate, microbatch, weight: as for `train_step`.
       has_aux: as for `train_step`.
-      skips: whether a run goes on after a step whose loss or gradients are not finite,
-        as `update_state` says.
+      skips: whether a run continues after a step whose loss or gradients are not
+        finite; see `update_state`.
       placement: where the arrays of the step lie; None on one device.
     """
 
@@ -51,7 +51,7 @@ class PureStep(NamedTuple):
     def __call__(
         self, state: TrainState, batch: PyTree, key: jax.Array
     ) -> tuple[TrainState, Metrics, jax.Array]:
-        """Return the state after the step, what it saw, and whether that is finite."""
+        """Return the state, the metrics, and whether loss and gradients are finite."""
         loss, placement = self._loss(state), self.placement
         params = unpack(state.packed, true=state.step >= 0)
         if self.accumulate == 1 and self.microbatch is None and self.weight is None:
@@ -150,7 +150,7 @@ def train_step(
       loss_fn: called with (model, batch, key), returns a real scalar loss. The model is
         what `TrainState.create` was given: an nnx module, which the function may change
         (its batch statistics); linen's variables, whose changed collections the
-        function returns beside the loss; or a tree of parameters. The key is new at
+        function returns with the loss; or a tree of parameters. The key is new at
         every step.
       accumulate: number of microbatches, at least 1. The batch is cut along the leading
         axis of its arrays, whose length must be a multiple of it.
@@ -158,14 +158,14 @@ def train_step(
         `accumulate`; the last microbatch may have fewer.
       weight: function of a microbatch that returns its weight in the mean, a scalar. By
         default the weight is the number of examples.
-      has_aux: whether `loss_fn` returns metrics, a dict of scalars, beside the loss:
+      has_aux: whether `loss_fn` returns metrics, a dict of scalars, with the loss:
         (loss, metrics), with linen's changed collections (loss, changed, metrics). They
         are `Metrics.aux`; of microbatches, their mean, weighed like the loss.
       shardings: what `state_sharding` returned, for a state on many devices. The
         devices divide the batch, sum the gradients, and each makes its part of the
-        update. The results are those of one device, to rounding. Examples are then
-        dealt out to the microbatches in turn, so that each microbatch has as many
-        examples of every device.
+        update. The results are those of one device, up to rounding. Examples are dealt
+        out to the microbatches in turn, so that each microbatch has equally many
+        examples from every device.
       axis: axis of the shardings' mesh that divides the batch.
 
     Returns:
@@ -177,9 +177,9 @@ def train_step(
         the mesh of the shardings has no such axis. The step raises it if `accumulate`
         does not divide the batch, or the devices cannot share it; if `shardings` are of
         another state; if the model state that the loss function returns has another
-        structure; if the state was given to a step before.
-      TypeError: raised by the step if the loss is no real scalar, or the weight no
-        number.
+        structure; if the state was donated to an earlier step.
+      TypeError: raised by the step if the loss is not a real scalar, or the weight not
+        a number.
     """
     if accumulate > 1 and microbatch is not None:
         raise ValueError(

@@ -33,7 +33,7 @@ from jopt.transforms import ClipByGlobalNorm, identity
 
 
 class Metrics(NamedTuple):
-    """What a step saw: scalars, all on the device.
+    """The metrics of a step: scalars, all on the device.
 
     Attributes:
       loss: float32[], the loss before the update; float64 where the loss is.
@@ -42,7 +42,7 @@ class Metrics(NamedTuple):
         finite.
       hyperparameters: scalars by name, as the update used them.
       loss_scale: float32[], the scale that the step used; None without one.
-      aux: the scalars that the loss function returned beside the loss, by name.
+      aux: the scalars that the loss function returned with the loss, by name.
     """
 
     loss: jax.Array
@@ -59,21 +59,21 @@ def update_state(
     placement: Placement | None = None,
     skips: bool = True,
 ) -> tuple[TrainState, Metrics, jax.Array]:
-    """Let the optimizer take its step.
+    """Take one step of the optimizer.
 
     Args:
       state: the state before the step.
       found: the gradients of the batch, not yet multiplied by their factors.
       placement: where the arrays of the step lie; None on one device.
-      skips: whether a run goes on after a step whose loss or gradients are not finite,
-        which is skipped. If not, its caller ends the run where `finite` is false. Under
-        vmap that step is made and not found out: a branch would run both ways, and to
-        choose and to read the gradients once more would cost a fifth. The loss of the
+      skips: whether a step whose loss or gradients are not finite is skipped, and the
+        run continues. If not, the caller ends the run where `finite` is false. Under
+        vmap such a step is taken and not detected: a branch would run both ways, and a
+        select with another read of the gradients would cost a fifth. The loss of the
         next step shows it.
 
     Returns:
-      The state after the step, what the step saw, and `finite`, bool[]: whether loss
-      and gradients are.
+      The state after the step, its metrics, and `finite`, bool[]: whether loss and
+      gradients are finite.
     """
     scale = state.loss_scale
     numbers = hyperparameters(state.tx, state.opt_state)
@@ -100,7 +100,7 @@ def update_state(
     if not skips:
         finite = _unless_mapped(finite)
     packed, opt_state = _advance_if(finite, advance, packed, state.opt_state)
-    # A batch of padding alone is no step, and no overflow either.
+    # A batch that is all padding is neither a step nor an overflow.
     some = found.counted > 0
     nonfinite = jnp.maximum(found.nonfinite, (~finite & some).astype(jnp.int32))
     new = dataclasses.replace(
@@ -124,16 +124,16 @@ def _packed_with_norm(
 ) -> tuple[PyTree, jax.Array]:
     """Return the gradients packed like the params, and their norm.
 
-    The norm is the one reading of the gradients before the optimizer's own.
+    Only the norm reads the gradients before the optimizer does.
     """
     if placement is None:
         grads = _pack_gradients(packed, grads)
         return grads, _norm_by_shape(grads)
-    # Divided before the barrier: sum and cut can become one reduce-scatter. Divided
-    # at once, a vector would be made of leaves in parts, and those collected first.
+    # Sharded before the barrier, so that sum and slice can become one reduce-scatter.
+    # A vector is not: it would be joined from sharded leaves, which are gathered first.
     grads = _pack_gradients(packed, placement.leaf_gradients(packed, grads))
     grads = placement.packed_gradients(grads)
-    # Leaf by leaf: the leaves of a stack may lie apart.
+    # Leaf by leaf: the leaves of a stack may have different shardings.
     return grads, global_norm(grads)
 
 
@@ -189,7 +189,7 @@ def _with_numbers_in_one_vector(tx: GradientTransformation) -> GradientTransform
     """Return `tx`, on an NVIDIA GPU with its numbers cut out of one vector.
 
     XLA joins the updates of leaves of one shape to one kernel only where they share an
-    operand that is no scalar.
+    operand that is not a scalar.
     """
     leaves, structure = jax.tree.flatten(tx)
     scalars = [
@@ -213,9 +213,9 @@ def _advance_if(
 ) -> tuple[PyTree, ...]:
     """Return `advance(*held)` where the flag is true, else `held`, in its dtypes.
 
-    On a CPU this is a branch. XLA makes a loop of its own there for each array, and to
-    choose between an old and a new one it copies the old ones first: AdamW then takes
-    more than twice its time. On a GPU one kernel makes all, and to choose is free.
+    On a CPU this is a branch: for a select XLA would copy the old arrays first, and
+    AdamW would take more than twice its time. On a GPU a select is free, because one
+    kernel computes all.
     """
 
     def branch(flag: jax.Array, *held: PyTree) -> tuple[PyTree, ...]:
@@ -232,7 +232,7 @@ def _advance_if(
 
 @jax.custom_batching.custom_vmap
 def _unless_mapped(flag: jax.Array) -> jax.Array:
-    """Return the flag, and under vmap a constant: True, which has no axis."""
+    """Return the flag; under vmap, return the constant True, without a batch axis."""
     return flag
 
 

@@ -1,4 +1,4 @@
-"""Building blocks: transformations that optimizers are chained of."""
+"""Building blocks: transformations that optimizers chain together."""
 
 from typing import Any
 

@@ -56,10 +56,9 @@ def unitwise_norm(x: Arrays, axis: int | tuple[int, ...] | None = None) -> jax.A
 
     Args:
       x: array, real or complex.
-      axis: axes within a unit. By default all axes of a scalar, of a vector and of an
-        array with at most one axis longer than 1; the first axis of other arrays with
-        two or three axes; all axes but the last of arrays with four or five axes, where
-        the last is the output's in kernels of the form HWIO and DHWIO.
+      axis: axes within a unit. The default depends on the shape: all axes if at most
+        one is longer than 1; else axis 0 of an array with two or three axes, and all
+        axes but the last (the output's, in HWIO and DHWIO kernels) with four or five.
 
     Returns:
       A real array of the shape of `x`, in at least float32.
@@ -97,7 +96,7 @@ def unitwise_clip(
         if shape != jnp.shape(grad):
             raise ValueError(
                 f"unitwise_clip: {name} must have the shape of grad, "
-                f"{jnp.shape(grad)}, got {shape}; unitwise_norm makes it so."
+                f"{jnp.shape(grad)}, got {shape}; unitwise_norm returns it."
             )
     factor = max_norm / jnp.maximum(g_norm, div_eps)
     return grad * jnp.where(g_norm < max_norm, 1, factor)

@@ -29,8 +29,8 @@ class KeepParamsNonnegative(GradientTransformation):
 
         u = max(g, -p)
 
-    Must be the last in a chain: p + u is then at least zero, exactly. Parameters that
-    are negative already move to zero. `update` needs `params`.
+    Place it last in a chain: p + u is then at least zero, exactly. Parameters that are
+    already negative move to zero. `update` needs `params`.
 
     Raises:
       ValueError: if `update` is given no `params`.

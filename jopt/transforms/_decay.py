@@ -38,10 +38,10 @@ class AddDecayedWeights(GradientTransformation):
 
         u = g + weight_decay(t) p,  t = updates made before this one
 
-    Before an adaptive scaling this is L2 regularization, after it decoupled weight
-    decay; before `scale_by_learning_rate` it is multiplied by the learning rate too.
+    Before an adaptive scaling this is L2 regularization; after it, decoupled weight
+    decay. Before `scale_by_learning_rate` it is multiplied by the learning rate, too.
 
-    With a number the state is empty, with a schedule it holds the count. `update` needs
+    The state is empty for a number and holds the count for a schedule. `update` needs
     `params`.
 
     Args:

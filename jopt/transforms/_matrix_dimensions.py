@@ -1,4 +1,4 @@
-"""Which axes of a weight are a matrix's rows and columns, for each leaf of a tree."""
+"""The axes of each leaf that are the rows and the columns of its matrices."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,9 +18,8 @@ NO_MATRIX = "no matrix"  # a label, because None is not a leaf of a tree
 class MuonDimensionNumbers:
     """Say which axes of a weight are the rows and the columns of a matrix.
 
-    All other axes count matrices, each of which is orthogonalized by itself. The
-    default is that of `x @ w`, as in JAX; PyTorch's weights have the two the other way
-    round.
+    All other axes index matrices, each of which is orthogonalized alone. The default is
+    that of `x @ w`, as in JAX; PyTorch's weights have rows and columns swapped.
 
     Args:
       reduction_axis: the inputs, summed over in a product with the weight: an axis or
@@ -45,8 +44,8 @@ class MuonDimensionNumbers:
           shape: shape of the weight.
 
         Raises:
-          ValueError: if an axis does not exist, is given twice, or there is none of a
-            kind.
+          ValueError: if an axis does not exist or is given twice, or if there is no
+            reduction axis or no output axis.
         """
         rank = len(shape)
         pair = [
@@ -74,7 +73,7 @@ class MuonDimensionNumbers:
         return inputs, outputs
 
     def width_scale(self, shape: Sequence[int]) -> float:
-        """Return Jordan's factor, with which one learning rate serves all widths.
+        """Return Jordan's factor, which lets one learning rate serve all widths.
 
             sqrt(max(1, outputs / inputs))
 
@@ -133,7 +132,7 @@ def matrices_of(self: Any, updates: PyTree) -> list[MuonDimensionNumbers]:
         if label == NO_MATRIX:
             raise ValueError(
                 f"{type(self).__name__}: updates{keystr(path)} of shape {leaf.shape} "
-                "is no matrix; give it MuonDimensionNumbers, or keep it out with "
+                "is not a matrix; give it MuonDimensionNumbers, or keep it out with "
                 "jopt.partition, as jopt.muon does."
             )
     return found

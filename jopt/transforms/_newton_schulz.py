@@ -41,7 +41,7 @@ _OPTIMAL = (
     (1.8750014808534479, -1.2500016453999487, 0.3750001645474248),
     (1.875, -1.25, 0.375),
 )
-# Of all rows but the last: keeps rounded values in the interval of convergence.
+# The rows but the last are scaled by it: rounded values stay where they converge.
 _SAFETY = 1.01
 POLAR_EXPRESS = (
     *((a / _SAFETY, b / _SAFETY**3, c / _SAFETY**5) for a, b, c in _OPTIMAL[:-1]),
@@ -54,10 +54,10 @@ _PRESETS = {
     "standard": QUINTIC,  # optax's names
     "dion": TUNED5,
 }
-# The rounding of a Gram matrix grows by a^2 a step. Against float64, in spectral norm
-# and at a condition of 1e3 to 1e6, the five steps of "polar_express" are wrong by 5e-3
-# with all five on one Gram matrix, 2e-4 with three and then two, 6e-5 with two and then
-# three (its first rows have the greatest a), and 3e-5 with a Gram matrix a step.
+# The rounding error of a Gram matrix grows by a^2 in each step. The error of five steps
+# of "polar_express" against float64, in spectral norm at a condition of 1e3 to 1e6, is
+# 5e-3 if all five share one Gram matrix. It is 2e-4 for groups of three and two, 6e-5
+# for two and three (the first rows have the greatest a), 3e-5 for groups of one.
 _GRAM_STEPS = 3
 
 
@@ -141,7 +141,7 @@ def newton_schulz(
 
     if dtype is not None and jnp.finfo(dtype).bits < 32:
         return directly(x)
-    # Elsewhere float32 factors are rounded (TF32, bfloat16): too coarse for a Gram
+    # Other devices round float32 factors (TF32, bfloat16): too coarse for a Gram
     # matrix.
     return jax.lax.platform_dependent(x, cpu=on_a_cpu, default=directly)
 
@@ -173,7 +173,7 @@ def _by_gram(
     All these matrices commute. If n > 1.5 m and `most` is above 1 this is less work
     than the direct iteration. A singular value below the square root of the rounding
     error is lost in g, and that error is multiplied by a^2 in each step. So g is
-    computed anew from x after every few steps, fewer of them in the first group.
+    recomputed from x every few steps; the first group of steps is the shortest.
 
     With `most` 1 this is the direct iteration, except that `a x` is part of `q x`. If
     `a x` is added on its own, XLA may compute x twice, rounded differently, for the

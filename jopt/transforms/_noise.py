@@ -35,8 +35,8 @@ class AddNoise(GradientTransformation):
 
         u = g + sqrt(eta / t^gamma) n,  n of variance 1,  t = 1 at the first update
 
-    `init` puts the key into the state, and all noise is drawn from there: trials with
-    one seed have the same noise. A key is a leaf and can be swept; a seed is a constant
+    `init` stores the key in the state, and all noise is drawn from it: trials with one
+    seed have the same noise. A key is a leaf and can be swept; a seed is a constant
     of the program. In complex leaves the variance is that of real and imaginary part
     together.
 

@@ -61,9 +61,9 @@ class Orthogonalize(GradientTransformation):
                          root of the sum of |g g'| over its row; it turns g a little
 
     Matrices of one shape, tall ones transposed, are stacked and iterated together.
-    Those that an explicit mesh divides are gathered, and their updates are divided
-    again. On a CPU, matrices with a side more than 1.5 times the other go through the
-    Gram matrix, which is the same mathematics in fewer products.
+    Those that are sharded over an explicit mesh are gathered, and their updates are
+    sharded again. On a CPU, matrices with one side more than 1.5 times the other are
+    iterated on their Gram matrix: the same mathematics in fewer products.
 
     The sign of the result is that of the updates; a matrix of zeros stays zero.
 
@@ -81,7 +81,7 @@ class Orthogonalize(GradientTransformation):
       ns_dtype: dtype that the factors of products are rounded to. By default they are
         not rounded: products are in at least float32 on a CPU and as
         `jax_default_matmul_precision` says elsewhere. bfloat16, as in PyTorch's Muon,
-        is for hardware that multiplies it faster: its rounding is below the roughness
+        is for hardware that multiplies it faster: its rounding error is below the error
         of the quintic. Complex products are not rounded.
 
     Raises:

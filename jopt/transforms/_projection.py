@@ -59,8 +59,8 @@ def project(projection: Callable[..., PyTree], **arguments: PyTree) -> Project:
         ball = optax.projections.projection_l2_ball
         tx = jopt.chain(jopt.sgd(0.1), jopt.project(ball, scale=1.0))
 
-    Must be the last in a chain. With the steps of `sgd` this is the projected gradient
-    method; after another scaling the nearest point is still that of the Euclidean
+    Place it last in a chain. With the steps of `sgd` this is the projected gradient
+    method; after another scaling, the nearest point is still nearest in Euclidean
     distance. Subtraction and addition round: a bound other than zero can be missed by
     the last digit.
 

@@ -35,8 +35,8 @@ class ProximalL1(GradientTransformation):
 
         tx = jopt.chain(jopt.sgd(0.1), jopt.proximal_l1(0.01, 0.1))
 
-    Must be the last in a chain. Parameters become zero exactly, if u is what is added
-    and its dtype (the gradients') is not narrower than the params'.
+    Place it last in a chain. Parameters become exactly zero if u is added unchanged and
+    its dtype (the gradients') is not narrower than the params'.
 
     With the steps of `sgd` this is the proximal gradient method, which converges to the
     minimum of loss + strength |p|_1. After an adaptive scaling the strength is in units
@@ -49,8 +49,7 @@ class ProximalL1(GradientTransformation):
     Args:
       strength: factor of the L1 norm that is added to the loss, at least 0, in units of
         loss per unit of params.
-      learning_rate: the learning rate of the steps, at least 0, a number or a schedule:
-        the same that the optimizer has.
+      learning_rate: the optimizer's learning rate, at least 0, a number or a schedule.
 
     Raises:
       ValueError: if `update` is given no `params`.
@@ -92,9 +91,9 @@ class AddL1Subgradient(GradientTransformation):
         u = g + strength sign(p),  sign(p) = p / |p| for a complex coordinate
 
     Place it first in a chain, as a term of the loss would be. Small parameters step
-    from side to side of zero; `proximal_l1` makes them zero. The L2 norm has no such
-    trouble: `add_decayed_weights` first in a chain is the gradient of weight_decay / 2
-    |p|^2.
+    from side to side of zero; `proximal_l1` makes them zero. The L2 norm needs no
+    proximal step: `add_decayed_weights`, first in a chain, adds the gradient of
+    weight_decay / 2 |p|^2.
 
     `update` needs `params`.
 

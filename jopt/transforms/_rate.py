@@ -78,7 +78,7 @@ class ScaleByLearningRate(GradientTransformation):
 
         u = -learning_rate(t) g,  t = updates made before this one
 
-    With a number the state is empty, with a schedule it holds the count.
+    The state is empty for a number and holds the count for a schedule.
 
     Args:
       learning_rate: at least 0, in units of params per unit of the direction; a number

@@ -1,4 +1,4 @@
-"""Multiplication of each leaf by a number of its own."""
+"""Multiplication of each leaf by its own number."""
 
 import jax
 
@@ -24,7 +24,7 @@ def _as_factors(given: PyTree) -> PyTree:
 
 
 class _Places(Labels):
-    """The position of each leaf's number among the numbers."""
+    """The index of each leaf's number among all numbers."""
 
     noun, tree = "factor", "ScaleLeaves: factors"
 
@@ -37,8 +37,8 @@ class ScaleLeaves(GradientTransformation):
 
     The numbers are leaves of the transformation: they can be swept and differentiated,
     and new ones do not recompile a program. At the end of an optimizer they are factors
-    of its learning rate, one for each parameter, such as those of `scaling`. The factor
-    multiplies all that stands before it in a chain, weight decay included.
+    of its learning rate, one for each parameter, such as those of `scaling`. A factor
+    multiplies everything before it in a chain, weight decay included.
 
         factors = {"hidden": 0.25, "out": 1.0}
         tx = jopt.chain(jopt.adam(3e-3), jopt.scale_leaves(factors))
@@ -75,7 +75,7 @@ class ScaleLeaves(GradientTransformation):
         return made, state
 
     def _places(self) -> _Places:
-        """Return, for each leaf of the params, the position of its number."""
+        """Return the index of the number of each leaf of the params."""
         return _Places.at({path: i for i, path in enumerate(by_path(self.factors))})
 
 

@@ -24,8 +24,8 @@ class ScaleByShape(GradientTransformation):
         u = sqrt(max(1, outputs / inputs)) g
         u = consistent_rms sqrt(max(inputs, outputs)) g    if consistent_rms is given
 
-    The first is Jordan's, with which one learning rate serves all widths. The second is
-    Moonlight's, with 0.2, for which AdamW's learning rate and weight decay serve.
+    The first is Jordan's, which lets one learning rate serve all widths. The second,
+    with 0.2, is Moonlight's, which lets AdamW's learning rate and weight decay serve.
 
     Args:
       weight_dimension_numbers: see `orthogonalize`.

@@ -93,7 +93,7 @@ def skip_large_updates(
 
 
 class MultiStepsState(NamedTuple):
-    """The position in the window, the gradients in it, and what was skipped."""
+    """The position in the window, its gradients, and the skipped mini-steps."""
 
     mini_step: jax.Array  # int32[], mini-steps of the window so far
     gradient_step: jax.Array  # int32[], steps of the optimizer
@@ -116,9 +116,9 @@ class MultiSteps(GradientTransformation):
     when the window of any trial is full, so trials in lockstep pay no more than one
     trial.
 
-    Different from optax, whose optimizer runs at every mini-step, whose default skips
-    nothing, so that one NaN stays in its sum for ever, and whose
-    `gradient_transformation()` drops the extra arguments within a chain.
+    optax's optimizer runs at every mini-step. Its default skips nothing, so that one
+    NaN stays in the sum for ever. Its `gradient_transformation()` drops the extra
+    arguments within a chain.
 
     Args:
       opt: the optimizer.
@@ -147,7 +147,7 @@ class MultiSteps(GradientTransformation):
         check(self, "every_k_schedule", least=1, hint=hint)
 
     def groups(self, params):
-        # A function of the user's must see the user's tree, not joined leaves.
+        # The user's function must see the user's tree, not joined leaves.
         known = (None, skip_not_finite, skip_large_updates)
         rule = getattr(self.should_skip_update_fn, "func", self.should_skip_update_fn)
         return self.opt.groups(params) if rule in known else super().groups(params)

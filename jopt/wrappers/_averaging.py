@@ -50,8 +50,7 @@ class ParameterEma(GradientTransformation):
         tx = jopt.chain(jopt.adamw(3e-4), jopt.parameter_ema(0.999))
         jopt.ema_params(state, params)
 
-    Must be the last in a chain: it averages `params + updates`. `update` needs
-    `params`.
+    Place it last in a chain: it averages `params + updates`. `update` needs `params`.
 
     Args:
       decay: share of the mean that is kept, in [0, 1); a number or a schedule.

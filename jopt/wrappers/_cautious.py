@@ -19,7 +19,7 @@ from jopt.core import (
 
 @pytree
 class Cautious(GradientTransformation):
-    """Set updates to zero whose sign, by the gradient, would increase the loss.
+    """Set updates to zero that would, by the sign of the gradient, increase the loss.
 
         d = inner(g)
         s = 1 where d and g have opposite signs, 0 elsewhere
@@ -42,8 +42,8 @@ class Cautious(GradientTransformation):
 
     Args:
       inner: transformation of jopt or optax.
-      floor: least divisor, above 0: a leaf of which a smaller share of coordinates
-        agrees is not scaled up to its full step.
+      floor: least divisor, above 0: if a smaller share of a leaf's coordinates agrees,
+        the leaf is not scaled up to its full step.
       descending: True if inner's updates are steps, with the minus of descent, as from
         whole optimizers. False if they are directions, to be multiplied by minus the
         learning rate, as from `scale_by_adam`; s is then 1 where the signs are the

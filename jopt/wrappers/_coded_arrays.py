@@ -75,8 +75,8 @@ class Dynamic:
     Args:
       keep_positive: static; whether, without a sign, only 0 becomes 0: a positive
         number that is nearest to 0 becomes the least positive entry. Adam divides by
-        the root of a mean square: one that is rounded to 0 makes steps a thousand times
-        too long. False is bitsandbytes' rule.
+        the root of a mean square, and a mean square rounded to 0 makes steps a thousand
+        times too long. False is bitsandbytes' rule.
 
     Dettmers et al. 2021, https://arxiv.org/abs/2110.02861, section 1.3; for 4 bits, and
     for the effect of 0, Li et al. 2023, https://arxiv.org/abs/2309.01507, section 4.
@@ -207,8 +207,7 @@ class Coded:
     The last block is filled with zeros. Half of a block's numbers are in the low bits,
     the other half in the high bits, if `bits` is 4. A block with a NaN or an infinity
     is NaN as a whole; subnormal numbers may become 0. No gradient flows through codes,
-    because they are step functions. The codes are whole on every device of an explicit
-    mesh.
+    because they are step functions. The codes are replicated over an explicit mesh.
 
     Leading axes (trials of a sweep) belong to both leaves and are not part of `shape`.
 
@@ -221,7 +220,7 @@ class Coded:
       dtype: dtype of the array.
       bits: 8 or 4.
       code: number format.
-      spec: how an explicit mesh divides the array.
+      spec: how an explicit mesh shards the array.
     """
 
     codes: PyTree

@@ -36,16 +36,16 @@ class ApplyIfFiniteState(NamedTuple):
 class ApplyIfFinite(GradientTransformation):
     """Skip updates that are not finite: return zeros, and keep the inner state.
 
-    An update is skipped if the gradients hold a NaN or an infinity, or the updates that
-    `inner` makes of them do. It is skipped, too, if a finite number of inner's state
-    would become one that is not (a gradient of 1e20 has no finite square in float32:
-    Adam would stand still for ever). Skips are counted. No update that is not finite is
-    ever returned, however many there are. optax returns it after
-    max_consecutive_errors, which ends the training; it checks the gradients only.
+    An update is skipped if the gradients, or the updates that `inner` makes of them,
+    hold a NaN or an infinity. It is also skipped if a finite number of inner's state
+    would become infinite or NaN (a gradient of 1e20 has no finite square in float32:
+    Adam would stand still for ever). Skips are counted. An update that is not finite is
+    never returned. optax checks the gradients only, and returns such an update after
+    max_consecutive_errors, which ends the training.
 
     The last two checks need the old state until the update is known: twice its memory,
-    and on a CPU several times AdamW's time. `train_step` has a check of its own, which
-    costs one read of the gradients.
+    and on a CPU several times AdamW's time. `train_step` has its own check, which costs
+    one read of the gradients.
 
     Args:
       inner: a transformation.

@@ -24,10 +24,10 @@ from jopt.core import (
 class Flatten(GradientTransformation):
     """Apply a transformation to all leaves as one vector.
 
-    The inner transformation sees a dict with a vector for each dtype that is computed
-    in, at least float32, by the dtype's name; its state is of that form too. This is
-    less work for each of very many small leaves, at the price of a copy of them all and
-    of a longer compilation. The vector is whole on every device of an explicit mesh.
+    The inner transformation sees a dict of vectors by dtype name, each in at least
+    float32; its state has the same form. This saves work for each of very many small
+    leaves, but copies all leaves and takes longer to compile. The vectors are
+    replicated over an explicit mesh.
 
     Args:
       inner: a transformation that treats each coordinate by itself (Adam, a clip, a

@@ -36,7 +36,7 @@ class InjectHyperparamsState(NamedTuple):
     """The numbers by name, and the state of the transformation made of them."""
 
     count: jax.Array  # int32[], updates made
-    hyperparams: dict[str, jax.Array]  # of the last update; those of a schedule too
+    hyperparams: dict[str, jax.Array]  # of the last update, scheduled ones too
     hyperparams_states: dict[str, PyTree]  # of the schedules
     inner_state: PyTree  # of the inner transformation
 
@@ -84,7 +84,7 @@ class WrappedSchedule:
 
 @pytree
 class InjectHyperparams(GradientTransformation):
-    """Build a factory's transformation anew at each update from numbers in the state.
+    """Rebuild a factory's transformation at each update from numbers in the state.
 
     Make it with `inject_hyperparams`.
 

@@ -59,7 +59,7 @@ class Kahan(GradientTransformation):
 
     def init(self, params):
         def leaf(p: jax.Array) -> jax.Array | MaskedNode:
-            # Zero, computed from p: `made_of_numbers` counts it with p's numbers.
+            # Computed from p, so that `depends_on_values` counts it as a copy of p.
             return jnp.asarray(p) - p if is_low(p) else MaskedNode()
 
         inner = self.inner.init(jax.tree.map(wide, params))

@@ -27,11 +27,11 @@ from jopt.wrappers._step_counts import period_at
 
 
 class LookaheadState(NamedTuple):
-    """The fast optimizer's state, the slow parameters, and the steps since they met."""
+    """The fast optimizer's state, the steps since the last sync, the slow params."""
 
     fast_state: PyTree  # of the inner transformation
     steps_since_sync: jax.Array  # int32[]
-    slow: PyTree = None  # like params, at least float32; None beside a pair
+    slow: PyTree = None  # like params, at least float32; None if they are a pair
 
 
 class LookaheadParams(NamedTuple):
@@ -45,7 +45,7 @@ class LookaheadParams(NamedTuple):
 
     @classmethod
     def init_synced(cls, params: PyTree) -> "LookaheadParams":
-        """Return the pair that starts from `params`, in arrays of their own.
+        """Return the pair that starts from `params`, in new arrays.
 
         Args:
           params: tree of arrays.
@@ -70,8 +70,8 @@ class Lookahead(GradientTransformation):
         state = jopt.TrainState.create(model, tx)
         params = jopt.lookahead_eval_params(state.opt_state, state.params)
 
-    The params are the fast ones; the slow ones are in the state: evaluate at those. As
-    in optax, the params may be both instead, and the state then holds none:
+    The params are the fast ones; the slow ones are in the state: evaluate with those.
+    As in optax, the params may be a pair of both, and the state then holds no copy:
 
         params = jopt.LookaheadParams.init_synced(params)
         grads = jax.grad(loss)(params.fast)
@@ -86,10 +86,10 @@ class Lookahead(GradientTransformation):
 
     Args:
       fast_optimizer: a transformation.
-      sync_period: steps between two meetings, at least 1, rounded to an integer; it can
-        be swept.
+      sync_period: steps from one sync to the next, at least 1, rounded to an integer;
+        it can be swept.
       slow_step_size: fraction of the way, at least 0, usually at most 1.
-      reset_state: whether `fast_optimizer` starts anew at each meeting.
+      reset_state: whether the state of `fast_optimizer` is initialized at each sync.
 
     Raises:
       ValueError: if `update` is given no params, or others than `init` was.

@@ -46,10 +46,9 @@ class LowBit(GradientTransformation):
     is stored as the code of its quotient by the scale.
 
     The state takes 2.03 bytes a parameter where AdamW's takes 8; with bits=4 it takes
-    1.03; on n devices (see `state_sharding`) an nth of that. Codes of leaves that an
-    explicit mesh divides are whole on every device. These are the sizes between steps.
-    During a step XLA makes float32 arrays, on a GPU of one leaf at a time, on a CPU of
-    all leaves.
+    1.03. On n devices (see `state_sharding`) it takes an nth of that. Codes of leaves
+    that an explicit mesh shards are replicated. During a step XLA makes float32 arrays:
+    of one leaf at a time on a GPU, of all leaves on a CPU.
 
     These arrays are not encoded: arrays below `min_size`, arrays that are not float,
     and arrays that `init` makes of the params' own numbers (a master copy, an average,
@@ -59,8 +58,8 @@ class LowBit(GradientTransformation):
     wrappers are not moments either, but look like moments: such wrappers go outside,
     `accumulate(low_bit(tx), 4)`.
 
-    A block with a NaN or an infinity becomes NaN as a whole, so that a check for them
-    still finds them. If numbers of very different sizes share a block, the mean squares
+    A block with a NaN or an infinity becomes NaN as a whole, so that a check still
+    finds it. If numbers of very different sizes share a block, the mean squares
     of the smallest are stored too large, and their parameters move less: exclude the
     embeddings of rare tokens with `partition`.
 

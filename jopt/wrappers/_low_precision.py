@@ -43,8 +43,7 @@ def move(like: jax.Array, p: jax.Array, target: jax.Array) -> jax.Array:
     """Return the update, in the dtype of `like`, that takes `p` to `target`.
 
     If `target` is at least half of p and at most twice p, or p is 0, `apply_updates`
-    adds the update up to `target` exactly. A longer update is itself rounded to like's
-    dtype.
+    arrives at `target` exactly. A longer update is itself rounded to like's dtype.
 
     Args:
       like: array with the dtype of the update.

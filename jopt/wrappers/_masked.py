@@ -23,7 +23,7 @@ class MaskedNode(NamedTuple):
 
 
 class MaskedState(NamedTuple):
-    """The state of the inner transformation, of the chosen leaves only."""
+    """The state of the inner transformation, for the chosen leaves only."""
 
     inner_state: PyTree  # of the inner transformation
 
@@ -43,12 +43,11 @@ class Masked(GradientTransformation):
 
     Args:
       inner: transformation of jopt or optax.
-      mask: static; a tree of bools like the params, or a prefix of it, matched by path,
-        so that a dict fits an `nnx.State` or a `FrozenDict`; a function of the params
-        that makes such a tree; or a function of the path and the leaf, recognized by
-        its two required arguments, where the path is a string such as
-        "layers/0/kernel". In `update` functions get the gradients, whose paths and
-        shapes are the params'.
+      mask: static. A tree of bools like the params, or a prefix of it, is matched by
+        path, so that a dict fits an `nnx.State` or a `FrozenDict`. A function of the
+        params returns such a tree. A function with two required arguments returns a
+        bool for a path, such as "layers/0/kernel", and its leaf. In `update` functions
+        get the gradients, whose paths and shapes are the params'.
       mask_compatible_extra_args: whether extra arguments that are trees like the
         updates are masked too.
 

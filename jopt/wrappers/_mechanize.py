@@ -53,7 +53,7 @@ class Mechanize(GradientTransformation):
     outside, such as a clip of weights, counts as a part of D. x_0 is read from the
     params of the first update, in case weights were loaded after `init`.
 
-    Of complex leaves h is the real part. `update` needs `params`.
+    For complex leaves h is the real part. `update` needs `params`.
 
     Args:
       base_optimizer: any transformation with a learning rate of 1 or a schedule from 1,

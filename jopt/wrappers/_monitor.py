@@ -50,8 +50,8 @@ _MEASURES = Kind("a dict of functions, or transformations, by name", _are_measur
 class Measure(GradientTransformation):
     """Replace the updates by a function of them.
 
-    The result is not like the updates: this is for `monitor`, not for a chain with
-    transformations that need updates.
+    The result does not have the structure of the updates. Use it in `monitor`, not in a
+    chain with transformations that need updates.
 
     Args:
       measure: function of the updates, each in at least float32, that returns arrays in
@@ -74,7 +74,7 @@ class MeasureWithEma(GradientTransformation):
         jopt.monitor({"clipped": jopt.measure_with_ema(
             lambda u: jopt.global_norm(u) > 1.0, decay=0.9)})
 
-    This is for `monitor`.
+    Use it in `monitor`.
 
     Args:
       measure: function of the updates, each in at least float32, that returns numbers

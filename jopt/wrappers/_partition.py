@@ -24,7 +24,7 @@ from jopt.wrappers._masked import Masked, MaskedState
 
 
 class PartitionState(NamedTuple):
-    """The state of each group's transformation, of the group's leaves only."""
+    """The state of each group's transformation, for the group's leaves only."""
 
     inner_states: Mapping[Hashable, MaskedState]  # by label
 
@@ -84,7 +84,7 @@ class Partition(GradientTransformation):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The groups' names as words of a path."""
+        """The groups' names as components of a path."""
         return tuple(map(str, self.names))
 
     def _groups(self, params: PyTree) -> dict[Hashable, Masked]:
@@ -160,11 +160,11 @@ def partition(
 
     Args:
       transforms: a dict of transformations, of jopt or optax, by label.
-      param_labels: static; a tree of labels like the params, or a prefix of it, matched
-        by path, so that a dict fits an `nnx.State` or a `FrozenDict`; a function of the
-        params that makes such a tree; or a function of the path ("layers/0/kernel") and
-        the leaf, recognized by its two required arguments. In `update` functions get
-        the gradients, whose paths and shapes are the params'.
+      param_labels: static. A tree of labels like the params, or a prefix of it, is
+        matched by path, so that a dict fits an `nnx.State` or a `FrozenDict`. A
+        function of the params returns such a tree. A function with two required
+        arguments returns a label for a path ("layers/0/kernel") and its leaf. In
+        `update` functions get the gradients, whose paths and shapes are the params'.
       mask_compatible_extra_args: as in `masked`.
 
     Returns:

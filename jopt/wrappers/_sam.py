@@ -75,8 +75,8 @@ class Sam(GradientTransformation):
         tx = jopt.sam(jopt.sgd(0.1), ascent)
 
     In transparent mode each call of `update` makes one step: n - 1 ascents, then the
-    descent from where they began. Between descents the params are not the true ones,
-    and the training loop sees n calls. The state holds a copy of the parameters.
+    descent from where they began. Between descents the params are points of the ascent;
+    one descent takes n calls. The state holds a copy of the parameters.
 
     In opaque mode each call makes all n steps, and computes the other gradients itself:
 
@@ -93,13 +93,13 @@ class Sam(GradientTransformation):
 
     Args:
       optimizer: transformation of jopt or optax for the descent.
-      adv_optimizer: transformation for the ascent. It is one that descends: its updates
+      adv_optimizer: transformation for the ascent. Give one that descends: its updates
         are negated. In the example above its learning rate is the radius rho of the
         paper, in units of params.
       sync_period: steps from one descent to the next, static, at least 1; 2 is the
         paper's.
-      reset_state: whether adv_optimizer starts anew after each descent. Otherwise it
-        keeps its state, which is that of the ascents only.
+      reset_state: whether the state of adv_optimizer is initialized after each descent.
+        Otherwise it is kept from ascent to ascent.
       opaque_mode: whether a call makes all n steps.
       batch_axis_name: in opaque mode, the mapped axis over which the gradients of
         `grad_fn` are averaged.
@@ -140,7 +140,7 @@ class Sam(GradientTransformation):
         return self._all(updates, state, params, grad_fn, extra)
 
     def eval_params(self, state, params):
-        """Return the point that descends, where the params are on their way up."""
+        """Return the start of the ascent while the params are on the ascent."""
         if not self.opaque_mode:
             down = state.steps_since_sync == 0
             params = map_leaves(

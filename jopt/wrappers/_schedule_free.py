@@ -36,7 +36,7 @@ class ScheduleFreeState(NamedTuple):
 
     b1: jax.Array  # float32[], the b1 that params are made with
     weight_sum: jax.Array  # float32[]
-    step_count: jax.Array  # int32[], updates made and 1
+    step_count: jax.Array  # int32[], updates made, plus 1
     max_lr: jax.Array  # float32[]
     base_optimizer_state: PyTree  # of the base optimizer
     z: PyTree  # like params
@@ -56,12 +56,12 @@ class ScheduleFree(GradientTransformation):
     z. In low-precision params it is as coarse as they are. `update` needs `params`.
 
     On `lag`: a schedule inside base_optimizer is at step 0 when the one here is at step
-    1, so that in a warmup each point is weighted by the rate of the step after the one
-    that made it. optax does so, and that is a lag of 1. In the paper and its authors'
-    package a point is weighted by the rate that made it: a lag of 0.
+    1. In a warmup each point is then weighted by the rate of the step after the one
+    that made it: a lag of 1, as in optax. The paper and its authors' package weight a
+    point by the rate that made it: a lag of 0.
 
     Args:
-      base_optimizer: any transformation, without momentum of its own.
+      base_optimizer: any transformation without momentum.
       learning_rate: the learning rate of base_optimizer, a number or a schedule with a
         warmup and no decay. Here it only weights the average, so a constant changes
         nothing: to change the steps, change it in base_optimizer too.
@@ -69,9 +69,9 @@ class ScheduleFree(GradientTransformation):
         change during training.
       weight_lr_power: any number; 0 weights all points equally.
       state_dtype: dtype of z; by default the params', but at least float32.
-      lag: 0, 1 or None, static. With a number base_optimizer makes directions u without
-        a learning rate (`scale_by_rms`, `identity`), and d = -learning_rate(t - lag) u:
-        the rate is one number. With None d are base_optimizer's updates as they are.
+      lag: 0, 1 or None, static. With a number, base_optimizer makes directions u
+        without a learning rate (`scale_by_rms`, `identity`), and d = -learning_rate(t -
+        lag) u: the rate is one number. With None, d are base_optimizer's updates.
 
     Raises:
       ValueError: if `lag` is another value, or `update` is given no `params`.

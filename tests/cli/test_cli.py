@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from jopt.sweep.store import Store
 
 COLUMNS = "trial,learning_rate,seed,status,steps,train_loss,valid_loss,valid_accuracy"
 SHORT = ["--steps", "20", "--block", "4", "--learning-rate", "1e-4:1e-2:4"]
+LONG = ["--steps", "20000", "--segments", "40", "--block", "4"]
 
 
 def jopt(*arguments):
@@ -430,6 +432,31 @@ def test_a_sweep_is_extended_by_the_command(tmp_path, refused, capsys):
     assert main(["report", place]) == 0
     assert main(["sweep", "--resume", place]) == 0
     assert {int(row["steps"]) for row in rows_of(tmp_path / "out")} == {steps}
+    rates = ["--learning-rate", "0.5,1e-3,0.6"]
+    assert main(["sweep", "--extend", place, *rates]) == 0
+    assert main(["sweep", "--resume", place]) == 0
+    rows = rows_of(tmp_path / "out")
+    assert [row["learning_rate"] for row in rows[:4]] == [
+        row["learning_rate"] for row in before
+    ]
+    assert [row["learning_rate"] for row in rows[-2:]] == ["0.5", "0.6"]
+    assert {int(row["steps"]) for row in rows} == {steps}
+
+
+@pytest.mark.slow("a record is loaded while a sweep runs in a quick test")
+def test_a_report_is_built_while_another_process_trains(tmp_path):
+    place = tmp_path / "out"
+    command = [sys.executable, "-m", "jopt", "sweep", *LONG, "--out", str(place)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as running:
+        try:
+            while not (place / "record" / "segments" / "0.npz").exists():
+                assert running.poll() is None
+                time.sleep(0.01)
+            assert main(["report", str(place)]) == 0
+            assert running.poll() is None, "it had ended before the report was built"
+        finally:
+            running.kill()
+    assert "interrupted" in (place / "report.html").read_text()
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", '{"task"'])

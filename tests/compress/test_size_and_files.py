@@ -215,7 +215,7 @@ def test_what_cannot_be_stored_or_read_is_a_sentence(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError):
         jopt.load_compressed(path)
     path.write_bytes(b"no such file" * 9)
-    with pytest.raises(ValueError, match="is no safetensors file"):
+    with pytest.raises(ValueError, match="is not a safetensors file"):
         jopt.load_compressed(path)
     from safetensors.numpy import save_file
 

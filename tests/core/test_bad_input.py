@@ -112,7 +112,7 @@ NAN = float("nan")
         ),
         (
             lambda: jopt.PiecewiseConstantSchedule(1.0, (5, 9), (0.5,)),
-            "PiecewiseConstantSchedule: boundaries and scales must be as many, "
+            "PiecewiseConstantSchedule: boundaries and scales must have one length, "
             "got 2 and 1.",
         ),
         (

@@ -204,7 +204,7 @@ def test_replace_lists_the_paths_where_a_name_is_unknown():
 
 def test_replace_lists_the_paths_where_a_name_is_ambiguous():
     tx = jopt.chain(jopt.clip(1.0), jopt.clip(2.0))
-    message = "replace: max_delta is ambiguous, it stands at 0.max_delta, 1.max_delta;"
+    message = "replace: max_delta is ambiguous, it occurs at 0.max_delta, 1.max_delta;"
 
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         jopt.replace(tx, max_delta=0.2)

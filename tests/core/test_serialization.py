@@ -187,7 +187,7 @@ def test_a_state_of_another_transformation_is_refused_with_the_names():
     like = jopt.TrainState.create(PARAMS, jopt.adam(0.1)).by_leaf()
 
     message = (
-        "^flax.serialization: ScaleByAdamState has count, mu, nu, but what was saved "
+        "^flax.serialization: ScaleByAdamState has count, mu, nu, but the saved one "
         "has trace; restore into"
     )
     with pytest.raises(ValueError, match=message):

@@ -35,6 +35,7 @@ ROOMS = [
 SWEEP = [
     {"_array_files", "_config", "_convolution", "_interrupts", "_object_names"}
     | {"_progress", "_whole_files"},
+    {"_json"},
     {"_data", "_equality", "_fast_convolutions", "_folds", "_start"},
     {"_supervised"},
     {"space"},
@@ -52,7 +53,9 @@ SWEEP = [
     {"_merged"},
     {"_kept_result", "_loop"},
     {"_run"},
+    {"_resume"},
     {"_search"},
+    {"_extend"},
     {"__init__"},
 ]
 UPWARDS = {

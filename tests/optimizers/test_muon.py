@@ -514,7 +514,7 @@ NUCLEAR: Any = "nuclear"
         ),
         (
             lambda: direction({"b": ONES[0]}, jopt.scale_by_muon()),
-            r"ScaleByMuon: updates\['b'\] of shape \(2,\) is no matrix; give it",
+            r"ScaleByMuon: updates\['b'\] of shape \(2,\) is not a matrix; give it",
         ),
         (
             lambda: direction(

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import shutil
 from typing import Any
 
@@ -323,6 +324,8 @@ def test_the_command_compares_functions_of_a_file(file, capsys):
     assert main([*words, "--dry-run"]) == 0
     said = capsys.readouterr().out
     assert "bowl: 24 trials, 480 trial-steps, 2 programs" in said
+    (seconds,) = re.findall(r"bowl: about ([\d.]+) s on this machine", said)
+    assert 0 < float(seconds) < 90
     assert main([*words, "--out", "out"]) == 0
     said = capsys.readouterr().out
     assert "sgd/tune: 6 trials" in said

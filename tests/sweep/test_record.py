@@ -28,6 +28,7 @@ from jopt.sweep import (
     choice,
     log_uniform,
 )
+from jopt.sweep._json import NOT_FINITE, decode, encode
 from jopt.sweep.pruners import PatientPruner, SuccessiveHalving
 from jopt.sweep.store import Store, _checkpoints as checkpoints, read_segments
 from jopt.sweep.store._checkpoints import Checkpoints, by_name
@@ -37,7 +38,6 @@ from jopt.sweep.store._fingerprint import (
     surroundings_differences,
 )
 from jopt.sweep.store._forms import DamagedRecord, misfit
-from jopt.sweep.store._json import NOT_FINITE, decode, encode
 from jopt.sweep.store._segments import read_segment, write_segment
 
 NOTES = {"steps": 3, "name": "ünï\n", "loss": float("inf")}

@@ -5,19 +5,19 @@ import errno
 import json
 import os
 import shutil
-import signal
 from typing import Any
 
-import jax
 import killed_sweeps
 import numpy as np
 import pytest
 import toy
+from interrupted_sweeps import interrupt, numbers
 
 import jopt
 from jopt import sweep
+from jopt.sweep import plain
 from jopt.sweep._group import Group
-from jopt.sweep.store import RECORD, Store, plain, read_segments, task_of
+from jopt.sweep.store import RECORD, Store, read_segments, task_of
 from jopt.tasks import digits, mnist, mnist_nnx, text
 
 RATES = [0.01, 0.03, 0.1, 0.3, 1e38]
@@ -42,16 +42,6 @@ def trials(rates=RATES, factory=jopt.adamw):
     return sweep.grid(factory, learning_rate=rates)
 
 
-def interrupt(after):
-    """Return a callback that presses Ctrl-C when a segment has ended."""
-
-    def callback(now):
-        if now.number == after:
-            signal.raise_signal(signal.SIGINT)
-
-    return callback
-
-
 @pytest.fixture(scope="module")
 def whole():
     return sweep.run(toy.task(), trials(), **SIZES)
@@ -72,16 +62,6 @@ def stopped(tmp_path_factory):
 @pytest.fixture
 def directory(stopped, tmp_path):
     return shutil.copytree(stopped, tmp_path / "sweep")
-
-
-def numbers(result):
-    """Everything that came of a sweep, in bytes."""
-    table = {name: column.tolist() for name, column in result.table.items()}
-    valid = {name: seen.tobytes() for name, seen in result.valid.items()}
-    alive = np.flatnonzero(result.table["status"] == "complete")
-    models = [(result.params(n), result.model_state(n)) for n in alive]
-    leaves = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(models)]
-    return repr(table), result.curves.tobytes(), valid, leaves, result.best
 
 
 def test_a_resumed_sweep_finds_its_task_and_trials_and_is_bitwise_the_same(
@@ -459,6 +439,9 @@ def test_a_sweep_in_memory_is_saved_and_loaded(whole, tmp_path):
     with pytest.raises(ValueError, match="saved from a sweep in memory and has no sta"):
         sweep.resume(tmp_path)
     whole.save(tmp_path)  # again
+    loaded.save(tmp_path)  # its models are not at hand, and stay
+    assert (tmp_path / "best" / "1").is_dir()
+    assert not (tmp_path / "best" / "2").exists()
 
 
 def test_a_result_is_not_saved_over_the_record_of_another_sweep(whole, stopped):

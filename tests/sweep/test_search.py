@@ -15,6 +15,7 @@ from killed_sweeps import PROCESSES
 import jopt
 from jopt import report, sweep
 from jopt.sweep._interrupts import end_sweeps
+from jopt.sweep._search import _begin
 from jopt.sweep.proposals import Proposals
 
 SPACE = sweep.Space(
@@ -370,3 +371,14 @@ def test_a_directory_takes_one_search(tmp_path):
     (tmp_path / "search" / "search.json").write_text(json.dumps({"format": 1}))
     with pytest.raises(ValueError, match=r"search\.json is damaged"):
         search(trials=4, directory=tmp_path / "search")
+
+
+def test_a_search_that_is_older_than_an_argument_has_its_default(tmp_path):
+    asked: dict[str, Any] = {"batch": 4, "keep": "last"}
+    _begin(tmp_path, asked, overwrite=False)
+    held = json.loads((tmp_path / "search.json").read_text())
+    del held["asked"]["keep"]
+    (tmp_path / "search.json").write_text(json.dumps(held))
+    _begin(tmp_path, asked, overwrite=False)
+    with pytest.raises(ValueError, match="keep was last, now best; give another"):
+        _begin(tmp_path, {**asked, "keep": "best"}, overwrite=False)

@@ -221,7 +221,7 @@ def test_shardings_that_do_not_fit_are_refused():
             {**dict.fromkeys(params(), EVERYWHERE), "x": EVERYWHERE},
             "data",
         ),
-        "params\\['odd'\\] of shape \\[131, 131\\] cannot lie as": (
+        "params\\['odd'\\] of shape \\[131, 131\\] cannot be sharded as": (
             {**dict.fromkeys(params(), EVERYWHERE), "odd": rows},
             "data",
         ),

@@ -85,5 +85,5 @@ def test_it_prints_as_a_table():
 
 
 def test_what_is_no_array_is_named():
-    with pytest.raises(TypeError, match=r"memory: a/b is no array but a str; give a"):
+    with pytest.raises(TypeError, match=r"memory: a/b is not an array but a str"):
         jopt.memory({"a": {"b": "x"}})

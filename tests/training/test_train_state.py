@@ -101,7 +101,7 @@ def test_a_model_of_which_it_is_not_clear_what_is_trained_is_refused():
     norm = nnx.BatchNorm(4, rngs=nnx.Rngs(0))
     with pytest.raises(TypeError, match=r"model\['mean'\] is a BatchStat"):
         TrainState.create(nnx.state(norm), jopt.sgd(0.1))
-    with pytest.raises(TypeError, match=r"model\['t'\] stands beside nnx modules"):
+    with pytest.raises(TypeError, match=r"model\['t'\] is next to nnx modules"):
         TrainState.create({"norm": norm, "t": jnp.ones(())}, jopt.sgd(0.1))
 
 

@@ -664,7 +664,7 @@ def test_a_state_that_was_donated_or_is_none_is_said_to_be_so():
     step = train_step(plain_loss)
     state = TrainState.create(plain_model(), jopt.sgd(0.1))
     step(state, BATCH)
-    with pytest.raises(ValueError, match="was given to a step before"):
+    with pytest.raises(ValueError, match="was donated to an earlier step"):
         step(state, BATCH)
     with pytest.raises(TypeError, match=r"got tuple; call step\(state, batch\)"):
         step(BATCH, state)  # pyright: ignore[reportArgumentType]

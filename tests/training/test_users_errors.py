@@ -16,8 +16,8 @@ import jopt
 from jopt.training import TrainState, train_step, train_steps
 
 BATCH = np.ones((2, 3), np.float32)
-KEPT = "the state that was passed in is as it was, and can be used"
-TAKEN = "the memory of the state that was passed in is given away"
+KEPT = "the state that was passed in is unchanged and can be used"
+TAKEN = "the state that was passed in is donated"
 ERRORS = [
     KeyError("x"),
     RuntimeError("Array has been deleted"),
@@ -124,12 +124,12 @@ def test_an_error_while_the_step_runs_says_what_became_of_the_state(call, make):
     with pytest.raises(Exception, match="row 17 is broken") as caught:
         # Where the device runs behind, it is said where a result is first waited for.
         jax.block_until_ready(step(state, batch))
-    assert "was given to a step before" not in str(caught.value)
+    assert "was donated to an earlier step" not in str(caught.value)
     if notes(caught.value):
         assert TAKEN in notes(caught.value)
 
     broken.clear()
-    with pytest.raises(ValueError, match="was given to a step before"):
+    with pytest.raises(ValueError, match="was donated to an earlier step"):
         step(state, batch)
     step(create(), batch)
 
@@ -168,7 +168,7 @@ def test_a_state_given_twice_is_told_before_anything_is_run():
     step(state, BATCH)
     traced = len(calls)
     for batch in (BATCH, BATCH[:1]):  # the second would be another program
-        with pytest.raises(ValueError, match="was given to a step before"):
+        with pytest.raises(ValueError, match="was donated to an earlier step"):
             step(state, batch)
     assert len(calls) == traced
 

@@ -155,7 +155,7 @@ def test_an_average_is_of_the_trained_parameters():
     [
         ("tree", lambda path, leaf: "tail" in path, r"there are body/w, head/0"),
         ("nnx paths", nnx.BatchStat, r"wrt must choose parameters to train"),
-        ("tree", nnx.LoRAParam, r"the model is no nnx module"),
+        ("tree", nnx.LoRAParam, r"the model is not an nnx module"),
         ("tree", {"body": True}, r"head/0 of the params has no bool"),
         ("tree", 3, r"there must be a bool, got 3"),
     ],

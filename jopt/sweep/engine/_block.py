@@ -355,6 +355,12 @@ class StackedTrials:
         made._train_one = jax.jit(made._train)
         return made
 
+    @property
+    def order_leaf(self) -> int:
+        """Return which of the own leaves is the order, counted among these trials'."""
+        leaves = self._structure.unflatten(range(self._structure.num_leaves))
+        return self._kinds[: leaves.order].count(Kind.OWN)
+
     def digest(self, batches: Batches) -> str | None:
         """Return what programs that can be filled with these trials have in common.
 

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import importlib.metadata
-import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 
 from jopt._version import __version__
 from jopt.sweep import _object_names as object_names
+from jopt.sweep._json import decode, encode
 from jopt.sweep._whole_files import read_file, replacing
 from jopt.sweep.engine._devices import Device
 
@@ -42,11 +42,11 @@ class Memory(NamedTuple):
         if self.anew:
             return None
         try:
-            held = json.loads(read_file(self._path(name)))
-        except (OSError, ValueError, RecursionError):
+            held = decode(read_file(self._path(name)))
+        except (OSError, ValueError):
             return None
         form = {"form": int, "block": int, "scanned": bool}
-        if not isinstance(held, dict) or held.keys() != form.keys():
+        if held.keys() != form.keys():
             return None
         if any(type(held[key]) is not kind for key, kind in form.items()):
             return None
@@ -56,11 +56,11 @@ class Memory(NamedTuple):
 
     def keep(self, name: str, way: Way) -> None:
         """Remember a way; warn if that cannot be written."""
-        text = json.dumps({"form": FORM, **way._asdict()})
+        content = encode({"form": FORM, **way._asdict()})
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             with replacing(self._path(name)) as partial:
-                partial.write_text(text)
+                partial.write_bytes(content)
         except OSError as error:
             warnings.warn(
                 f"The block that was picked is not remembered: {error}.", stacklevel=2

@@ -1,6 +1,5 @@
 """`Study`: ask for settings and tell what became of them, in a loop of one's own."""
 
-import json
 import math
 import os
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from jopt.core import (
     shown,
 )
 from jopt.sweep._equality import Identities, digest
+from jopt.sweep._json import decode, encode
 from jopt.sweep._task import Mode
 from jopt.sweep._trial import Trial, groups, stack as stacked
 from jopt.sweep.proposals._adaptive import TPE, Adaptive
@@ -343,7 +343,7 @@ class _Log:
         whole = content[: content.rfind(b"\n") + 1]
         self._file.truncate(len(whole))
         try:
-            lines = [json.loads(line) for line in whole.splitlines()]
+            lines = [decode(line) for line in whole.splitlines()]
         except ValueError as error:
             raise ValueError(f"{self.path} is damaged: {error}.") from error
         if not lines:
@@ -364,7 +364,7 @@ class _Log:
 
     def append(self, event: dict[str, Any]) -> None:
         """Write a line, and wait until it is on the disk."""
-        self._file.write(json.dumps(event).encode() + b"\n")
+        self._file.write(encode(event))
         self._file.flush()
         os.fsync(self._file.fileno())
 

@@ -10,7 +10,6 @@ from jopt.sweep.store._header import (
     task_of,
     trials_of,
 )
-from jopt.sweep.store._json import decode as decode, encode as encode, plain as plain
 from jopt.sweep.store._segments import Kept
 from jopt.sweep.store._store import (
     PICTURES as PICTURES,

@@ -1,6 +1,5 @@
 """Checkpoints of a running sweep: the last two, each whole or absent."""
 
-import json
 import math
 import os
 import shutil
@@ -14,11 +13,12 @@ import numpy as np
 
 from jopt.core import PyTree
 from jopt.sweep import _array_files as array_files
+from jopt.sweep._json import decode, encode
 from jopt.sweep._whole_files import own_directory, read_file, to_disk
 from jopt.sweep.store._forms import DamagedRecord, misfit
-from jopt.sweep.store._json import decode
 
 NAME = "checkpoints"
+ENDED = "ended"
 KEPT = 2  # the newest, and one in case it is damaged
 PARTIAL = "partial"
 MANIFEST = "jopt.json"
@@ -34,7 +34,7 @@ class Newest(NamedTuple):
 
 
 class Checkpoints:
-    """Keep the last two of a sweep's trees in `directory/checkpoints/SEGMENT`.
+    """Keep trees of a sweep in `directory/NAME/NUMBER`, by default its last two.
 
     Each is an orbax checkpoint of the leaves by their paths, with a manifest of their
     shapes and of the files' checksums. It is written under another name, and renamed
@@ -44,8 +44,13 @@ class Checkpoints:
     Python's numbers. They are restored bit for bit.
     """
 
-    def __init__(self, directory: str | os.PathLike[str]):
-        self.directory = Path(directory).absolute() / NAME
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        name: str = NAME,
+        most: int | None = KEPT,
+    ):
+        self.directory, self.most = Path(directory).absolute() / name, most
 
     def segments(self) -> list[int]:
         """Return the segments that have a checkpoint, whole or damaged, ascending."""
@@ -53,7 +58,7 @@ class Checkpoints:
         return sorted(int(name) for name in names if name.isdecimal())
 
     def save(self, segment: int, tree: PyTree) -> None:
-        """Write the checkpoint of a segment; delete all but it and the one before it.
+        """Write the checkpoint of a segment; delete those too old to be kept.
 
         Raises an OSError if it cannot be written; those before are kept.
         """
@@ -71,8 +76,8 @@ class Checkpoints:
                 shutil.rmtree(final)
             partial.rename(final)
             to_disk(self.directory)
-            for other in self.segments():
-                if not segment - KEPT < other <= segment:
+            for other in self.segments() if self.most is not None else ():
+                if not segment - self.most < other <= segment:
                     shutil.rmtree(self.directory / str(other))
         except OSError as error:
             raise OSError(
@@ -133,8 +138,9 @@ def write_manifest(directory: Path, content: Any) -> None:
     paths = sorted(directory.rglob("*"))
     files = [path for path in paths if path.is_file()]
     checksums = {str(path.relative_to(directory)): _checksum(path) for path in files}
-    text = json.dumps({"content": content, "files": checksums})
-    (directory / MANIFEST).write_text(f"{zlib.crc32(text.encode()):08x} {text}\n")
+    text = encode({"content": content, "files": checksums})
+    checksum = b"%08x" % zlib.crc32(text.removesuffix(b"\n"))
+    (directory / MANIFEST).write_bytes(checksum + b" " + text)
     for path in (*files, directory / MANIFEST):
         with path.open("r+b") as file:
             os.fsync(file.fileno())

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import json
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,11 +15,11 @@ from jopt.core import PyTree
 from jopt.sweep import _equality as equality, _object_names as object_names
 from jopt.sweep._config import as_arrays, plain
 from jopt.sweep._data import ByEpoch, ByStep, is_stream, whole
+from jopt.sweep._json import decode, encode
 from jopt.sweep._shown_values import shown
 from jopt.sweep._task import Task
 from jopt.sweep._trial import Trial
 from jopt.sweep.store._checkpoints import kind
-from jopt.sweep.store._json import decode, encode
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 SPLITS = ("train", "valid", "test")
@@ -287,7 +286,7 @@ def _full(value: Any) -> str:
         return f"{{{', '.join(f'{k}: {_full(v)}' for k, v in items if k != shown)}}}"
     if isinstance(value, list):
         return f"[{', '.join(map(_full, value))}]"
-    return json.dumps(value)
+    return repr(value)
 
 
 def _words(value: Any) -> str:

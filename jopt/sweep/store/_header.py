@@ -50,6 +50,8 @@ _OPTIONS = {
     "objectives?": {str: str},
     "bounds?": {str: [(float, None)]},
     "held_out?": (str, None),
+    "numbers?": ([_NUMBER], None),
+    "keep_pruned?": bool,
     "cut?": object,
     "pruner?": object,
     "population?": object,

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jopt.sweep._json import decode, encode
 from jopt.sweep._whole_files import read_file, replacing
 from jopt.sweep.store._forms import damaged
-from jopt.sweep.store._json import decode, encode
 
 NOTES = "notes.json"
 # The header of an array in the .npy format, version 1.0, without code in it.

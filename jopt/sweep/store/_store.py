@@ -12,6 +12,7 @@ import numpy as np
 
 from jopt.core import PyTree
 from jopt.sweep._array_files import load_orbax
+from jopt.sweep._json import decode, encode
 from jopt.sweep._whole_files import (
     file_name,
     own_directory,
@@ -20,10 +21,9 @@ from jopt.sweep._whole_files import (
     remove_partial,
     replacing,
 )
-from jopt.sweep.store._checkpoints import Checkpoints
+from jopt.sweep.store._checkpoints import ENDED, Checkpoints
 from jopt.sweep.store._forms import DamagedRecord, damaged, misfit
 from jopt.sweep.store._header import FORMAT, HEADER
-from jopt.sweep.store._json import decode, encode
 from jopt.sweep.store._segments import Kept, read_segment, write_segment
 
 try:
@@ -52,6 +52,8 @@ class Store:
         header.json      what is swept, and what was asked
         segments/N.npz   what segment N gave: losses, metrics, events
         checkpoints/N    the states after segment N, of the last two
+        ended/T          with keep_pruned, the states of the trials of a program that
+                         were pruned together, trial T and later ones
         end.json         the winner's test metrics, once the sweep has ended
         lock             held while a process writes
 
@@ -83,6 +85,7 @@ class Store:
         for folder in (self.path, self.path / "segments"):
             remove_partial(folder)
         self.checkpoints = Checkpoints(self.path)
+        self.ended = Checkpoints(self.path, ENDED, most=None)
 
     @classmethod
     def new(cls, directory: str | os.PathLike[str], overwrite: bool) -> "Store":
@@ -142,8 +145,15 @@ class Store:
         notes: dict[str, Any],
         arrays: Mapping[str, np.ndarray],
         tree: PyTree,
+        ended: Mapping[int, PyTree] | None = None,
     ) -> None:
-        """Keep what a segment gave, and the state that the next starts from."""
+        """Keep what a segment gave, and the state that the next starts from.
+
+        `ended` has the states of trials that were pruned after it, by the first trial
+        of each program.
+        """
+        for trial, states in (ended or {}).items():
+            self.ended.save(trial, states)
         self.keep(segment, notes, arrays)
         self.checkpoints.save(segment, tree)
 

@@ -1,20 +1,40 @@
-"""Strict JSON, from which numbers come back bit for bit."""
+"""Strict JSON: exactly, for records, or in words, for people.
 
+JSON has no word for numbers that are not finite: a record has {"$float": "nan"}, and
+what is for people "nan". NumPy's and JAX's numbers are Python's. What stands for an
+object, such as {"$object": name}, is made by `_object_names`.
+"""
+
+import functools
 import json
 import math
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jopt.sweep._shown_values import shown
+from jopt.sweep._object_names import lasting
 
+FEW = 8  # numbers of an array that are shown one by one
 NOT_FINITE = "$float"
 DEEPEST = 64  # what jopt writes is nested less deeply
 
 
-def encode(value: dict[str, Any]) -> bytes:
-    """Return a dict as a line of strict JSON, made by `plain` exactly."""
-    return json.dumps(plain(value, exact=True), allow_nan=False).encode() + b"\n"
+def encode(value: dict[str, Any], indent: int | None = None) -> bytes:
+    """Return a dict as strict JSON with a last newline, made by `plain` exactly.
+
+    It is a line without an `indent`.
+    """
+    held = json.dumps(plain(value, exact=True), allow_nan=False, indent=indent)
+    return held.encode() + b"\n"
+
+
+def in_words(value: Any, indent: int | None = None) -> str:
+    """Return any value as strict JSON for people, made by `plain`; short by default."""
+    marks = (",", ":") if indent is None else None
+    held = plain(value, exact=False)
+    return json.dumps(held, allow_nan=False, indent=indent, separators=marks)
 
 
 def decode(text: bytes) -> dict[str, Any]:
@@ -64,6 +84,27 @@ def plain(value: Any, exact: bool) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return {NOT_FINITE: repr(float(value))} if exact else repr(float(value))
     return value
+
+
+def shown(value: Any) -> Any:
+    """Return a value as tables show it: plain, or else in words."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if _is_array(value):
+        if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+            return f"{value.dtype}({np.asarray(jax.random.key_data(value)).tolist()})"
+        if value.ndim == 0 and value.dtype.kind != "c":
+            return value.item()
+        if value.size > FEW:
+            return f"{value.dtype}{list(value.shape)}"
+        return f"{value.dtype}({np.asarray(value).tolist()})"
+    if isinstance(value, functools.partial):
+        return f"partial({shown(value.func)})"
+    return getattr(value, "__name__", None) or lasting(repr(value))
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (np.generic, np.ndarray, jax.Array))
 
 
 def _numbers(value: Any) -> Any:
