@@ -44,9 +44,10 @@ def rounds(
     """Return for each program its milliseconds a call: median, quartiles, rounds.
 
     runs: functions of a number of calls, already compiled. seconds: about how long all
-    may take. turn: seconds of a turn. number: of rounds, whatever they take. In every round each has a turn, in an order of
-    chance: one call that is not counted, since the others have had the cache, and then
-    some in a row.
+    may take. turn: seconds of a turn. number: of rounds, whatever they take.
+
+    In every round each has a turn, in an order of chance: one call that is not counted,
+    since the others have had the cache, and then some in a row.
     """
     calls, spent = {}, 0.0
     for name, run in runs.items():
