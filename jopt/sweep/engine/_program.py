@@ -16,9 +16,11 @@ from jopt.sweep.engine._block import Batches, Chunks, Leaves, StackedTrials, Ste
 from jopt.sweep.engine._devices import (
     Device,
     as_devices,
+    bare,
     bytes_needed,
     bytes_of,
     copies,
+    keyed,
 )
 
 # For what runs once: a fast compilation is worth more than a fast program.
@@ -108,7 +110,11 @@ class Program:
         if len(found) == 1:
             (own, shared), *_ = found
             return [leaf[: len(rows)] for leaf in own], shared
-        return _joined([own for own, _ in found], len(rows)), found[0][1]
+        # On the host: a program that joins them would be compiled for their number.
+        parts = zip(*(bare(own) for own, _ in found), strict=True)
+        joined = [np.concatenate(leaf)[: len(rows)] for leaf in parts]
+        (like, shared), *_ = found
+        return jax.device_put(keyed(joined, like), self.devices[device]), shared
 
     def zeros(self) -> tuple[Parts, Parts]:
         """Return trials of zeros, to time with."""
@@ -254,12 +260,6 @@ class Program:
         first = programs[0].compile()
         with ThreadPoolExecutor() as threads:
             return [first, *threads.map(lambda x: x.compile(), programs[1:])]
-
-
-@functools.partial(jax.jit, static_argnums=1, compiler_options=QUICKLY)
-def _joined(parts: list[Leaves], count: int) -> Leaves:
-    """Return the first `count` rows of the leaves of several blocks."""
-    return [jnp.concatenate(leaf)[:count] for leaf in zip(*parts, strict=True)]
 
 
 @jax.jit
