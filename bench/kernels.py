@@ -70,7 +70,7 @@ class Kernel(NamedTuple):
 def kernels(text: str) -> list[Kernel]:
     """Return the kernels of an optimized program, in the order of its schedule."""
     program, entry = computations(text)
-    return list(_kernels(program, entry))
+    return list(kernels_in(program, entry))
 
 
 def computations(text: str) -> tuple[Program, str]:
@@ -128,11 +128,12 @@ def _closing(line: str, begins: int) -> int:
     raise ValueError(f"No bracket closes in: {line}")
 
 
-def _kernels(program: Program, name: str) -> Iterator[Kernel]:
+def kernels_in(program: Program, name: str) -> Iterator[Kernel]:
+    """Yield the kernels of a computation, and of the bodies that it runs."""
     for each in program[name].values():
         if each.operation in ("while", "conditional", "call"):
             for body in each.called:
-                yield from _kernels(program, body)
+                yield from kernels_in(program, body)
         elif each.operation not in SILENT and not each.operation.endswith("-done"):
             source = re.search(r'op_name="([^"]*)"', each.rest)
             moved = _moved(program, program[name], each)

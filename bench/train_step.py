@@ -20,6 +20,7 @@ bytes       over what this device does of large products and of a large copy in 
 
     python bench/train_step.py
     python bench/train_step.py --quick
+    python bench/train_step.py --only "GPT-2 of width 192" --rounds 30 --json rows.json
 """
 
 import gc
@@ -171,8 +172,15 @@ def trainings(model: Model, clip: bool, case: Case) -> dict[str, Training]:
     return found
 
 
-def measured(case: Case, clip: bool, seconds: float, roof: Any, record: Record) -> None:
-    """Time a case and add its rows."""
+def measured(
+    case: Case,
+    clip: bool,
+    seconds: float,
+    roof: Any,
+    record: Record,
+    number: int | None = None,
+) -> None:
+    """Time a case, in a number of rounds if one is given, and add its rows."""
     model = case.model()
     name = f"{'clip+' * clip}adamw, {model.name}, {model.leaves} leaves"
     progress(f"{name}, {model.size / 1e6:.1f}M: compiling")
@@ -185,7 +193,8 @@ def measured(case: Case, clip: bool, seconds: float, roof: Any, record: Record) 
             held = found[library].held
             compiled = found[library].program.lower(held, model.batch).compile()
             shares[library] = least(compiled, roof)
-    times = rounds({name: training.run() for name, training in found.items()}, seconds)
+    runs = {name: training.run() for name, training in found.items()}
+    times = rounds(runs, seconds, number=number)
     medians = {name: row["median_ms"] for name, row in times.items()}
     loops = "10 a call" in medians
     if loops:
@@ -216,6 +225,7 @@ def measured(case: Case, clip: bool, seconds: float, roof: Any, record: Record) 
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--only", help="models whose names contain this; no results")
+    parser.add_argument("--rounds", type=int, help="default: as many as 20 s allow")
     options = parser.parse_args()
     cases = QUICK if options.quick else FULL
     if options.only:
@@ -228,7 +238,7 @@ def main() -> None:
         for clip in (True, False):
             if clip or case.plain is not None:
                 budget = 3 if options.quick else 20
-                measured(case, clip, budget, roof, record)
+                measured(case, clip, budget, roof, record, options.rounds)
                 gc.collect()
                 jax.clear_caches()
     record.write()

@@ -36,14 +36,18 @@ def timed(function: Callable[[], Any]) -> float:
 
 
 def rounds(
-    runs: Mapping[str, Callable[[int], None]], seconds: float, turn: float = TURN
+    runs: Mapping[str, Callable[[int], None]],
+    seconds: float,
+    turn: float = TURN,
+    number: int | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return for each program its milliseconds a call: median, quartiles, rounds.
 
     runs: functions of a number of calls, already compiled. seconds: about how long all
-    may take. turn: seconds of a turn. In every round each has a turn, in an order of
-    chance: one call that is not counted, since the others have had the cache, and then
-    some in a row.
+    may take. turn: seconds of a turn. number: of rounds, whatever they take.
+
+    In every round each has a turn, in an order of chance: one call that is not counted,
+    since the others have had the cache, and then some in a row.
     """
     calls, spent = {}, 0.0
     for name, run in runs.items():
@@ -53,7 +57,7 @@ def rounds(
         each = timed(lambda run=run, n=number: run(n)) / number
         calls[name] = _fitting(each, turn)
         spent += (calls[name] + 1) * each
-    number = max(FEWEST, min(MOST, int(seconds / spent)))
+    number = number or max(FEWEST, min(MOST, int(seconds / spent)))
     order, chance = list(runs), random.Random(0)
     seen: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(number):

@@ -1,8 +1,20 @@
 """`python -m jopt` is the `jopt` command."""
 
+import gc
 import sys
+from typing import NoReturn
 
 from jopt.cli import main
 
+
+def program() -> NoReturn:
+    """Run the command, and end the process with its exit status."""
+    status = main()
+    # The interpreter's last collections would walk through all that JAX has traced,
+    # which takes as long as to compile a sweep's largest program.
+    gc.freeze()
+    sys.exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

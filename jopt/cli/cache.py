@@ -62,6 +62,7 @@ def used(options: argparse.Namespace) -> Iterator[None]:
     for name, value in OURS.items():
         if name.upper() not in os.environ:
             jax.config.update(name, value)
+    options.folder = here
     with remembering(here / "blocks", anew=options.search_block):
         yield
 

@@ -8,7 +8,7 @@ from typing import Any
 
 COMMAND, HEADER = "command.json", Path("record", "header.json")
 SEARCH = "search.json"  # of a search, in place of the header
-NOT_SAVED = ("run", "defaults", "with_resume")  # set by the parser, not by the user
+NOT_SAVED = ("run", "defaults", "with_resume", "folder")  # not set by the user
 # What asks for trials: given with --extend, for more of them.
 SPACE = ("learning_rate", "set", "sample")
 DAMAGED = "go on with jopt.sweep.resume(directory), which does without it."

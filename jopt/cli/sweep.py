@@ -272,6 +272,13 @@ def run(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace, stdout: TextIO) -> int:
     """Run the command; with --json, `stdout` gets the result alone."""
     # Imported here, so that `jopt sweep --help` does not wait for them.
+    from jopt.report import drawing_ahead
+
+    with drawing_ahead(getattr(options, "folder", None)):
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     from jopt import sweep
     from jopt.cli import command_file, devices, display, selection
     from jopt.cli.trials import trials as trials_of

@@ -1,5 +1,6 @@
 """A sweep for people: pictures, tables, and one self-contained page."""
 
+from jopt.report._ahead import drawing_ahead as drawing_ahead
 from jopt.report._learning import (
     LearningCurves as LearningCurves,
     learning_curves as learning_curves,

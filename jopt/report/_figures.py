@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import altair as alt
 import numpy as np
 
+from jopt.report._ahead import drawn
 from jopt.report._front import DOMINATED, FRONT, OUT, Axis, front_of
 from jopt.report._importance import importance as importance_of
 from jopt.report._labels import cut, cut_apart, number, told_apart
@@ -427,6 +428,21 @@ def alone(chart: Any, record: Record) -> Any:
     title = f"{cut(str(record.info.get('task', 'sweep')))}: {count:,} trials"
     anchor: Any = {"text": title, "anchor": "start"}
     return chart.properties(title=anchor).configure(**looks())
+
+
+def png(chart: Any) -> bytes:
+    """Return a chart as a picture, two pixels a unit."""
+    every = alt.data_transformers
+    with every.enable("default"), every.disable_max_rows():
+        spec = chart.to_dict(context={"pre_transform": False})
+    version = "_".join(alt.SCHEMA_VERSION.split(".")[:2])
+    asked = {"vl_spec": spec, "vl_version": version, "scale": 2}
+    found = drawn(asked)
+    if found is not None:
+        return found
+    import vl_convert  # slow to load
+
+    return vl_convert.vegalite_to_png(**asked)
 
 
 def looks(dark: bool = False) -> dict[str, Any]:

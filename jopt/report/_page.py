@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jopt.core import FilePath, checked
+from jopt.report._ahead import bundled
 from jopt.report._importance import importance
 from jopt.report._labels import number, told_apart
 from jopt.report._record import Record
@@ -376,8 +377,11 @@ def _vega() -> str:
             "report.html needs vl-convert-python, which is not installed: "
             "pip install 'jopt[report]'."
         ) from error
-    bundle: Any = vl_convert.javascript_bundle  # its types ask for what has a default
-    return bundle().replace("</script", "<\\/script")
+    text = bundled()
+    if text is None:
+        bundle: Any = vl_convert.javascript_bundle  # its types ask for a default
+        text = bundle()
+    return text.replace("</script", "<\\/script")
 
 
 def _inside_script(text: str) -> str:

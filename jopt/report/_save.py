@@ -66,8 +66,7 @@ def _pictures(record: Record, directory: Path) -> list[Path]:
         if chart is not None:
             written.append(directory / f"{file}.png")
             with replacing(written[-1]) as partial, partial.open("wb") as picture:
-                found = figures.alone(chart, record)
-                found.save(picture, format="png", scale_factor=2)
+                picture.write(figures.png(figures.alone(chart, record)))
     return written
 
 

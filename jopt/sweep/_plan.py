@@ -412,16 +412,15 @@ class Plan:
         """
         seeds = sorted({trial.seed for trial in trials})
         place = {seed: row for row, seed in enumerate(seeds)}
-        of_seed = [jax.random.fold_in(self.key, seed) for seed in seeds]
-        keys = jax.vmap(jax.random.split)(jnp.stack(of_seed))
-        keys = keys[np.asarray([place[trial.seed] for trial in trials])]
+        of_trials = np.asarray([place[trial.seed] for trial in trials])
+        init_keys, keys = _keys(self.key, np.asarray(seeds, np.uint32), of_trials)
         folds = jnp.asarray([trial.fold for trial in trials], jnp.int32)
         orders = folds
         if self.orders:
             pairs = zip(trials, positions, strict=True)
             at = [self.orders.index(self.order_of(*pair)) for pair in pairs]
             orders = jnp.asarray(at, jnp.int32)
-        return Starts(keys[:, 0], keys[:, 1], folds, orders)
+        return Starts(init_keys, keys, folds, orders)
 
     @property
     def call(self) -> Batches:
@@ -558,6 +557,22 @@ def base_key(seed: int | jax.Array) -> jax.Array:
             "impl='threefry2x32'), or set jax_default_prng_impl to threefry2x32."
         )
     return key
+
+
+@jax.jit
+def _keys(
+    key: jax.Array, seeds: np.ndarray, of_trials: np.ndarray
+) -> tuple[jax.Array, jax.Array]:
+    """Return each trial's keys for its init and its training.
+
+    Args:
+      key: of the sweep.
+      seeds: uint32[seeds], each once.
+      of_trials: int[trials], the place of each trial's seed among them.
+    """
+    of_seeds = jax.vmap(lambda seed: jax.random.split(jax.random.fold_in(key, seed)))
+    keys = of_seeds(seeds)[of_trials]
+    return keys[:, 0], keys[:, 1]
 
 
 def _rows(data: PyTree, rows: np.ndarray) -> PyTree:

@@ -1,8 +1,25 @@
-"""The split and the scaling of the built-in data."""
+"""Where the built-in data is, its split and its scaling."""
+
+import importlib.util
+from pathlib import Path
 
 import numpy as np
 
 Examples = tuple[np.ndarray, np.ndarray]  # inputs, labels: int32
+
+
+def of_sklearn(name: str) -> Path:
+    """Return the path of a data file in scikit-learn.
+
+    The package itself is not imported, which takes longer than to compile a sweep.
+
+    Raises:
+      ModuleNotFoundError: scikit-learn is not installed.
+    """
+    found = importlib.util.find_spec("sklearn")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("No module named 'sklearn'", name="sklearn")
+    return Path(found.origin).parent / "datasets" / "data" / name
 
 
 def split(

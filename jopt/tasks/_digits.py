@@ -5,12 +5,11 @@ import functools
 import jax
 import numpy as np
 from flax import nnx
-from sklearn.datasets import load_digits
 
 from jopt.core import check_argument
 from jopt.sweep import Task
 from jopt.tasks._classification import nnx_classifier
-from jopt.tasks._data import split
+from jopt.tasks._data import of_sklearn, split
 
 WIDTH = 64  # the default
 
@@ -48,7 +47,8 @@ def digits(width: int = WIDTH) -> Task:
 
 @functools.cache
 def _task(width: int) -> Task:
-    inputs, labels = map(np.asarray, load_digits(return_X_y=True))
+    rows = np.loadtxt(of_sklearn("digits.csv.gz"), delimiter=",")
+    inputs, labels = rows[:, :-1], rows[:, -1].astype(int)
     mlp = functools.partial(MLP, width)
     source = "jopt.tasks:digits" if width == WIDTH else None
     data = split(inputs, labels)

@@ -331,15 +331,17 @@ class StackedTrials:
     ):
         self.task, self.data, self.best_by = task, data, best_by
         self.configs, self.starts, self.count = configs, starts, len(starts.folds)
-        first = jax.tree.map(lambda leaf: leaf[0], (configs, *starts))
+        one = lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)  # noqa: E731
         # Traced once, whatever the size of the block that they are mapped over.
-        self._start_one, trial, self._traced = _with_constants(self._start, *first)
+        shapes = jax.tree.map(one, (configs, *starts))
+        self._start_one, trial, self._traced = _with_constants(self._start, *shapes)
         self._structure = jax.tree.structure(trial)
         self._kinds = _counters(trial)
         self._is_asked = self._asked(trial)
         self._unshare(batches)
         fixed = jax.jit(lambda *given: self._split(self._start_one(*given))[Kind.FIXED])
         if Kind.FIXED in self._kinds:
+            first = jax.tree.map(lambda leaf: leaf[0], (configs, *starts))
             self.data = data._replace(fixed=tuple(fixed(*first)))
         self._model, self._fixed_in_model = self._look_at_models(trial)
         if best_by is not None:

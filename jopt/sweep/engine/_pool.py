@@ -119,9 +119,10 @@ class Pool:
         else:  # the program of the validation set averages chunks of this shape, too
             shape = valid.counted.shape[-2:]
         chunks = chunked(data, shape)
-        numbers = [int(np.sum(part.counted)) for part in chunks]
+        numbers = [int(np.asarray(part.counted).sum()) for part in chunks]
         evaluate = functools.partial(self.program.evaluate, of_kept=True)
         means = [evaluate(own, shared, part)[device] for part in chunks]
+        means = jax.device_get(means)
         return {
             name: float(
                 np.average([mean[name][place] for mean in means], weights=numbers)

@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
@@ -16,10 +16,15 @@ from jopt.sweep.engine._block import Batches, Chunks, Leaves, StackedTrials, Ste
 from jopt.sweep.engine._devices import (
     Device,
     as_devices,
+    bare,
     bytes_needed,
     bytes_of,
     copies,
+    keyed,
 )
+
+# For what runs once: a fast compilation is worth more than a fast program.
+QUICKLY = {"xla_backend_optimization_level": 0}
 
 Parts: TypeAlias = list[Leaves]  # by device: its trials' own or shared leaves
 
@@ -55,9 +60,7 @@ class Program:
         self._evaluations: dict[Any, Any] = {}  # by the shapes of the examples
         # What is compiled holds no trials: others may take their place.
         self._functions = functions = stacked.functions()
-        # It runs once: a fast compilation is worth more than a fast program.
-        quickly = {"xla_backend_optimization_level": 0}
-        self._start = jax.jit(functions.start, compiler_options=quickly)
+        self._start = jax.jit(functions.start, compiler_options=QUICKLY)
         self._models = jax.jit(functions.models)
         self._mark = jax.jit(functions.mark, donate_argnums=0)
         self._cools: list[Any] = []  # shared with the programs that are filled again
@@ -121,17 +124,15 @@ class Program:
         if len(found) == 1:
             (own, shared), *_ = found
             return [leaf[: len(rows)] for leaf in own], shared
-        parts = zip(*(own for own, _ in found), strict=True)
-        own = [jnp.concatenate(leaves)[: len(rows)] for leaves in parts]
-        return own, found[0][1]
+        # On the host: a program that joins them would be compiled for their number.
+        parts = zip(*(bare(own) for own, _ in found), strict=True)
+        joined = [np.concatenate(leaf)[: len(rows)] for leaf in parts]
+        (like, shared), *_ = found
+        return jax.device_put(keyed(joined, like), self.devices[device]), shared
 
     def zeros(self) -> tuple[Parts, Parts]:
         """Return trials of zeros, to time with."""
-        make = lambda leaf: jnp.zeros(leaf.shape, leaf.dtype)  # noqa: E731
-        parts = [
-            jax.device_put(jax.tree.map(make, self.shapes), device)
-            for device in self.devices
-        ]
+        parts = [jax.device_put(self._zeros(), device) for device in self.devices]
         return [own for own, _ in parts], [shared for _, shared in parts]
 
     def train(
@@ -201,6 +202,14 @@ class Program:
         own, shared = jax.eval_shape(stacked.start, stacked.configs, stacked.starts)
         own = [jax.ShapeDtypeStruct((self.block, *x.shape[1:]), x.dtype) for x in own]
         return own, [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in shared]
+
+    @functools.cached_property
+    def _zeros(self) -> Callable[[], tuple[Leaves, Leaves]]:
+        """Makes a block of zeros, all leaves in one program."""
+        make = lambda leaf: jnp.zeros(leaf.shape, leaf.dtype)  # noqa: E731
+        shapes = self.shapes
+        made = lambda: jax.tree.map(make, shapes)  # noqa: E731
+        return jax.jit(made, compiler_options=QUICKLY)
 
     @property
     def text(self) -> str:
