@@ -21,8 +21,9 @@ from jopt.core import Kind, PyTree, argument_error, checked, is_integer, is_real
 from jopt.losses import Distilled
 from jopt.optimizers import adamw
 from jopt.studies._compression import NOT_QUANTIZED, Compression, best_levels, stored
+from jopt.studies._shapes import steps_of
 from jopt.studies._teacher import taught
-from jopt.sweep import Mode, Progress, Supervised, Task, Trial, examples, run
+from jopt.sweep import Mode, Progress, Supervised, Task, Trial, run
 from jopt.transforms import identity
 
 DENSE = 0.0, NOT_QUANTIZED
@@ -135,7 +136,7 @@ def compress(
     else:
         settings = [{"learning_rate": r, **s} for s in settings for r in rates]
         trained = begun if teacher is None else taught(begun, teacher)
-        steps = _steps(task, batch_size) if steps is None else steps
+        steps = steps_of("compress", task, steps, None, batch_size)
         loss = None if teacher is None else distilled
         factory = _Trained(optimizer, steps, loss)
     goal = {"metric": metric, "mode": _mode(metric, mode)}
@@ -208,17 +209,6 @@ def _on_test(task: Task, model: PyTree, goal: Any) -> dict[str, float]:
     result = run(begun, [trial], steps=1, block=1, **goal)
     assert result.best is not None
     return result.best.test
-
-
-def _steps(task: Task, batch_size: int | None) -> int:
-    """Return the steps of the task's epochs."""
-    if task.train is None or task.stream is not None:
-        raise ValueError(
-            f"compress: steps must be given, as {task.name} has no arrays of training "
-            "examples to pass over."
-        )
-    size = task.batch_size if batch_size is None else batch_size
-    return task.epochs * max(examples(task.train) // max(size, 1), 1)
 
 
 def _listed(value: Any) -> list[Any]:
