@@ -31,9 +31,6 @@ class TrainsKept:
         params = self.inner.eval_params(state.inner_state, params)
         return only_kept(self._mask(params), state.kept, params)
 
-    def parts(self, state):
-        return {"inner": (self.inner, state.inner_state)}
-
     def _mask(self, params: PyTree) -> Mask:
         """Return which leaves may be pruned, as a tree that fits the params."""
         return self._competition.leaves(type(self).__name__, self.where, params)
