@@ -34,14 +34,14 @@ Numbers: TypeAlias = Annotated[
     Any,
     Kind(
         "a number or a list of numbers",
-        lambda value: value is not None and all(map(is_real, _listed(value))),
+        lambda value: value is not None and all(map(is_real, _as_list(value))),
     ),
 ]
 Bits: TypeAlias = Annotated[
     Any,
     Kind(
         "integers from 2 to 16, or None or 32 for no quantization",
-        lambda value: all(map(_is_bits, _listed(value))),
+        lambda value: all(map(_is_bits, _as_list(value))),
         ValueError,
     ),
 ]
@@ -124,10 +124,10 @@ def compress(
       OSError: there is no model at the path of `start` or `teacher`.
     """
     sparsities, rates = (
-        list(map(float, _listed(x))) for x in (sparsity, learning_rate)
+        list(map(float, _as_list(x))) for x in (sparsity, learning_rate)
     )
     _check(sparsities, rates, steps, start, teacher, tolerance)
-    widths = [NOT_QUANTIZED if b is None else int(b) for b in _listed(bits)]
+    widths = [NOT_QUANTIZED if b is None else int(b) for b in _as_list(bits)]
     levels = dict.fromkeys([DENSE, *itertools.product(sparsities, widths)])
     settings: list[dict[str, Any]] = [{"sparsity": s, "bits": b} for s, b in levels]
     begun = task if start is None else task.starting_from(start)
@@ -211,7 +211,7 @@ def _on_test(task: Task, model: PyTree, goal: Any) -> dict[str, float]:
     return result.best.test
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     """Return a value as a list of values."""
     if isinstance(value, (list, tuple, range, np.ndarray, jax.Array)):
         return np.ravel(np.asarray(value, object)).tolist()
