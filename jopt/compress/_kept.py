@@ -8,16 +8,21 @@ import jax.numpy as jnp
 from jax.tree_util import KeyPath, tree_leaves_with_path, tree_map_with_path
 
 from jopt.compress._chosen import alone, apart
+from jopt.compress._competition import Competition
 from jopt.core import GradientTransformation, Mask, PyTree, dtype_of
 
 
 class TrainsKept:
     """The base of `prune`, `lottery` and `grow`, which train the kept coordinates.
 
-    A subclass has the field `inner`, and `kept` and `inner_state` in its state.
+    A subclass has the fields below, and `kept` and `inner_state` in its state. `grow`
+    overrides `_mask` in place of `unit` and `among`.
     """
 
     inner: Any  # a gradient transformation
+    where: Any  # a mask: which leaves may be pruned
+    unit: Any
+    among: Any
 
     def groups(self, params):
         return apart(self._mask(params), params, self.inner.groups(params))
@@ -26,12 +31,13 @@ class TrainsKept:
         params = self.inner.eval_params(state.inner_state, params)
         return only_kept(self._mask(params), state.kept, params)
 
-    def parts(self, state):
-        return {"inner": (self.inner, state.inner_state)}
-
     def _mask(self, params: PyTree) -> Mask:
         """Return which leaves may be pruned, as a tree that fits the params."""
-        raise NotImplementedError
+        return self._competition.leaves(type(self).__name__, self.where, params)
+
+    @property
+    def _competition(self) -> Competition:
+        return Competition(self.unit, self.among)
 
 
 def all_kept(weights: PyTree) -> PyTree:

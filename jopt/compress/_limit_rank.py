@@ -108,9 +108,6 @@ class LimitRank(GradientTransformation):
         made = self.inner.eval_params(state.inner_state, self._limited(params))
         return self._limited(made, params)
 
-    def parts(self, state):
-        return {"inner": (self.inner, state.inner_state)}
-
     def _limited(self, tree: PyTree, others: PyTree | None = None) -> PyTree:
         """Return a tree with 0, or another tree's numbers, in columns from rank on."""
         leaves, structure = jax.tree.flatten(tree)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt.compress._chosen import alone, matrices
-from jopt.compress._competition import Among, Competition
+from jopt.compress._competition import Among
 from jopt.compress._kept import TrainsKept, all_kept, only_kept, update_kept
 from jopt.compress._scores import Magnitude
 from jopt.compress._units import Element, Unit
@@ -118,13 +118,6 @@ class Lottery(TrainsKept, GradientTransformation):
         ended = (state.count % self.length == 0) & (state.count > 0)
         kept, updates, inner = jax.lax.cond(ended, go_back, train)
         return updates, LotteryState(increment(state.count), kept, start, inner)
-
-    def _mask(self, params: PyTree) -> Mask:
-        return self._competition.leaves(type(self).__name__, self.where, params)
-
-    @property
-    def _competition(self) -> Competition:
-        return Competition(self.unit, self.among)
 
 
 lottery = Lottery

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jopt.compress._chosen import alone, matrices, thawed
-from jopt.compress._competition import Among, Competition
+from jopt.compress._competition import Among
 from jopt.compress._kept import TrainsKept, all_kept, update_kept
 from jopt.compress._scores import AnyScore, Magnitude
 from jopt.compress._units import Element, Unit
@@ -127,13 +127,6 @@ class Prune(TrainsKept, GradientTransformation):
         given = (state.count, updates, state.inner_state, params, extra)
         updates, inner = update_kept(self.inner, mask, kept, *given)
         return updates, PruneState(increment(state.count), kept, score, inner)
-
-    def _mask(self, params: PyTree) -> Mask:
-        return self._competition.leaves(type(self).__name__, self.where, params)
-
-    @property
-    def _competition(self) -> Competition:
-        return Competition(self.unit, self.among)
 
 
 prune = Prune

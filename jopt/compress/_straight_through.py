@@ -110,9 +110,6 @@ class StraightThrough(GradientTransformation):
         target = self.projection(alone(mask, weights), last)
         return stored(mask.choose(weights, target, weights), params)
 
-    def parts(self, state):
-        return {"inner": (self.inner, state.inner_state)}
-
     def _mask(self, params: PyTree) -> Mask:
         title = type(self).__name__
         mask = chosen(title, self.where, params)

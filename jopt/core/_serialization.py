@@ -1,7 +1,6 @@
 """State dicts of jopt's trees, as `flax.serialization` saves them."""
 
 import sys
-from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -45,10 +44,10 @@ def restored(tree: PyTree, saved: PyTree) -> PyTree:
         return jnp.asarray(saved) if isinstance(tree, jax.Array) else saved
     children, structure = _children(tree)
     if children.keys() != saved.keys():
+        own, others = (", ".join(names) or "nothing" for names in (children, saved))
         raise ValueError(
-            f"flax.serialization: {type(tree).__name__} has {_listed(children)}, but "
-            f"the saved one has {_listed(saved)}; restore into a state that was made "
-            "in the same way."
+            f"flax.serialization: {type(tree).__name__} has {own}, but the saved one "
+            f"has {others}; restore into a state that was made in the same way."
         )
     return structure.unflatten(
         restored(child, saved[name]) for name, child in children.items()
@@ -59,10 +58,6 @@ def _children(tree: PyTree) -> tuple[dict[str, PyTree], TreeDef]:
     """Return the children of a node by name, and the structure of that level."""
     below, structure = tree_flatten_with_path(tree, is_leaf=lambda x: x is not tree)
     return {keystr(path, simple=True): child for path, child in below}, structure
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names) or "nothing"
 
 
 def _is_key(leaf: object) -> bool:

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -57,10 +57,10 @@ def map_stacks(
     kept: list[dict[str, PyTree]] = [{} for _ in held]
     groups = _by_key(first, cuts)
     if any(set(part) != set(groups) for part in held):
+        had, has = (", ".join(sorted(d)) or "no leaves" for d in (held[0], groups))
         raise ValueError(
-            f"The state has matrices for {_listed(held[0])}, but the gradients are "
-            f"{_listed(groups)}; give gradients of the shapes of the params that init "
-            "was given."
+            f"The state has matrices for {had}, but the gradients are {has}; give "
+            "gradients of the shapes of the params that init was given."
         )
     for key, rows in groups.items():
         stacks = [
@@ -154,10 +154,6 @@ def even_blocks(shape: Sequence[int], limit: int) -> tuple[int, ...]:
       limit: the greatest length of a block's axis.
     """
     return tuple(math.ceil(size / max(1, math.ceil(size / limit))) for size in shape)
-
-
-def _listed(keys: Iterable[str]) -> str:
-    return ", ".join(sorted(keys)) or "no leaves"
 
 
 def _by_key(leaves: Sequence[PyTree], cuts: Sequence[Blocking]) -> dict[str, list[int]]:

@@ -48,6 +48,13 @@ def divmod_steps(past, length):
     A quotient that differs from an integer only by the rounding of `length` is that
     integer: 337 / 33.7 is 10, though the float32 next to 33.7 is greater. Integers
     below 2^24 are exact.
+
+    Args:
+      past: steps made, an array of floats, at least 0.
+      length: steps of a whole length, above 0, in the dtype of `past`.
+
+    Returns:
+      `whole` and `remainder`, in the shape and dtype of `past`.
     """
     rest = jax.lax.rem(past, length)
     whole = jnp.round((past - rest) / length)

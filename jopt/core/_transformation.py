@@ -135,7 +135,12 @@ class GradientTransformation:
         """Return the inner transformations by label, each with its part of `state`.
 
         The labels are components of the paths that `hyperparameters` and `replace` use.
+        By default a transformation in the field `inner` is the only one, and its part
+        is the field `inner_state` of `state`.
         """
+        inner = getattr(self, "inner", None)
+        if isinstance(inner, GradientTransformation):
+            return {"inner": (inner, state.inner_state)}
         return {}
 
     def groups(self, params: PyTree) -> list[Hashable | None]:

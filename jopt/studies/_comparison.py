@@ -27,7 +27,7 @@ from jopt.studies._statistics import (
     seeds_needed,
     sensitivity,
 )
-from jopt.studies._study_files import save_study
+from jopt.studies._study_files import columns_of, save_study
 from jopt.sweep import SweepResult
 
 if TYPE_CHECKING:
@@ -346,7 +346,7 @@ class _Judge:
             row["verdict"] = self._verdict(name, holms, difference.value)
             row |= self._more(name)
             rows.append(row)
-        return _columns(rows)
+        return columns_of(rows)
 
     def _tuned(self, name: str) -> dict[str, Any]:
         ladder = self.tuned[name].ladder
@@ -469,7 +469,7 @@ class _Judge:
                     else math.nan,
                 }
             )
-        found = _columns(rows)
+        found = columns_of(rows)
         if rows:
             found["p_holm"] = holm(found["p"])
         return found
@@ -486,7 +486,7 @@ class _Judge:
                 row["sd"] = losses.std(ddof=1) if several else math.nan
                 row["diverged"] = int((~np.isfinite(losses)).sum())
                 rows.append(row)
-        return _columns(rows)
+        return columns_of(rows)
 
     def curves(self) -> dict[str, np.ndarray]:
         """Return the validation curves of the fresh seeds."""
@@ -498,7 +498,7 @@ class _Judge:
                 for step, loss in zip(steps, values[metric][trial], strict=True):
                     row = {"optimizer": name, "seed": seed, "step": step}
                     rows.append({**row, "loss": float(loss)})
-        return _columns(rows)
+        return columns_of(rows)
 
 
 @checked
@@ -552,19 +552,11 @@ def across(comparisons: Mapping[str, Comparison]) -> dict[str, np.ndarray]:
             row = {"optimizer": name, "tasks": len(point), "log_ratio": np.mean(point)}
             row |= {"low": low, "high": high}
             rows.append({**row, "verdict": "baseline" if name == base else verdict})
-    return _columns(sorted(rows, key=lambda row: row["log_ratio"]))
+    return columns_of(sorted(rows, key=lambda row: row["log_ratio"]))
 
 
 def _three(name: str, found: Interval) -> dict[str, float]:
     return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
-
-
-def _columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """Return rows as columns; missing values are NaN."""
-    names = dict.fromkeys(itertools.chain.from_iterable(rows))
-    return {
-        name: np.asarray([row.get(name, math.nan) for row in rows]) for name in names
-    }
 
 
 def _at_init(result: SweepResult) -> float:

@@ -21,8 +21,9 @@ from jopt.core import Kind, PyTree, argument_error, checked, is_integer, is_real
 from jopt.losses import Distilled
 from jopt.optimizers import adamw
 from jopt.studies._compression import NOT_QUANTIZED, Compression, best_levels, stored
+from jopt.studies._shapes import steps_of
 from jopt.studies._teacher import taught
-from jopt.sweep import Mode, Progress, Supervised, Task, Trial, examples, run
+from jopt.sweep import Mode, Progress, Supervised, Task, Trial, run
 from jopt.transforms import identity
 
 DENSE = 0.0, NOT_QUANTIZED
@@ -33,14 +34,14 @@ Numbers: TypeAlias = Annotated[
     Any,
     Kind(
         "a number or a list of numbers",
-        lambda value: value is not None and all(map(is_real, _listed(value))),
+        lambda value: value is not None and all(map(is_real, _as_list(value))),
     ),
 ]
 Bits: TypeAlias = Annotated[
     Any,
     Kind(
         "integers from 2 to 16, or None or 32 for no quantization",
-        lambda value: all(map(_is_bits, _listed(value))),
+        lambda value: all(map(_is_bits, _as_list(value))),
         ValueError,
     ),
 ]
@@ -123,10 +124,10 @@ def compress(
       OSError: there is no model at the path of `start` or `teacher`.
     """
     sparsities, rates = (
-        list(map(float, _listed(x))) for x in (sparsity, learning_rate)
+        list(map(float, _as_list(x))) for x in (sparsity, learning_rate)
     )
     _check(sparsities, rates, steps, start, teacher, tolerance)
-    widths = [NOT_QUANTIZED if b is None else int(b) for b in _listed(bits)]
+    widths = [NOT_QUANTIZED if b is None else int(b) for b in _as_list(bits)]
     levels = dict.fromkeys([DENSE, *itertools.product(sparsities, widths)])
     settings: list[dict[str, Any]] = [{"sparsity": s, "bits": b} for s, b in levels]
     begun = task if start is None else task.starting_from(start)
@@ -135,7 +136,7 @@ def compress(
     else:
         settings = [{"learning_rate": r, **s} for s in settings for r in rates]
         trained = begun if teacher is None else taught(begun, teacher)
-        steps = _steps(task, batch_size) if steps is None else steps
+        steps = steps_of("compress", task, steps, None, batch_size)
         loss = None if teacher is None else distilled
         factory = _Trained(optimizer, steps, loss)
     goal = {"metric": metric, "mode": _mode(metric, mode)}
@@ -210,18 +211,7 @@ def _on_test(task: Task, model: PyTree, goal: Any) -> dict[str, float]:
     return result.best.test
 
 
-def _steps(task: Task, batch_size: int | None) -> int:
-    """Return the steps of the task's epochs."""
-    if task.train is None or task.stream is not None:
-        raise ValueError(
-            f"compress: steps must be given, as {task.name} has no arrays of training "
-            "examples to pass over."
-        )
-    size = task.batch_size if batch_size is None else batch_size
-    return task.epochs * max(examples(task.train) // max(size, 1), 1)
-
-
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     """Return a value as a list of values."""
     if isinstance(value, (list, tuple, range, np.ndarray, jax.Array)):
         return np.ravel(np.asarray(value, object)).tolist()

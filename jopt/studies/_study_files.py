@@ -5,6 +5,8 @@ import csv
 import html
 import importlib.util
 import io
+import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +42,14 @@ th:first-child, td:first-child {{ text-align: left; }}
 <pre>{info}</pre>
 </body></html>
 """
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Return rows as columns; missing values are NaN."""
+    names = dict.fromkeys(itertools.chain.from_iterable(rows))
+    return {
+        name: np.asarray([row.get(name, math.nan) for row in rows]) for name in names
+    }
 
 
 def save_study(

@@ -22,6 +22,7 @@ from jopt.studies._stages import (
     losses_of,
     seconds_of,
 )
+from jopt.studies._study_files import columns_of
 from jopt.studies._transferred import Transfer
 from jopt.sweep import Model, Setup, Supervised, SweepResult, Task, Trial
 from jopt.training import Role, ScaledOptimizer, Scaling, roles, scaling, shapes_of
@@ -475,7 +476,7 @@ class _Study:
             for leaf, (kind, change) in moves.items():
                 row = {"rule": rule, "leaf": leaf, "kind": kind, "width": width}
                 rows.append({**row, "change": change})
-        return {name: np.asarray([row[name] for row in rows]) for name in rows[0]}
+        return columns_of(rows)
 
 
 def changes(

@@ -12,7 +12,7 @@ import numpy as np
 from jopt.core import FilePath, checked
 from jopt.studies._ladder import Ladder
 from jopt.studies._statistics import law, optimum
-from jopt.studies._study_files import save_study
+from jopt.studies._study_files import columns_of, save_study
 
 if TYPE_CHECKING:
     import pandas
@@ -86,7 +86,9 @@ class Transfer:
             for (rule, width), ladder in ladders.items()
             for rate, losses in sorted(ladder.losses.items())
         ]
-        return cls(_columns(rows), _columns(laws), _columns(rates), {}, {}, to, info)
+        return cls(
+            columns_of(rows), columns_of(laws), columns_of(rates), {}, {}, to, info
+        )
 
     @functools.cached_property
     def exponents(self) -> dict[str, np.ndarray]:
@@ -102,7 +104,7 @@ class Transfer:
             kind = self.coordinates["kind"][of][0]
             row = {"rule": rule, "leaf": leaf, "kind": kind}
             rows.append({**row, "exponent": exponent})
-        return _columns(rows)
+        return columns_of(rows)
 
     @property
     def outcome(self) -> str:
@@ -351,7 +353,3 @@ def _over(ladder: Ladder, rate: float) -> float:
 def _ends(columns: Mapping[str, np.ndarray], name: str, row: int) -> str:
     low, high = columns[f"{name}_low"][row], columns[f"{name}_high"][row]
     return f" [{low:+.2f}, {high:+.2f}]" if np.isfinite(low) else ""
-
-
-def _columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    return {name: np.asarray([row[name] for row in rows]) for name in rows[0]}

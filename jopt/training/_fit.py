@@ -142,7 +142,7 @@ def fit(
             rows.append(row)
             early = early.update(row[ranks])
             number = _best_epoch(rows, ranks, mode)
-            best = _copied(state) if number == len(rows) else best
+            best = _snapshot(state) if number == len(rows) else best
             if kept is not None:
                 kept.write(state, rows, keep=number)
             bar.update(line, completed=len(rows), said=f"{row[ranks]:.4g}")
@@ -195,7 +195,7 @@ def _check_metric(metric: str, found: Collection[str], words: str) -> None:
         )
 
 
-def _copied(state: TrainState) -> TrainState:
+def _snapshot(state: TrainState) -> TrainState:
     """Return a copy of the arrays that the next step donates."""
     changing, constant = state.apart()
     return jax.tree.map(jnp.copy, changing).with_constant(constant)

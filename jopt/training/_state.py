@@ -277,7 +277,7 @@ def state_of(
     precision = precision or Precision()
     tx = precision.rounded(as_transformation(tx))
     held = precision.held(params), model_state, frozen
-    params, model_state, frozen = jax.tree.map(_copied, held)
+    params, model_state, frozen = jax.tree.map(_strong_copy, held)
     most = LARGEST_JOINED if isinstance(buckets, (bool, np.bool_)) else int(buckets)
     packed = pack(params, tx, most, shards) if buckets else params
     seeded = isinstance(key, (int, np.integer))
@@ -323,9 +323,9 @@ def _check_params(params: PyTree, model: Model) -> None:
             )
 
 
-def _copied(x: ArrayLike) -> jax.Array:
+def _strong_copy(x: ArrayLike) -> jax.Array:
+    """Return an array without a weak dtype, as a step returns it, in new memory."""
     x = jnp.copy(x)
-    # A Python number has a weak dtype, and what a step returns has not.
     return x.astype(x.dtype) if getattr(x, "weak_type", False) else x
 
 
@@ -336,7 +336,7 @@ def _placed_like(x: ArrayLike, old: jax.Array) -> ArrayLike:
     """
     if isinstance(x, Tracer) or isinstance(old, Tracer):
         return x
-    x = _copied(x)
+    x = _strong_copy(x)
     if old.committed:
         return jax.device_put(x, old.sharding)
     if not x.committed:

@@ -75,9 +75,6 @@ class ConditionallyTransform(GradientTransformation):
         _, updates, inner = _chosen(self, updates, state, params, extra)
         return updates, ConditionallyTransformState(inner, increment(state.step))
 
-    def parts(self, state):
-        return {"inner": (self.inner, state.inner_state)}
-
 
 @pytree
 class ConditionallyMask(GradientTransformation):
@@ -111,9 +108,6 @@ class ConditionallyMask(GradientTransformation):
         chosen, updates, inner = _chosen(self, updates, state, params, extra)
         updates = map_leaves(lambda u: jnp.where(chosen, u, 0), updates)
         return updates, ConditionallyMaskState(increment(state.step), inner)
-
-    def parts(self, state):
-        return {"inner": (self.inner, state.inner_state)}
 
 
 conditionally_transform = ConditionallyTransform

@@ -99,9 +99,6 @@ class ApplyIfFinite(GradientTransformation):
         """
         return wide(state.notfinite_count) > self.max_consecutive_errors
 
-    def parts(self, state):
-        return {"inner": (self.inner, state.inner_state)}
-
 
 apply_if_finite = ApplyIfFinite
 

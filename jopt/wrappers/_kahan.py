@@ -87,9 +87,6 @@ class Kahan(GradientTransformation):
         moves = structure.unflatten(u for u, _ in made)
         return moves, KahanState(compensation, inner)
 
-    def parts(self, state):
-        return {"inner": (self.inner, state.inner_state)}
-
 
 kahan = Kahan
 

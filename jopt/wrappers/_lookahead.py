@@ -193,9 +193,10 @@ def lookahead_eval_params(state: PyTree, params: PyTree) -> PyTree:
     held = [tree for tree in slow if tree is not None]
     if len(held) != 1:
         raise ValueError(
-            "lookahead_eval_params: there must be one LookaheadState with the slow "
-            f"parameters, got {len(held)} of {len(slow)}; give the optimizer's state "
-            "first, and the params, or the pair of both, second."
+            "lookahead_eval_params: state must hold one LookaheadState with slow "
+            f"parameters, got {len(slow)} LookaheadStates, {len(held)} with slow "
+            "parameters; give the optimizer's state first, and the params, or the pair "
+            "of both, second."
         )
     (tree,) = held
     return map_leaves(

@@ -130,9 +130,6 @@ class LowBit(GradientTransformation):
     def eval_params(self, state, params):
         return self.inner.eval_params(decoded(state.inner_state), params)
 
-    def parts(self, state):
-        return {"inner": (self.inner, state.inner_state)}
-
 
 low_bit = LowBit
 

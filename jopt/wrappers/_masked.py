@@ -94,9 +94,6 @@ class Masked(GradientTransformation):
         made = self.inner.eval_params(state.inner_state, given)
         return mask.choose(params, made, params)
 
-    def parts(self, state):
-        return {"inner": (self.inner, state.inner_state)}
-
 
 def _hidden_like(
     updates: PyTree, mask: Mask, extra: Mapping[str, PyTree]

@@ -65,9 +65,6 @@ class MasterWeights(GradientTransformation):
         moves = [_moved(*row) for row in zip(*columns, strict=True)]
         return structure.unflatten(moves), MasterWeightsState(master, inner)
 
-    def parts(self, state):
-        return {"inner": (self.inner, state.inner_state)}
-
 
 master_weights = MasterWeights
 

@@ -101,9 +101,6 @@ class StochasticRounding(GradientTransformation):
         state = StochasticRoundingState(count, state.rng_key, inner)
         return structure.unflatten(moves), state
 
-    def parts(self, state):
-        return {"inner": (self.inner, state.inner_state)}
-
 
 stochastic_rounding = StochasticRounding
 

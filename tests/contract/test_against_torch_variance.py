@@ -56,6 +56,9 @@ class WithLoss(jopt.GradientTransformation):
     def update(self, updates, state, params=None, **extra):
         return self.inner.update(updates, state, params, value=1.0, **extra)
 
+    def parts(self, state):
+        return {"inner": (self.inner, state)}
+
 
 class TorchWithLoss:
     """The same for PyTorch's."""

@@ -188,9 +188,15 @@ def test_slow_params_are_restored_and_made_anew_with_others():
 @pytest.mark.parametrize(
     ("state", "found"),
     [
-        ((), "got 0 of 0"),
-        (jopt.LookaheadState((), jnp.int32(0)), "got 0 of 1"),
-        ([jopt.LookaheadState((), jnp.int32(0), PARAMS)] * 2, "got 2 of 2"),
+        ((), "got 0 LookaheadStates, 0 with slow parameters"),
+        (
+            jopt.LookaheadState((), jnp.int32(0)),
+            "got 1 LookaheadStates, 0 with slow parameters",
+        ),
+        (
+            [jopt.LookaheadState((), jnp.int32(0), PARAMS)] * 2,
+            "got 2 LookaheadStates, 2 with slow parameters",
+        ),
     ],
 )
 def test_a_state_without_slow_params_is_told(state, found):
