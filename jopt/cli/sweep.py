@@ -265,20 +265,16 @@ def add_machine(add: Any) -> list[argparse.Action]:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    with streams.aside(options.json) as stdout:
+    # Imported here, so that `jopt sweep --help` does not wait for them.
+    from jopt.report import drawing_ahead
+
+    ahead = drawing_ahead(getattr(options, "folder", None))
+    with streams.aside(options.json) as stdout, ahead:
         return _run(options, stdout)
 
 
 def _run(options: argparse.Namespace, stdout: TextIO) -> int:
     """Run the command; with --json, `stdout` gets the result alone."""
-    # Imported here, so that `jopt sweep --help` does not wait for them.
-    from jopt.report import drawing_ahead
-
-    with drawing_ahead(getattr(options, "folder", None)):
-        return _run(options)
-
-
-def _run(options: argparse.Namespace) -> int:
     from jopt import sweep
     from jopt.cli import command_file, devices, display, selection
     from jopt.cli.trials import trials as trials_of
