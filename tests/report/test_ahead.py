@@ -4,7 +4,7 @@ import sys
 import types
 
 import pytest
-from support import recorded_sweeps
+import recorded_sweeps
 
 from jopt.report import _ahead, _figures as figures, drawing_ahead, page
 from jopt.report._page import _vega
