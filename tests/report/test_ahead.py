@@ -4,10 +4,10 @@ import sys
 import types
 
 import pytest
+import recorded_sweeps
 
 from jopt.report import _ahead, _figures as figures, drawing_ahead, page
 from jopt.report._page import _vega
-from tests.support import recorded_sweeps
 
 
 @pytest.fixture
