@@ -231,14 +231,16 @@ def save_record(result: SweepResult, directory: Path) -> None:
     looked_at = {"asked": asked, "trials": shown_trials(trials)}
     if (directory / RECORD / HEADER).exists():
         there = read_header(directory)
-        if there.get("sweep") is not None:
-            if {name: there.get(name) for name in looked_at} != decode(
-                encode(looked_at)
-            ):
-                raise FileExistsError(
-                    f"{directory} has the record of another sweep; save this result "
-                    "to another directory."
-                )
+        equal = {n: there.get(n) for n in looked_at} == decode(encode(looked_at))
+        if there.get("sweep") is not None and not equal:
+            raise FileExistsError(
+                f"{directory} has the record of another sweep; save this result "
+                "to another directory."
+            )
+        if there.get("sweep") is not None or (
+            equal
+            and np.array_equal(loaded(directory).curves, result.curves, equal_nan=True)
+        ):
             return
     run = {name: result.info[name] for name in RUN}
     history, lineage = result._history, result.lineage or Lineage(())
