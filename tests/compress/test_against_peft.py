@@ -1,6 +1,7 @@
 """LoRA and DoRA give the outputs and the gradients of peft, merged and not."""
 
 import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ with warnings.catch_warnings():
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(5, 4)).astype(np.float32)
-CLOSE = {"rtol": 2e-5, "atol": 2e-6}
+CLOSE: dict[str, Any] = {"rtol": 2e-5, "atol": 2e-6}
 RANK, ALPHA = 2, 3.0
 LAYERS = ("first", "last")
 BOTH = pytest.mark.parametrize("adapt", [jopt.lora, jopt.dora])

@@ -132,7 +132,7 @@ class Proposals:
         self,
         number: int,
         values: Sequence[float] | None,
-        state: Ending = "complete",
+        state: Standing = "complete",
         observed: Mapping[int, float] | None = None,
     ) -> None:
         """Tell what became of a setting.
@@ -140,7 +140,7 @@ class Proposals:
         Args:
           number: of the setting, as `ask` returned it.
           values: one by objective; not finite where it diverged.
-          state: "complete", "pruned" or "failed".
+          state: "complete", "pruned", "failed" or "running".
           observed: values of the only objective, by step.
         """
         if self._learns is not None:
