@@ -130,7 +130,12 @@ from jopt.core._schedule import (
     as_schedule,
     value_at,
 )
-from jopt.core._seeds import initial_key, key_from_data, resolve_seed
+from jopt.core._seeds import (
+    initial_key,
+    is_typed_key as is_typed_key,
+    key_from_data,
+    resolve_seed,
+)
 from jopt.core._serialization import register_with_flax as register_with_flax
 from jopt.core._stacks import (
     Blocking,

@@ -46,12 +46,17 @@ def initial_key(key: jax.Array | int | None, seed: int | None) -> jax.Array:
     """
     if key is None or isinstance(key, (int, np.integer)):
         return jax.random.key(seed or 0)
-    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+    if is_typed_key(key):
         return key
     if key.ndim == 0:
         # A seed that became an array, as in inject_hyperparams.
         return jax.random.key(key.astype(jnp.int32))
     return jax.random.wrap_key_data(key)
+
+
+def is_typed_key(x: Any) -> bool:
+    """Return whether `x` is an array or a shape of keys of `jax.random.key`."""
+    return jnp.issubdtype(getattr(x, "dtype", float), jax.dtypes.prng_key)
 
 
 def key_from_data(data: jax.Array, key: Any) -> jax.Array:
@@ -64,6 +69,5 @@ def key_from_data(data: jax.Array, key: Any) -> jax.Array:
       key: the transformation's `key`; unless it is a typed key, JAX's default
         implementation is used.
     """
-    typed = jnp.issubdtype(getattr(key, "dtype", int), jax.dtypes.prng_key)
-    impl = jax.random.key_impl(key) if typed else None
+    impl = jax.random.key_impl(key) if is_typed_key(key) else None
     return jax.random.wrap_key_data(data, impl=impl)

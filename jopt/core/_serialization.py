@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.tree_util import all_leaves, keystr, tree_flatten_with_path
 
 from jopt.core._pytree import PyTree, TreeDef
+from jopt.core._seeds import is_typed_key
 
 
 def register_with_flax(kind: type) -> None:
@@ -61,6 +62,4 @@ def _children(tree: PyTree) -> tuple[dict[str, PyTree], TreeDef]:
 
 
 def _is_key(leaf: object) -> bool:
-    return isinstance(leaf, jax.Array) and jnp.issubdtype(
-        leaf.dtype, jax.dtypes.prng_key
-    )
+    return isinstance(leaf, jax.Array) and is_typed_key(leaf)

@@ -14,11 +14,11 @@ from jopt.core import (
     GradientTransformation,
     PyTree,
     abs_sq,
-    dtype_of,
     full_like,
     function_name,
     global_norm,
     is_array,
+    is_typed_key,
     map_leaves,
     noted,
     shown,
@@ -247,10 +247,7 @@ def is_random(model_state: PyTree) -> PyTree:
 
     def node(node: PyTree) -> PyTree:
         return jax.tree.map(
-            lambda x: (
-                isinstance(node, of_flax)
-                or jnp.issubdtype(dtype_of(x), jax.dtypes.prng_key)
-            ),
+            lambda x: isinstance(node, of_flax) or is_typed_key(x),
             node,
         )
 

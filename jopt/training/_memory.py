@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.tree_util import KeyPath, keystr, tree_leaves_with_path
 from jax.typing import ArrayLike
 
-from jopt.core import PyTree, dtype_of, unpack
+from jopt.core import PyTree, dtype_of, is_typed_key, unpack
 
 if TYPE_CHECKING:
     import pandas
@@ -166,7 +166,7 @@ def _name(path: KeyPath) -> str:
 
 def bytes_of(x: jax.ShapeDtypeStruct) -> int:
     """Return the bytes of an array, or of a key's data."""
-    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+    if is_typed_key(x):
         x = jax.eval_shape(jax.random.key_data, x)
     return math.prod(x.shape) * x.dtype.itemsize
 

@@ -23,6 +23,7 @@ from jopt.core import (
     depends_on_values,
     dtype_of,
     field,
+    is_typed_key,
     matching_leaves,
     pack,
     pack_leaves,
@@ -341,7 +342,7 @@ def _placed_like(x: ArrayLike, old: jax.Array) -> ArrayLike:
         return jax.device_put(x, old.sharding)
     if not x.committed:
         return x
-    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+    if is_typed_key(x):
         data = np.asarray(jax.random.key_data(x))
         return jax.random.wrap_key_data(jnp.array(data), impl=jax.random.key_impl(x))
     return jnp.array(np.asarray(x))

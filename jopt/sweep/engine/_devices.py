@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jopt.core import PyTree
+from jopt.core import PyTree, is_typed_key
 
 Device: TypeAlias = Any  # a jax.Device, which type checkers take for a value
 
@@ -54,7 +54,7 @@ def copies(tree: PyTree, devices: Sequence[Device]) -> list[PyTree]:
 def bare(leaves: Sequence[Any]) -> list[np.ndarray]:
     """Return leaves on the host, keys as their bits."""
     return [
-        np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+        np.asarray(jax.random.key_data(leaf) if is_typed_key(leaf) else leaf)
         for leaf in leaves
     ]
 
@@ -67,11 +67,7 @@ def keyed(leaves: Sequence[Any], like: Sequence[Any]) -> list[Any]:
         return jax.random.wrap_key_data(words, impl=jax.random.key_impl(one))
 
     pairs = zip(leaves, like, strict=True)
-    return [key(leaf, kind) if _is_key(kind) else leaf for leaf, kind in pairs]
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return [key(leaf, kind) if is_typed_key(kind) else leaf for leaf, kind in pairs]
 
 
 def budget(devices: Sequence[Device], memory: int | None, held: int) -> int:
