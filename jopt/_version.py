@@ -1,3 +1,3 @@
 """The version of jopt, also where jopt runs from a checkout."""
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import jopt
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 HOME = "https://github.com/jopt-dev/jopt"
@@ -21,6 +23,13 @@ def test_urls_and_licence_are_the_same_everywhere():
     assert f"license: {PROJECT['license']}\n" in citation
     assert f"repo_url: {HOME}\n" in site
     assert f"site_url: {PROJECT['urls']['Documentation']}\n" in site
+
+
+def test_the_version_is_the_changelogs_and_the_citations():
+    newest = re.search(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert newest is not None
+    assert newest[1] == jopt.__version__
+    assert f"\nversion: {jopt.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 def test_hosted_ci_runs_every_python_that_is_declared():
