@@ -150,5 +150,7 @@ class Wrapper(jopt.GradientTransformation):
 
 def test_a_wrapper_with_another_name_for_the_inner_state_must_say_where_it_is():
     tx = Wrapper(jopt.sgd(0.1))
-    with pytest.raises(AttributeError, match="Wrapper: .* a field inner_state, got di"):
+    with pytest.raises(
+        AttributeError, match=r"Wrapper: .* field inner_state, got dict"
+    ):
         jopt.hyperparameters(tx, tx.init({"w": jnp.ones(2)}))
