@@ -237,7 +237,7 @@ class History:
             losses, first = arrays["losses"], segment * self.length
             self.losses[:, first : first + losses.shape[1]] = losses
             for names, kind in KINDS.items():
-                for number, name in enumerate(notes[names]):
+                for number, name in enumerate(notes.get(names, [])):
                     of_metric = self._of(getattr(self, kind), name)
                     of_metric[:, segment] = arrays[f"{kind}-{number}"]
             died = arrays["died"]

@@ -23,11 +23,13 @@ from jopt.sweep._merged import (
 )
 from jopt.sweep._result import SweepResult
 from jopt.sweep._state import (
+    ADDED,
     ASKED,
     RUN,
     State,
     asked_misfit,
     notes_of,
+    run_of,
     segment_misfit,
     shown_trials,
 )
@@ -175,7 +177,8 @@ def loaded(directory: Path) -> SweepResult:
         best, test = end.pop("best"), end.pop("test")
     if best is not None and best >= len(trials):
         raise damaged(path / "end.json", f"there is no trial {best}")
-    return state.result(end, best, test)
+    added = {name: value for name, value in ADDED.items() if name not in end}
+    return state.result({**end, **added}, best, test)
 
 
 def _with_winner(result: SweepResult, directory: Path, task: Task) -> SweepResult:
@@ -242,7 +245,7 @@ def save_record(result: SweepResult, directory: Path) -> None:
             and np.array_equal(loaded(directory).curves, result.curves, equal_nan=True)
         ):
             return
-    run = {name: result.info[name] for name in RUN}
+    run = run_of(result.info)
     history, lineage = result._history, result.lineage or Lineage(())
     assert history is not None
     best = result.best

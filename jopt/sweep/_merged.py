@@ -169,6 +169,8 @@ def _run(parts: Sequence[SweepResult]) -> dict[str, Any]:
         **sums,
         "block": sorted({block for info in infos for block in info["block"]}),
         "strategy": sorted({way for info in infos for way in info["strategy"]}),
+        "convolves": any(info["convolves"] for info in infos),
+        "processes": last["processes"],
         "groups": len(kinds),
         "grouped_by": kinds,
         "block_search": [s for info in infos for s in info["block_search"]],

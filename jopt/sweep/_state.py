@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ ASKED: dict[str, Any] = {
 }
 
 # What is known of a run: of which programs, how long, on what.
-RUN = {
+_RUN = {
     "block": [range(2**31)],
     "strategy": [str],
     "convolves": bool,
@@ -62,12 +62,21 @@ RUN = {
     "trial_steps_per_second": float,
     "interrupted": bool,
     "timed_out": bool,
+    "processes": range(1, 2**31),
     "resumed_after": (range(2**31), None),
     "unsaved": (str, None),
     "versions": {str: str},
     "device": {"platform": str, "kind": str, "count": range(2**31)},
     "matmul_precision": (str, None),
 }
+# Facts that older records lack, and what they were.
+ADDED = {"timed_out": False, "processes": 1}
+RUN = {f"{n}?" if n in ADDED else n: form for n, form in _RUN.items()}
+
+
+def run_of(info: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known of a run, for a record, of a result's info."""
+    return {name: info[name] for name in _RUN}
 
 
 class State:
@@ -299,7 +308,8 @@ EVENT = {
     "old": {str: (bool, float, str, list, None, {DIGEST: str, SHOWN: str})},
     "new": {str: (bool, float, str, list, None, {DIGEST: str, SHOWN: str})},
 }
-NOTES = {**{names: [str] for names in KINDS}, "generation": [EVENT]}
+NOTES = {"metrics": [str], "train_metrics": [str], "cooled_metrics?": [str]}
+NOTES |= {"generation": [EVENT]}
 
 
 # And of those for a resume.
@@ -341,7 +351,7 @@ def segment_misfit(asked: dict[str, Any], segment: int, kept: Kept) -> str | Non
         return "it is of another segment"
     kinds = {"losses": "f", "steps": "i", "died": "i", "pruned": "b"}
     for names, kind in KINDS.items():
-        kinds |= {f"{kind}-{n}": "f" for n in range(len(kept.notes[names]))}
+        kinds |= {f"{kind}-{n}": "f" for n in range(len(kept.notes.get(names, [])))}
     for name, kind in kinds.items():
         shape = (trials, made) if name == "losses" else (trials,)
         found = kept.arrays.get(name)

@@ -17,8 +17,17 @@ from jopt import sweep
 from jopt.cli import main
 
 PARAMS = {"w": jnp.ones(2)}
-TRAINING = ("run", "resume", "extend", "lr_range", "compress", "combine", "write")
-TRAINING += ("LearningRateRange.save", "learning_curves")
+TRAINING = (
+    "run",
+    "resume",
+    "extend",
+    "revive",
+    "work",
+    "lr_range",
+    "compress",
+    "combine",
+)
+TRAINING += ("write", "LearningRateRange.save", "learning_curves")
 LOADING = ("digits", "mnist", "mnist_nnx", "text", "co2", "diabetes", "diabetes_linen")
 LOADING += ("docstrings", "imports", "longtail", "transfer", "transfer_cost")
 

@@ -112,6 +112,27 @@ def kept() -> str:
 
 
 @functools.cache
+def pruned() -> str:
+    """Where a sweep lies whose second trial was pruned, and kept."""
+    directory = tempfile.mkdtemp()
+    trials = sweep.grid(jopt.sgd, learning_rate=[0.1, 0.2])
+    rule = sweep.SuccessiveHalving(reduction_factor=2)
+    options: dict[str, Any] = {"steps": 2, "segments": 2, "block": 2, "pruner": rule}
+    found = sweep.run(TASK, trials, directory=directory, keep_pruned=True, **options)
+    assert "pruned" in found.table["status"].tolist()
+    return directory
+
+
+@functools.cache
+def shared() -> str:
+    """The journal of a search that workers have done."""
+    path = f"{tempfile.mkdtemp()}/study.journal"
+    options: dict[str, Any] = {"steps": 1, "batch": 2, "sampler": sweep.Random()}
+    sweep.search(TASK, space(), trials=2, storage=path, **options)
+    return path
+
+
+@functools.cache
 def saved() -> str:
     """Where parameters lie in a file."""
     path = f"{tempfile.mkdtemp()}/params"
@@ -240,6 +261,13 @@ GOOD: dict[str | tuple[str, str], Callable[[], Any]] = {
     ("extend", "directory"): lambda: shutil.copytree(
         kept(), f"{tempfile.mkdtemp()}/sweep"
     ),
+    ("work", "storage"): shared,
+    ("revive", "directory"): lambda: shutil.copytree(
+        pruned(), f"{tempfile.mkdtemp()}/sweep"
+    ),
+    ("revive", "numbers"): lambda: np.flatnonzero(
+        sweep.load(pruned()).table["status"] == "pruned"
+    ).tolist(),
     "module": lambda: linen.Dense(2),
     ("Chain", "transforms"): lambda: (adam(),),
     ("Chain", "names"): lambda: ("a",),
@@ -326,6 +354,8 @@ MORE: dict[str, dict[str, Any]] = {
     "Space": {"learning_rate": [0.1]},
     "resume": {"task": TASK},
     "extend": {"task": TASK, "steps": 4},
+    "revive": {"task": TASK},
+    "work": {"task": TASK, "space": space()},
     "nnx_classifier": {"valid": (DATA, LABELS)},
     "linen_classifier": {"valid": (DATA, LABELS)},
     "differentially_private_aggregate": {"key": 0},
@@ -652,6 +682,8 @@ MAKERS = {
     "run": ("sweep",),
     "resume": ("sweep",),
     "extend": ("sweep",),
+    "revive": ("sweep",),
+    "work": ("sweep",),
     "compress": ("sweep", "points"),
     "lr_range": ("sweep", "sgd", "sweepable"),
     "changed": ("sgd",),

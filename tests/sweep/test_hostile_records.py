@@ -13,7 +13,7 @@ import toy
 import jopt
 from jopt import sweep
 from jopt.report import Record, page
-from jopt.sweep import _run
+from jopt.sweep import _resume
 from jopt.sweep.store import read_segments
 from jopt.sweep.store._segments import write_segment
 
@@ -115,7 +115,7 @@ def test_a_changed_header_is_refused_or_resumed(directory, request, monkeypatch)
         plan.check(trials)
         raise Compiled
 
-    monkeypatch.setattr(_run, "compiled_groups", compiled)
+    monkeypatch.setattr(_resume, "compiled_groups", compiled)
     path = directory / "record" / "header.json"
     refused = []
     for text in some(changes(json.loads(path.read_text())), 60, request):

@@ -384,5 +384,5 @@ def test_a_search_that_is_older_than_an_argument_has_its_default(tmp_path):
     del held["asked"]["keep"]
     (tmp_path / "search.json").write_text(json.dumps(held))
     _begin(tmp_path, asked, overwrite=False)
-    with pytest.raises(ValueError, match="keep was last, now best; give another"):
+    with pytest.raises(ValueError, match="keep was 'last', now 'best'; give another"):
         _begin(tmp_path, {**asked, "keep": "best"}, overwrite=False)

@@ -13,7 +13,7 @@ from jopt.sweep._history import KINDS, History
 from jopt.sweep._merged import merged
 from jopt.sweep._plan import Plan
 from jopt.sweep._result import SweepResult
-from jopt.sweep._state import NOTES, RUN, State, asked_misfit, asked_of
+from jopt.sweep._state import ADDED, NOTES, RUN, State, asked_misfit, asked_of, run_of
 from jopt.sweep._trial import Trial, repeated
 from jopt.sweep.fleet._fleet import RESULT, SHOWN, Fleet, Row
 from jopt.sweep.store import misfit, packed, surroundings, unpacked
@@ -63,7 +63,7 @@ def told(result: SweepResult) -> Iterator[str]:
         notes = {
             **{names: list(getattr(history, kind)) for names, kind in KINDS.items()},
             "generation": [],
-            "run": {name: result.info[name] for name in RUN} if number == 0 else None,
+            "run": run_of(result.info) if number == 0 else None,
             "test": tested,
         }
         yield base64.b85encode(zlib.compress(packed(notes, arrays))).decode()
@@ -100,11 +100,8 @@ def result_of(fleet: Fleet) -> SweepResult:
         )
     result = merged(parts, None, interrupted=len(done) < len(rows))
     owners = [row.trial.user_attrs["worker"] for row in done]
-    more = {
-        "convolves": any(part.info["convolves"] for part in parts),
-        "workers": {name: owners.count(name) for name in sorted(set(owners))},
-    }
-    return dataclasses.replace(result, info={**result.info, **more})
+    workers = {name: owners.count(name) for name in sorted(set(owners))}
+    return dataclasses.replace(result, info={**result.info, "workers": workers})
 
 
 def _part(header: Mapping[str, Any], rows: Sequence[Row]) -> SweepResult:
@@ -178,8 +175,8 @@ def _take(history: History, row: Row) -> dict[str, Any]:
     history.died = np.where(died < 0, history.segments, died)
     history.pruned = np.array(arrays["pruned"])
     for names, kind in KINDS.items():
-        held = {name: arrays[f"{kind}-{n}"] for n, name in enumerate(notes[names])}
-        getattr(history, kind).update(held)
+        for n, name in enumerate(notes.get(names, [])):
+            getattr(history, kind)[name] = arrays[f"{kind}-{n}"]
     return notes
 
 
@@ -195,7 +192,7 @@ def _misfit(
     )
     shapes["losses"] = lanes, steps // _every(steps)
     for names, kind in KINDS.items():
-        names = (f"{kind}-{n}" for n in range(len(notes[names])))
+        names = (f"{kind}-{n}" for n in range(len(notes.get(names, []))))
         shapes |= dict.fromkeys(names, (lanes, history.segments))
     for name, shape in shapes.items():
         if name not in arrays or arrays[name].shape != shape:
@@ -223,7 +220,7 @@ _NO_RUN = {
     "compile_seconds": 0.0,
     "train_seconds": 0.0,
     "trial_steps_this_run": 0,
-    "timed_out": False,
     "resumed_after": None,
     "unsaved": None,
+    **ADDED,
 }
