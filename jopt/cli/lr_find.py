@@ -74,14 +74,14 @@ def add_to(commands: Any) -> None:
         type=int,
         default=64,
         metavar="N",
-        help="how many rates, evenly spaced on a log axis (default: 64)",
+        help="number of rates, evenly spaced on a log axis (default: 64)",
     )
     add(
         "--seeds",
         type=int,
         default=3,
         metavar="K",
-        help="random seeds per rate (default: 3)",
+        help="number of random seeds per rate (default: 3)",
     )
     add(
         "--steps",
@@ -95,7 +95,7 @@ def add_to(commands: Any) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="any other hyperparameter; may be given several times",
+        help="another hyperparameter of the optimizer; may be repeated",
     )
     add(
         "--batch-size",
@@ -123,7 +123,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    # Imported here, so that `jopt lr-find --help` does not wait for them.
+    # Import late, so that `jopt lr-find --help` stays fast.
     from jopt.cli import display, lookup, streams
     from jopt.studies import lr_range
 
@@ -159,10 +159,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def settings(texts: list[str]) -> dict[str, Any]:
-    """Return the hyperparameters that `--set` gives, one value each.
+    """Return the hyperparameters of `--set`, one value each.
 
     Raises:
-      ValueError: if a text is malformed, has several values, or gives an option of the
+      ValueError: if a text is malformed, has several values, or names an option of the
         command itself.
     """
     from jopt.cli.values import assignments, values

@@ -40,19 +40,19 @@ def add_to(commands: Any) -> None:
     parser = parser_of(commands, "predict", says, DESCRIPTION, EXAMPLES)
     add = parser.add_argument
     add("directory", type=Path, metavar="DIR", help="the directory of a sweep")
-    add("input", type=Path, metavar="INPUT", help="a .npy or .npz of examples")
+    add("input", type=Path, metavar="INPUT", help="a .npy or .npz file of examples")
     add(
         "--out",
         type=Path,
         metavar="FILE",
-        help="where to write (default: INPUT.predictions.npy, .npz of several arrays)",
+        help="file to write (default: INPUT.predictions.npy; .npz for several arrays)",
     )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    # Imported here, so that `jopt predict --help` does not wait for them.
+    # Import late, so that `jopt predict --help` stays fast.
     from jopt import sweep
     from jopt.cli import command_file, lookup
     from jopt.core import by_path, path_text
@@ -81,11 +81,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def read(path: Path) -> Any:
-    """Return the array of a .npy, or those of a .npz by name.
+    """Return the array of a .npy file, or the arrays of a .npz file by name.
 
     Raises:
       FileNotFoundError: there is no file.
-      ValueError: it is no such file, holds Python's objects, or no array.
+      ValueError: the file has another format, Python objects, or no array.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}; give a .npy or a .npz.")
@@ -106,7 +106,7 @@ def read(path: Path) -> Any:
 
 
 def write(answers: dict[str, np.ndarray], options: argparse.Namespace) -> Path:
-    """Write the predictions, one array as .npy, several as .npz; return the path.
+    """Write the predictions, as .npy, or as .npz for several arrays; return the path.
 
     Raises:
       ValueError: `--out` is the input, or has another suffix.
@@ -114,7 +114,7 @@ def write(answers: dict[str, np.ndarray], options: argparse.Namespace) -> Path:
     """
     from jopt.sweep import replacing
 
-    # NumPy's files have no name for bfloat16.
+    # NumPy's file formats do not support bfloat16.
     plain: dict[str, Any] = {
         n: x.astype(np.float32) if x.dtype.kind == "V" else x
         for n, x in answers.items()
@@ -143,7 +143,7 @@ def write(answers: dict[str, np.ndarray], options: argparse.Namespace) -> Path:
 
 
 def are_scores(answers: np.ndarray) -> bool:
-    """Return whether each row has the probabilities of several classes."""
+    """Return whether each row holds the probabilities of several classes."""
     if answers.ndim != 2 or answers.shape[1] < 2 or answers.dtype.kind not in "fV":
         return False
     scores = answers.astype(np.float32)
@@ -151,7 +151,7 @@ def are_scores(answers: np.ndarray) -> bool:
 
 
 def counted(scores: np.ndarray, most: int = 20) -> str:
-    """Return how many examples are of each class, the first ones."""
+    """Return the number of examples of each class, for the first classes."""
     counts = np.bincount(scores.argmax(axis=1), minlength=scores.shape[1])
     words = [f"{label}: {count}" for label, count in enumerate(counts[:most])]
     more = f" and {len(counts) - most} classes more" if len(counts) > most else ""

@@ -31,20 +31,20 @@ def add_to(commands: Any) -> None:
     add(
         "directory",
         metavar="DIR|PATH|URL",
-        help="the directory of a sweep, or the storage of a search that workers share",
+        help="directory of a sweep, or storage of a search that workers share",
     )
     add(
         "--out",
         type=Path,
         metavar="FILE",
-        help="where to write (default: DIR/report.html; of a storage, report.html)",
+        help="file to write (default: DIR/report.html; report.html for a storage)",
     )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    # Imported here, so that `jopt report --help` does not wait for it.
+    # Import late, so that `jopt report --help` stays fast.
     from jopt import report, sweep
 
     shared = sweep.is_storage(options.directory)

@@ -34,18 +34,32 @@ def add_to(commands: Any) -> None:
     says = "train blocks of a search that several machines share"
     parser = parser_of(commands, "worker", says, DESCRIPTION, EXAMPLES)
     add = parser.add_argument
-    add("storage", metavar="PATH|URL", help="of jopt search --storage")
-    add("task", nargs="?", metavar="TASK", help="where this machine has the task")
-    add("--timeout", type=float, metavar="SECONDS", help="claim no block after these")
-    add("--devices", type=int, metavar="N", help="devices to use (default: all)")
-    add("--memory", metavar="BYTES", help="memory to use on a device, such as 2G")
+    add(
+        "storage", metavar="PATH|URL", help="the storage given to jopt search --storage"
+    )
+    add(
+        "task", nargs="?", metavar="TASK", help="the task on this machine, FILE.py:NAME"
+    )
+    add(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="claim no block after this time",
+    )
+    add(
+        "--devices",
+        type=int,
+        metavar="N",
+        help="number of devices to use (default: all)",
+    )
+    add("--memory", metavar="BYTES", help="memory per device, such as 2G")
     cache.add_options(add)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    # Imported here, so that `jopt worker --help` does not wait for them.
+    # Import late, so that `jopt worker --help` stays fast.
     from jopt import sweep
     from jopt.cli import devices, display, streams
     from jopt.cli.trials import space as space_of
