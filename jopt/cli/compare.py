@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 WIDE = 160  # columns of the table without a terminal
 
 DESCRIPTION = """\
-Tune each optimizer on its own ladder of learning rates, extend a ladder whose best
-rate is at an end, and rank the optimizers on fresh seeds, with intervals. Schedule,
-decay, seeds and steps are the same for all.
+Tune each optimizer over its own range of learning rates, extend a range whose best rate
+is at an end, and rank the optimizers on fresh seeds, with confidence intervals. All
+optimizers have the same schedule, decay, seeds and steps.
 """
 
 EXAMPLES = """\
@@ -31,15 +31,16 @@ examples:
   jopt compare adamw sgd --task digits,text --steps 300
   jopt compare adamw sgd --dry-run
 
-an optimizer is one of `jopt sweep`, optax.contrib.NAME, or FILE.py:NAME, a function of
-the learning rate. Muon and its kin get the hidden matrices of tasks that have a
-width; muon.adam_share=0.3,1,3 tunes the rate of their AdamW part over their own.
+OPTIMIZER is a name as in `jopt sweep`, optax.contrib.NAME, or FILE.py:NAME, a function
+of the learning rate. If the task has a width, Muon and similar optimizers update its
+hidden matrices, and AdamW the rest. muon.adam_share=0.3,1,3 tunes the ratio of
+AdamW's rate to Muon's.
 
 files in DIR:
   compare.html, compare.png   the page, and its picture
-  compare.csv                 a row an optimizer: rate, loss, intervals, verdict
+  compare.csv                 one row per optimizer: rate, loss, intervals, verdict
   pairs.csv, rates.csv, curves.csv, compare.json
-  NAME/tune ...               the record of each stage: the same command goes on
+  NAME/tune ...               records of the stages; the same command resumes them
 
 exit status: 0; 2 after bad input, if the baseline diverged at every rate, or if files
 cannot be written; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
@@ -48,7 +49,7 @@ cannot be written; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
 
 def add_to(commands: Any) -> None:
     """Add the command's options to the parser's `commands`."""
-    says = "tune and rank several optimizers"
+    says = "tune several optimizers and rank them"
     parser = parser_of(commands, "compare", says, DESCRIPTION, EXAMPLES)
     parser.add_argument(
         "optimizers", nargs="+", metavar="OPTIMIZER", help="two or more optimizers"

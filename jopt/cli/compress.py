@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Train all sparsities and bit widths at once, each with several learning rates and
-seeds, and find the smallest model that is as good as the dense one. With a trained
-model, compress it, with or without training; or let it teach.
+seeds, and find the smallest model that is as good as the dense one. A trained model
+can be the start, with or without further training, or the teacher.
 """
 
 EXAMPLES = """\
@@ -28,25 +28,25 @@ examples:
   jopt compress
   jopt compress mnist --sparsity 0,0.9,0.95 --bits 3,4,32 --steps 400
   jopt compress digits --sparsity 0..0.97:6 --learning-rate 3e-3:3e-2:3 --seeds 5
-  jopt compress digits --start sweeps/digits-1             train it further, compressed
-  jopt compress digits --start sweeps/digits-1 --steps 0   round it and prune it only
-  jopt compress digits --teacher sweeps/digits-1           learn from its answers
+  jopt compress digits --start sweeps/digits-1             compress it and train on
+  jopt compress digits --start sweeps/digits-1 --steps 0   compress it without training
+  jopt compress digits --teacher sweeps/digits-1           learn from its predictions
   jopt compress my_task.py:task --metric loss --mode min --tolerance 0.05
 
 values are those of `jopt sweep`: LOW:HIGH:COUNT on a log axis, LOW..HIGH:COUNT on a
 linear one, or a list. Tasks and optimizers are those of `jopt sweep`, too. --start
-and --teacher take the directory of a sweep, of which the best model is taken, one of
-its checkpoints (DIR/best/1), or a compressed.safetensors.
+and --teacher take the directory of a sweep (its best model is used), a checkpoint
+(DIR/best/1), or a compressed.safetensors file.
 
-files in DIR, beside those of `jopt sweep`:
+files in DIR, in addition to those of `jopt sweep`:
   compress.png             the metric by bytes, the front, the dense model
-  compress.csv             a row a level: sparsity, bits, best rate, metric, bytes
+  compress.csv             one row per level: sparsity, bits, best rate, metric, bytes
   compress.json            the same, the smallest good model, its test metrics
-  compressed.safetensors   that model, in its bits and without its zeros
+  compressed.safetensors   that model, quantized and without its zeros
   best/1                   the best trial of all, which may be dense
 
 exit status: 0; 2 after bad input or if files cannot be written; 130 after
-Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, with the results until then saved.
+Ctrl-C, 143 after SIGTERM, 129 after SIGHUP; the results so far are saved.
 """
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Train with many constant learning rates and a few seeds for a few steps, all in one
-compiled program, and suggest a rate.
+compiled program. Suggest a rate.
 """
 
 EXAMPLES = """\
@@ -32,20 +32,20 @@ tasks and optimizers are those of `jopt sweep`.
 
 files in DIR:
   lr_find.png    the losses by rate, where training diverges, the suggestions
-  lr_find.csv    a row a rate: mean loss, seeds that diverged, the loss of each seed
-  lr_find.json   the suggestion, its rule, the other rule's, the run
+  lr_find.csv    one row per rate: mean loss, diverged seeds, the loss of each seed
+  lr_find.json   the suggestion, its rule, the other rule's suggestion, the run
 
 The suggestion is for a constant rate or the peak of a schedule. A training that is
-much longer than the test may need a smaller rate, most of all with lion.
+much longer than this test may need a smaller rate, especially with lion.
 
 exit status: 0; 2 after bad input or if files cannot be written; 130 after
-Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, with the results until then saved.
+Ctrl-C, 143 after SIGTERM, 129 after SIGHUP; the results so far are saved.
 """
 
 
 def add_to(commands: Any) -> None:
     """Add the command's options to the parser's `commands`."""
-    says = "suggest a learning rate, after a few steps with many"
+    says = "suggest a learning rate from a few steps with many rates"
     parser = parser_of(commands, "lr-find", says, DESCRIPTION, EXAMPLES)
     add = parser.add_argument
     add_task(parser)

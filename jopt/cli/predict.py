@@ -11,9 +11,9 @@ import numpy as np
 from jopt.cli.parsers import parser_of
 
 DESCRIPTION = """\
-Predict with the best model of a sweep on new examples. The predictions are written
-beside the input; the terminal shows their shape and, for class scores, how many
-examples are of each class.
+Predict new examples with the best model of a sweep. The predictions are written next to
+the input file. The terminal shows their shape and, for class probabilities, the
+number of examples of each class.
 """
 
 EXAMPLES = """\
@@ -22,13 +22,12 @@ examples:
   jopt predict sweeps/digits-1 images.npy --out digits.npy
   jopt predict results examples.npz
 
-input: a .npy of the first array of an example, such as the images of (images,
-labels), with the examples on the first axis; or a .npz of several arrays, by their
-names in the task's data, or 0, 1, ... in a tuple. An array that the task's predict
-does not look at may be left out.
+INPUT is a .npy or .npz file with the examples on the first axis. A .npy file holds the
+first array of the task's data, such as the images of (images, labels). A .npz file
+holds several arrays by their names in the task's data, or 0, 1, ... for a tuple.
+Arrays that the task's predict function does not read may be left out.
 
-The model is DIR/best/1, of which the task makes predictions. A task of your own is
-imported from its file.
+The model is DIR/best/1. If the task is your own, its file is imported.
 
 exit status: 0; 2 after bad input or if the predictions cannot be written.
 """
@@ -36,7 +35,7 @@ exit status: 0; 2 after bad input or if the predictions cannot be written.
 
 def add_to(commands: Any) -> None:
     """Add the command's options to the parser's `commands`."""
-    says = "predict with the best model of a sweep"
+    says = "predict new examples with the best model of a sweep"
     parser = parser_of(commands, "predict", says, DESCRIPTION, EXAMPLES)
     add = parser.add_argument
     add("directory", type=Path, metavar="DIR", help="the directory of a sweep")

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 STUDY = "jopt"  # default name of a shared study
 DESCRIPTION = """\
-Search for the best setting of an optimizer: batches of settings are trained at once,
-in one compiled program, and each batch is proposed from what the ones before it gave.
+Search for the best setting of an optimizer. Each batch of settings is trained at once,
+in one compiled program, and is proposed from the results of earlier batches.
 Without arguments: 256 settings of AdamW on scikit-learn's digits, by TPE.
 """
 
@@ -35,26 +35,28 @@ examples:
   jopt search --resume results --trials 512
 
 values:
-  LOW:HIGH   on a log axis, LOW..HIGH on a linear one, either with :int after it for
-             integers, or a list a,b,c, from which one is chosen
+  LOW:HIGH    a range on a log axis; LOW:HIGH:int gives integers
+  LOW..HIGH   a range on a linear axis; LOW..HIGH:int gives integers
+  a,b,c       a list, from which one value is chosen
 
 samplers:
   tpe        Optuna's tree-structured Parzen estimator (needs 'jopt[search]')
   gp         Optuna's Gaussian process, for few and long trials (needs 'jopt[gp]')
-  cmaes      CMA-ES, of ranges of numbers alone (needs 'jopt[search]')
+  cmaes      CMA-ES, for ranges of numbers only (needs 'jopt[search]')
   nsga2      NSGA-II, for several objectives (needs 'jopt[search]')
-  random, sobol, halton, latin   learn nothing
+  random, sobol, halton, latin   ignore earlier results
 
-The winner of many settings looks better than it is, on the seeds that chose it:
---confirm K trains the K best with fresh seeds, and chooses among these.
+On the seeds that chose it, the best of many settings looks better than it is.
+--confirm K trains the K best with fresh seeds, and chooses among them.
 
-Tasks, pruners, objectives, bounds and the files in DIR are those of jopt sweep; the
+Tasks, pruners, objectives, bounds and the files in DIR are those of jopt sweep. The
 batches are kept in DIR/batches.
 
-With --storage, a journal's path or the URL of a database or of Optuna's proxy, any
-number of jopt worker, on any machine that reaches it, train the same search.
+--storage takes the path of a journal, or the URL of a database or of Optuna's proxy.
+Any number of jopt worker processes, on any machine that reaches the storage, then
+train the same search.
 
-exit status: as of jopt sweep.
+exit status: as in jopt sweep.
 """
 
 

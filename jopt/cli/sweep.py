@@ -40,8 +40,8 @@ values:
   LOW:HIGH:COUNT   COUNT values from LOW to HIGH, evenly spaced on a log axis;
   LOW..HIGH:COUNT  on a linear one
   a,b,c            a list: of numbers, of true and false, or of words
-  with --sample, values are drawn from LOW:HIGH (on a log axis), LOW..HIGH (on a
-  linear one), either with :int after it for integers, or from a list
+  With --sample, values are drawn from LOW:HIGH (log axis), LOW..HIGH (linear
+  axis), or a list. A range that ends in :int gives integers.
 
 tasks:
   digits     1,797 images of digits, 8x8, an MLP (nnx)
@@ -50,17 +50,18 @@ tasks:
   docstrings   Python's docstrings by subject, a transformer; --set model=gru
   diabetes   442 patients, a small regression (nnx); diabetes-linen is the same
   co2        weekly CO2, 52 weeks ahead, an LSTM
-  imports    modules that a file imports, recommended by a factorization
-  longtail   digits of which some are rare, by macro F1; --set tau=0,1,1.5
-  FILE.py:NAME   your own: a jopt.sweep.Task, or a function that returns one
+  imports    recommend modules that a file imports, by a factorization
+  longtail   digits with rare classes, by macro F1; --set tau=0,1,1.5
+  FILE.py:NAME   your task: a jopt.sweep.Task, or a function that returns one
 
 pruners: halving, hyperband, median, patient, threshold, spike. Fields follow a
-colon, as in --pruner halving:reduction_factor=3,min_resource=2; metric, mode
-and cooled are fields of all, as in --pruner median:metric=accuracy,mode=max
+colon, as in --pruner halving:reduction_factor=3,min_resource=2. All pruners
+have the fields metric, mode and cooled: --pruner median:metric=loss,mode=min
 
-objectives: with several, the front is the settings that no other dominates. The
-first ranks, unless there is a --metric. Bounds keep settings from winning, and
-from the front: ..3000 is at most 3000, 0.9.. at least 0.9, 1..5 between.
+objectives: repeat --objective to find the Pareto front, the settings that no
+other dominates. The first objective ranks settings, unless --metric is given.
+Settings out of bounds cannot win, nor be on the front: ..3000 is at most 3000,
+0.9.. at least 0.9, 1..5 between.
 
 files in DIR:
   report.html    everything on one page
@@ -70,10 +71,10 @@ files in DIR:
   best.json      the winner on validation, and its test metrics
   best/1, ...    the best models, as orbax checkpoints
   command.json, record/   read by --resume, --extend and jopt report
-  learning_rate.png, curves.png, front.png (of objectives)   pictures
+  learning_rate.png, curves.png, front.png (with objectives)   pictures
 
 exit status: 0; 2 after bad input or if files cannot be written; 130 after
-Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, with the results until then saved.
+Ctrl-C, 143 after SIGTERM, 129 after SIGHUP; the results so far are saved.
 """
 
 

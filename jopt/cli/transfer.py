@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Tune the learning rate at several widths, with the standard parametrization and with
-muP side by side, fit the law of the best rate by width, and predict the rate of a
-wider model.
+muP side by side. Fit the best rate as a power law of the width, and predict the rate
+of a wider model.
 """
 
 EXAMPLES = """\
@@ -28,15 +28,16 @@ examples:
   jopt transfer my_task.py:task --axis channels=8,16,32 --override head/kernel=output
   jopt transfer text --dry-run
 
-a task is one of `jopt sweep` whose function takes the axis. Roles of parameters are
-read off their shapes at two widths. The narrowest width is the base of muP's factors.
---set gives the task's other arguments, as in length=32 or heads=2.
+TASK is a task of `jopt sweep` whose function has the argument NAME of --axis. The roles
+of parameters are inferred from their shapes at two widths. The narrowest width is
+the base of muP's factors. --set gives the task's other arguments, as in length=32 or
+heads=2.
 
 files in DIR:
   transfer.html, transfer.png   the page, and its picture
   transfer.csv, laws.csv        best rates by rule and width, and their laws
   rates.csv, transfer.json, check.csv, coordinates.csv, exponents.csv
-  tune ...                      the record of each stage: the same command goes on
+  tune ...                      records of the stages; the same command resumes them
 
 exit status: 0; 2 after bad input or if files cannot be written; 130 after Ctrl-C,
 143 after SIGTERM, 129 after SIGHUP.
@@ -45,7 +46,7 @@ exit status: 0; 2 after bad input or if files cannot be written; 130 after Ctrl-
 
 def add_to(commands: Any) -> None:
     """Add the command's options to the parser's `commands`."""
-    says = "tune a rate at small widths for a greater one"
+    says = "tune the learning rate at small widths, predict it for a larger one"
     parser = parser_of(commands, "transfer", says, DESCRIPTION, EXAMPLES)
     add_task(parser)
     add = parser.add_argument_group("transfer").add_argument
