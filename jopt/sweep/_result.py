@@ -45,18 +45,18 @@ class SweepResult:
 
     Attributes:
       trials: the trials of every seed and fold.
-      table: a NumPy array by column. `trial`, the hyperparameters, `seed`, `fold` if
+      table: a NumPy array by column: `trial`, the hyperparameters, `seed`, `fold` if
         there are several, `status` (complete, pruned, diverged or interrupted), `steps`
-        (those made, until the one that diverged), `train_loss` (mean over as many last
-        steps as a segment has), `train_...` (the other scalars of the steps, means of
-        the last segment), and `valid_...` (the task's metrics at the end of that
-        segment, the ranking one first). A hyperparameter named like another column,
-        such as `seed`, is `param_seed`; it is NaN or None in trials that do not have
-        it. Metrics are NaN if the trial diverged. With keep="best", the metrics are
-        those of the trial's best moment, and `best_step` has the steps made until then,
-        0 without one. With bounds, `within_bounds` is whether the means of the setting
-        are within them. After a search with `confirm`, `confirmed` marks the confirming
-        trials: only they can win.
+        and metrics. A hyperparameter named like another column, such as `seed`, is
+        `param_seed`; it is NaN or None in trials that do not have it. `steps` are those
+        made, until the one that diverged. `train_loss` is the mean over as many last
+        steps as a segment has, `train_...` the means of the steps' other scalars over
+        the last segment. `valid_...` are the task's metrics at the end of that segment,
+        the ranking one first; they are NaN if the trial diverged. With keep="best",
+        they are those of the trial's best moment, and `best_step` has the steps made
+        until then, 0 without one. With bounds, `within_bounds` is whether the means of
+        the setting are within them. After a search with `confirm`, `confirmed` marks
+        the confirming trials: only they can win.
       curves: the training loss before each step, float32[trials, steps], or float64 if
         JAX enables it; NaN where a trial made no step.
       valid: the validation metrics by segment, each [trials, segments], in that dtype.

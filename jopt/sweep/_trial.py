@@ -314,7 +314,7 @@ def _sharing_tasks(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def stack(trees: Sequence[PyTree]) -> PyTree:
-    """Stack trees of one structure; their numbers get a leading trial axis.
+    """Return the stacked trees of one structure; numbers get a leading trial axis.
 
     Numbers become float32, or float64 if JAX enables it; arrays keep their dtype.
     Static parts are those of the first tree, which equal the others' by value.

@@ -289,7 +289,7 @@ class Study:
 
 
 def stack(trials: Sequence[Trial]) -> PyTree:
-    """Stack the configs of trials; their numbers get a trial axis.
+    """Return the stacked configs of trials, whose numbers get a trial axis.
 
         configs = sweep.stack(study.ask(32))
         losses = jax.vmap(train)(configs)
