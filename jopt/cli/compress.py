@@ -79,7 +79,7 @@ def _add_levels(add: Any) -> None:
         type=float,
         default=0.01,
         metavar="X",
-        help="largest drop of the metric from the dense model (default: 0.01)",
+        help="how much worse than the dense model a good one may be (default: 0.01)",
     )
     add(
         "--metric",

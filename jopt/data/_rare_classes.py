@@ -45,8 +45,8 @@ class BalancedBatches:
         Task.from_model(..., train=sweep.by_step(batches))
 
     Examples are drawn with replacement, and a batch depends only on the seed and the
-    step. To oversample by copies before a split would put an example into both the
-    training and the validation part; here the data is split first.
+    step. They are drawn from the training part, not copied before the split, so no
+    example is in both the training and the validation part.
 
     Args:
       examples: a tree of arrays whose first axis is the example.

@@ -49,7 +49,7 @@ class Row(NamedTuple):
 
     @property
     def runs(self) -> bool:
-        """Whether a worker has claimed it and not told it, dead or not."""
+        """Whether a worker, alive or dead, has claimed it and not finished it."""
         return self.trial.state.name == "RUNNING"
 
     @property
