@@ -137,11 +137,20 @@ class GradientTransformation:
         The labels are components of the paths that `hyperparameters` and `replace` use.
         By default a transformation in the field `inner` is the only one, and its part
         is the field `inner_state` of `state`.
+
+        Raises:
+          AttributeError: there is such a transformation, and no such field.
         """
         inner = getattr(self, "inner", None)
-        if isinstance(inner, GradientTransformation):
-            return {"inner": (inner, state.inner_state)}
-        return {}
+        if not isinstance(inner, GradientTransformation):
+            return {}
+        if not hasattr(state, "inner_state"):
+            raise AttributeError(
+                f"{type(self).__name__}: the state must have a field inner_state, got "
+                f"{type(state).__name__}; name the state of `inner` so, or write a "
+                "method parts."
+            )
+        return {"inner": (inner, state.inner_state)}
 
     def groups(self, params: PyTree) -> list[Hashable | None]:
         """Return a group for each leaf of `params`, in the order of the leaves.

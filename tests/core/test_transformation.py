@@ -135,3 +135,22 @@ def test_counters_stay_at_the_greatest_integer():
     _, state = tx.update(PARAMS, state)
 
     assert jax.tree.leaves(state) == [2**31 - 1]
+
+
+@jopt.pytree
+class Wrapper(jopt.GradientTransformation):
+    inner: jopt.GradientTransformation
+
+    def init(self, params):
+        return {"inside": self.inner.init(params)}
+
+    def update(self, updates, state, params=None, **extra):
+        return updates, state
+
+
+def test_a_wrapper_with_another_name_for_the_inner_state_must_say_where_it_is():
+    tx = Wrapper(jopt.sgd(0.1))
+    with pytest.raises(
+        AttributeError, match=r"Wrapper: .* field inner_state, got dict"
+    ):
+        jopt.hyperparameters(tx, tx.init({"w": jnp.ones(2)}))

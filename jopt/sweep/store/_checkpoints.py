@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jopt.core import PyTree
+from jopt.core import PyTree, is_typed_key
 from jopt.sweep import _array_files as array_files, _processes as processes
 from jopt.sweep._json import decode, encode
 from jopt.sweep._whole_files import own_directory, read_file, to_disk
@@ -222,12 +222,12 @@ def kind(leaf: Any) -> str:
 
 def _array(leaf: Any) -> np.ndarray:
     """Return a leaf as an array on the host; for a key, its words."""
-    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+    return np.asarray(jax.random.key_data(leaf) if is_typed_key(leaf) else leaf)
 
 
 def _form(leaf: Any) -> Any:
     """Return an object with the shape and dtype of `_array` of a leaf."""
-    if _is_key(leaf):
+    if is_typed_key(leaf):
         return jax.eval_shape(jax.random.key_data, leaf)
     return leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
 
@@ -262,12 +262,8 @@ def _like(leaf: Any, array: np.ndarray) -> Any:
     if isinstance(leaf, np.generic):
         return array[()]
     made: Any = array
-    if _is_key(leaf):
+    if is_typed_key(leaf):
         made = jax.random.wrap_key_data(made, impl=jax.random.key_impl(leaf))
     # An array that is committed where `leaf` is not would cause a recompile.
     committed = getattr(leaf, "committed", True)
     return jax.device_put(made, leaf.sharding if committed else None)
-
-
-def _is_key(leaf: Any) -> bool:
-    return jax.numpy.issubdtype(getattr(leaf, "dtype", float), jax.dtypes.prng_key)
