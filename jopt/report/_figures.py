@@ -187,7 +187,7 @@ def curves(
 
 
 def front(record: Record) -> Chart | None:
-    """Return the chart of the settings by two objectives, with the reachable border.
+    """Return the chart of the settings by two objectives, with the border of the front.
 
     Settings on the front are blue, others within the bounds grey, and those out of
     bounds rings. Dotted lines are bounds.

@@ -342,7 +342,7 @@ class Plan:
 
     @functools.cached_property
     def examples(self) -> PyTree:
-        """The examples that batches are drawn from; with folds, all examples."""
+        """The examples that batches are drawn from; with folds, `valid`'s as well."""
         if self.folds <= 1:
             return self.task.train
         missing = self.task.train is None or self.task.valid is None
