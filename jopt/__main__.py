@@ -10,8 +10,8 @@ from jopt.cli import main
 def program() -> NoReturn:
     """Run the command, and end the process with its exit status."""
     status = main()
-    # The interpreter's last collections would walk through all that JAX has traced,
-    # which takes as long as to compile a sweep's largest program.
+    # Garbage collection at exit would walk through everything that JAX has traced,
+    # which takes as long as compiling a sweep's largest program.
     gc.freeze()
     sys.exit(status)
 

@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    # matplotlib warns of a home directory that it cannot write, and needs none.
+    # matplotlib warns of a home directory that it cannot write, but needs none.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
@@ -108,7 +108,7 @@ def _sentence(error: Exception, place: str | None) -> str:
     if TRACEBACK in text:  # JAX reports an error in a callback by its whole traceback
         text = text.rstrip().rpartition("\n")[2]
     text = " ".join(text.split("\n\n")[0].split("\n---")[0].split())
-    # JAX adds a note, which begins with dashes, about frames that it has left out.
+    # JAX adds a note, which begins with dashes, about frames that it hides.
     notes = [n for n in getattr(error, "__notes__", []) if not n.startswith("---")]
     text = text or type(error).__name__
     if notes and not text.endswith("."):

@@ -1,4 +1,4 @@
-"""What the command keeps for the next time: compiled programs, and picked blocks."""
+"""Cache compiled programs and chosen block sizes for later commands."""
 
 import argparse
 import contextlib
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-SIZE = 2**29  # bytes of compiled programs; the ones not used for longest are removed
+SIZE = 2**29  # bytes of compiled programs; the least recently used are removed
 LEAST = 0.1  # seconds: a program that compiles sooner is not kept
 OURS = {
     "jax_compilation_cache_max_size": SIZE,
@@ -39,12 +39,12 @@ def add_options(add: Any) -> list[argparse.Action]:
 
 @contextlib.contextmanager
 def used(options: argparse.Namespace) -> Iterator[None]:
-    """Keep what the command compiles and picks, as its options say.
+    """Cache the command's compiled programs and block sizes, as its options say.
 
-    A cache that the user has given to JAX stands: then nothing is kept elsewhere. A
-    folder that cannot be written is a warning.
+    If the user has set JAX's own cache, nothing is cached elsewhere. A folder that
+    cannot be written causes a warning.
     """
-    if not hasattr(options, "no_cache"):  # of a command that trains nothing
+    if not hasattr(options, "no_cache"):  # a command that does not train
         yield
         return
     import jax
@@ -68,9 +68,9 @@ def used(options: argparse.Namespace) -> Iterator[None]:
 
 
 def folder() -> Path:
-    """Return the folder of this machine's kind, with these versions of JAX.
+    """Return the cache folder for this kind of machine and these versions of JAX.
 
-    A program that was compiled for another CPU may break, and homes are shared.
+    Home directories may be shared, and a program compiled for another CPU may crash.
     """
     from jopt.sweep import user_caches  # slow to load
 
@@ -80,7 +80,7 @@ def folder() -> Path:
 
 
 def cpu(info: Path = Path("/proc/cpuinfo")) -> str:
-    """Return a word for the CPU's kind, which tells its features apart."""
+    """Return a word for the CPU's kind, which differs with its features."""
     known = [platform.machine(), platform.processor()]
     if info.exists():
         names = ("model name", "flags", "Features", "CPU part")
@@ -91,13 +91,13 @@ def cpu(info: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def _is_writable(directory: Path) -> bool:
-    """Return whether files can be made in a folder; warn if not."""
+    """Return whether files can be made in a folder; warn otherwise."""
     probe = directory / "programs" / f".{secrets.token_hex(4)}"
     try:
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
-    except (OSError, RuntimeError) as error:  # RuntimeError: of a user without a home
+    except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home
         warnings.warn(
             f"Compiled programs are not kept for the next time: {error}. Set "
             "XDG_CACHE_HOME to a folder that can be written, or give --no-cache.",

@@ -9,7 +9,7 @@ from typing import Any
 COMMAND, HEADER = "command.json", Path("record", "header.json")
 SEARCH = "search.json"  # of a search, in place of the header
 NOT_SAVED = ("run", "defaults", "with_resume", "folder")  # not set by the user
-# What asks for trials: given with --extend, for more of them.
+# Options that ask for trials; with --extend they ask for more.
 SPACE = ("learning_rate", "set", "sample")
 DAMAGED = "go on with jopt.sweep.resume(directory), which does without it."
 
@@ -35,7 +35,7 @@ def saved(options: argparse.Namespace, directory: Path) -> Iterator[None]:
 
 
 def plain(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the options for JSON, a task's file by its whole path."""
+    """Return the options for JSON, with a task's file by its absolute path."""
     given = {n: value for n, value in vars(options).items() if n not in NOT_SAVED}
     found = {k: str(v) if isinstance(v, Path) else v for k, v in given.items()}
     file, colon, name = options.task.rpartition(":")
@@ -67,12 +67,12 @@ def _bytes(path: Path) -> bytes:
 
 
 def resumed(options: argparse.Namespace, directory: Path) -> argparse.Namespace:
-    """Return the options that the sweep in a directory was started with.
+    """Return the options with which the sweep in a directory was started.
 
-    An option that the file lacks, because it is newer than the file, has its default.
-    The options in `options.with_resume` are taken from `options` instead, as are the
-    steps and the trials that `--extend` asks for; `earlier` then has what asked for
-    those of before.
+    Options that the file lacks, because they are newer, get their defaults. The options
+    in `options.with_resume` are taken from `options` instead, as are the steps and the
+    trials that `--extend` asks for; `earlier` then has the options that asked for the
+    earlier trials.
 
     Raises:
       FileNotFoundError: if the directory has no `command.json`.
@@ -116,11 +116,11 @@ def resumed(options: argparse.Namespace, directory: Path) -> argparse.Namespace:
 
 
 def read(directory: Path, call: str) -> dict[str, Any]:
-    """Return the options that the sweep in a directory was started with.
+    """Return the options with which the sweep in a directory was started.
 
     Args:
-      directory: of the sweep.
-      call: what to call in Python, in place of the command.
+      directory: the directory of the sweep.
+      call: the Python function that an error message names in place of the command.
 
     Raises:
       FileNotFoundError: if the directory has no `command.json`.
@@ -145,11 +145,11 @@ def read(directory: Path, call: str) -> dict[str, Any]:
 
 
 def begun(directory: Path) -> Path:
-    """Return the file that a search or a sweep in a directory begins with."""
+    """Return the first file that a search or a sweep writes in a directory."""
     search = directory / SEARCH
     return search if search.exists() else directory / HEADER
 
 
 def has_begun(directory: Path) -> bool:
-    """Return whether the directory has a sweep or a search, which can resume."""
+    """Return whether the directory has a sweep or a search that can be resumed."""
     return begun(directory).exists()

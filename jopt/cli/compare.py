@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from jopt.studies import Comparison
 
-WIDE = 160  # columns of the table where there is no terminal
+WIDE = 160  # columns of the table without a terminal
 
 DESCRIPTION = """\
-Tune each optimizer on its own ladder of learning rates, extend a ladder whose best
-rate is at an end, and rank the optimizers on fresh seeds, with intervals. Schedule,
-decay, seeds and steps are the same for all.
+Tune each optimizer over its own range of learning rates, extend a range whose best rate
+is at an end, and rank the optimizers on fresh seeds, with confidence intervals. All
+optimizers have the same schedule, decay, seeds and steps.
 """
 
 EXAMPLES = """\
@@ -31,15 +31,16 @@ examples:
   jopt compare adamw sgd --task digits,text --steps 300
   jopt compare adamw sgd --dry-run
 
-an optimizer is one of `jopt sweep`, optax.contrib.NAME, or FILE.py:NAME, a function of
-the learning rate. Muon and its kin get the hidden matrices of tasks that have a
-width; muon.adam_share=0.3,1,3 tunes the rate of their AdamW part over their own.
+OPTIMIZER is a name as in `jopt sweep`, optax.contrib.NAME, or FILE.py:NAME, a function
+of the learning rate. If the task has a width, Muon and similar optimizers update its
+hidden matrices, and AdamW the rest. muon.adam_share=0.3,1,3 tunes the ratio of
+AdamW's rate to Muon's.
 
 files in DIR:
   compare.html, compare.png   the page, and its picture
-  compare.csv                 a row an optimizer: rate, loss, intervals, verdict
+  compare.csv                 one row per optimizer: rate, loss, intervals, verdict
   pairs.csv, rates.csv, curves.csv, compare.json
-  NAME/tune ...               the record of each stage: the same command goes on
+  NAME/tune ...               records of the stages; the same command resumes them
 
 exit status: 0; 2 after bad input, if the baseline diverged at every rate, or if files
 cannot be written; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
@@ -48,25 +49,29 @@ cannot be written; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
 
 def add_to(commands: Any) -> None:
     """Add the command's options to the parser's `commands`."""
-    says = "tune and rank several optimizers"
+    says = "tune several optimizers and rank them"
     parser = parser_of(commands, "compare", says, DESCRIPTION, EXAMPLES)
     parser.add_argument(
-        "optimizers", nargs="+", metavar="OPTIMIZER", help="at least two"
+        "optimizers", nargs="+", metavar="OPTIMIZER", help="two or more optimizers"
     )
     add = parser.add_argument_group("comparison").add_argument
     add(
         "--task",
         default="digits",
         metavar="TASKS",
-        help="what to train, several with commas between (default: digits)",
+        help="tasks to train, separated by commas (default: digits)",
     )
-    add("--baseline", metavar="NAME", help="default: adamw, or the first")
+    add(
+        "--baseline",
+        metavar="NAME",
+        help="the optimizer to compare with (default: adamw, or the first)",
+    )
     add(
         "--rates",
         action="append",
         default=[],
         metavar="NAME=VALUES",
-        help="an optimizer's ladder, as in muon=3e-3:0.3:9 (default: 9 around its "
+        help="rates of one optimizer, as in muon=3e-3:0.3:9 (default: 9 around its "
         "usual rate)",
     )
     add(
@@ -80,25 +85,25 @@ def add_to(commands: Any) -> None:
         "--schedule",
         default="cosine",
         metavar="NAMES",
-        help="cosine, linear, constant, or several (default: cosine)",
+        help="one or more of cosine, linear, constant (default: cosine)",
     )
     add(
         "--decay",
         default="0",
         metavar="VALUES",
-        help="sum of the independent weight decay over the run (default: 0)",
+        help="total independent weight decay over the run (default: 0)",
     )
     add(
         "--confirm",
         type=int,
         default=8,
         metavar="K",
-        help="fresh seeds that rank (default: 8)",
+        help="number of fresh seeds for the ranking (default: 8)",
     )
     add(
         "--horizons",
         metavar="VALUES",
-        help="multiples of the steps at which the baseline is trained, with 1",
+        help="train the baseline for these multiples of the steps, including 1",
     )
     studies.add_training(parser.add_argument_group("training").add_argument)
     studies.add_files(parser.add_argument_group("files").add_argument, "TASK-compare")
@@ -107,7 +112,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    # Imported here, so that `jopt compare --help` does not wait for them.
+    # Import late, so that `jopt compare --help` stays fast.
     from jopt.cli import lookup, streams
     from jopt.cli.values import numbers
     from jopt.studies import across, compare, compare_cost
@@ -157,10 +162,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def contenders(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the contenders by name, with the rates and spaces that options give.
+    """Return the contenders by name, with the rates and spaces of the options.
 
     Raises:
-      ValueError: if a name is given twice, or an option names no contender.
+      ValueError: if a name is given twice, or an option names an unknown contender.
     """
     from jopt.cli import lookup
     from jopt.cli.values import assignments, numbers, values
@@ -205,7 +210,7 @@ def contenders(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def wider(name: str) -> Any:
-    """Return the task at twice its width; None if its function takes none."""
+    """Return the task at twice its width; None if its function has no width."""
     from jopt.cli import lookup
 
     make = lookup.task_maker(name)
@@ -218,7 +223,7 @@ def wider(name: str) -> Any:
 def summary(
     console: "Console", found: "Comparison", path: Path, files: list[Path]
 ) -> None:
-    """Print the table, what was found in sentences, and the files."""
+    """Print the table, the findings in sentences, and the files."""
     if not console.is_terminal:
         console.width = max(console.width, WIDE)
     console.print(_table(found))
@@ -265,7 +270,7 @@ def _table(found: "Comparison") -> Any:
 
 
 def _ends(table: Any, name: str, row: int, form: str = ".4g") -> str:
-    """Return a value with the ends of its interval; a dash if there is none."""
+    """Return a value with the ends of its interval, or a dash without a value."""
     value, low, high = (table[f"{name}{end}"][row] for end in ("", "_low", "_high"))
     if value != value:
         return "-"

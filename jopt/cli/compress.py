@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Train all sparsities and bit widths at once, each with several learning rates and
-seeds, and find the smallest model that is as good as the dense one. With a trained
-model, compress it, with or without training; or let it teach.
+seeds, and find the smallest model that is as good as the dense one. A trained model
+can be the start, with or without further training, or the teacher.
 """
 
 EXAMPLES = """\
@@ -28,25 +28,25 @@ examples:
   jopt compress
   jopt compress mnist --sparsity 0,0.9,0.95 --bits 3,4,32 --steps 400
   jopt compress digits --sparsity 0..0.97:6 --learning-rate 3e-3:3e-2:3 --seeds 5
-  jopt compress digits --start sweeps/digits-1             train it further, compressed
-  jopt compress digits --start sweeps/digits-1 --steps 0   round it and prune it only
-  jopt compress digits --teacher sweeps/digits-1           learn from its answers
+  jopt compress digits --start sweeps/digits-1             compress it and train on
+  jopt compress digits --start sweeps/digits-1 --steps 0   compress it without training
+  jopt compress digits --teacher sweeps/digits-1           learn from its predictions
   jopt compress my_task.py:task --metric loss --mode min --tolerance 0.05
 
 values are those of `jopt sweep`: LOW:HIGH:COUNT on a log axis, LOW..HIGH:COUNT on a
 linear one, or a list. Tasks and optimizers are those of `jopt sweep`, too. --start
-and --teacher take the directory of a sweep, of which the best model is taken, one of
-its checkpoints (DIR/best/1), or a compressed.safetensors.
+and --teacher take the directory of a sweep (its best model is used), a checkpoint
+(DIR/best/1), or a compressed.safetensors file.
 
-files in DIR, beside those of `jopt sweep`:
+files in DIR, in addition to those of `jopt sweep`:
   compress.png             the metric by bytes, the front, the dense model
-  compress.csv             a row a level: sparsity, bits, best rate, metric, bytes
+  compress.csv             one row per level: sparsity, bits, best rate, metric, bytes
   compress.json            the same, the smallest good model, its test metrics
-  compressed.safetensors   that model, in its bits and without its zeros
+  compressed.safetensors   that model, quantized and without its zeros
   best/1                   the best trial of all, which may be dense
 
 exit status: 0; 2 after bad input or if files cannot be written; 130 after
-Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, with the results until then saved.
+Ctrl-C, 143 after SIGTERM, 129 after SIGHUP; the results so far are saved.
 """
 
 
@@ -66,28 +66,32 @@ def _add_levels(add: Any) -> None:
         "--sparsity",
         default="0,0.5,0.75,0.875,0.9375",
         metavar="VALUES",
-        help="shares of the weights that are 0 (default: %(default)s)",
+        help="sparsities: fractions of weights set to 0 (default: %(default)s)",
     )
     add(
         "--bits",
         default="2,3,4,8,32",
         metavar="VALUES",
-        help="bits of a weight, 2 to 16; 32 is no quantization (default: %(default)s)",
+        help="bits per weight, 2 to 16; 32 means unquantized (default: %(default)s)",
     )
     add(
         "--tolerance",
         type=float,
         default=0.01,
         metavar="X",
-        help="how much worse than dense a good model may be (default: 0.01)",
+        help="how much worse than the dense model a good one may be (default: 0.01)",
     )
     add(
         "--metric",
         default="accuracy",
         metavar="NAME",
-        help="validation metric that judges (default: accuracy)",
+        help="validation metric that compares models (default: accuracy)",
     )
-    add("--mode", choices=("min", "max"), help="which of its values are better")
+    add(
+        "--mode",
+        choices=("min", "max"),
+        help="whether a low or a high metric is better",
+    )
 
 
 def _add_training(add: Any) -> None:
@@ -95,47 +99,57 @@ def _add_training(add: Any) -> None:
         "--learning-rate",
         default="0.003,0.01,0.03",
         metavar="VALUES",
-        help="rates to try at each level (default: %(default)s)",
+        help="learning rates to try at each level (default: %(default)s)",
     )
     add(
         "--optimizer",
         default="adamw",
         metavar="NAME",
-        help="optimizer of all levels (default: adamw)",
+        help="optimizer to train with (default: adamw)",
     )
     add(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="any other hyperparameter of it; may be given several times",
+        help="another hyperparameter of the optimizer; may be repeated",
     )
     add(
         "--seeds",
         type=int,
         default=3,
         metavar="K",
-        help="random seeds per level and rate (default: 3)",
+        help="number of random seeds per level and rate (default: 3)",
     )
     add(
         "--steps",
         type=int,
         metavar="N",
-        help="steps per trial, 0 to train nothing (default: the task's epochs)",
+        help="steps per trial, 0 for no training (default: the task's epochs)",
     )
-    add("--start", type=Path, metavar="DIR", help="the model to begin from")
-    add("--teacher", type=Path, metavar="DIR", help="the model to learn from")
+    add(
+        "--start",
+        type=Path,
+        metavar="DIR",
+        help="trained model to compress: DIR of a sweep",
+    )
+    add(
+        "--teacher",
+        type=Path,
+        metavar="DIR",
+        help="trained model to distill from: DIR of a sweep",
+    )
     add(
         "--temperature",
         type=float,
         metavar="T",
-        help="of the teacher's answers (default: 4)",
+        help="temperature of the teacher's logits (default: 4)",
     )
     add(
         "--teacher-weight",
         type=float,
         metavar="W",
-        help="share of the teacher in the loss (default: 0.9)",
+        help="weight of the teacher in the loss (default: 0.9)",
     )
     add(
         "--batch-size",
@@ -165,7 +179,7 @@ def _add_files(add: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    # Imported here, so that `jopt compress --help` does not wait for them.
+    # Import late, so that `jopt compress --help` stays fast.
     from jopt.cli import display, lookup, streams
     from jopt.cli.values import numbers, values
     from jopt.studies import compress
@@ -205,11 +219,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _settings(texts: list[str], optimizer: Any) -> dict[str, Any]:
-    """Return the hyperparameters that `--set` gives, one value each.
+    """Return the hyperparameters of `--set`, one value each.
 
     Raises:
-      ValueError: if a text is malformed, has several values, or gives what the
-        optimizer does not have.
+      ValueError: if a text is malformed, has several values, or names a hyperparameter
+        that the optimizer does not have.
     """
     from jopt.cli.values import assignments, values
     from jopt.sweep import check_names
@@ -229,7 +243,7 @@ def _settings(texts: list[str], optimizer: Any) -> dict[str, Any]:
 
 
 def _distilled(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the loss with a teacher as an argument, none if it is the default."""
+    """Return the distillation loss as an argument; empty for the default loss."""
     from jopt.losses import Distilled
 
     given = {"temperature": options.temperature, "weight": options.teacher_weight}

@@ -1,4 +1,4 @@
-"""The directory that a command writes to, and another one if that fails."""
+"""The directory that a command writes to, and a temporary one if that fails."""
 
 import argparse
 import itertools
@@ -10,12 +10,12 @@ from jopt.cli.command_file import has_begun
 
 
 def prepare(options: argparse.Namespace, stem: str) -> Path:
-    """Make the directory for the files, before anything is computed for it.
+    """Make the directory for the files before any computation.
 
     Args:
       options: `out` is the directory, or None for a new one in `sweeps`; `overwrite` is
         whether it may have files.
-      stem: the beginning of the name of a new directory.
+      stem: the beginning of a new directory's name.
 
     Raises:
       OSError: if the directory is not empty or cannot be written.

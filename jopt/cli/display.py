@@ -30,7 +30,7 @@ class Display:
             TextColumn("{task.fields[left]} left"),
             console=console,
             disable=not console.is_terminal,
-            refresh_per_second=1 / EVERY,  # a refresh costs a millisecond of a core
+            refresh_per_second=1 / EVERY,  # a refresh takes a millisecond of a core
         )
         self.row = self.bar.add_task(
             "", total=None, segment="0", text="compiling", left="-"
@@ -133,7 +133,7 @@ def together(console: Console, task: Task, result: SweepResult, keep: int) -> No
 
 
 def _searched(search: dict[str, Any]) -> str:
-    """Return a sentence on what a search asked, and how long that took."""
+    """Return a sentence on a search's batches and the time of its sampler."""
     share = search["asking_seconds"] / max(search["seconds"], 1e-9)
     batches = search["batches"]
     return (
@@ -143,7 +143,7 @@ def _searched(search: dict[str, Any]) -> str:
 
 
 def _groups(console: Console, info: dict[str, Any]) -> None:
-    """Print how many groups of one structure there were, and how they differ."""
+    """Print the number of groups with different structures, and how they differ."""
     if info["groups"] == 1:
         return
     each: list[str] = []
@@ -263,7 +263,7 @@ def _spread(settings: dict[str, Any], name: str, row: int, several: bool) -> str
 
 
 def _short(row: dict[str, Any], names: list[str]) -> str:
-    ranks = next(name for name in row if name.startswith("valid_"))  # the first does
+    ranks = next(name for name in row if name.startswith("valid_"))  # the first ranks
     title = _title(ranks.removeprefix("valid_"))
     return f"{_settings(row, names)} ({title} {row[ranks]:.4g})"
 
@@ -277,7 +277,7 @@ def _settings(row: dict[str, Any], names: list[str]) -> str:
 
 
 def _apart(column: np.ndarray) -> list[str]:
-    """Return values as texts, with enough digits to tell different ones apart."""
+    """Return values as texts, with enough digits to distinguish unequal ones."""
     values = column.tolist()
     for digits in (4, 8, 17):
         texts = [_number(value, digits) for value in values]

@@ -33,11 +33,11 @@ def task(name: str, **settings: Any) -> Task:
     """Return the task of this name.
 
     Args:
-      name: of a built-in task, or FILE.py:NAME.
-      **settings: arguments of the function that makes it.
+      name: the name of a built-in task, or FILE.py:NAME.
+      **settings: arguments of the function that makes the task.
 
     Raises:
-      TypeError: if the name stands for something else.
+      TypeError: if the name refers to something else.
       ValueError: if there is no such task; see `task_maker` for other errors.
     """
     made = task_maker(name)(**settings)
@@ -82,12 +82,12 @@ def task_maker(name: str) -> Callable[..., Any]:
 def optimizer(name: str) -> Callable[..., Any]:
     """Return the factory of this name.
 
-    It is jopt's, or optax's as `optax.NAME` or `optax.contrib.NAME`, lifted, or a
-    function of the learning rate in a file, FILE.py:NAME.
+    It is a factory of jopt; or of optax, as `optax.NAME` or `optax.contrib.NAME`,
+    lifted; or a function of the learning rate in a file, FILE.py:NAME.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: if there is none.
+      ValueError: if there is no such factory.
     """
     file, colon, attribute = name.rpartition(":")
     if colon and file.endswith(".py"):
@@ -115,7 +115,7 @@ def optimizer(name: str) -> Callable[..., Any]:
 
 
 def look_up(name: str, known: Mapping[str, Any], what: str) -> Any:
-    """Return the value of a name, or raise a ValueError that lists the known names."""
+    """Return the value of a name, or raise ValueError that lists the known names."""
     if name not in known:
         raise ValueError(
             f"There is no {what} {name}{close_match(name, known)}; there is "
@@ -145,7 +145,7 @@ def _load(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(
         0, str(path.parent.resolve())
-    )  # so that it can import its neighbours
+    )  # so that the file can import its neighbors
     sys.modules[path.stem] = module
     try:
         spec.loader.exec_module(module)

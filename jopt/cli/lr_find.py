@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Train with many constant learning rates and a few seeds for a few steps, all in one
-compiled program, and suggest a rate.
+compiled program. Suggest a rate.
 """
 
 EXAMPLES = """\
@@ -32,20 +32,20 @@ tasks and optimizers are those of `jopt sweep`.
 
 files in DIR:
   lr_find.png    the losses by rate, where training diverges, the suggestions
-  lr_find.csv    a row a rate: mean loss, seeds that diverged, the loss of each seed
-  lr_find.json   the suggestion, its rule, the other rule's, the run
+  lr_find.csv    one row per rate: mean loss, diverged seeds, the loss of each seed
+  lr_find.json   the suggestion, its rule, the other rule's suggestion, the run
 
 The suggestion is for a constant rate or the peak of a schedule. A training that is
-much longer than the test may need a smaller rate, most of all with lion.
+much longer than this test may need a smaller rate, especially with lion.
 
 exit status: 0; 2 after bad input or if files cannot be written; 130 after
-Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, with the results until then saved.
+Ctrl-C, 143 after SIGTERM, 129 after SIGHUP; the results so far are saved.
 """
 
 
 def add_to(commands: Any) -> None:
     """Add the command's options to the parser's `commands`."""
-    says = "suggest a learning rate, after a few steps with many"
+    says = "suggest a learning rate from a few steps with many rates"
     parser = parser_of(commands, "lr-find", says, DESCRIPTION, EXAMPLES)
     add = parser.add_argument
     add_task(parser)
@@ -74,14 +74,14 @@ def add_to(commands: Any) -> None:
         type=int,
         default=64,
         metavar="N",
-        help="how many rates, evenly spaced on a log axis (default: 64)",
+        help="number of rates, evenly spaced on a log axis (default: 64)",
     )
     add(
         "--seeds",
         type=int,
         default=3,
         metavar="K",
-        help="random seeds per rate (default: 3)",
+        help="number of random seeds per rate (default: 3)",
     )
     add(
         "--steps",
@@ -95,7 +95,7 @@ def add_to(commands: Any) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="any other hyperparameter; may be given several times",
+        help="another hyperparameter of the optimizer; may be repeated",
     )
     add(
         "--batch-size",
@@ -123,7 +123,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    # Imported here, so that `jopt lr-find --help` does not wait for them.
+    # Import late, so that `jopt lr-find --help` stays fast.
     from jopt.cli import display, lookup, streams
     from jopt.studies import lr_range
 
@@ -159,10 +159,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def settings(texts: list[str]) -> dict[str, Any]:
-    """Return the hyperparameters that `--set` gives, one value each.
+    """Return the hyperparameters of `--set`, one value each.
 
     Raises:
-      ValueError: if a text is malformed, has several values, or gives an option of the
+      ValueError: if a text is malformed, has several values, or names an option of the
         command itself.
     """
     from jopt.cli.values import assignments, values

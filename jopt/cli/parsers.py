@@ -1,4 +1,4 @@
-"""How each command begins: its name, its texts, and the task that it trains."""
+"""The common part of all commands' parsers: name, texts and task."""
 
 import argparse
 from typing import Any
@@ -7,7 +7,7 @@ from typing import Any
 def parser_of(
     commands: Any, name: str, says: str, description: str, examples: str
 ) -> argparse.ArgumentParser:
-    """Return the parser of a new command, whose texts are shown as they are written."""
+    """Return the parser of a new command; its texts keep their line breaks."""
     return commands.add_parser(
         name,
         help=says,
@@ -18,11 +18,11 @@ def parser_of(
 
 
 def add_task(parser: argparse.ArgumentParser) -> None:
-    """Add the task, which may be left out."""
+    """Add the optional task argument."""
     parser.add_argument(
         "task",
         nargs="?",
         default="digits",
         metavar="TASK",
-        help="what to train (default: digits)",
+        help="task to train (default: digits)",
     )

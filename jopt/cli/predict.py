@@ -11,9 +11,9 @@ import numpy as np
 from jopt.cli.parsers import parser_of
 
 DESCRIPTION = """\
-Predict with the best model of a sweep on new examples. The predictions are written
-beside the input; the terminal shows their shape and, for class scores, how many
-examples are of each class.
+Predict new examples with the best model of a sweep. The predictions are written next to
+the input file. The terminal shows their shape and, for class probabilities, the
+number of examples of each class.
 """
 
 EXAMPLES = """\
@@ -22,13 +22,12 @@ examples:
   jopt predict sweeps/digits-1 images.npy --out digits.npy
   jopt predict results examples.npz
 
-input: a .npy of the first array of an example, such as the images of (images,
-labels), with the examples on the first axis; or a .npz of several arrays, by their
-names in the task's data, or 0, 1, ... in a tuple. An array that the task's predict
-does not look at may be left out.
+INPUT is a .npy or .npz file with the examples on the first axis. A .npy file holds the
+first array of the task's data, such as the images of (images, labels). A .npz file
+holds several arrays by their names in the task's data, or 0, 1, ... for a tuple.
+Arrays that the task's predict function does not read may be left out.
 
-The model is DIR/best/1, of which the task makes predictions. A task of your own is
-imported from its file.
+The model is DIR/best/1. If the task is your own, its file is imported.
 
 exit status: 0; 2 after bad input or if the predictions cannot be written.
 """
@@ -36,23 +35,23 @@ exit status: 0; 2 after bad input or if the predictions cannot be written.
 
 def add_to(commands: Any) -> None:
     """Add the command's options to the parser's `commands`."""
-    says = "predict with the best model of a sweep"
+    says = "predict new examples with the best model of a sweep"
     parser = parser_of(commands, "predict", says, DESCRIPTION, EXAMPLES)
     add = parser.add_argument
     add("directory", type=Path, metavar="DIR", help="the directory of a sweep")
-    add("input", type=Path, metavar="INPUT", help="a .npy or .npz of examples")
+    add("input", type=Path, metavar="INPUT", help="a .npy or .npz file of examples")
     add(
         "--out",
         type=Path,
         metavar="FILE",
-        help="where to write (default: INPUT.predictions.npy, .npz of several arrays)",
+        help="file to write (default: INPUT.predictions.npy; .npz for several arrays)",
     )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    # Imported here, so that `jopt predict --help` does not wait for them.
+    # Import late, so that `jopt predict --help` stays fast.
     from jopt import sweep
     from jopt.cli import command_file, lookup
     from jopt.core import by_path, path_text
@@ -81,11 +80,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def read(path: Path) -> Any:
-    """Return the array of a .npy, or those of a .npz by name.
+    """Return the array of a .npy file, or the arrays of a .npz file by name.
 
     Raises:
       FileNotFoundError: there is no file.
-      ValueError: it is no such file, holds Python's objects, or no array.
+      ValueError: the file has another format, Python objects, or no array.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}; give a .npy or a .npz.")
@@ -106,7 +105,7 @@ def read(path: Path) -> Any:
 
 
 def write(answers: dict[str, np.ndarray], options: argparse.Namespace) -> Path:
-    """Write the predictions, one array as .npy, several as .npz; return the path.
+    """Write the predictions, as .npy, or as .npz for several arrays; return the path.
 
     Raises:
       ValueError: `--out` is the input, or has another suffix.
@@ -114,7 +113,7 @@ def write(answers: dict[str, np.ndarray], options: argparse.Namespace) -> Path:
     """
     from jopt.sweep import replacing
 
-    # NumPy's files have no name for bfloat16.
+    # NumPy's file formats do not support bfloat16.
     plain: dict[str, Any] = {
         n: x.astype(np.float32) if x.dtype.kind == "V" else x
         for n, x in answers.items()
@@ -143,7 +142,7 @@ def write(answers: dict[str, np.ndarray], options: argparse.Namespace) -> Path:
 
 
 def are_scores(answers: np.ndarray) -> bool:
-    """Return whether each row has the probabilities of several classes."""
+    """Return whether each row holds the probabilities of several classes."""
     if answers.ndim != 2 or answers.shape[1] < 2 or answers.dtype.kind not in "fV":
         return False
     scores = answers.astype(np.float32)
@@ -151,7 +150,7 @@ def are_scores(answers: np.ndarray) -> bool:
 
 
 def counted(scores: np.ndarray, most: int = 20) -> str:
-    """Return how many examples are of each class, the first ones."""
+    """Return the number of examples of each class, for the first classes."""
     counts = np.bincount(scores.argmax(axis=1), minlength=scores.shape[1])
     words = [f"{label}: {count}" for label, count in enumerate(counts[:most])]
     more = f" and {len(counts) - most} classes more" if len(counts) > most else ""

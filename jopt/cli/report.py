@@ -7,9 +7,9 @@ from typing import Any
 from jopt.cli.parsers import parser_of
 
 DESCRIPTION = """\
-Build report.html from the record of a sweep, also while it runs: one page that
-needs no network, with the metric against each hyperparameter, learning curves, all
-trials side by side, the importance of the hyperparameters, which trials survived,
+Build report.html from the record of a sweep, also while the sweep runs. The page needs
+no network. It shows the metric against each hyperparameter, learning curves, parallel
+coordinates of all trials, the importance of the hyperparameters, the surviving trials
 and the table.
 """
 
@@ -25,26 +25,26 @@ exit status: 0; 2 if the record is missing or damaged, or the page cannot be wri
 
 def add_to(commands: Any) -> None:
     """Add the command's options to the parser's `commands`."""
-    says = "build the page of a sweep from its record"
+    says = "build the HTML report of a sweep from its record"
     parser = parser_of(commands, "report", says, DESCRIPTION, EXAMPLES)
     add = parser.add_argument
     add(
         "directory",
         metavar="DIR|PATH|URL",
-        help="the directory of a sweep, or the storage of a search that workers share",
+        help="directory of a sweep, or storage of a search that workers share",
     )
     add(
         "--out",
         type=Path,
         metavar="FILE",
-        help="where to write (default: DIR/report.html; of a storage, report.html)",
+        help="file to write (default: DIR/report.html; report.html for a storage)",
     )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    # Imported here, so that `jopt report --help` does not wait for it.
+    # Import late, so that `jopt report --help` stays fast.
     from jopt import report, sweep
 
     shared = sweep.is_storage(options.directory)

@@ -1,4 +1,4 @@
-"""`jopt search`: train settings that earlier ones suggest, batch by batch."""
+"""`jopt search`: train batches of settings, each proposed from earlier results."""
 
 import argparse
 import contextlib
@@ -15,10 +15,10 @@ from jopt.cli.sweep import add_machine, add_seeds, add_training, finish
 if TYPE_CHECKING:
     from jopt.sweep import Place
 
-STUDY = "jopt"  # the name that a shared study has by default
+STUDY = "jopt"  # default name of a shared study
 DESCRIPTION = """\
-Search for the best setting of an optimizer: batches of settings are trained at once,
-in one compiled program, and each batch is proposed from what the ones before it gave.
+Search for the best setting of an optimizer. Each batch of settings is trained at once,
+in one compiled program, and is proposed from the results of earlier batches.
 Without arguments: 256 settings of AdamW on scikit-learn's digits, by TPE.
 """
 
@@ -35,26 +35,28 @@ examples:
   jopt search --resume results --trials 512
 
 values:
-  LOW:HIGH   on a log axis, LOW..HIGH on a linear one, either with :int after it for
-             integers, or a list a,b,c, from which one is chosen
+  LOW:HIGH    a range on a log axis; LOW:HIGH:int gives integers
+  LOW..HIGH   a range on a linear axis; LOW..HIGH:int gives integers
+  a,b,c       a list, from which one value is chosen
 
 samplers:
   tpe        Optuna's tree-structured Parzen estimator (needs 'jopt[search]')
   gp         Optuna's Gaussian process, for few and long trials (needs 'jopt[gp]')
-  cmaes      CMA-ES, of ranges of numbers alone (needs 'jopt[search]')
+  cmaes      CMA-ES, for ranges of numbers only (needs 'jopt[search]')
   nsga2      NSGA-II, for several objectives (needs 'jopt[search]')
-  random, sobol, halton, latin   learn nothing
+  random, sobol, halton, latin   ignore earlier results
 
-The winner of many settings looks better than it is, on the seeds that chose it:
---confirm K trains the K best with fresh seeds, and chooses among these.
+On the seeds that chose it, the best of many settings looks better than it is.
+--confirm K trains the K best with fresh seeds, and chooses among them.
 
-Tasks, pruners, objectives, bounds and the files in DIR are those of jopt sweep; the
+Tasks, pruners, objectives, bounds and the files in DIR are those of jopt sweep. The
 batches are kept in DIR/batches.
 
-With --storage, a journal's path or the URL of a database or of Optuna's proxy, any
-number of jopt worker, on any machine that reaches it, train the same search.
+--storage takes the path of a journal, or the URL of a database or of Optuna's proxy.
+Any number of jopt worker processes, on any machine that reaches the storage, then
+train the same search.
 
-exit status: as of jopt sweep.
+exit status: as in jopt sweep.
 """
 
 
@@ -84,7 +86,7 @@ def _add_space(add: Any) -> None:
         "--optimizer",
         default="adamw",
         metavar="NAMES",
-        help="optimizers to try, with commas between (default: adamw)",
+        help="optimizers to try, separated by commas (default: adamw)",
     )
     add(
         "--learning-rate",
@@ -96,38 +98,43 @@ def _add_space(add: Any) -> None:
         action="append",
         default=[],
         metavar="NAME=RANGE",
-        help="any other hyperparameter of the optimizer, argument of the task, or "
-        "batch_size; may be given several times",
+        help="another hyperparameter of the optimizer, argument of the task, or "
+        "batch_size; may be repeated",
     )
-    add("--trials", type=int, metavar="N", help="settings in all (default: 256)")
+    add(
+        "--trials",
+        type=int,
+        metavar="N",
+        help="total number of settings (default: 256)",
+    )
     add(
         "--batch",
         type=int,
         metavar="N",
-        help="settings proposed together (default: an eighth of them, at most 64)",
+        help="settings per batch (default: an eighth of the trials, at most 64)",
     )
     add(
         "--sampler",
         default="tpe",
         metavar="NAME[:FIELD=N,...]",
-        help="what proposes settings (default: tpe)",
+        help="sampler that proposes settings (default: tpe)",
     )
     add(
         "--confirm",
         type=int,
         default=0,
         metavar="K",
-        help="train the K best with fresh seeds, and choose among these (default: 0)",
+        help="train the K best with fresh seeds, and choose among them (default: 0)",
     )
     add(
         "--storage",
         metavar="PATH|URL",
-        help="let workers share the search: a journal, a database, grpc://HOST:PORT",
+        help="share the search: a journal, a database URL or grpc://HOST:PORT",
     )
 
 
 def shared(options: argparse.Namespace) -> "Place | None":
-    """Return where the workers' study is, and with which options it is begun."""
+    """Return the place of the shared study, with the options that begin it."""
     from jopt.cli import command_file
     from jopt.sweep import Place
 
@@ -135,13 +142,13 @@ def shared(options: argparse.Namespace) -> "Place | None":
         return None
     if options.resume is not None:
         raise ValueError("--storage must be given without --resume; leave one out.")
-    options.keep = 0  # the models stay with the workers
+    options.keep = 0  # the workers keep the models
     place = Place.of(options.storage)
     return place._replace(command=command_file.plain(options))
 
 
 def how_to_join(place: "Place") -> str:
-    """Return a sentence with the command that goes on with a shared search."""
+    """Return a sentence with the command that joins a shared search."""
     name = "" if place.study == STUDY else f"#{place.study}"
     return f"Go on with: jopt worker {place}{name}"
 
@@ -153,8 +160,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace, stdout: TextIO) -> int:
-    """Run the command; with --json, `stdout` gets the result alone."""
-    # Imported here, so that `jopt search --help` does not wait for them.
+    """Run the command; with --json, `stdout` gets only the result."""
+    # Import late, so that `jopt search --help` stays fast.
     from jopt import sweep
     from jopt.cli import command_file, devices, display, selection
     from jopt.cli.trials import space as space_of
@@ -165,7 +172,7 @@ def _run(options: argparse.Namespace, stdout: TextIO) -> int:
     directory, resumed = options.resume, False
     place = shared(options)
     if directory is not None:
-        trials = options.trials  # may be more than before
+        trials = options.trials  # may be more than in the first run
         options.trials = options.defaults["trials"]
         options = command_file.resumed(options, directory)
         options.trials = options.trials if trials is None else trials
@@ -215,7 +222,7 @@ def _run(options: argparse.Namespace, stdout: TextIO) -> int:
             )
         go_on = None if place is None else how_to_join(place)
         return finish(console, options, task, result, directory, stdout, go_on)
-    except KeyboardInterrupt:  # the second one: the first lets the segment end
+    except KeyboardInterrupt:  # the second Ctrl-C: the first lets the segment end
         left = "Nothing was trained."
         if place is not None:
             left = how_to_join(place)

@@ -1,4 +1,4 @@
-"""What selects trials, as it is typed: pruners, populations, objectives, bounds."""
+"""Parse options that select trials: pruners, populations, objectives, bounds."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -28,17 +28,17 @@ LEARNING = {
 
 
 def pruner(text: str | None) -> sweep.Pruner | None:
-    """Return the pruner that NAME or NAME:FIELD=NUMBER,... stands for.
+    """Return the pruner of a text, NAME or NAME:FIELD=NUMBER,...
 
     Raises:
-      ValueError: if there is no such pruner, if it has no such field, or if it needs a
-        field that is not given.
+      ValueError: if there is no such pruner, if it has no such field, or if a required
+        field is missing.
     """
     return None if text is None else _made(text, PRUNERS, "pruner")
 
 
 def sampler(text: str) -> Any:
-    """Return the sampler that NAME or NAME:FIELD=NUMBER,... stands for.
+    """Return the sampler of a text, NAME or NAME:FIELD=NUMBER,...
 
     Raises:
       ValueError: if there is no such sampler, or it has no such field.
@@ -47,7 +47,7 @@ def sampler(text: str) -> Any:
 
 
 def _made(text: str, known: Mapping[str, Any], what: str) -> Any:
-    """Return an object of the class that a name stands for, with the fields given."""
+    """Return an object of the class with a known name, with the given fields."""
     name, _, given = text.partition(":")
     kind: Any = look_up(name, known, what)
     ordered = sorted(dataclasses.fields(kind), key=lambda field: bool(field.kw_only))
@@ -74,7 +74,7 @@ def _made(text: str, known: Mapping[str, Any], what: str) -> Any:
 
 
 def objectives(texts: list[str]) -> dict[str, Mode] | None:
-    """Return the modes of the given NAME:MODE, in their order; None if there are none.
+    """Return the modes of all NAME:MODE, in their order; None if there are none.
 
     Raises:
       ValueError: if a text is malformed, or a name is given twice.
@@ -94,7 +94,7 @@ def objectives(texts: list[str]) -> dict[str, Mode] | None:
 
 
 def bounds(texts: list[str]) -> dict[str, Bound] | None:
-    """Return the ends of the given NAME=LOW..HIGH; None if there are none.
+    """Return the ends of all NAME=LOW..HIGH; None if there are none.
 
     Raises:
       ValueError: if a text is malformed.
@@ -105,7 +105,7 @@ def bounds(texts: list[str]) -> dict[str, Bound] | None:
 
 
 def population(texts: list[str]) -> sweep.PopulationBasedTraining | None:
-    """Return population-based training of the given NAME=RANGE; None if there is none.
+    """Return population-based training of all NAME=RANGE; None if there is none.
 
     Raises:
       ValueError: if a text is malformed.

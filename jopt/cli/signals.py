@@ -15,18 +15,18 @@ def as_interrupts() -> Iterator[list[int]]:
     """Handle SIGTERM and SIGHUP like Ctrl-C.
 
     A running sweep ends after its segment. If none is running, KeyboardInterrupt is
-    raised. A second signal ends the process at once. A signal that is ignored, or that
-    has a handler already, is left alone, as are all signals outside the main thread.
+    raised. A second signal ends the process at once. Signals that are ignored or have a
+    handler already are left unchanged, as are all signals outside the main thread.
 
     Yields:
-      The list of the signals that have come, which grows.
+      The list of the received signals, which grows.
     """
     came: list[int] = []
 
     def end(number: int, frame: Any) -> None:
         signal.signal(number, signal.SIG_DFL)
         came.append(number)
-        # Not imported here: a process that runs a sweep has imported it.
+        # Do not import it here: a process that runs a sweep already has.
         sweeps = sys.modules.get("jopt.sweep._interrupts")
         if sweeps is None or not sweeps.end_sweeps():
             raise KeyboardInterrupt

@@ -43,7 +43,7 @@ class Stream:
     def _drop(self, error: OSError) -> None:
         if error.errno not in GONE:
             self.failed = error.strerror or str(error)
-        # The rest of the buffer goes there too, at the latest when Python ends.
+        # The rest of the buffer goes there too, at the latest when Python exits.
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), self.stream.fileno())
 
@@ -57,7 +57,7 @@ def unfailing() -> Iterator[Stream]:
     """
     before = sys.stdout, sys.stderr
     with open(os.devnull, "w") as nowhere:
-        # A process that was started without a stream has None in its place.
+        # A process that was started without a stream has None instead.
         streams = [Stream(stream or nowhere) for stream in before]
         sys.stdout, sys.stderr = streams  # pyright: ignore[reportAttributeAccessIssue]
         try:
@@ -70,10 +70,10 @@ def unfailing() -> Iterator[Stream]:
 
 @contextlib.contextmanager
 def aside(asked: bool) -> Iterator[TextIO]:
-    """Print to stderr in place of stdout, if that is asked for.
+    """Print to stderr in place of stdout, if `asked` is True.
 
     Yields:
-      What stdout was, for the answer that a program reads.
+      The former stdout, for output that a program reads.
     """
     stdout = sys.stdout
     with contextlib.redirect_stdout(sys.stderr if asked else stdout):

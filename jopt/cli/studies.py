@@ -1,4 +1,4 @@
-"""What `jopt compare` and `jopt transfer` share: options, a display, files."""
+"""Common parts of `jopt compare` and `jopt transfer`: options, display, files."""
 
 import argparse
 import sys
@@ -21,7 +21,7 @@ TRAINING += ("warmup", "level", "seed", "block")
 
 
 def add_training(add: Any) -> None:
-    """Add the options of training to a parser's group."""
+    """Add the training options to a parser's group."""
     add("--steps", type=int, metavar="N", help="steps per trial")
     add("--epochs", type=int, metavar="N", help="epochs (default: the task's)")
     add(
@@ -34,35 +34,35 @@ def add_training(add: Any) -> None:
         "--valid-examples",
         type=int,
         metavar="N",
-        help="validation examples to judge on (default: all)",
+        help="number of validation examples to use (default: all)",
     )
     add(
         "--seeds",
         type=int,
         default=3,
         metavar="K",
-        help="seeds that tune each rate (default: 3)",
+        help="number of random seeds per learning rate (default: 3)",
     )
     add(
         "--extend",
         type=int,
         default=3,
         metavar="N",
-        help="extensions of a ladder of rates at most (default: 3)",
+        help="most extensions of a range whose best rate is at an end (default: 3)",
     )
     add(
         "--warmup",
         type=float,
         default=0.1,
         metavar="SHARE",
-        help="of the steps (default: 0.1)",
+        help="fraction of the steps for warmup (default: 0.1)",
     )
     add(
         "--level",
         type=float,
         default=0.95,
         metavar="X",
-        help="of the intervals (default: 0.95)",
+        help="confidence level of the intervals (default: 0.95)",
     )
     add(
         "--block",
@@ -74,30 +74,30 @@ def add_training(add: Any) -> None:
     add(
         "--dry-run",
         action="store_true",
-        help="print trials, steps and programs, estimate the time, and train nothing",
+        help="only print the counts of trials, steps and programs, and the time",
     )
     cache.add_options(add)
 
 
 def add_files(add: Any, stem: str) -> None:
-    """Add the options of files to a parser's group."""
+    """Add the file options to a parser's group."""
     add(
         "--out",
         type=Path,
         metavar="DIR",
-        help=f"where to write (default: sweeps/{stem}-1, ...); a study that is there "
-        "goes on",
+        help=f"where to write (default: sweeps/{stem}-1, ...); a study in DIR is "
+        "resumed",
     )
-    add("--overwrite", action="store_true", help="begin anew in a DIR that has files")
+    add("--overwrite", action="store_true", help="start again in a DIR that has files")
 
 
 def training(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the arguments of training."""
+    """Return the arguments of a study that set its training."""
     return {name: getattr(options, name) for name in TRAINING}
 
 
 def directory(options: argparse.Namespace, stem: str) -> Path:
-    """Return the directory of the study: a new one, or one that goes on."""
+    """Return the directory of the study: a new one, or one to resume."""
     from jopt.studies import is_study
 
     out: Path | None = options.out
@@ -107,7 +107,7 @@ def directory(options: argparse.Namespace, stem: str) -> Path:
 
 
 def print_cost(console: "Console", name: str, cost: "Cost") -> None:
-    """Print what a study costs."""
+    """Print the cost of a study."""
     console.print(
         f"{name}: {cost.trials:,} trials, {cost.trial_steps:,} trial-steps, "
         f"{cost.programs} programs; with every extension {cost.most_trials:,} trials, "

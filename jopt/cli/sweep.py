@@ -40,8 +40,8 @@ values:
   LOW:HIGH:COUNT   COUNT values from LOW to HIGH, evenly spaced on a log axis;
   LOW..HIGH:COUNT  on a linear one
   a,b,c            a list: of numbers, of true and false, or of words
-  with --sample, values are drawn from LOW:HIGH (on a log axis), LOW..HIGH (on a
-  linear one), either with :int after it for integers, or from a list
+  With --sample, values are drawn from LOW:HIGH (log axis), LOW..HIGH (linear
+  axis), or a list. A range that ends in :int gives integers.
 
 tasks:
   digits     1,797 images of digits, 8x8, an MLP (nnx)
@@ -50,17 +50,18 @@ tasks:
   docstrings   Python's docstrings by subject, a transformer; --set model=gru
   diabetes   442 patients, a small regression (nnx); diabetes-linen is the same
   co2        weekly CO2, 52 weeks ahead, an LSTM
-  imports    modules that a file imports, recommended by a factorization
-  longtail   digits of which some are rare, by macro F1; --set tau=0,1,1.5
-  FILE.py:NAME   your own: a jopt.sweep.Task, or a function that returns one
+  imports    recommend modules that a file imports, by a factorization
+  longtail   digits with rare classes, by macro F1; --set tau=0,1,1.5
+  FILE.py:NAME   your task: a jopt.sweep.Task, or a function that returns one
 
 pruners: halving, hyperband, median, patient, threshold, spike. Fields follow a
-colon, as in --pruner halving:reduction_factor=3,min_resource=2; metric, mode
-and cooled are fields of all, as in --pruner median:metric=accuracy,mode=max
+colon, as in --pruner halving:reduction_factor=3,min_resource=2. All pruners
+have the fields metric, mode and cooled: --pruner median:metric=loss,mode=min
 
-objectives: with several, the front is the settings that no other dominates. The
-first ranks, unless there is a --metric. Bounds keep settings from winning, and
-from the front: ..3000 is at most 3000, 0.9.. at least 0.9, 1..5 between.
+objectives: repeat --objective to find the Pareto front, the settings that no
+other dominates. The first objective ranks settings, unless --metric is given.
+Settings out of bounds cannot win, nor be on the front: ..3000 is at most 3000,
+0.9.. at least 0.9, 1..5 between.
 
 files in DIR:
   report.html    everything on one page
@@ -70,10 +71,10 @@ files in DIR:
   best.json      the winner on validation, and its test metrics
   best/1, ...    the best models, as orbax checkpoints
   command.json, record/   read by --resume, --extend and jopt report
-  learning_rate.png, curves.png, front.png (of objectives)   pictures
+  learning_rate.png, curves.png, front.png (with objectives)   pictures
 
 exit status: 0; 2 after bad input or if files cannot be written; 130 after
-Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, with the results until then saved.
+Ctrl-C, 143 after SIGTERM, 129 after SIGHUP; the results so far are saved.
 """
 
 
@@ -92,7 +93,7 @@ def add_to(commands: Any) -> None:
         action="append",
         default=[],
         metavar="NAME=RANGE",
-        help="population-based training: this hyperparameter changes within the range",
+        help="population-based training: vary this hyperparameter within the range",
     )
     machine = parser.add_argument_group("devices and files").add_argument
     names = [option.dest for option in _add_machine(machine)]
@@ -105,7 +106,7 @@ def _add_search_space(add: Any) -> None:
         "--optimizer",
         default="adamw",
         metavar="NAMES",
-        help="optimizers to try, with commas between (default: adamw)",
+        help="optimizers to try, separated by commas (default: adamw)",
     )
     add(
         "--learning-rate",
@@ -117,14 +118,14 @@ def _add_search_space(add: Any) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUES",
-        help="any other hyperparameter of the optimizer, argument of the task, or "
-        "batch_size; may be given several times",
+        help="another hyperparameter of the optimizer, argument of the task, or "
+        "batch_size; may be repeated",
     )
     add("--sample", type=int, metavar="N", help="draw N settings instead of a grid")
     add(
         "--sampler",
         default="random",
-        help="random, sobol, halton or latin (default: random)",
+        help="sampler of --sample: random, sobol, halton or latin (default: random)",
     )
 
 
@@ -135,14 +136,14 @@ def add_seeds(add: Any) -> None:
         type=int,
         default=1,
         metavar="K",
-        help="random seeds per setting (default: 1)",
+        help="number of random seeds per setting (default: 1)",
     )
-    add("--folds", type=int, default=1, metavar="K", help="cross-validate over K parts")
+    add("--folds", type=int, default=1, metavar="K", help="cross-validate over K folds")
     add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
 
 
 def add_training(group: Any) -> None:
-    """Add the options of how long trials are, and how they are ranked."""
+    """Add the options for the length of trials and for their ranking."""
     length = group.add_mutually_exclusive_group()
     length.add_argument("--steps", type=int, metavar="N", help="steps per trial")
     length.add_argument(
@@ -170,40 +171,40 @@ def add_training(group: Any) -> None:
     add(
         "--mode",
         choices=("min", "max"),
-        help="which of its values are better (default: the task's)",
+        help="whether a low or a high metric is better (default: the task's)",
     )
     add(
         "--best-moment",
         action="store_true",
-        help="take each trial at its best evaluation, not at its last",
+        help="use each trial's best evaluation instead of its last",
     )
     add(
         "--objective",
         action="append",
         default=[],
         metavar="NAME:MODE",
-        help="one of several metrics, min or max: find the front of them",
+        help="one of several metrics for a Pareto front; MODE is min or max",
     )
     add(
         "--bound",
         action="append",
         default=[],
         metavar="NAME=LOW..HIGH",
-        help="a setting can win only with this metric between; an end may be left out",
+        help="only settings within the range can win; an end may be left out",
     )
     add("--pruner", metavar="NAME[:FIELD=N,...]", help="stop poor settings early")
 
 
 def _add_machine(add: Any) -> list[argparse.Action]:
-    """Add the options; return the names of those that may be given with --resume."""
+    """Add the machine options; return those that may be given with --resume."""
     resumed = [
         add("--resume", type=Path, metavar="DIR", help="resume the sweep saved in DIR"),
         add(
             "--extend",
             type=Path,
             metavar="DIR",
-            help="train the sweep saved in DIR for more steps, --steps in all, or with "
-            "more trials: --sample in all, or those of more values",
+            help="train the sweep saved in DIR for more steps (--steps: new total), or "
+            "with more trials (--sample: new total, or more values)",
         ),
     ]
     return [*resumed, *add_machine(add)]
@@ -229,30 +230,30 @@ def add_machine(add: Any) -> list[argparse.Action]:
             "--timeout",
             type=float,
             metavar="SECONDS",
-            help="begin no segment, or batch of a search, that would end later",
+            help="start no segment (or batch of a search) that would end later",
         ),
         add(
             "--devices",
             type=int,
             metavar="N",
-            help="devices to use; a CPU is split into N (default: all)",
+            help="number of devices; on a CPU, split it into N (default: all)",
         ),
         add(
             "--memory",
             metavar="BYTES",
-            help="memory to use on a device, such as 2G (default: what is free)",
+            help="memory per device, such as 2G (default: the free memory)",
         ),
         add(
             "--keep",
             type=int,
             default=1,
             metavar="K",
-            help="how many of the best models to save (default: 1)",
+            help="number of best models to save (default: 1)",
         ),
         add(
             "--json",
             action="store_true",
-            help="print the result to stdout as a line of JSON, all else to stderr",
+            help="print the result to stdout as a line of JSON, the rest to stderr",
         ),
         add(
             "--tensorboard",
@@ -265,7 +266,7 @@ def add_machine(add: Any) -> list[argparse.Action]:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    # Imported here, so that `jopt sweep --help` does not wait for them.
+    # Import late, so that `jopt sweep --help` stays fast.
     from jopt.report import drawing_ahead
 
     ahead = drawing_ahead(getattr(options, "folder", None))
@@ -274,7 +275,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace, stdout: TextIO) -> int:
-    """Run the command; with --json, `stdout` gets the result alone."""
+    """Run the command; with --json, `stdout` gets only the result."""
     from jopt import sweep
     from jopt.cli import command_file, devices, display, selection
     from jopt.cli.trials import trials as trials_of
@@ -283,7 +284,7 @@ def _run(options: argparse.Namespace, stdout: TextIO) -> int:
     if options.keep < 0:
         raise ValueError(f"--keep must be at least 0, got {options.keep}.")
     directory, resumed = options.extend or options.resume, False
-    steps = options.steps  # with --extend, None where trials alone are more
+    steps = options.steps  # with --extend, None if only trials are added
     if directory is not None:
         options = command_file.resumed(options, directory)
         resumed = command_file.has_begun(directory) or options.extend is not None
@@ -342,7 +343,7 @@ def _run(options: argparse.Namespace, stdout: TextIO) -> int:
                         **shared,
                     )
         return finish(console, options, task, result, directory, stdout)
-    except KeyboardInterrupt:  # the second one: the first lets the segment end
+    except KeyboardInterrupt:  # the second Ctrl-C: the first lets the segment end
         left = "Nothing was trained."
         if command_file.has_begun(directory):
             left = command_file.how_to_resume(directory)
@@ -361,7 +362,7 @@ def finish(
 ) -> int:
     """Save and print the result; return the exit status.
 
-    `go_on` says how an interrupted one goes on; by default with --resume.
+    `go_on` is the command that continues an interrupted one; by default --resume.
     """
     from jopt.cli import command_file, display
 
@@ -392,7 +393,7 @@ def finish(
 
 
 def _answer(result: "SweepResult", directory: Path, files: list[Path]) -> str:
-    """Return the result for a program, a line of JSON."""
+    """Return the result for a program, as one line of JSON."""
     from jopt.sweep import in_words
 
     table, info = result.settings(), result.info

@@ -1,4 +1,4 @@
-"""`jopt transfer`: tune the rate at several widths, and predict it at another."""
+"""`jopt transfer`: tune the rate at several widths, and predict it for another."""
 
 import argparse
 import functools
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Tune the learning rate at several widths, with the standard parametrization and with
-muP side by side, fit the law of the best rate by width, and predict the rate of a
-wider model.
+muP side by side. Fit the best rate as a power law of the width, and predict the rate
+of a wider model.
 """
 
 EXAMPLES = """\
@@ -28,15 +28,16 @@ examples:
   jopt transfer my_task.py:task --axis channels=8,16,32 --override head/kernel=output
   jopt transfer text --dry-run
 
-a task is one of `jopt sweep` whose function takes the axis. Roles of parameters are
-read off their shapes at two widths. The narrowest width is the base of muP's factors.
---set gives the task's other arguments, as in length=32 or heads=2.
+TASK is a task of `jopt sweep` whose function has the argument NAME of --axis. The roles
+of parameters are inferred from their shapes at two widths. The narrowest width is
+the base of muP's factors. --set gives the task's other arguments, as in length=32 or
+heads=2.
 
 files in DIR:
   transfer.html, transfer.png   the page, and its picture
   transfer.csv, laws.csv        best rates by rule and width, and their laws
   rates.csv, transfer.json, check.csv, coordinates.csv, exponents.csv
-  tune ...                      the record of each stage: the same command goes on
+  tune ...                      records of the stages; the same command resumes them
 
 exit status: 0; 2 after bad input or if files cannot be written; 130 after Ctrl-C,
 143 after SIGTERM, 129 after SIGHUP.
@@ -45,7 +46,7 @@ exit status: 0; 2 after bad input or if files cannot be written; 130 after Ctrl-
 
 def add_to(commands: Any) -> None:
     """Add the command's options to the parser's `commands`."""
-    says = "tune a rate at small widths for a greater one"
+    says = "tune the learning rate at small widths, predict it for a larger one"
     parser = parser_of(commands, "transfer", says, DESCRIPTION, EXAMPLES)
     add_task(parser)
     add = parser.add_argument_group("transfer").add_argument
@@ -53,52 +54,57 @@ def add_to(commands: Any) -> None:
         "--axis",
         default="width=32,64,128",
         metavar="NAME=SIZES",
-        help="the task's argument that gets wider (default: width=32,64,128)",
+        help="the task's width argument and its sizes (default: width=32,64,128)",
     )
-    add("--to", type=int, metavar="N", help="the width whose rate is predicted")
+    add("--to", type=int, metavar="N", help="predict the rate for this width")
     add(
         "--check",
         action="store_true",
-        help="train width N at a third, one and three times the predicted rate",
+        help="train width --to at 1/3, 1 and 3 times the predicted rate",
     )
     add(
         "--coordinates",
         type=int,
         default=0,
         metavar="K",
-        help="compare the parameters' changes after K steps by width (default: not)",
+        help="coordinate check: compare changes after K steps by width (default: none)",
     )
-    add("--rule", default="sp,mup", metavar="NAMES", help="sp, mup, spectral")
+    add(
+        "--rule",
+        default="sp,mup",
+        metavar="NAMES",
+        help="parametrizations: sp, mup, spectral (default: sp,mup)",
+    )
     add(
         "--optimizer",
         default="adamw",
         metavar="NAME",
-        help="optimizer, or FILE.py:NAME (default: adamw)",
+        help="optimizer to train with, or FILE.py:NAME (default: adamw)",
     )
     add(
         "--learning-rate",
         metavar="VALUES",
-        help="the ladder of rates (default: 9 around the optimizer's usual one)",
+        help="learning rates to try (default: 9 around the optimizer's usual one)",
     )
     add(
         "--override",
         action="append",
         default=[],
         metavar="PATH=KIND",
-        help="the role of a parameter, as in head/kernel=output",
+        help="set the role of a parameter, as in head/kernel=output",
     )
     add(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="another argument of the task, the same at all widths",
+        help="another argument of the task, equal at all widths",
     )
     add(
         "--schedule",
         default="cosine",
         metavar="NAME",
-        help="cosine, linear or constant (default: cosine)",
+        help="schedule: cosine, linear or constant (default: cosine)",
     )
     studies.add_training(parser.add_argument_group("training").add_argument)
     studies.add_files(parser.add_argument_group("files").add_argument, "TASK-transfer")
@@ -107,7 +113,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    # Imported here, so that `jopt transfer --help` does not wait for them.
+    # Import late, so that `jopt transfer --help` stays fast.
     from jopt.cli import lookup, streams
     from jopt.cli.values import assignments, numbers
     from jopt.studies import Contender, transfer, transfer_cost
@@ -185,7 +191,7 @@ def _made(maker: Any, name: str, fixed: dict[str, Any], width: int) -> Any:
 def summary(
     console: "Console", found: "Transfer", path: Path, files: list[Path]
 ) -> None:
-    """Print best rates by rule and width, what was found, and the files."""
+    """Print the best rates by rule and width, the findings, and the files."""
     from rich.table import Table
 
     table = found.table

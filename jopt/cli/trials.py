@@ -1,4 +1,4 @@
-"""The trials that a command is asked for: a grid, settings that are drawn, a space."""
+"""The trials that a command asks for: a grid, drawn settings, or a space."""
 
 import argparse
 import dataclasses
@@ -20,13 +20,13 @@ SAMPLERS = {
 
 
 def trials(options: argparse.Namespace) -> tuple[sweep.Task, list[sweep.Trial]]:
-    """Return the task, and the trials that the options ask for, and asked for before.
+    """Return the task, and the trials that the options ask for, with earlier ones.
 
-    A hyperparameter that `--set` names goes to the task's function if that takes it, to
-    the batch size if it is `batch_size`, else to the optimizer.
+    A hyperparameter of `--set` goes to the task's function if the function takes it, to
+    the batch size if it is `batch_size`, and otherwise to the optimizer.
 
     Raises:
-      ValueError: if a name is none of these.
+      ValueError: if none of them takes a name.
     """
     earlier = [{**asked, "earlier": []} for asked in getattr(options, "earlier", [])]
     if earlier:
@@ -46,7 +46,7 @@ def trials(options: argparse.Namespace) -> tuple[sweep.Task, list[sweep.Trial]]:
 
 
 def space(options: argparse.Namespace) -> tuple[sweep.Task, sweep.Space]:
-    """Return the task and the space that the options ask to search, as `trials`."""
+    """Return the task and the space to search; options as in `trials`."""
     task, factory, given = _asked(options, drawn=True)
     return task, sweep.Space(factory, **given)
 
@@ -54,14 +54,14 @@ def space(options: argparse.Namespace) -> tuple[sweep.Task, sweep.Space]:
 def _asked(
     options: argparse.Namespace, drawn: bool
 ) -> tuple[sweep.Task, Callable[..., Any], dict[str, Any]]:
-    """Return the task, the factory of its trials, and the values or ranges by name."""
+    """Return the task, the trials' factory, and the values or ranges by name."""
     task, make = lookup.task(options.task), lookup.task_maker(options.task)
     optimizers = {name: lookup.optimizer(name) for name in options.optimizer.split(",")}
     given = settings(options, drawn)
     of_task = [name for name in given if name in inspect.signature(make).parameters]
     structural = [*of_task, *(["batch_size"] if "batch_size" in given else [])]
-    # Not left to `grid` and `sample`: they see the names of one optimizer alone, and
-    # would take `seed` or `factory` as arguments of their own.
+    # Check here, since `grid` and `sample` see the names of only one optimizer, and
+    # would take `seed` or `factory` as their own arguments.
     for optimizer in optimizers.values():
         check_names(optimizer, [name for name in given if name not in structural])
     if len(optimizers) == 1 and not structural:
@@ -91,12 +91,12 @@ def settings(options: argparse.Namespace, drawn: bool) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class SetupFactory:
-    """The factory of trials whose settings choose more than an optimizer's numbers.
+    """A factory of trials whose settings choose a task or a batch size too.
 
     Args:
       optimizers: factories of transformations by name; `optimizer` chooses one.
       task: the function that makes the task.
-      of_task: the hyperparameters that the task takes.
+      of_task: names of the hyperparameters that the task takes.
     """
 
     optimizers: Mapping[str, Callable[..., Any]]

@@ -1,10 +1,10 @@
-"""Values of hyperparameters, as they are typed.
+"""Values of hyperparameters in the syntax of the command line.
 
     1e-4,1e-3      a list: of numbers, of `true` and `false`, or of words
     1e-5:1:64      64 values from 1e-5 to 1, evenly spaced on a log axis
     0..1:5         5 values from 0 to 1, evenly spaced on a linear axis
 
-Where settings are drawn, a range without a count is a distribution:
+When settings are drawn, a range without a count is a distribution:
 
     1e-5:1         floats, uniform on a log axis
     0..0.99        floats, uniform on a linear axis
@@ -24,7 +24,7 @@ from jopt.sweep.space import Choice, Integers, LogInt, LogUniform, Uniform
 _GRID = "LOW:HIGH:COUNT, as in 1e-5:1:64, or a list, as in 1e-4,1e-3"
 _DRAWN = "LOW:HIGH, as in 1e-5:1, LOW..HIGH, as in 0..0.9, or a list, as in 1e-4,1e-3"
 _BOOLS = {"true": True, "false": False}
-_MOST = 1_000_000  # values of a range: far more than any sweep has, and little memory
+_MOST = 1_000_000  # most values of a range: more than any sweep has
 
 
 def assignments(
@@ -33,13 +33,13 @@ def assignments(
     """Split texts of the form NAME=TEXT into pairs, one at a time.
 
     Args:
-      texts: what the option was given, each time.
-      option: its name, such as "--set", for error messages.
+      texts: the values of the option, one each time it was given.
+      option: the option's name, such as "--set", for error messages.
       form: the right form with an example, for error messages.
-      taken: names that cannot be given.
+      taken: names that are not allowed.
 
     Raises:
-      ValueError: if a text is malformed, or if a name is taken or given twice.
+      ValueError: if a text is malformed, or a name is not allowed or given twice.
     """
     seen: set[str] = set()
     for text in texts:
@@ -53,7 +53,7 @@ def assignments(
 
 
 def values(text: str, what: str) -> list[float] | list[int] | list[bool] | list[str]:
-    """Return the values that a list or a range with a count stands for.
+    """Return the values of a text: a list, or a range with a count.
 
     Args:
       text: LOW:HIGH:COUNT for that many values, evenly spaced on a log axis, or
@@ -86,7 +86,7 @@ def values(text: str, what: str) -> list[float] | list[int] | list[bool] | list[
 
 
 def numbers(text: str, what: str) -> list[float]:
-    """Return `values` as floats, or raise a ValueError if they are not numbers."""
+    """Return `values` as floats, or raise ValueError if they are not numbers."""
     found = values(text, what)
     if any(isinstance(value, (bool, str)) for value in found):
         raise ValueError(f"{what} got {text!r}, not numbers; write {_GRID}.")
@@ -96,7 +96,7 @@ def numbers(text: str, what: str) -> list[float]:
 def distribution(
     text: str, what: str, listed: Callable[[str, str], Sequence[Any]] = values
 ) -> Any:
-    """Return the distribution that a text stands for, or the value of a single one.
+    """Return the distribution of a text, or the value if there is only one.
 
     Args:
       text: LOW:HIGH for `LogUniform`, LOW..HIGH for `Uniform`, LOW:HIGH:int for
@@ -121,7 +121,7 @@ def distribution(
 
 
 def interval(text: str, what: str) -> tuple[float | None, float | None]:
-    """Return the ends of LOW..HIGH; one may be left out, and is None then.
+    """Return the ends of LOW..HIGH; None for one that is left out.
 
     Raises:
       ValueError: if the text is malformed.
@@ -142,12 +142,12 @@ def interval(text: str, what: str) -> tuple[float | None, float | None]:
 class _Range(NamedTuple):
     low: float
     high: float
-    log: bool  # whether the axis is a log axis
+    log: bool  # whether the axis is logarithmic
     last: str  # the text after the ends: a count, "int" or nothing
 
 
 def _range(text: str, what: str, forms: str) -> _Range | None:
-    """Read a range; return None for a text that has no colon and no two dots."""
+    """Read a range; return None for a text without a colon or two dots."""
     if ":" not in text and ".." not in text:
         return None
     parts = re.fullmatch(r"([^:]*?)(:|\.\.)([^:]*)(?::([^:]+))?", text)

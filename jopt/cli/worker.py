@@ -8,9 +8,9 @@ from jopt.cli.parsers import parser_of
 from jopt.cli.signals import INTERRUPTED
 
 DESCRIPTION = """\
-Join the search that jopt search --storage began: train one block of settings after the
-other until all are trained, and take over the blocks of workers that died. Start as
-many workers as there are devices, on any machine that reaches the storage.
+Join a search that jopt search --storage has started. A worker trains one block of
+settings after another until all are trained, and takes over the blocks of dead workers.
+Start one worker per device, on any machine that reaches the storage.
 """
 
 EXAMPLES = """\
@@ -21,31 +21,46 @@ examples:
   jopt worker study.journal my_task.py:task
   sbatch --array=0-31 --gpus=1 --requeue --wrap "jopt worker study.journal"
 
-The optimizers, the space and the length of trials are the search's. A task of your own
-is imported from the file that the search was begun with, or from the one given here.
+The search determines the optimizers, the space and the length of trials. If the task is
+your own, its file is imported: the search's file, or the file in TASK.
 
 exit status: 0 when all settings are trained; 2 after bad input, or if the storage
-cannot be reached; 130 after Ctrl-C, 143 after SIGTERM: others go on with the block.
+cannot be reached; 130 after Ctrl-C, 143 after SIGTERM. Other workers then take over the
+block.
 """
 
 
 def add_to(commands: Any) -> None:
     """Add the command's options to the parser's `commands`."""
-    says = "train blocks of a search that several machines share"
+    says = "join a search that several machines share"
     parser = parser_of(commands, "worker", says, DESCRIPTION, EXAMPLES)
     add = parser.add_argument
-    add("storage", metavar="PATH|URL", help="of jopt search --storage")
-    add("task", nargs="?", metavar="TASK", help="where this machine has the task")
-    add("--timeout", type=float, metavar="SECONDS", help="claim no block after these")
-    add("--devices", type=int, metavar="N", help="devices to use (default: all)")
-    add("--memory", metavar="BYTES", help="memory to use on a device, such as 2G")
+    add(
+        "storage", metavar="PATH|URL", help="the storage given to jopt search --storage"
+    )
+    add(
+        "task", nargs="?", metavar="TASK", help="the task on this machine, FILE.py:NAME"
+    )
+    add(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="claim no block after this time",
+    )
+    add(
+        "--devices",
+        type=int,
+        metavar="N",
+        help="number of devices to use (default: all)",
+    )
+    add("--memory", metavar="BYTES", help="memory per device, such as 2G")
     cache.add_options(add)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command; return its exit status."""
-    # Imported here, so that `jopt worker --help` does not wait for them.
+    # Import late, so that `jopt worker --help` stays fast.
     from jopt import sweep
     from jopt.cli import devices, display, streams
     from jopt.cli.trials import space as space_of

@@ -1,4 +1,4 @@
-"""Data before a step: augmentations as pytrees of numbers, scaling, rare classes."""
+"""Prepare data for training: augmentations, scaling, and rare classes."""
 
 from jopt.data._augmentation import Augmentation, Compose
 from jopt.data._geometry import Crop, Flip, Rotate, Shift, Zoom

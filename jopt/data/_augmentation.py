@@ -1,4 +1,4 @@
-"""What all augmentations are: `Augmentation`, and several in a row."""
+"""`Augmentation`, the base class of all augmentations, and `Compose`."""
 
 from typing import Any
 
@@ -22,15 +22,16 @@ class Augmentation:
 
     An augmentation is called with (batch, key) and returns a batch. The batch is
     (inputs, labels). The inputs are images, floats [batch, height, width] or [batch,
-    height, width, channels]; the labels stay. Every image is changed by numbers of its
-    own. An augmentation computes in at least float32, and the images keep their dtype.
+    height, width, channels]; the labels stay. Each image is changed by its own random
+    numbers. An augmentation computes in at least float32, and the images keep their
+    dtype.
     """
 
     def __call__(self, batch: PyTree, key: jax.Array) -> tuple[jax.Array, PyTree]:
         images, labels = _images(self, batch)
         x = wide(images)
         with standard_promotion():
-            # A grey image has one channel.
+            # A gray image has one channel.
             whole = x if x.ndim == 4 else x[..., None]
             changed = wide_numbers(self).changed(whole, key)
         return changed.reshape(x.shape).astype(images.dtype), labels
@@ -58,7 +59,7 @@ def _images(augmentation: Augmentation, batch: PyTree) -> tuple[jax.Array, PyTre
 
 
 class _Words(str):
-    """A value that an error shows as it is, without quotes."""
+    """A value that an error message shows without quotes."""
 
     __slots__ = ()
 
@@ -71,14 +72,14 @@ def _as_parts(given: Any) -> Any:
 
 @pytree
 class Compose:
-    """Augment by several in a row.
+    """Apply several augmentations one after the other.
 
         augment = Compose([Flip(), Shift(2.0), Noise(0.1)])
         batch = augment(batch, key)
 
     Args:
-      parts: callables (batch, key) -> batch, the first first; a part's key depends on
-        its place.
+      parts: callables (batch, key) -> batch, in the order of application; a part's key
+        depends on its position.
     """
 
     parts: Any = field(converter=_as_parts)

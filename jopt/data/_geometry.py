@@ -1,8 +1,8 @@
-"""Where the pixels of an image go: flips, shifts, zooms, crops and rotations.
+"""Move the pixels of images: flips, shifts, zooms, crops and rotations.
 
-All but the flip interpolate linearly between pixels, by products with weights and
-without a gather, so that many strengths at a time are cheap. What comes in at an
-edge is `fill`.
+All but the flip interpolate linearly between pixels. They use products with weights
+instead of gathers, so that many strengths at once are cheap. `fill` is the value of
+pixels from outside of the image.
 """
 
 import math
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jopt.core import Number, check, pytree, static
 from jopt.data._augmentation import Augmentation
 
-STEEPEST = 45.0  # degrees that `Rotate` can turn by
+STEEPEST = 45.0  # greatest angle of `Rotate`, in degrees
 
 
 @pytree
@@ -24,8 +24,8 @@ class Flip(Augmentation):
         x[i, j] <- x[i, width - 1 - j] with the probability, else x[i, j]
 
     Args:
-      probability: of a flip, in [0, 1]. Its gradient is 0.
-      axis: "horizontal" changes left and right, "vertical" top and bottom; static.
+      probability: probability of a flip, in [0, 1]. Its gradient is 0.
+      axis: "horizontal" swaps left and right, "vertical" top and bottom; static.
     """
 
     probability: Number = 0.5
@@ -42,13 +42,13 @@ class Flip(Augmentation):
 
 @pytree
 class Shift(Augmentation):
-    """Move each image by a random number of pixels, whole or not.
+    """Move each image by a random number of pixels, which need not be whole.
 
         x[i, j] <- x[i - a, j - b],   a and b uniform in [-most, most]
 
     Args:
-      most: pixels, at least 0.
-      fill: what comes in at the edges.
+      most: greatest shift in pixels, at least 0.
+      fill: value of the pixels from outside.
     """
 
     most: Number = 2.0
@@ -71,9 +71,9 @@ class Zoom(Augmentation):
         log s uniform in [-log(1 + most), log(1 + most)]
 
     Args:
-      most: at least 0; at 0.1 an image becomes at most 1.1 times as large, and at
-        least 1 / 1.1 times.
-      fill: what comes in at the edges.
+      most: at least 0; at 0.1 an image becomes at most 1.1 times and at least 1 / 1.1
+        times as large.
+      fill: value of the pixels from outside.
     """
 
     most: Number = 0.1
@@ -94,12 +94,12 @@ class Zoom(Augmentation):
 
 @pytree
 class Crop(Augmentation):
-    """Make a random part of each image as large as the image.
+    """Enlarge a random part of each image to the size of the image.
 
         x[i, j] <- x[a + s (i - c), b + s (j - d)],   center (c, d)
         s uniform in [least, 1], and (a, b) where the part is within the image
 
-    For a crop after padding, as is usual with CIFAR-10, take `Shift`.
+    For a crop after padding, as is usual with CIFAR-10, use `Shift`.
 
     Args:
       least: the smallest side of a part, as a share of the image's, above 0, at most 1.
@@ -131,13 +131,13 @@ class Rotate(Augmentation):
                [0           1] [sin(a) 1] [0           1]
         a uniform in [-most, most]
 
-    Each shear interpolates along one axis, so that the image is a little smoother than
-    one that is interpolated once. The work of an image grows as its side to the third
-    power: above about 100 pixels on a CPU, take dm-pix's `rotate`.
+    Each shear interpolates along one axis, so the image is a little smoother than one
+    that is interpolated once. The work grows with the third power of an image's side:
+    above about 100 pixels on a CPU, use dm-pix's `rotate`.
 
     Args:
-      most: degrees, in [0, 45].
-      fill: what comes in at the edges.
+      most: greatest angle in degrees, in [0, 45].
+      fill: value of the pixels from outside.
 
     Paeth 1986, "A fast algorithm for general raster rotation".
     """
@@ -163,14 +163,14 @@ def _center(x: jax.Array, axis: int) -> float:
 
 
 def _grid(x: jax.Array, axis: int) -> jax.Array:
-    """Return the places of the rows (axis 0) or columns (axis 1), [1, places]."""
+    """Return the positions of the rows (axis 0) or columns (axis 1), [1, positions]."""
     return jnp.arange(x.shape[1 + axis], dtype=x.dtype)[None]
 
 
 def _resampled(
     x: jax.Array, rows: jax.Array, columns: jax.Array, fill: Number
 ) -> jax.Array:
-    """Return the images at the crossings of rows and columns, each [batch, places]."""
+    """Return the images sampled at rows and columns, each [batch, positions]."""
     weights = [
         _hat(at[..., None] - _grid(x, axis)[None])
         for axis, at in enumerate((rows, columns))
@@ -182,7 +182,7 @@ def _resampled(
 
 
 def _rotated(x: jax.Array, angles: jax.Array) -> jax.Array:
-    """Return the images turned by angles in radians, float[batch]; zeros come in."""
+    """Return the images turned by angles in radians, float[batch]; zeros pad them."""
     _, height, width, _ = x.shape
     steepest = math.radians(STEEPEST)
     wider = math.ceil((height - 1) / 2 * math.tan(steepest / 2))
@@ -192,25 +192,25 @@ def _rotated(x: jax.Array, angles: jax.Array) -> jax.Array:
     first = -places * jnp.tan(angles / 2)[None]  # [height, batch]
     places = jnp.arange(frame, dtype=x.dtype)[:, None] - (frame - 1) / 2
     second = places * jnp.sin(angles)[None]  # [frame, batch]
-    # The images come last, as vector units like it: [height, width, channels, batch].
+    # Put the batch last, for vector units: [height, width, channels, batch].
     x = jnp.transpose(x, (1, 2, 3, 0))
     x = jnp.pad(x, ((0, 0), (wider, wider), (0, 0), (0, 0)))
     x = _moved(x, first, wider)
     x = jnp.swapaxes(_moved(jnp.swapaxes(x, 0, 1), second, higher), 0, 1)
     x = _moved(x, first, wider)[:, wider : wider + width]
-    # Else the last sum would be made in the order of the result, across the images.
+    # Without a barrier, XLA would compute the last sum across the images.
     x = jax.lax.optimization_barrier(x)
     return jnp.transpose(x, (3, 0, 1, 2))
 
 
 def _moved(x: jax.Array, by: jax.Array, most: int) -> jax.Array:
-    """Move lines of pixels along themselves, by linear interpolation; zeros come in.
+    """Shift lines of pixels by linear interpolation, padded with zeros.
 
         y[n] = sum over t in [-most, most] of hat(by - t) x[n - t]
 
     Args:
       x: [lines, length, channels, batch].
-      by: pixels, [lines, batch], within `most`.
+      by: shift in pixels, [lines, batch], within `most`.
       most: static.
     """
     length = x.shape[1]

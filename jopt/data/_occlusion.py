@@ -1,4 +1,4 @@
-"""What hides an image: noise, and squares that are cut out."""
+"""Hide parts of an image: noise, and squares that are cut out."""
 
 import jax
 import jax.numpy as jnp
@@ -30,13 +30,13 @@ class Noise(Augmentation):
 class Cutout(Augmentation):
     """Fill a square of each image, at a random place.
 
-    The center of the square is anywhere in the image, so that a part of it may be
-    outside. A pixel that the edge of the square cuts is filled in part: the result has
-    a gradient with respect to the size.
+    The center of the square is anywhere in the image, so a part of the square may be
+    outside. A pixel that the edge of the square cuts is filled in part, so the result
+    has a gradient with respect to the size.
 
     Args:
       size: side of the square, as a share of the image's shorter side, in [0, 1].
-      fill: what it is filled with.
+      fill: value of the pixels in the square.
 
     DeVries and Taylor 2017, https://arxiv.org/abs/1708.04552.
     """

@@ -17,14 +17,14 @@ def class_weights(labels: np.ndarray, *, power: float = 1.0) -> np.ndarray:
         w_c ~ n_c^-power,   the mean of w over the examples is 1
 
     Args:
-      labels: of the training examples, integers from 0 on.
+      labels: labels of the training examples, integers from 0 on.
       power: at 1, scikit-learn's "balanced"; at 0.5, the square root; at 0, all are 1.
 
     Returns:
       float32[classes].
 
     Raises:
-      ValueError: the labels are no classes, a class has no example, or the power is not
+      ValueError: a label is not a class, a class has no example, or the power is not
         finite.
     """
     counts = _counts("class_weights", labels)
@@ -38,26 +38,27 @@ def class_weights(labels: np.ndarray, *, power: float = 1.0) -> np.ndarray:
 class BalancedBatches:
     """Draw batches in which rare classes are more frequent than in the data.
 
-        p_c ~ n_c^(1 - power)    the probability of a class; within it all are equal
+        p_c ~ n_c^(1 - power)    the probability of class c; its examples are equally
+        likely
 
         batches = data.BalancedBatches(train, train[1], batch_size=64)
         Task.from_model(..., train=sweep.by_step(batches))
 
-    Examples are drawn with replacement, and a batch depends on the seed and the step
-    alone. Examples are not copied before the data is split, so no example is in both
-    the training and the validation part.
+    Examples are drawn with replacement, and a batch depends only on the seed and the
+    step. They are drawn from the training part, not copied before the split, so no
+    example is in both the training and the validation part.
 
     Args:
       examples: a tree of arrays whose first axis is the example.
       labels: the class of each example, integers from 0 on.
       batch_size: examples of a batch, at least 1.
-      power: at 1 all classes are as frequent, at 0 as they are in the data.
-      seed: of the draws.
+      power: at 1 all classes are equally frequent, at 0 as frequent as in the data.
+      seed: the seed of the draws.
 
     Raises:
-      TypeError: the examples are no tree of arrays.
-      ValueError: the labels are no classes, are not as many as the examples, or a class
-        has no example; a number breaks its rule.
+      TypeError: the examples are not a tree of arrays.
+      ValueError: a label is not a class, the labels are not as many as the examples, a
+        class has no example, or a number breaks its rule.
     """
 
     examples: PyTree
@@ -84,7 +85,7 @@ class BalancedBatches:
 
     @functools.cached_property
     def _ends(self) -> np.ndarray:
-        """The ends of the examples' parts of [0, 1]."""
+        """The upper ends of the examples' shares of [0, 1]."""
         labels = np.asarray(self.labels)
         shares = (np.bincount(labels).astype(float) ** -self.power)[labels]
         return np.cumsum(shares / shares.sum())

@@ -1,4 +1,4 @@
-"""Scaling: inputs by statistics of the training examples."""
+"""Scale inputs by statistics of the training examples."""
 
 from typing import Any, TypeAlias
 
@@ -20,8 +20,8 @@ class Scaling:
       shift, scale: numbers that broadcast with an example.
 
     Call it with
-      batch: inputs, or a tuple (inputs, labels, ...) of which the first is scaled.
-        Inputs of any kind of number become floats, those of floats keep their dtype.
+      batch: inputs, or a tuple (inputs, labels, ...) whose first element is scaled.
+        Inputs of other types become floats; floats keep their dtype.
     """
 
     shift: Any
@@ -53,12 +53,12 @@ def standardize(examples: PyTree, axis: Axis = 0) -> Scaling:
         Task.from_model(..., scaling=data.standardize)  # in a sweep, by fold
 
     Args:
-      examples: inputs, or a tuple (inputs, labels, ...), of the training part alone.
-      axis: over which axes the statistics go; 0 for each feature's own, None for two
-        scalars, (0, 1, 2) for each channel's own.
+      examples: inputs, or a tuple (inputs, labels, ...), only of the training part.
+      axis: the axes over which the statistics are taken: 0 for each feature separately,
+        None for two scalars, (0, 1, 2) for each channel separately.
 
     Raises:
-      ValueError: there are no inputs, or they are not finite; they have no such axis.
+      ValueError: there are no inputs, they are not finite, or they have no such axis.
     """
     x = _inputs("standardize", examples)
     axes = _axes("standardize", axis, x.ndim)
@@ -71,13 +71,13 @@ def normalize(examples: PyTree, axis: Axis = 0) -> Scaling:
 
         shift = min(x),   scale = max(x) - min(x), or 1 where that is 0
 
-    Other examples may come out below 0 or above 1.
+    Other examples may be mapped below 0 or above 1.
 
     Args:
-      examples, axis: as of `standardize`.
+      examples, axis: as in `standardize`.
 
     Raises:
-      ValueError: there are no inputs, or they are not finite; they have no such axis.
+      ValueError: there are no inputs, they are not finite, or they have no such axis.
     """
     x = _inputs("normalize", examples)
     axes = _axes("normalize", axis, x.ndim)

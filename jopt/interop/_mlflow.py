@@ -1,4 +1,4 @@
-"""MLflow: a run a trial, in an experiment a sweep."""
+"""MLflow: an experiment for each sweep, and a run for each trial."""
 
 import time
 from typing import Any
@@ -8,21 +8,21 @@ from jopt.sweep import Segment
 
 
 class MlflowRuns(Tracker):
-    """Log the trials of a sweep to MLflow, a run each; a callback.
+    """A callback that logs each trial of a sweep as an MLflow run.
 
         runs = jopt.interop.MlflowRuns("digits", tracking_uri="sqlite:///mlflow.db")
         sweep.run(task, trials, callbacks=[runs])
         # then: mlflow ui --backend-store-uri sqlite:///mlflow.db
 
-    What is logged, and what happens if that fails, says `Tracker`: hyperparameters are
-    the run's params, and the tag `status` says how the trial ended. One that diverged
-    is a run that FAILED, one that was interrupted stays RUNNING.
+    `Tracker` describes what is logged, and what happens if logging fails.
+    Hyperparameters are the run's params, and the tag `status` says how the trial ended.
+    A diverged trial is a FAILED run, an interrupted one stays RUNNING.
 
     Args:
       experiment: the name of the experiment, which is made if it does not exist.
-      tracking_uri: of the server, database or folder; by default MLflow's own. Newer
-        versions write to a folder, such as "file:mlruns", only if the environment has
-        MLFLOW_ALLOW_FILE_STORE=true.
+      tracking_uri: the address of the server, database or folder; by default MLflow's
+        own. Newer versions write to a folder, such as "file:mlruns", only if the
+        environment has MLFLOW_ALLOW_FILE_STORE=true.
 
     Raises:
       ImportError: mlflow is not installed.

@@ -24,12 +24,15 @@ def write_tensorboard(sweep: SweepResult | Record, directory: FilePath) -> list[
         # then: tensorboard --logdir runs
 
     Each trial is a run in its own folder, `trial-0000` and so on. A run has
-    `train/loss` by step, averaged over up to 300 intervals of steps; `valid/...`, each
-    metric at the ends of the segments; and, for the HParams tab, the trial's
-    hyperparameters, seed, fold and status (complete, pruned, diverged or interrupted).
-    The tab filters them by value, but numbers of more than 32 values by interval.
-    Values that are not finite are left out. The tab shows a trial that diverged as a
-    failure.
+
+    - `train/loss` by step, averaged over up to 300 intervals of steps;
+    - `valid/...`, each metric at the ends of the segments;
+    - for the HParams tab, the trial's hyperparameters, seed, fold and status (complete,
+      pruned, diverged or interrupted).
+
+    The tab filters hyperparameters by value, but numbers with more than 32 values by
+    interval. Values that are not finite are left out. The tab shows a diverged trial as
+    a failure.
 
     Args:
       sweep: a result, or the record of its files.
@@ -139,7 +142,7 @@ def _add(writer: Any, field: str, message: Any) -> None:
 
 @functools.cache
 def _messages() -> Any:
-    """Return TensorBoard's message classes by name, which protobuf makes at import."""
+    """Return TensorBoard's message classes by name, which protobuf makes on import."""
     from tensorboardX.proto import api_pb2, plugin_hparams_pb2, summary_pb2
 
     modules = (api_pb2, plugin_hparams_pb2, summary_pb2)

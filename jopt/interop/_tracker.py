@@ -1,4 +1,4 @@
-"""`Tracker`: what every tracker of experiments is told of a sweep, as a callback."""
+"""`Tracker`: the base class of callbacks that log a sweep to an experiment tracker."""
 
 import abc
 import warnings
@@ -10,29 +10,29 @@ from jopt.sweep import Segment
 
 
 class Tracker(abc.ABC):
-    """Tell another library of each trial, at the end of each segment of a sweep.
+    """Log each trial to another library, at the end of each segment of a sweep.
 
         sweep.run(task, trials, callbacks=[tracker])
 
-    A trial is a run. It begins with the trial's hyperparameters, seed and fold; each
-    segment adds `train/loss`, the mean over its steps, and `valid/...`, the metrics; it
-    ends with the trial's status. Values that are not finite are left out. After a
-    resume, or in a sweep that has begun without it, a new tracker is told of all that
-    was before. In a search the runs of all batches are numbered through.
+    A trial is a run. It begins with the trial's hyperparameters, seed and fold. Each
+    segment adds `train/loss`, the mean over its steps, and `valid/...`, the metrics.
+    The run ends with the trial's status. Values that are not finite are left out. After
+    a resume, or in a sweep that began without it, a new tracker logs all past segments
+    first. In a search, the runs of all batches are numbered consecutively.
 
-    If the library fails, as without a network or on a full disk, the tracker warns,
-    stays silent from then on, and the sweep goes on.
+    If the library fails, for example without a network or on a full disk, the tracker
+    warns and logs nothing more, and the sweep continues.
 
     Attributes:
-      failed: the error that silenced it, or None.
+      failed: the error that stopped the logging, or None.
     """
 
     def __init__(self) -> None:
         self.failed: Exception | None = None
-        self._runs: dict[int, Any] = {}  # of the trials that have begun
+        self._runs: dict[int, Any] = {}  # runs of the trials that have begun
         self._ended: set[int] = set()
-        self._told = 0  # segments
-        self._before = 0  # trials of earlier batches of a search
+        self._told = 0  # segments that are logged
+        self._before = 0  # number of trials in earlier batches of a search
         self._trials = 0
 
     @abc.abstractmethod
@@ -40,26 +40,26 @@ class Tracker(abc.ABC):
         """Begin the run of a trial, and return it.
 
         Args:
-          number: of the trial, in the sweep or the search.
-          setting: its hyperparameters, seed and fold, as the table has them.
+          number: the trial's number in the sweep or the search.
+          setting: its hyperparameters, seed and fold, as in the table.
           now: the segment that has ended.
         """
 
     @abc.abstractmethod
     def log(self, run: Any, step: int, values: dict[str, float]) -> None:
-        """Add the values of a segment, at least one, to a run."""
+        """Log the values of a segment, at least one, to a run."""
 
     @abc.abstractmethod
     def end(self, run: Any, status: str) -> None:
-        """End a run, of a trial that is complete, pruned or diverged."""
+        """End a run, whose trial is complete, pruned or diverged."""
 
     def __call__(self, now: Segment) -> None:
-        """Tell of the segment that has ended."""
+        """Log the segment that has ended."""
         if self.failed is not None:
             return
         try:
             self._tell(now)
-        except Exception as error:  # whatever it is, the sweep matters more
+        except Exception as error:  # the sweep must not fail with the library
             self.failed = error
             warnings.warn(
                 f"{type(self).__name__} failed after segment {now.number} and is "
@@ -69,7 +69,7 @@ class Tracker(abc.ABC):
             )
 
     def _tell(self, now: Segment) -> None:
-        if now.number <= self._told:  # the next batch of a search
+        if now.number <= self._told:  # a new batch of a search has begun
             self._before += self._trials
             self._runs, self._ended, self._told = {}, set(), 0
         self._trials = len(now.alive)
@@ -95,7 +95,7 @@ class Tracker(abc.ABC):
 
 
 def plain(value: Any) -> Any:
-    """Return a value of a table as Python's own: a bool, a number, a text or None."""
+    """Return a value of a table as Python's bool, number, text or None."""
     value = value.item() if isinstance(value, np.generic) else value
     return value if isinstance(value, (bool, int, float, type(None))) else str(value)
 

@@ -1,4 +1,4 @@
-"""Weights & Biases: a run a trial, in a group a sweep."""
+"""Weights & Biases: a group for each sweep, and a run for each trial."""
 
 from typing import Any
 
@@ -7,20 +7,20 @@ from jopt.sweep import Segment
 
 
 class WandbRuns(Tracker):
-    """Log the trials of a sweep to Weights & Biases, a run each; a callback.
+    """A callback that logs each trial of a sweep as a Weights & Biases run.
 
         runs = jopt.interop.WandbRuns("digits", group="rates", mode="offline")
         sweep.run(task, trials, callbacks=[runs])
-        # later, of runs that were offline: wandb sync wandb/offline-run-*
+        # later, to upload offline runs: wandb sync wandb/offline-run-*
 
-    What is logged, and what happens if that fails, says `Tracker`: hyperparameters are
-    the run's config, `status` is in its summary, and a trial that diverged ends with
-    exit code 1. All runs of a sweep are open at once, some threads each: it is made for
-    sweeps of tens of trials.
+    `Tracker` describes what is logged, and what happens if logging fails.
+    Hyperparameters are the run's config, `status` is in its summary, and a diverged
+    trial ends with exit code 1. All runs of a sweep are open at once, with several
+    threads each, so use it for sweeps of tens of trials.
 
     Args:
-      project: of the runs.
-      options: given to `wandb.init`, such as `group`, `mode`, `dir` or `tags`.
+      project: the project of the runs.
+      options: passed to `wandb.init`, such as `group`, `mode`, `dir` or `tags`.
 
     Raises:
       ImportError: wandb is not installed.

@@ -1,4 +1,4 @@
-"""A sweep for people: pictures, tables, and one self-contained page."""
+"""Reports on a sweep for people: pictures, tables, and one self-contained page."""
 
 from jopt.report._ahead import drawing_ahead as drawing_ahead
 from jopt.report._learning import (

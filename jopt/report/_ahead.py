@@ -1,7 +1,7 @@
-"""vl-convert in a process of its own, which is ready when training is over.
+"""Load vl-convert in a second process, so that it is ready when training ends.
 
-It bundles Vega for the page and draws PNGs. Both begin with seconds of loading, in
-which it holds Python's lock, so a thread would not do.
+vl-convert bundles Vega for the page and draws PNGs. Both load for seconds and hold
+Python's global interpreter lock meanwhile, so a thread would not help.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ for line in sys.stdin:
 
 
 class _Worker:
-    """The process, asked one thing at a time."""
+    """The second process, which answers one request at a time."""
 
     def __init__(self, path: Path | None):
         self.process = subprocess.Popen(
@@ -49,7 +49,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # a Ctrl-C ends the training, not the pictures
+            start_new_session=True,  # a Ctrl-C must end the training, not the pictures
         )
 
     def ask(self, asked: dict[str, Any] | None) -> bytes | None:
@@ -67,7 +67,7 @@ class _Worker:
         return found if length and len(found) == length else None
 
     def end(self) -> None:
-        """End the process, whatever it is doing."""
+        """End the process at once, even in the middle of a request."""
         self.process.kill()
         self.process.communicate()
 
@@ -77,13 +77,13 @@ _worker: ContextVar[_Worker | None] = ContextVar("drawing_ahead", default=None)
 
 @contextlib.contextmanager
 def drawing_ahead(directory: Path | None = None) -> Iterator[None]:
-    """Load what pictures and the page need in a process beside this one.
+    """Load the drawing libraries in a second process during the block.
 
-    Nothing is done without vl-convert, or if this process has loaded it already. If the
-    other process fails, this one draws.
+    Nothing happens without vl-convert, or if this process has already loaded it. If the
+    second process fails, this one draws.
 
     Args:
-      directory: where Vega is kept for the next time; None for nowhere.
+      directory: where Vega is cached for the next time; None for no cache.
     """
     try:
         version = importlib.metadata.version("vl-convert-python")
@@ -103,14 +103,14 @@ def drawing_ahead(directory: Path | None = None) -> Iterator[None]:
 
 
 def bundled() -> str | None:
-    """Return Vega as one script if the process beside this one has it."""
+    """Return Vega as one script if the second process has it, else None."""
     worker = _worker.get()
     found = None if worker is None else worker.ask(None)
     return None if found is None else found.decode()
 
 
 def drawn(asked: dict[str, Any]) -> bytes | None:
-    """Return the PNG of a chart if the process beside this one draws it.
+    """Return the PNG of a chart if the second process draws it, else None.
 
     Args:
       asked: the arguments of `vl_convert.vegalite_to_png`.

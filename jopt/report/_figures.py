@@ -1,8 +1,8 @@
 """The figures of a sweep, each declared once for the page, a notebook and a PNG.
 
-A figure is a function of a record that returns an Altair chart, or None where there is
-nothing to draw. Fields of its data have names of its own (`x`, `y`, `h0`), so that a
-name of a hyperparameter is text, and never part of an expression or a path.
+A figure is a function of a record that returns an Altair chart, or None if there is
+nothing to draw. The data's fields have fixed names (`x`, `y`, `h0`). So the name of a
+hyperparameter is only text, and never part of an expression or a path.
 """
 
 import collections
@@ -24,11 +24,11 @@ from jopt.sweep import SweepResult
 
 Chart: TypeAlias = alt.LayerChart
 
-# Colours that stand out on white and on black.
+# Colors that stand out on white and on black.
 BAD, WINNER, PALE, BLUE = "#e0492f", "#f5a70a", "#87919d", "#239a94"
 QUIET, CHOSEN = "#9fb0c0", "#e0318c"
 RAMP = ["#5f63cf", "#3d8bd4", "#1fa5a0", "#55b867", "#b0b52a"]
-LINES = 8  # settings of the other hyperparameters that have a line each
+LINES = 8  # most settings of the other hyperparameters that get a line each
 WIDTH, HEIGHT = 560, 340
 STAR = (
     "M0,-1L.2351,-.3236L.9511,-.309L.3804,.1236L.5878,.809L0,.4L-.5878,.809"
@@ -41,16 +41,17 @@ STATUSES = {
     "interrupted": "interrupted",
     "diverged": "diverged",
 }
-NOW = "datum.row === chosen"  # the trial that a click on the page chose
+NOW = "datum.row === chosen"  # the trial that a click on the page has chosen
 
 
 def response(record: Record, name: str) -> Chart | None:
-    """Return what ranks against a hyperparameter.
+    """Return the chart of the ranking metric against a hyperparameter.
 
-    A line is a setting of the others, the mean over its seeds and folds, in a band from
-    the least to the greatest; more settings than `LINES`, and the members of a
-    population, which continue each other's runs, have none. Pruned trials are rings at
-    the value that they were stopped with. Diverged ones are crosses at the top.
+    Each setting of the other hyperparameters is a line: the mean over its seeds and
+    folds, in a band from the least to the greatest. There are no lines for more
+    settings than `LINES`, nor for a population, whose trials continue each other's
+    runs. Pruned trials are rings at their last value. Diverged ones are crosses at the
+    top.
     """
     if name not in record.hyperparameters:
         return None
@@ -126,14 +127,14 @@ def response(record: Record, name: str) -> Chart | None:
 def curves(
     record: Record, metric: str | None = None, by: str | None = None
 ) -> Chart | None:
-    """Return the training loss of every trial, or a validation metric, by step.
+    """Return the chart of every trial's training loss, or validation metric, by step.
 
-    Lines have the colour of a hyperparameter's value. A ring ends a trial that was
-    pruned, a cross one that diverged.
+    A line has the color of a hyperparameter's value. A ring ends a pruned trial, a
+    cross a diverged one.
 
     Args:
-      metric: of validation; None for the training loss.
-      by: the hyperparameter of the colours; None for the number of the trial.
+      metric: the validation metric; None for the training loss.
+      by: the hyperparameter of the colors; None for the number of the trial.
     """
     status = record.table["status"]
     rows = drawn_trials(record)
@@ -186,10 +187,10 @@ def curves(
 
 
 def front(record: Record) -> Chart | None:
-    """Return the settings by two objectives, and the border of what they reach in them.
+    """Return the chart of the settings by two objectives, with the border of the front.
 
-    The front is blue, what is within the bounds grey, what is not is a ring. Dotted
-    lines are bounds.
+    Settings on the front are blue, others within the bounds grey, and those out of
+    bounds rings. Dotted lines are bounds.
     """
     found = front_of(record)
     if found is None:
@@ -238,10 +239,10 @@ def front(record: Record) -> Chart | None:
 
 
 def parallel(record: Record) -> Chart | None:
-    """Return a line a trial through the hyperparameters that vary, and what ranks.
+    """Return the chart with one line a trial over the varying hyperparameters.
 
-    The better a trial ranks, the stronger is its line: ranks and not values, so that a
-    few huge losses do not leave the others alike.
+    The better a trial ranks, the stronger is its line. Ranks are used rather than
+    values, so that a few huge losses do not make the others look equal.
     """
     names = [*record.varying, record.metric]
     if len(names) < 3:
@@ -285,7 +286,7 @@ def parallel(record: Record) -> Chart | None:
 
 
 def importance(record: Record, found: dict[str, Any] | None = None) -> Chart | None:
-    """Return the shares of the hyperparameters, by Optuna's evaluators."""
+    """Return the chart of the hyperparameters' importance, by Optuna's evaluators."""
     found = importance_of(record) if found is None else found
     if "sentence" in found:
         return None
@@ -313,7 +314,7 @@ def importance(record: Record, found: dict[str, Any] | None = None) -> Chart | N
 
 
 def rungs(record: Record) -> Chart | None:
-    """Return how many trials each segment trained, and how many of them it left."""
+    """Return the chart of how many trials each segment trained, and ended."""
     found = rungs_of(record)
     pruned, diverged = found["pruned"], found["diverged"]
     alive = np.asarray(found["trained"]) - pruned - np.asarray(diverged)
@@ -348,9 +349,9 @@ def rungs(record: Record) -> Chart | None:
 
 
 def population(record: Record, name: str) -> Chart | None:
-    """Return each trial's value of a hyperparameter by step, and the winner's ancestry.
+    """Return the chart of a hyperparameter by step, with the winner's ancestry.
 
-    A dot is a copy of another trial.
+    A dot marks a copy of another trial.
     """
     found = moves_of(record)
     if found is None or name not in found["names"]:
@@ -423,7 +424,7 @@ def overview(
 
 
 def alone(chart: Any, record: Record) -> Any:
-    """Return a chart to be shown without the page: with its title and its looks."""
+    """Return a chart for use outside of the page, with its title and its theme."""
     count = len(record.table["trial"])
     title = f"{cut(str(record.info.get('task', 'sweep')))}: {count:,} trials"
     anchor: Any = {"text": title, "anchor": "start"}
@@ -431,7 +432,7 @@ def alone(chart: Any, record: Record) -> Any:
 
 
 def png(chart: Any) -> bytes:
-    """Return a chart as a picture, two pixels a unit."""
+    """Return a chart as a PNG, two pixels a unit."""
     every = alt.data_transformers
     with every.enable("default"), every.disable_max_rows():
         spec = chart.to_dict(context={"pre_transform": False})
@@ -446,7 +447,7 @@ def png(chart: Any) -> bytes:
 
 
 def looks(dark: bool = False) -> dict[str, Any]:
-    """Return the colours of text, grid and background, on white or on black."""
+    """Return the theme: colors of text, grid and background, on white or on black."""
     ink, quiet, grid, card = (
         ("#e6e9ed", "#9aa5b1", "#262b32", "#181c21")
         if dark
@@ -466,7 +467,7 @@ def looks(dark: bool = False) -> dict[str, Any]:
         "background": card,
         "font": font,
         "view": {"stroke": None},
-        # Vega writes titles into the expressions of its descriptions, unescaped.
+        # Vega writes unescaped titles into the expressions of descriptions.
         "aria": False,
         "mark": {"aria": False},
         "axis": {**labels, **sizes, **lines},
@@ -477,9 +478,9 @@ def looks(dark: bool = False) -> dict[str, Any]:
 
 
 def main_hyperparameter(record: Record) -> str | None:
-    """Return the learning rate, or else the first number that has several values."""
+    """Return the learning rate, or else the first number with several values."""
     names = record.varying
-    # A nested space's is called `optimizer.adamw.learning_rate`.
+    # A nested space names its rate `optimizer.adamw.learning_rate`.
     for name in sorted(names, key=lambda n: n.split(".")[-1] != "learning_rate"):
         column = record.table[name]
         if column.dtype.kind in "iuf":
@@ -490,14 +491,14 @@ def main_hyperparameter(record: Record) -> str | None:
 
 
 def drawn_trials(record: Record) -> list[int]:
-    """Return the rows of the trials that have a curve of their own."""
+    """Return the rows of the trials that get their own curve."""
     losses = record.table[record.metric].astype(float)
     best = None if record.best is None else int(record.best["trial"])
     return shown(-losses if record.mode == "max" else losses, best).tolist()
 
 
 def trials(record: Record) -> alt.InlineData:
-    """Return the rows that all responses draw: equal for all, so held once."""
+    """Return the rows that all response charts share, so that they are stored once."""
     table, tips = record.table, _tips(record)
     columns = [
         _plain_values(table[name])
@@ -520,20 +521,20 @@ def trials(record: Record) -> alt.InlineData:
 
 
 def _rows(rows: Iterable[dict[str, Any]]) -> alt.InlineData:
-    """Return rows as text, which no schema is checked against value by value."""
+    """Return rows as text, which Altair does not check value by value."""
     text = json.dumps(list(rows), separators=(",", ":"), allow_nan=False)
     return alt.InlineData(values=text, format=alt.JsonDataFormat(type="json"))
 
 
 def _plain_values(column: np.ndarray) -> list[Any]:
-    """Return numbers as printed, which is short for float32; None if not finite."""
+    """Return numbers rounded as printed, shorter for float32; None if not finite."""
     if column.dtype.kind == "f":
         return [float(str(v)) if math.isfinite(v) else None for v in column]
     return column.tolist()
 
 
 def _tips(record: Record) -> list[str]:
-    """Return what a pointer over each trial reads, as lines."""
+    """Return the tooltip of each trial, as lines."""
     table, names = record.table, record.hyperparameters
     fold = "fold" in table
     tips = []
@@ -553,13 +554,13 @@ def _steps(record: Record) -> dict[str, Any]:
 
 
 def _numeric(values: Any, title: str, few: bool = False) -> dict[str, Any]:
-    """Return scale, axis and title of numbers, of which every finite one is drawn.
+    """Return scale, axis and title for numbers; the scale covers all finite ones.
 
-    The axis is logarithmic where values above 0 span decades; zero then lies a little
-    left of the least of them. Where there are negative ones it is linear.
+    The axis is logarithmic if the positive values span decades; zero then lies a little
+    left of the least of them. With negative values it is linear.
 
     Args:
-      few: whether up to six values have a tick each.
+      few: whether up to six values get a tick each.
     """
     values = np.asarray(values, float)
     values = np.unique(values[np.isfinite(values)])
@@ -598,7 +599,7 @@ def _distinct(values: np.ndarray, digits: int) -> bool:
 
 
 def _powers(low: float, high: float) -> list[float]:
-    """Return powers of ten, with their two- and fivefold if those are few."""
+    """Return powers of ten, with their two- and fivefolds if there are few."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     leap = math.ceil((last - first) / 8) or 1
     folds = (1, 2, 5) if math.log10(high / low) < 2.2 else (1,)
@@ -612,9 +613,9 @@ def _powers(low: float, high: float) -> list[float]:
 
 
 def _edge(record: Record, column: np.ndarray) -> list[alt.Chart]:
-    """Return a rule at the value from which on, or up to which, trials diverged.
+    """Return a rule at the value beyond which trials diverged.
 
-    None did on its other side, and of those on this one at least half.
+    No trial on the other side diverged, and on this side at least half did.
     """
     bad = column[record.table["status"] == "diverged"]
     if not np.isfinite(column).all() or not len(bad):
@@ -630,7 +631,7 @@ def _edge(record: Record, column: np.ndarray) -> list[alt.Chart]:
 
 
 def _rule(channel: str, at: float, text: str, tint: str) -> alt.Chart:
-    """Return a dashed line across the figure, with what it is."""
+    """Return a dashed line across the figure, with a label."""
     place: Any = {channel: alt.XDatum(at) if channel == "x" else alt.YDatum(at)}
     row = alt.Chart(_rows([{"text": text}]))
     line = row.mark_rule(color=tint, strokeDash=[4, 3], strokeWidth=1)
@@ -656,8 +657,8 @@ def _rules(baselines: Mapping[str, float]) -> list[alt.Chart]:
 def _lines(record: Record, name: str) -> list[tuple[str, list[int], list[Any]]]:
     """Return the lines of a response: label, rows, and a point for each setting.
 
-    There is a line for each setting of the other hyperparameters if they are few; else
-    one through the best at each value, unless values are rarely shared.
+    If the settings of the other hyperparameters are few, each has a line. Otherwise one
+    line joins the best at each value, unless values are rarely shared.
     """
     column, status = record.table[name], record.table["status"]
     if column.dtype.kind not in "iuf" or record.info.get("lineage"):
@@ -674,7 +675,7 @@ def _lines(record: Record, name: str) -> list[tuple[str, list[int], list[Any]]]:
         spread = {"low": float(losses.min()), "high": float(losses.max())}
         point = rows.tolist(), {"x": x, "y": float(losses.mean()), **spread}
         key = tuple(record.table[other][rows[0]].item() for other in others)
-        # Two factories may take the same numbers: the second is a line of its own.
+        # Two factories may take the same numbers; the second gets another line.
         groups.setdefault((key, seen[key, x]), []).append(point)
         seen[key, x] += 1
         points.append(point)
@@ -711,7 +712,7 @@ def _lines(record: Record, name: str) -> list[tuple[str, list[int], list[Any]]]:
 
 
 def _described(record: Record, names: list[str], rows: list[int]) -> list[str]:
-    """Return `name=value` of settings, different for different ones."""
+    """Return settings as `name=value`, distinct for distinct settings."""
     if not names:
         several = any(len(found) > 1 for found in record.settings())
         said = "mean over seeds and folds" if several else "one trial a setting"
@@ -746,7 +747,7 @@ def _bands(lines: list[Any], x: dict[str, Any], y: dict[str, Any]) -> list[alt.C
 
 
 def _shades(record: Record, by: str | None) -> tuple[list[Any], alt.Scale, Any]:
-    """Return each trial's value of a column, its colours, and the legend of these."""
+    """Return each trial's value of a column, the color scale, and its legend."""
     column = record.table["trial" if by is None else by]
     title = "trial" if by is None else cut(by)
     distinct = sorted(set(column.tolist()), key=lambda v: (v != v, v))
@@ -773,7 +774,7 @@ def _shades(record: Record, by: str | None) -> tuple[list[Any], alt.Scale, Any]:
 
 
 def _tints(count: int) -> list[str]:
-    """Return as many colours, evenly from the ramp."""
+    """Return `count` colors, evenly spaced on the ramp."""
     stops = [[int(tint[i : i + 2], 16) for i in (1, 3, 5)] for tint in RAMP]
     places = np.linspace(0, len(RAMP) - 1, count) if count > 1 else [2.0] * count
     return [
@@ -787,7 +788,7 @@ def _tints(count: int) -> list[str]:
 
 
 def _placed(column: np.ndarray) -> tuple[np.ndarray, list[tuple[float, str]]]:
-    """Return the places of a column on an axis from 0 to 1, and the axis's ticks."""
+    """Return a column's positions on an axis from 0 to 1, and the axis's ticks."""
     if column.dtype.kind not in "iuf":
         order = sorted(set(column.tolist()))
         at = {value: (i + 0.5) / len(order) for i, value in enumerate(order)}
@@ -826,7 +827,7 @@ def _placed(column: np.ndarray) -> tuple[np.ndarray, list[tuple[float, str]]]:
 
 
 def _moment(record: Record) -> str:
-    """Return the title of the axis of what ranks: which metric, and of which moment."""
+    """Return the axis title of the ranking metric, with the moment that it is from."""
     info, status = record.info, set(record.table["status"].tolist())
     when = f"after {info['steps']} steps" if "steps" in info else "at the end"
     when = "at the last segment" if {"pruned", "interrupted"} & status else when

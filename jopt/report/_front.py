@@ -1,4 +1,4 @@
-"""The settings of a sweep by two objectives, and the border of what they reach."""
+"""The settings of a sweep by two objectives, and the border of their front."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -16,28 +16,28 @@ class Axis(NamedTuple):
 
     metric: str
     mode: str
-    values: np.ndarray  # float64[settings], NaN where there is none
-    bounds: list[float]  # those that it has
+    values: np.ndarray  # float64[settings], NaN without one
+    bounds: list[float]  # the bounds, if there are any
 
     @property
     def title(self) -> str:
-        """The text beside the axis."""
+        """The title of the axis."""
         return f"validation {self.metric.replace('_', ' ')} ({BETTER[self.mode]})"
 
 
 class Front(NamedTuple):
-    """The points and the line of the picture of a front.
+    """The points and the line of a front's picture.
 
-    Settings that were not trained to the end, or have a mean that is not finite, are
-    of no kind.
+    Settings that were not trained to the end, or whose mean is not finite, have the
+    kind "".
     """
 
     x: Axis  # the second objective
-    y: Axis  # the first
+    y: Axis  # the first objective
     kinds: list[str]  # of each setting: on the front, dominated, out of bounds, or ""
-    trials: list[int]  # of each setting, the one that it is known by
-    line: list[int]  # settings no other dominates in these two objectives, by x
-    corners: Literal["post", "pre"]  # after or before which point the line is level
+    trials: list[int]  # of each setting, the trial that represents it
+    line: list[int]  # settings that are not dominated in these two objectives, by x
+    corners: Literal["post", "pre"]  # the line is level after or before each point
     best: int | None  # the winner's setting
 
 

@@ -1,4 +1,4 @@
-"""How much each hyperparameter matters, by Optuna's evaluators."""
+"""The importance of each hyperparameter, by Optuna's evaluators."""
 
 import importlib.util
 import warnings
@@ -8,16 +8,17 @@ import numpy as np
 
 from jopt.report._record import Record
 
-ENOUGH = 10  # settings, below which a ranking is noise
+ENOUGH = 10  # least number of settings; with fewer, a ranking is noise
 TOP = 5  # settings that PED-ANOVA's best quantile needs
-MOST = 128  # settings given to fANOVA, whose time grows with their square
+MOST = 128  # most settings for fANOVA, whose time grows with their square
 
 
 def importance(record: Record) -> dict[str, Any]:
-    """Return the importance of each varying hyperparameter for what ranks.
+    """Return the importance of each varying hyperparameter for the ranking metric.
 
-    A setting's value is the mean over its trials of the last value that ranks, its log
-    if all are positive; a setting that diverged has the worst value of the others.
+    A setting's value is the mean over its trials of the metric's last value, or the
+    mean's log if all are positive. A setting that diverged gets the worst value of the
+    others.
 
     Returns:
       {"names", "top", "ped_anova", "fanova"}: shares that sum to 1, `fanova` None
@@ -51,12 +52,12 @@ def importance(record: Record) -> dict[str, Any]:
 
 
 def _values(record: Record) -> tuple[np.ndarray, np.ndarray]:
-    """Return each setting's first row and value; nothing if every setting diverged."""
+    """Return each setting's first row and value; empty if every setting diverged."""
     losses = record.table[record.metric]
     rows = record.settings()
     means = np.asarray([losses[found].astype(float).mean() for found in rows])
     finite = np.isfinite(means)
-    # A setting that never began has no loss, and has not diverged.
+    # A setting that never began has no loss, but has not diverged.
     began = np.asarray([record.table["steps"][found].min() > 0 for found in rows])
     began |= np.asarray(["diverged" in record.table["status"][found] for found in rows])
     if not finite.any():
@@ -85,10 +86,10 @@ def _evaluated(
     spread = {name: _spread(record.table[name]) for name in names}
     distributions = {name: _distribution(column) for name, column in spread.items()}
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # no line for the study
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # no log line for the study
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # some versions call these experimental
+            warnings.simplefilter("ignore")  # some versions warn: experimental
             study = optuna.create_study()
             study.add_trials(
                 optuna.create_trial(
@@ -110,12 +111,12 @@ def _evaluated(
 
 
 def _spread(column: np.ndarray) -> np.ndarray:
-    """Return a column, on a log axis if its values span decades.
+    """Return a column, as logarithms if its values span decades.
 
     Zero then lies a decade below the least positive value.
     """
     if column.dtype.kind == "f" and not np.isfinite(column).all():
-        return column.astype(str)  # categories: NaN is where a trial has none
+        return column.astype(str)  # categories; NaN means that a trial has no value
     positive = column[column > 0] if column.dtype.kind in "iuf" else column[:0]
     if not len(positive) or positive.max() <= 30 * positive.min() or column.min() < 0:
         return column
@@ -123,7 +124,7 @@ def _spread(column: np.ndarray) -> np.ndarray:
 
 
 def _distribution(column: np.ndarray) -> Any:
-    """Return a distribution of Optuna's that has all values of a hyperparameter."""
+    """Return an Optuna distribution that contains all values of a hyperparameter."""
     from optuna import distributions as known
 
     values = sorted(set(column.tolist()))

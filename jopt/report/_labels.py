@@ -1,11 +1,11 @@
-"""Labels: numbers and names as text, short, and alike only where they are equal."""
+"""Labels: numbers and names as short texts, equal only for equal values."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-LONGEST = 60  # letters of a name in a figure
+LONGEST = 60  # most letters of a name in a figure
 
 
 def number(value: Any) -> str:
@@ -19,7 +19,7 @@ def number(value: Any) -> str:
 
 
 def told_apart(values: Sequence[Any]) -> list[str]:
-    """Return values as text of few digits; in full where different ones look alike."""
+    """Return values as texts of few digits; in full if distinct ones look equal."""
     short = list(map(number, values))
     first: dict[str, Any] = {}
     alike = {
@@ -37,16 +37,16 @@ def told_apart(values: Sequence[Any]) -> list[str]:
 
 
 def cut(text: str, most: int = LONGEST) -> str:
-    """Return a text on one line, a long one cut in the middle."""
+    """Return a text on one line; a long one is cut in the middle."""
     line = " ".join(text.split())
-    # Control characters are in no picture.
+    # Replace control characters, which pictures cannot show.
     line = "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
     part = most // 2 - 1
     return line if len(line) <= most else f"{line[:part]}…{line[-part:]}"
 
 
 def cut_apart(texts: Sequence[str], most: int = LONGEST) -> list[str]:
-    """Return texts cut in the middle, numbered if different ones are then alike."""
+    """Return texts cut in the middle, and numbered if distinct ones become equal."""
     found: dict[str, str] = {}
     taken: dict[str, int] = {}
     for text in texts:

@@ -1,4 +1,4 @@
-"""Training beside validation over the steps: is a trial over- or underfitted?"""
+"""Compare training and validation losses to detect over- and underfitting."""
 
 import dataclasses
 from typing import Literal, TypeAlias
@@ -9,30 +9,31 @@ from jopt.report._record import Record
 
 Verdict: TypeAlias = Literal["overfitting", "underfitting", "neither"]
 GAP, SLOPE = 0.1, 0.02
-FEWEST = 3  # segments
+FEWEST = 3  # least number of segments
 
 
 class NoCurves(ValueError):
-    """A trial whose losses are too few, or not finite, for a verdict."""
+    """A trial's losses are too few, or not finite, for a verdict."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LearningCurves:
-    """A trial's losses by segment, and what they say.
+    """A trial's losses by segment, and a verdict on them.
 
         gap = (V - T) / |V|,   slope = (V - V') / |V'|
 
     T and V are the means of the training and the validation loss over the last third of
     the segments, T' and V' those over the third before.
 
-        overfitting   if gap > 0.1 and slope > 0.02: the loss of examples that were not
-                      trained on rises, and it is above that of those that were
+        overfitting   if gap > 0.1 and slope > 0.02: the validation loss rises and is
+        above
+                      the training loss
         underfitting  if gap <= 0.1, and either slope < -0.02: the loss still falls; or
                       T is above the loss of a baseline
-        neither       else
+        neither       otherwise
 
-    The rule sees losses alone. A model too small for its data, at the end of its
-    training, looks like one that has learned all there is; a baseline tells them apart.
+    The rule uses losses only. At the end of its training, a model that is too small for
+    its data looks like one that has learned everything; a baseline tells them apart.
     Dropout, augmentation and mixup raise the training loss, and hide a gap.
 
     Attributes:
@@ -59,8 +60,8 @@ def learning_curves(record: Record, trial: int) -> LearningCurves:
     """Return the learning curves of a trial.
 
     Raises:
-      ValueError: no such trial; the task has no training or validation loss; the trial
-        diverged; the segments that it was trained for are fewer than three.
+      ValueError: there is no such trial; the task has no training or validation loss;
+        the trial diverged, or was trained for fewer than three segments.
     """
     title, count = "learning_curves", len(record.table["trial"])
     if not 0 <= trial < count:

@@ -20,7 +20,7 @@ from jopt.report._sentences import facts, fits, headline, outcome, remarks, titl
 from jopt.report._series import DRAWN
 from jopt.sweep import SweepResult, in_words, replacing
 
-FIRST = 10  # of the best settings
+FIRST = 10  # rows in the table of the best settings
 
 
 @checked
@@ -31,7 +31,7 @@ def write(result: SweepResult | Record, path: FilePath) -> Path:
 
     Args:
       result: a sweep's result, or its record.
-      path: of the file; one that exists is replaced.
+      path: the path of the file, which is replaced if it exists.
 
     Returns:
       The path.
@@ -51,11 +51,11 @@ def write(result: SweepResult | Record, path: FilePath) -> Path:
 def page(record: Record) -> str:
     """Return the page as HTML; the same for the same record, byte for byte.
 
-    It holds Vega (1 MB) and the data of its figures. Its own content policy forbids
-    requests to a network. The sentences and the tables need no script.
+    It holds Vega (1 MB) and the data of its figures. Its content security policy
+    forbids network requests. The sentences and the tables need no script.
 
     Args:
-      record: what the page shows, as of `Record.of(result)`.
+      record: the sweep, as `Record.of(result)` returns it.
     """
     figures = Figures(drawing())
     parts = {
@@ -93,7 +93,7 @@ def drawing() -> ModuleType:
 
 
 class Figures:
-    """The specifications of a page's figures; rows that several draw are held once."""
+    """The specifications of a page's figures; shared rows are stored once."""
 
     def __init__(self, declared: ModuleType):
         self.declared = declared
@@ -101,12 +101,12 @@ class Figures:
         self.rows: dict[str, str] = {}  # JSON by name
 
     def add(self, caption: str, chart: Any) -> str:
-        """Return the HTML of a figure; nothing for a chart that is None."""
+        """Return the HTML of a figure; empty for None."""
         if chart is None:
             return ""
         spec = chart.properties(width="container", autosize="fit-x").to_dict()
         spec = {k: v for k, v in spec.items() if k not in ("$schema", "config")}
-        self.rows |= spec["datasets"]  # by names that Altair makes of their content
+        self.rows |= spec["datasets"]  # Altair names them by their content
         spec["datasets"] = list(spec["datasets"])
         name = f"figure-{len(self.specs)}"
         self.specs.append(spec)
@@ -118,7 +118,7 @@ class Figures:
         )
 
     def text(self) -> str:
-        """Return all specifications, rows and looks as JSON."""
+        """Return all specifications, rows and themes as JSON."""
         looks = {
             name: self.declared.looks(name == "dark") for name in ("light", "dark")
         }
@@ -199,7 +199,7 @@ def _section(
     wide: bool = False,
     always: bool = False,
 ) -> str:
-    """Return the HTML of a section; nothing if it has no figure, unless `always`."""
+    """Return the HTML of a section; empty without a figure, unless `always` is True."""
     figures = [figure for figure in figures if figure]
     if not figures and not always:
         return ""
@@ -302,7 +302,7 @@ def _table(
     picked: Sequence[Any],
     label: str,
 ) -> str:
-    """Return the HTML of a small table, whose rows choose trials."""
+    """Return the HTML of a small table whose rows select trials on a click."""
     titles = "".join(f'<th scope="col">{html.escape(head)}</th>' for head in heads)
     body = "".join(
         (f'<tr data-row="{trial}">' if trial is not None else "<tr>")
@@ -318,7 +318,7 @@ def _table(
 
 
 def _trials(record: Record) -> str:
-    """Return the table of all trials, each number in full where its cell has less."""
+    """Return the table of all trials; a cell's title has its number in full."""
     best = None if record.best is None else int(record.best["trial"])
     text = [n for n, column in record.table.items() if column.dtype.kind not in "iuf"]
     heads = "".join(
@@ -369,7 +369,7 @@ def _file(name: str) -> str:
 
 @functools.cache
 def _vega() -> str:
-    """Return Vega and vega-embed as one script, which names no module to load."""
+    """Return Vega and vega-embed as one script without imports."""
     try:
         import vl_convert  # an extra, and slow to load
     except ImportError as error:
@@ -379,7 +379,7 @@ def _vega() -> str:
         ) from error
     text = bundled()
     if text is None:
-        bundle: Any = vl_convert.javascript_bundle  # its types ask for a default
+        bundle: Any = vl_convert.javascript_bundle  # its stubs require an argument
         text = bundle()
     return text.replace("</script", "<\\/script")
 
@@ -389,7 +389,7 @@ def _inside_script(text: str) -> str:
 
 
 def _shortened(value: Any, most: int = 32) -> Any:
-    """Return a value with its long lists cut; sweep.json has them whole."""
+    """Return a value with its long lists cut; sweep.json has the full lists."""
     if isinstance(value, dict):
         return {name: _shortened(held, most) for name, held in value.items()}
     if isinstance(value, list) and len(value) > most:

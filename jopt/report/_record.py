@@ -1,4 +1,4 @@
-"""A sweep's result as the page and its neighbours read it: plain values, no models."""
+"""`Record`: a sweep's result as plain values, for the page and the trackers."""
 
 import dataclasses
 from typing import Any
@@ -10,7 +10,7 @@ from jopt.sweep import SweepResult, column_of, plain, winner
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A sweep's results, of plain values.
+    """A sweep's results as plain values.
 
     Args:
       table: as in `SweepResult`; hyperparameters that are neither numbers nor bools are
@@ -43,7 +43,7 @@ class Record:
 
     @property
     def metric(self) -> str:
-        """The column of the table that ranks the trials."""
+        """The column of the table by which trials are ranked."""
         name = f"valid_{self.info.get('metric', 'loss')}"
         return name if name in self.table else "train_loss"
 
@@ -65,7 +65,7 @@ class Record:
         return [n for n in self.hyperparameters if len(set(table[n].tolist())) > 1]
 
     def baselines(self, metric: str) -> dict[str, float]:
-        """Return the values to beat of a metric, on validation, by name."""
+        """Return the baselines' values of a validation metric, by name."""
         metric = metric.removeprefix("valid_")
         given = self.info.get("baseline") or {}
         return {name: v[metric] for name, v in given.items() if metric in v}
@@ -82,15 +82,16 @@ class Record:
         return [np.asarray(found) for found in rows.values()]
 
     def best_of_each(self) -> dict[str, list[tuple[Any, int | None, float]]]:
-        """Return the best of each value of the hyperparameters that make kinds.
+        """Return the best of each value of the categorical hyperparameters.
 
-        These are the varying ones that are no numbers, and those by which the programs
-        of the sweep differ.
+        These are the varying hyperparameters that are not numbers, and those by which
+        the sweep's programs differ.
 
         Returns:
-          By the name of a column: the values, each with its best trial and the mean of
-          what ranks over that one's setting, the best first; None and NaN where all
-          diverged or are out of bounds. Empty if the sweep has no winner.
+          By the name of a column, a list of (value, best trial, mean), the best first.
+          The mean is that of the ranking metric over the trial's setting. Trial and
+          mean are None and NaN if all trials of the value diverged or are out of
+          bounds. Empty if the sweep has no winner.
         """
         info = self.info
         groups = info.get("grouped_by") or []
@@ -107,7 +108,7 @@ class Record:
             for rows in self.settings():
                 settings.setdefault(str(self.table[name][rows[0]]), []).append(rows)
             told = ["" if v is None else v for v in info.get("space", {}).get(name, [])]
-            for lacking in {"", "nan"}.difference(told):  # trials that have no value
+            for lacking in {"", "nan"}.difference(told):  # trials without a value
                 settings.pop(lacking, None)
             found[name] = []
             for own in settings.values():

@@ -1,4 +1,4 @@
-"""What `SweepResult.save` writes: tables, curves, pictures, a page and models."""
+"""Write the files of `SweepResult.save`: tables, curves, pictures, page and models."""
 
 import csv
 import importlib.util
@@ -25,12 +25,12 @@ from jopt.sweep import (
     write_arrays,
 )
 
-NEEDED = ("altair", "vl_convert")  # for pictures and the page
+NEEDED = ("altair", "vl_convert")  # packages for pictures and the page
 
 
 def save(result: SweepResult, directory: Path, keep: int) -> list[Path]:
     """Write all files into `directory`, made if it does not exist; return them."""
-    best = result.top(keep)  # first: `keep` may be refused
+    best = result.top(keep)  # first, since `keep` may be refused
     save_record(result, directory)
     written = [
         _table(result, directory / "trials.csv"),
@@ -44,13 +44,13 @@ def save(result: SweepResult, directory: Path, keep: int) -> list[Path]:
         record = Record.of(result)
         written += _pictures(record, directory)
         written.append(write(record, directory / "report.html"))
-    if result.has_models(best):  # else those that are there stay
+    if result.has_models(best):  # otherwise the saved models stay
         save_models(result, best, directory / "best")
     return written
 
 
 def overview(result: SweepResult, hyperparameter: str | None = None) -> Any:
-    """Return the figure of `SweepResult.plot`."""
+    """Return the chart of `SweepResult.plot`."""
     return drawing().overview(result, hyperparameter)
 
 
@@ -75,15 +75,15 @@ def save_models(
 ) -> list[Path]:
     """Write an orbax checkpoint of each trial's model: `directory/1`, `2`, ...
 
-    Each is {"params": ..., "model_state": ...}, dicts of arrays by name for a model of
-    any framework; of a task that is not supervised learning, {"model": ...}. An
-    existing `directory` is replaced.
+    Each is {"params": ..., "model_state": ...}, dicts of arrays by name, whatever the
+    framework of the model. If the task is not supervised learning, it is {"model":
+    ...}. An existing `directory` is replaced.
 
         saved = orbax.checkpoint.StandardCheckpointer().restore(directory / "1")
         nnx.update(model, *nnx.restore_int_paths(saved).values())  # Flax nnx
         module.apply({"params": saved["params"], **saved["model_state"]}, x)  # linen
 
-    Raises an OSError if the models cannot be written; then `directory` is unchanged.
+    Raises OSError if the models cannot be written; then `directory` is unchanged.
     """
     made = directory.with_name(f"{directory.name}.partial")
     try:
@@ -109,8 +109,8 @@ def save_models(
 
 
 def _as_dicts(tree: PyTree) -> PyTree:
-    """Return an nnx state as dicts of arrays; other trees as they are."""
-    nnx = sys.modules.get("flax.nnx")  # loaded already if the tree is a state of it
+    """Return an nnx state as dicts of arrays; other trees are unchanged."""
+    nnx = sys.modules.get("flax.nnx")  # loaded already if the tree is an nnx state
     if nnx is not None and isinstance(tree, nnx.State):
         return nnx.to_pure_dict(tree)
     return tree
@@ -135,7 +135,7 @@ def _curves(result: SweepResult, path: Path) -> Path:
     }
     for kind, metrics in (("valid", result.valid), ("train", result.train)):
         for name, values in metrics.items():
-            key = f"{kind}_{name}"  # a metric may be called steps
+            key = f"{kind}_{name}"  # a metric may be named `steps`
             arrays[key if key not in arrays else f"{kind}_metric_{name}"] = values
     with replacing(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)

@@ -1,4 +1,4 @@
-"""The sentences of a page: the winner, the ends of the trials, the facts of the run."""
+"""The sentences of a page: the winner, the trials' outcomes, the facts of the run."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +11,7 @@ from jopt.report._record import Record
 from jopt.sweep import column_of
 
 STATUSES = ("complete", "pruned", "diverged", "interrupted")
-NAMED = 6  # hyperparameters in the headline at most
+NAMED = 6  # most hyperparameters in the headline
 CONVOLVES = (
     "The model has convolutions of XLA's own, which are slow for trials side by side, "
     "and in loops on a CPU: with sweep.with_fast_convolutions(model) it may train "
@@ -35,7 +35,7 @@ def headline(record: Record) -> str:
     setting = ", ".join(
         f"{name}\N{NO-BREAK SPACE}{number(values[name])}" for name in chosen[:NAMED]
     )
-    if (more := len(chosen) - NAMED) > 0:  # the table of the best settings has all
+    if (more := len(chosen) - NAMED) > 0:  # the table of the best settings has the rest
         setting += f" and {more} more"
     seen, where = best.get("test") or {}, "on the test set"
     if not seen:
@@ -60,7 +60,7 @@ def no_winner(record: Record) -> str:
 
 
 def remarks(record: Record) -> list[str]:
-    """Return the sentences on the front, the bounds, and the ends of the ranges."""
+    """Return sentences on the front, the bounds, and the ends of the ranges."""
     info, found = record.info, []
     if objectives := info.get("objectives"):
         front = f"The front of {_joined(objectives)} has"
@@ -80,7 +80,7 @@ def remarks(record: Record) -> list[str]:
 
 
 def fits(record: Record) -> list[str]:
-    """Return the sentence on a winner that over- or underfits, if it does."""
+    """Return a sentence if the winner over- or underfits."""
     if record.best is None:
         return []
     trial = int(record.best["trial"])
@@ -92,12 +92,12 @@ def fits(record: Record) -> list[str]:
 
 
 def at_end(what: str, value: Any, end: str) -> str:
-    """Return the sentence on a value that is the smallest or largest tried."""
+    """Return a sentence on a value that is the smallest or largest one tried."""
     return f"The {what}, {number(value)}, is the {end} tried: extend the range."
 
 
 def outcome(record: Record) -> str:
-    """Return the sentences on how the trials ended, and on time and compilations."""
+    """Return sentences on the trials' outcomes, and on time and compilations."""
     info, status = record.info, record.table["status"]
     counts = {name: int((status == name).sum()) for name in STATUSES}
     parts = [f"{count:,} {name}" for name, count in counts.items() if count]
@@ -158,7 +158,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
 
 
 def _goal(info: dict[str, Any]) -> str | None:
-    """Return what ranks the trials, where it is not the loss."""
+    """Return the ranking metric in words, unless it is the loss."""
     metric, mode = info.get("metric", "loss"), info.get("mode", "min")
     if (metric, mode) == ("loss", "min"):
         return None
@@ -166,7 +166,7 @@ def _goal(info: dict[str, Any]) -> str | None:
 
 
 def _bounds(info: dict[str, Any]) -> str:
-    """Return the bounds in words; nothing without any."""
+    """Return the bounds in words; empty without bounds."""
     parts: list[str] = []
     for name, (low, high) in (info.get("bounds") or {}).items():
         if low is None or high is None:
@@ -211,7 +211,7 @@ def _joined(parts: Iterable[str]) -> str:
 
 
 def shown_seconds(seconds: float) -> str:
-    """Return a duration in the unit that fits it."""
+    """Return a duration in a suitable unit."""
     if seconds < 90:
         return f"{seconds:.1f} s"
     minutes = seconds / 60
@@ -226,7 +226,7 @@ def _times(info: dict[str, Any]) -> str | None:
 
 
 def _groups(info: dict[str, Any]) -> str | None:
-    """Return the number of programs, and what makes them differ."""
+    """Return a sentence on the number of programs and how they differ."""
     if "groups" not in info:
         return None
     groups = info.get("grouped_by") or [{}]
@@ -237,7 +237,7 @@ def _groups(info: dict[str, Any]) -> str | None:
 def _rate(info: dict[str, Any]) -> str | None:
     if not {"trial_steps", "train_seconds", "trial_steps_per_second"} <= set(info):
         return None
-    # After a resume, the seconds are of the last run alone.
+    # After a resume, the seconds are those of the last run only.
     made = info.get("trial_steps_this_run", info["trial_steps"])
     return (
         f"{made:,} trial-steps in {shown_seconds(info['train_seconds'])}, "

@@ -1,4 +1,4 @@
-"""The series that figures draw: curves thinned, rungs, and moves of a population."""
+"""The series that figures draw: thinned curves, rungs, and a population's changes."""
 
 from typing import Any
 
@@ -7,22 +7,22 @@ import numpy as np
 from jopt.report._record import Record
 from jopt.sweep import Lineage
 
-POINTS = 120  # of a curve at most
-LEAST = 40  # of a curve, for any number of curves
-MEANS = 5  # steps in each point, if that leaves LEAST points: batches differ
-ALL = 300_000  # points of all curves, if LEAST allows it
-DRAWN = 400  # curves in a figure: the best, and a fair rest
+POINTS = 120  # most points of a curve
+LEAST = 40  # least points of a curve, for any number of curves
+MEANS = 5  # least steps averaged in a point, if that leaves LEAST points
+ALL = 300_000  # most points of all curves, if LEAST allows it
+DRAWN = 400  # most curves in a figure: the best, and an even selection
 
 
 def rungs(record: Record) -> dict[str, Any]:
-    """Return how many trials each segment trained, and how trials ended there.
+    """Return how many trials each segment trained, and how trials ended in it.
 
     Returns {"steps", "trained", "pruned", "diverged", "last"}: the first four by
     segment; `last` is the segment of each trial's end, -1 for one that never began.
     """
     status, steps = record.table["status"], record.table["steps"]
     ends = np.asarray(record.valid_steps)
-    # A trial that diverged made some steps of its last segment; others made them all.
+    # A diverged trial made some steps of its last segment; others made all.
     diverged = np.searchsorted(ends, steps, side="right")
     last = np.where(status == "diverged", diverged, np.searchsorted(ends, steps))
     last = np.minimum(last, len(ends) - 1)
@@ -42,12 +42,12 @@ def rungs(record: Record) -> dict[str, Any]:
 
 
 def moves_of(record: Record) -> dict[str, Any] | None:
-    """Return how a population's hyperparameters changed, and the winner's ancestry.
+    """Return a population's changes of hyperparameters, and the winner's ancestry.
 
-    Returns None for a sweep without a lineage, or else {"names", "trials", "best"}: the
-    numeric hyperparameters that changed; for each trial a list of [step, whether it was
-    copied from another trial then, values]; and the same of the runs that led to the
-    winner, from step 0 to the end, or None.
+    Returns None for a sweep without a lineage, or else {"names", "trials", "best"}:
+    `names` are the numeric hyperparameters that changed. `trials` has for each trial a
+    list of [step, whether it was copied from another trial then, values]. `best` has
+    the same for the runs that led to the winner, from step 0 to the end, or is None.
     """
     held = record.info.get("lineage")
     if held is None or not held["events"]:
@@ -79,12 +79,12 @@ def thinned(losses: np.ndarray, points: int | None = None) -> tuple[np.ndarray, 
 
     Args:
       losses: float[trials, steps], NaN after a trial's end.
-      points: the most stretches; by default as many as keep a page of so many trials
+      points: the greatest number of stretches; by default few enough to keep the page
         small and quick.
 
     Returns:
-      The steps at which the stretches end, int[points], and the means of the finite
-      losses, float32[trials, points], NaN where there are none.
+      The last step of each stretch, int[points], and the means of the finite losses,
+      float32[trials, points], NaN for a stretch without one.
     """
     trials, steps = losses.shape
     if points is None:
@@ -95,7 +95,7 @@ def thinned(losses: np.ndarray, points: int | None = None) -> tuple[np.ndarray, 
     sums = np.add.reduceat(known, edges[:-1], axis=1, dtype=np.float64)
     counts = np.add.reduceat(finite, edges[:-1], axis=1, dtype=np.int64)
     means = np.full(sums.shape, np.nan, np.float32)
-    # A loss just before a divergence may be too large for float32: then it is left out.
+    # A loss just before a divergence may overflow float32; it is left out.
     with np.errstate(over="ignore"):
         means[counts > 0] = sums[counts > 0] / counts[counts > 0]
     return edges[1:], np.where(np.isfinite(means), means, np.nan)
@@ -104,8 +104,8 @@ def thinned(losses: np.ndarray, points: int | None = None) -> tuple[np.ndarray, 
 def shown(losses: np.ndarray, best: int | None) -> np.ndarray:
     """Return the trials to draw: all, or the best and an even selection of the others.
 
-    Of more than `DRAWN` trials a quarter of `DRAWN` are the best ones. `losses` are
-    those of validation, float[trials]; `best` is a trial that is drawn in any case.
+    If there are more than `DRAWN` trials, a quarter of the drawn ones are the best.
+    `losses` are the validation losses, float[trials]; `best` is always drawn.
     """
     trials = len(losses)
     if trials <= DRAWN:
@@ -120,7 +120,7 @@ def shown(losses: np.ndarray, best: int | None) -> np.ndarray:
 def curves_of(
     record: Record, metric: str | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the training loss, or a metric of validation, by step, thinned.
+    """Return the thinned training loss, or a validation metric, by step.
 
     Returns:
       Steps, int[points], and values, float32[trials, points], NaN after a trial's end.

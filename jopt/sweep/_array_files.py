@@ -1,4 +1,4 @@
-"""Trees of arrays on the disk, as orbax checkpoints: written whole or not at all."""
+"""Read and write pytrees of arrays on disk, as atomic orbax checkpoints."""
 
 import contextlib
 import functools
@@ -17,18 +17,18 @@ import numpy as np
 from jopt.core import PyTree
 from jopt.sweep import _processes as processes
 
-_ONE = threading.Lock()  # sweeps of several threads share the logger
-ROOM = 1 << 18, 1 << 13  # bytes that orbax writes beside the arrays: in all, for each
+_ONE = threading.Lock()  # sweeps in several threads share orbax's logger
+ROOM = 1 << 18, 1 << 13  # bytes that orbax adds: per checkpoint, per array
 
 
 def write_arrays(path: Path, tree: PyTree) -> None:
-    """Write a checkpoint of arrays, of size 0 as well, to a path that does not exist.
+    """Write a pytree of arrays to a new path; arrays of size 0 are allowed.
 
-    The room on the disk is allocated first: if a write fails, TensorStore's threads
-    print it on the terminal for as long as they run.
+    The disk space is allocated first. Otherwise TensorStore's threads would keep
+    printing on the terminal after a failed write.
 
     Raises:
-      OSError: there is no room; in the words of the operating system.
+      OSError: the disk is full; the message is the operating system's.
     """
     tree = jax.tree.map(lambda x: np.asarray(x) if np.size(x) == 0 else x, tree)
     try:
@@ -36,19 +36,19 @@ def write_arrays(path: Path, tree: PyTree) -> None:
         checkpointer, ocp = _orbax()
         with _quiet():
             checkpointer.save(path, ocp.args.PyTreeSave(tree))
-    except (OSError, ValueError) as error:  # TensorStore's are ValueErrors
+    except (OSError, ValueError) as error:  # TensorStore raises ValueError
         raise OSError(_reason(error)) from error
 
 
 def read_arrays(
     path: Path, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, np.ndarray]:
-    """Return arrays of a checkpoint of a dict of arrays, by their names.
+    """Return the named arrays of a checkpoint that holds a dict of arrays.
 
-    Nothing is allocated for arrays of other shapes.
+    Shapes are compared before any memory is allocated.
 
     Raises:
-      ValueError: an array is missing or has another shape; the sentence names it.
+      ValueError: an array is missing or has another shape; the message names it.
     """
     checkpointer, ocp = _orbax()
     plain = ocp.RestoreArgs(restore_type=np.ndarray)
@@ -70,11 +70,11 @@ def read_arrays(
 
 
 def read_tree(path: Path) -> Any:
-    """Return all of a checkpoint, as orbax gives its tree, with NumPy's arrays.
+    """Return a whole checkpoint: orbax's tree, with NumPy arrays as leaves.
 
     Raises:
       FileNotFoundError: there is no checkpoint at the path.
-      ValueError: what is there is no checkpoint.
+      ValueError: the path is not an orbax checkpoint.
     """
     if not path.exists():
         raise FileNotFoundError(f"There is no checkpoint at {path}.")
@@ -98,7 +98,7 @@ def _ask_for_room(directory: Path, arrays: Sequence[Any]) -> None:
 
 
 def load_orbax() -> None:
-    """Begin to load orbax, which takes half a second, beside what else is done."""
+    """Start to import orbax in a background thread; it takes half a second."""
     threading.Thread(target=_orbax, name="jopt-orbax", daemon=True).start()
 
 
@@ -116,7 +116,7 @@ def _orbax() -> tuple[Any, Any]:
         (np.ndarray, Numpy()),
         (jax.Array, type_handlers.get_type_handler(jax.Array)),
     )
-    # Each process of a job writes and reads alone, and waits for no other.
+    # Each process of a job reads and writes without waiting for the others.
     own = ocp.options.MultiprocessingOptions()
     if processes.number() > 1:
         own = ocp.options.MultiprocessingOptions(
@@ -124,7 +124,7 @@ def _orbax() -> tuple[Any, Any]:
             active_processes={processes.index()},
             barrier_sync_key_prefix=f"jopt-{processes.index()}",
         )
-    # Uncompressed: half the time, and parameters hardly shrink.
+    # Uncompressed: compression doubles the time and hardly shrinks parameters.
     handler = ocp.PyTreeCheckpointHandler(
         use_zarr3=True,
         use_compression=False,
@@ -159,8 +159,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """Return an error in the words of the operating system, if it was its own."""
-    code = re.search(r"os_error_code='(\d+)'", str(error))  # within TensorStore's
+    """Return the operating system's message for an error, if it has one."""
+    code = re.search(r"os_error_code='(\d+)'", str(error))  # in TensorStore's message
     if code:
         return os.strerror(int(code[1]))
     return getattr(error, "strerror", None) or str(error).partition("\n")[0]

@@ -23,7 +23,7 @@ from jopt.core import (
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Static:
-    """A value of a config that is part of the program, as its structure is."""
+    """A value of a config that is part of the program, not a traced number."""
 
     value: Any
 
@@ -46,12 +46,12 @@ class Supervised:
 
     Args:
       tx: the transformation.
-      loss: given to the task's `loss_fn` as its fourth argument, if it is not None: a
+      loss: passed to the task's `loss_fn` as its fourth argument unless it is None: a
         pytree of numbers, such as a loss with its hyperparameters.
       augment: (batch, key) -> batch, before each step; a callable pytree of numbers, or
         a function.
-      init_scale: numbers by path that multiply the initial parameters, in the form that
-        `scale_leaves` takes, such as those of `scaling`.
+      init_scale: numbers by path that multiply the initial parameters, in the form of
+        `scale_leaves`, such as those that `scaling` returns.
     """
 
     tx: Transformation
@@ -63,12 +63,12 @@ class Supervised:
 def as_config(made: Any, static: Collection[str] = ()) -> PyTree:
     """Return what a factory made as a tree whose leaves are numbers and arrays.
 
-    Bools, strings, functions and what else is no number become `Static`, and other
-    libraries' transformations are wrapped.
+    Bools, strings, functions and other non-numbers become `Static`. Transformations of
+    other libraries are wrapped.
 
     Args:
-      made: any tree; nodes that are transformations of any library.
-      static: names of dict entries and fields whose numbers are static too.
+      made: any tree; its nodes may be transformations of any library.
+      static: names of dict entries and fields whose numbers also become `Static`.
 
     Raises:
       TypeError: a static value is not hashable.
@@ -91,7 +91,7 @@ def as_config(made: Any, static: Collection[str] = ()) -> PyTree:
 
 
 def plain(config: PyTree) -> PyTree:
-    """Return a config with its static values as they were given."""
+    """Return a config with each `Static` replaced by its value."""
     return jax.tree.map(
         lambda leaf: leaf.value if isinstance(leaf, Static) else leaf,
         config,
@@ -100,19 +100,19 @@ def plain(config: PyTree) -> PyTree:
 
 
 def as_arrays(config: PyTree) -> PyTree:
-    """Return a config whose numbers are arrays, of the dtypes that JAX gives them."""
+    """Return a config whose numbers are arrays, in JAX's default dtypes."""
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), config)
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a value is a leaf of a config: a number or an array, no bool."""
+    """Return whether a value is a leaf of a config: a number or array, no bool."""
     if isinstance(value, (bool, np.bool_)):
         return False
     return isinstance(value, (int, float, complex, np.generic, np.ndarray, jax.Array))
 
 
 def wrong_leaf(config: PyTree) -> str | None:
-    """Return the place of a leaf that is no number, in words; None if all are."""
+    """Return the path of a leaf that is not a number, in words; None if all are."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(config):
         if not (is_number(leaf) or hasattr(leaf, "dtype") or isinstance(leaf, bool)):
             return keystr(path) or "it"

@@ -5,11 +5,11 @@ A convolution is bilinear. With images x, a kernel k and a cotangent g of the ou
     T(x, k, g) = <x * k, g>
 
 is linear in each, and the convolution and its two gradients are its derivatives by g,
-x and k. They are one primitive, which is told which of the three is missing; so its
-transposes are itself, and derivatives of any order work.
+x and k. One primitive computes all three; a parameter names the operand that it
+returns. So its transposes are itself, and derivatives of any order work.
 
-Each is computed by XLA's convolution, or by products: the slices of the images that
-the positions of the kernel see, side by side, times the kernel as a matrix.
+Each is computed by XLA's convolution or by matrix products: the slices of the images
+under each position of the kernel, concatenated, times the kernel as a matrix.
 """
 
 import functools
@@ -27,12 +27,12 @@ from jopt.core import wide
 
 Operand: TypeAlias = Literal["images", "kernel", "output"]
 
-# Whether what is traced now will run in a loop on a CPU. The engine sets it.
+# Whether the code traced now will run in a loop on a CPU. The engine sets it.
 in_a_loop = jax.make_user_context(False)
 
 
 class Window(NamedTuple):
-    """How a kernel passes over images; all but `groups` by spatial axis."""
+    """How a kernel passes over images; per spatial axis, except `groups`."""
 
     strides: tuple[int, ...]
     padding: tuple[tuple[int, int], ...]  # in front and behind; may be negative
@@ -56,22 +56,23 @@ def conv_general_dilated(
     preferred_element_type: Any = None,
     out_sharding: Any = None,
 ) -> jax.Array:
-    """Convolve as `jax.lax.conv_general_dilated`, fast in a sweep.
+    """Convolve as `jax.lax.conv_general_dilated` does, but fast in a sweep.
 
         nnx.Conv(3, 32, (3, 3), conv_general_dilated=sweep.conv_general_dilated, ...)
 
     Under vmap, a convolution whose kernel differs by trial is one of XLA's grouped
     convolutions, and in a loop XLA's CPU backend makes the gradients of a convolution
     10 to 100 times slower (https://github.com/jax-ml/jax/issues/12868). Products have
-    neither problem. They are used under vmap for kernels with an axis more, and in a
+    neither problem. They are used under vmap for kernels with a trial axis, and in a
     sweep's loops on a CPU for gradients; everything else is XLA's convolution. The
     results agree up to rounding.
 
-    Values that are not real floats of one dtype, a `preferred_element_type` of another
-    dtype, batch groups, and arrays of an explicit mesh go to XLA's convolution.
+    XLA's convolution also takes the inputs that the products do not support: values
+    other than real floats of one dtype, a `preferred_element_type` of another dtype,
+    batch groups, and arrays of an explicit mesh.
 
     Args:
-      lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation: as of
+      lhs, rhs, window_strides, padding, lhs_dilation, rhs_dilation: as in
         `jax.lax.conv_general_dilated`.
       dimension_numbers, feature_group_count, batch_group_count, precision: likewise.
       preferred_element_type, out_sharding: likewise.
@@ -96,7 +97,7 @@ def conv_general_dilated(
         "out_sharding": out_sharding,
     }
     by_xla = functools.partial(jax.lax.conv_general_dilated, **asked)
-    result = jax.eval_shape(by_xla, lhs, rhs)  # or the error that it raises
+    result = jax.eval_shape(by_xla, lhs, rhs)  # also raises lax's errors
     usual = batch_group_count == 1 and out_sharding is None
     if not (usual and _is_plain(lhs) and _is_plain(rhs) and result.dtype == lhs.dtype):
         return by_xla(lhs, rhs)
@@ -126,7 +127,7 @@ def conv_general_dilated(
 
 
 def _is_plain(array: jax.Array) -> bool:
-    """Return whether an array has real floats, and is on no mesh that types name."""
+    """Return whether an array has real floats and no explicit sharding."""
     real = jnp.issubdtype(array.dtype, jnp.floating)
     return real and jax.typeof(array).sharding.mesh.empty
 
@@ -192,7 +193,7 @@ def _seen(
 
 
 def _convolution(images: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
-    """Return what `_products` does, by XLA's convolution."""
+    """Return the same output as `_products`, by XLA's convolution."""
     space = "".join(map(chr, range(ord("a"), ord("a") + len(window.strides))))
     return jax.lax.conv_general_dilated(
         images,
@@ -215,7 +216,7 @@ def _derivative(
     shape: tuple[int, ...],
     window: Window,
 ) -> jax.Array:
-    """Return the operand that is missing, from the two others.
+    """Return the missing operand, from the two others.
 
     Args:
       function: (images, kernel, window) -> output.

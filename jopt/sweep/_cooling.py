@@ -1,4 +1,4 @@
-"""Cooling: train a copy of a trial on for a while, its learning rate decayed to 0."""
+"""Cooling: train a copy of a trial for more steps while its rate decays to 0."""
 
 from typing import Any, NamedTuple
 
@@ -15,11 +15,11 @@ RATE = "learning_rate"
 class Cooling(NamedTuple):
     """The steps over which a rate is decayed, the same for all trials."""
 
-    begin: jax.Array  # int32[], the first of them
-    steps: jax.Array  # int32[], how many
+    begin: jax.Array  # int32[], the first step
+    steps: jax.Array  # int32[], the number of steps
 
     def factor(self, number: jax.Array) -> jax.Array:
-        """Return what multiplies the rate in step `number`: 1 at first, then to 0."""
+        """Return the rate's factor in step `number`: 1 at the first, falling to 0."""
         made = (number - self.begin).astype(float)
         return 1 - made / self.steps.astype(float)
 
@@ -41,11 +41,11 @@ class Cooled(Schedule):
 def cooled(config: PyTree, factor: jax.Array) -> PyTree:
     """Return a config whose learning rates are multiplied by a number.
 
-    Learning rates are the fields and entries of that name, numbers or schedules, at any
-    depth.
+    Learning rates are the fields and entries named `learning_rate`, at any depth. They
+    are numbers or schedules.
 
     Raises:
-      ValueError: there is none.
+      ValueError: the config has no learning rate.
     """
     found: list[Any] = []
 

@@ -1,4 +1,4 @@
-"""Data that comes in batches from the host: functions of the step, and loaders."""
+"""Data that the host produces in batches: functions of the step, and loaders."""
 
 import dataclasses
 import functools
@@ -32,7 +32,7 @@ def by_step(function: Callable[[int], PyTree]) -> ByStep:
 
         train=sweep.by_step(lambda step: rng_batch(step))
 
-    The function is called on the host, once a step, whatever the number of trials.
+    The host calls the function once a step, whatever the number of trials.
 
     Args:
       function: step, counted from 0, -> batch, a tree of arrays of the same shapes at
@@ -55,7 +55,7 @@ def by_epoch(function: Callable[[int], Iterable[PyTree]]) -> ByEpoch:
 
 
 def is_stream(data: PyTree) -> bool:
-    """Return whether data come in batches from the host, not as a tree of arrays."""
+    """Return whether data are batches from the host rather than a tree of arrays."""
     if isinstance(data, (ByStep, ByEpoch)):
         return True
     if hasattr(data, "__next__"):
@@ -67,18 +67,17 @@ def is_stream(data: PyTree) -> bool:
 class Stream:
     """The batches of `by_step`, `by_epoch` or an iterable, in the order of the steps.
 
-    A step's batch is drawn once and kept until others are asked for, so that all groups
-    of trials are given the same. Steps are drawn in order: to go back, or to begin
-    later, is to start again and to pass over the batches before. Iterators with
-    `get_state` and `set_state`, such as grain's, go on from the last state before the
-    step instead.
+    A step's batch is drawn once and kept until another is asked for, so all groups of
+    trials get the same one. Steps are drawn in order. To reach an earlier step, the
+    data start again and skip the batches before it. Iterators with `get_state` and
+    `set_state`, such as grain's, are restored at the last known state before the step.
 
     Args:
-      name: of the task, for errors.
+      name: of the task, for error messages.
       data: where the batches come from.
 
     Attributes:
-      states: by step, what `state` returned there, in this process or before it.
+      states: what `state` returned, by step, in this process or an earlier one.
 
     Raises:
       ValueError: the data can be iterated over only once.
@@ -89,8 +88,8 @@ class Stream:
         self._next = 0  # step
         self._epoch = -1
         self._batches: Iterator[PyTree] = iter(())
-        self._held: dict[int, PyTree] = {}  # by step, those drawn last
-        self._stacked: PyTree = None  # the same
+        self._held: dict[int, PyTree] = {}  # the batches drawn last, by step
+        self._stacked: PyTree = None  # the same batches, stacked
         self._kinds: Any = None
         self.states: dict[int, dict[str, Any]] = {}
         if not isinstance(data, (ByStep, ByEpoch)) and iter(data) is data:
@@ -101,24 +100,24 @@ class Stream:
             )
 
     def __len__(self) -> int:
-        """Return the number of steps of an epoch, if the data know it."""
+        """Return the number of steps of an epoch, if the data have a length."""
         return len(self.data)
 
     @property
     def begins(self) -> int:
-        """The step that a resume draws first: that of the last state, or 0."""
+        """The step that a resume draws first: the step of the last state, or 0."""
         return max(self.states, default=0)
 
     @functools.cached_property
     def first(self) -> PyTree:
-        """A batch, for its shapes: that of the step that `begins`."""
+        """A batch, for its shapes: the batch of the step `begins`."""
         return jax.tree.map(lambda x: x[0], self.draw(self.begins, 1))
 
     def state(self, step: int) -> dict[str, Any] | None:
-        """Return what the batches go on with at a step, for JSON, once it is drawn to.
+        """Return the iterator's state after `step` batches, for JSON; None without one.
 
-        It is None if they have no such state: they are drawn again up to the step. A
-        state is bytes, or what JSON holds, with tuples and NumPy's numbers.
+        An iterator without a state is drawn again from its start. A state may be bytes
+        or anything that JSON holds, with tuples and NumPy numbers.
         """
         both = all(hasattr(self._batches, n) for n in ("get_state", "set_state"))
         if self._next != step or not both:
@@ -132,8 +131,8 @@ class Stream:
         """Return the batches of `count` steps, stacked along a new leading axis.
 
         Raises:
-          ValueError: there are no batches, or they have different shapes; the sentence
-            names the step.
+          ValueError: the data run out of batches, or a batch has other shapes; the
+            message names the step.
         """
         steps = range(first, first + count)
         if list(self._held) != list(steps):
@@ -187,7 +186,7 @@ class Stream:
                 return first
 
     def _go_to(self, step: int) -> None:
-        """Go to the nearest step up to this one: a known state's, the next, or 0."""
+        """Move to the nearest step that is reachable: with a state, current, or 0."""
         known = max((at for at in self.states if at <= step), default=0)
         if known <= self._next <= step:
             return
@@ -200,7 +199,7 @@ class Stream:
         try:
             iterator: Any = self._batches
             iterator.set_state(object_names.from_json(state["iterator"]))
-        except Exception as error:  # whatever an iterator raises at a foreign state
+        except Exception as error:  # iterators raise any error for a foreign state
             raise ValueError(
                 f"Task {self.name}: train cannot go on from the state that was kept at "
                 f"step {known} ({type(error).__name__}: {error}); give the loader that "
@@ -219,10 +218,10 @@ def whole(name: str, split: str, data: Any) -> PyTree:
     Args:
       name: of the task.
       split: which set it is.
-      data: a tree of arrays, or an iterable of batches, or `by_epoch`.
+      data: a tree of arrays, an iterable of batches, or `by_epoch`.
 
     Raises:
-      ValueError: the data have no end, or there are none.
+      ValueError: the data are endless or empty.
     """
     if not is_stream(data):
         return data

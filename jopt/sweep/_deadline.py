@@ -1,11 +1,11 @@
-"""When the time of a sweep is up, by what its blocks have taken."""
+"""Predict from the times of past blocks whether a segment would end too late."""
 
 import time
 from collections.abc import Sequence
 
 
 def after(timeout: float | None) -> float | None:
-    """Return the deadline that comes so many seconds from now; None for none."""
+    """Return the deadline `timeout` seconds from now; None if there is no timeout."""
     return None if timeout is None else time.perf_counter() + timeout
 
 
@@ -14,9 +14,9 @@ class Deadline:
 
         late if  now + rest + sum over groups of blocks * seconds  >  deadline
 
-    Both `seconds`, of a block of the group, and `rest`, of a segment beside its blocks,
-    are the longest so far. The first segment that a run trains is never late, so that
-    each resume goes on.
+    `seconds` is the time of a block of the group, `rest` the time of a segment outside
+    its blocks; both are the longest so far. The first segment of a run is never late,
+    so every resume makes progress.
 
     Args:
       at: the deadline, of `time.perf_counter`; None for no end.
@@ -26,21 +26,21 @@ class Deadline:
         self.at = at
         self.seconds: dict[int, float] = {}  # of a block, by group
         self.rest = 0.0
-        self.training = 0.0  # seconds of the segment under way
-        self.began: float | None = None  # the segment under way
+        self.training = 0.0  # seconds of training in the current segment
+        self.began: float | None = None  # when the current segment began
 
     def trained(self, group: int, blocks: int, seconds: float) -> None:
-        """Take note of the blocks that a group has trained in this segment."""
+        """Record the blocks that a group has trained in this segment."""
         self.training += seconds
         if blocks:
             known = self.seconds.get(group, 0.0)
             self.seconds[group] = max(known, seconds / blocks)
 
     def is_late(self, blocks: Sequence[int]) -> bool:
-        """Return whether a segment is not to begin; else take note that it does.
+        """Return whether the next segment would end too late; else record its start.
 
         Args:
-          blocks: that each group would train.
+          blocks: the blocks that each group would train.
         """
         now = time.perf_counter()
         if self.began is not None:

@@ -1,4 +1,4 @@
-"""Equality of any values, by value and dtype and not by how they print."""
+"""Equality of arbitrary values, by value and dtype."""
 
 import dataclasses
 import functools
@@ -14,9 +14,9 @@ from jax.core import Tracer
 
 from jopt.sweep import _object_names as object_names
 
-MOST = 10_000  # parts of a value, beyond which it equals itself alone
-DEEPEST = 200  # levels of them
-ROWS = 1 << 12  # of an array, hashed at a time
+MOST = 10_000  # parts; a value with more equals only itself
+DEEPEST = 200  # levels; likewise
+ROWS = 1 << 12  # rows of an array that are hashed at a time
 
 _NUMBERS = (bool, int, float, complex)
 _DTYPES = tuple(map(np.dtype, _NUMBERS))
@@ -25,23 +25,23 @@ _NAMED = (type, types.ModuleType, types.BuiltinFunctionType)
 
 
 class Identities:
-    """Number values so that two have one number if and only if they are equal.
+    """Number values so that two values share a number if and only if they are equal.
 
         identities = Identities()
         identities.of(0.1) == identities.of(np.float64(0.1))  # one value, one dtype
 
-    Numbers and arrays are equal if dtype, shape and bits are: NumPy's scalars, arrays
-    without axes and Python's numbers (of the dtypes that NumPy gives them) alike. PRNG
-    keys are equal by kind and words. Containers, dataclasses and other objects are
-    equal if their types and parts are. Functions are equal if their code, module,
-    defaults and closure cells are, so functions that a factory makes twice are equal.
-    Their place in a file and the globals that they use do not count. An object that
-    Python cannot take apart (a lock, a file) equals itself alone.
+    Numbers and arrays are equal if their dtype, shape and bits are. This holds across
+    NumPy scalars, arrays of rank 0 and Python numbers, with NumPy's dtypes for these.
+    PRNG keys are equal if their kind and words are. Containers, dataclasses and other
+    objects are equal if their types and parts are. Functions are equal if their code,
+    module, defaults and closure cells are, so functions that a factory makes twice are
+    equal. Their line numbers and the globals that they use do not count. An object that
+    Python cannot take apart (a lock, a file) equals only itself.
     """
 
     def __init__(self):
         self._known: dict[Hashable, int] = {}
-        self._kept: dict[int, Any] = {}  # alive, so that no id is used a second time
+        self._kept: dict[int, Any] = {}  # kept alive, so that no id is reused
         self._found: dict[int, Any] = {}
 
     def of(self, value: Any) -> int:
@@ -72,7 +72,7 @@ def same(first: Any, second: Any) -> bool:
 def digest(value: Any) -> str:
     """Return a digest that equal values share in every process of one Python.
 
-    An object that equals itself alone counts by its type.
+    An object that equals only itself is represented by its type.
     """
 
     def combined(parts: Hashable) -> str:
@@ -82,7 +82,7 @@ def digest(value: Any) -> str:
 
 
 def structure(form: Any, identities: Identities) -> Hashable:
-    """Return a tree's structure, equal to others whose static parts are equal."""
+    """Return a hashable treedef, equal to others whose static parts are equal."""
     data = form.node_data()
     if data is None:  # a leaf
         return None
@@ -105,7 +105,7 @@ class _Walk:
 
     Args:
       combine: the results of a node's parts -> the node's result.
-      itself: an object that is not taken apart -> what stands for it.
+      itself: an object that is not taken apart -> its stand-in.
       found: results of earlier values, by id.
       kept: those values, by id.
     """
@@ -129,12 +129,12 @@ class _Walk:
             return self.combine(("itself", self.itself(value)))
 
     def _visit(self, value: Any) -> tuple[Any, int]:
-        """Return a value's result, and the depth of the highest value it refers to."""
+        """Return a value's result, and the depth of its highest ancestor reference."""
         depth, place = len(self.above), id(value)
         if place in self.found:
             return self.found[place], depth
         if place in self.above:
-            # A recursive function. Its distance counts: it may be met at any depth.
+            # A recursive function. Use the distance, which is the same at every depth.
             return self.combine(("above", depth - self.above[place])), self.above[place]
         self.parts += 1
         if self.parts > MOST or depth > DEEPEST:
@@ -146,7 +146,7 @@ class _Walk:
             children.append(child)
             highest = min(highest, reached)
         del self.above[place]
-        if tag[0] in ("dict", "set"):  # without an order
+        if tag[0] in ("dict", "set"):  # unordered containers
             step = 2 if tag[0] == "dict" else 1
             pairs = [children[i : i + step] for i in range(0, len(children), step)]
             children = [child for pair in sorted(pairs, key=repr) for child in pair]
@@ -156,11 +156,11 @@ class _Walk:
         return result, highest
 
     def _apart(self, value: Any) -> tuple[tuple[Hashable, ...], list[Any]]:
-        """Return what identifies a value beside its parts, and the parts."""
+        """Return what identifies a value apart from its parts, and the parts."""
         kind = type(value)
         if isinstance(value, (np.ndarray, np.generic, jax.Array)):
             return self._array(value)
-        if kind in _NUMBERS:  # by how they print: NaN is NaN, and 0 is not -0
+        if kind in _NUMBERS:  # by their repr: NaN equals NaN, and 0 differs from -0
             return (kind.__name__, hex(value) if kind is int else repr(value)), []
         if value is None or kind in (str, bytes):
             return (kind.__name__, value), []
@@ -213,7 +213,7 @@ class _Walk:
     def _object(self, value: Any) -> tuple[tuple[Hashable, ...], list[Any]]:
         try:
             made = value.__reduce_ex__(4)
-        except Exception:  # whatever a class raises that cannot be taken apart
+        except Exception:  # a class may raise any error when it is taken apart
             made = ""
         if isinstance(made, str):
             return ("itself", self.itself(value)), []
@@ -223,7 +223,7 @@ class _Walk:
 
 
 def _bits(array: np.ndarray) -> bytes:
-    """Return a digest of an array's bits; a file is read a part at a time."""
+    """Return a digest of an array's bits; a memory-mapped array is read in pieces."""
     digest, rows = hashlib.sha256(), np.atleast_1d(array)
     for first in range(0, len(rows), ROWS):
         digest.update(rows[first : first + ROWS].tobytes())

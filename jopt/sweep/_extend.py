@@ -1,7 +1,7 @@
 """`resume` a sweep, `extend` it by steps or trials, `revive` trials that were pruned.
 
-A sweep with more trials than it began with is in parts: its own record, and a sweep of
-the later trials in each of `batches/1`, `batches/2`, ... Each goes on by itself.
+An extended sweep has parts. The first is its own record; each later part is a sweep of
+the added trials, in `batches/1`, `batches/2`, ... Each part is resumed separately.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from jopt.sweep.engine import Device, keeping_programs
 from jopt.sweep.store import found_by, read_header, read_segments
 
 _TRIALS = "a list of sweep.Trial, or for a search the number of settings in all"
-PROGRAMS = 16  # of different structures that are kept from part to part
+PROGRAMS = 16  # compiled programs that are kept from part to part
 
 
 def resume(
@@ -47,20 +47,21 @@ def resume(
 ) -> SweepResult:
     """Continue the sweep that `run` kept in `directory`, after its last segment.
 
-    The result is, bit for bit, that of a sweep without the pause, on the same device
-    with the same version of JAX; a warning names what differs. A complete sweep returns
-    its result again.
+    On the same device and version of JAX, the result equals, bit for bit, that of a
+    sweep without the pause; otherwise a warning names what differs. A complete sweep
+    returns its result again.
 
     Args:
-      directory: of `run`.
-      task: as it was; needed if the task has no `source`, or one outside of jopt and
-        not `trust`.
-      trials: as they were; needed if their factory cannot be imported by name, such as
-        a lambda, or is outside of jopt and not `trust`.
-      trust: whether the record's names of modules outside of jopt are imported, which
+      directory: the `directory` of `run`.
+      task: the same task; needed if the task has no `source`, or one outside of jopt
+        and not `trust`.
+      trials: the same trials; needed if their factory cannot be imported by name, such
+        as a lambda, or is outside of jopt and not `trust`.
+      trust: whether to import the modules outside of jopt that the record names, which
         runs their code.
-      folds: a `Folds` as it was; needed if its functions cannot be imported by name.
-      block: in place of the first block, if that does not fit here; the numbers may
+      folds: the same `Folds`; needed if its functions cannot be imported by name.
+      block: replaces the first block if that does not fit here; the numbers may then
+        differ in the last bits.
         then differ in the last bits.
       timeout, devices, memory, progress, callbacks: as in `run`.
 
@@ -68,8 +69,8 @@ def resume(
       The result of the whole sweep, as of `run`.
 
     Raises:
-      ValueError: the task or the trials are not those of the record, with a sentence on
-        what changed; or the record is damaged, or names what is not trusted.
+      ValueError: the task or the trials differ from the record's; the message says
+        where. Or the record is damaged, or names a module that is not trusted.
       FileNotFoundError: the directory has no record.
       BlockingIOError: another process writes the record.
     """
@@ -99,22 +100,23 @@ def extend(
         sweep.extend("digits", steps=2000)
         sweep.extend("digits", trials=sweep.sample(jopt.adamw, 128, **ranges))
 
-    The result is, bit for bit, that of a sweep of so many steps and trials from the
-    start, in blocks and segments as large as they were. Points of `Random`, `Sobol` and
-    `Halton` are the first of a longer sample, so that the trials of before come first.
+    The result equals, bit for bit, that of a sweep that asked for all the steps and
+    trials from the start, with the same block size and segment length. Points of
+    `Random`, `Sobol` and `Halton` are the first of a longer sample, so a longer sample
+    begins with the earlier trials.
 
-    A schedule keeps its own length. Rungs that were passed are not judged again, and
-    later trials are judged among themselves. If the last segment was shorter than the
-    others, or a pruner or a population is to act at its end, it is trained again. A
-    sweep that has not ended is trained to its end first. After a crash, call `resume`,
-    or `extend` again with the same trials.
+    A schedule keeps its own length. Past rungs are not judged again, and later trials
+    are judged among themselves. The last segment is trained again if it was shorter
+    than the others, or if a pruner or a population acts at its end. An unfinished sweep
+    is first trained to its end. After a crash, call `resume`, or `extend` again with
+    the same trials.
 
     Args:
-      directory: of `run`; or of `search`, for more trials.
+      directory: the `directory` of `run`; or of `search`, for more trials.
       task: as in `resume`.
-      trials: all trials of the sweep, those that it has first, in their order; those
-        after them are trained. Of a search, the number of settings in all.
-      steps: of each trial, in all.
+      trials: all trials of the sweep, the existing ones first and in their order; the
+        others are trained. For a search, the total number of settings.
+      steps: total steps of each trial.
       trust, folds, block: as in `resume`.
       timeout, devices, memory, progress, callbacks: as in `run`.
 
@@ -161,20 +163,20 @@ def revive(
     progress: Callable[[Progress], None] | None = None,
     callbacks: Sequence[Callable[[Segment], None]] = (),
 ) -> SweepResult:
-    """Train trials to the end that the sweep in `directory` pruned.
+    """Train pruned trials of the sweep in `directory` to the end.
 
         pruner = sweep.SuccessiveHalving()
         sweep.run(task, trials, pruner=pruner, directory="digits", keep_pruned=True)
         result = sweep.revive("digits", [3, 17])
 
-    They go on from where they were pruned, without the pruner: their numbers are, bit
-    for bit, those of a sweep without one, in blocks of the same size. All seeds and
-    folds of a setting are revived together. A sweep that has not ended is trained to
-    its end first. `extend` trains those on that were trained to the end.
+    They continue from where they were pruned, without the pruner. Their numbers equal,
+    bit for bit, those of a sweep without a pruner, in blocks of the same size. All
+    seeds and folds of a setting are revived together. An unfinished sweep is first
+    trained to its end. To train completed trials for more steps, call `extend`.
 
     Args:
-      directory: of `run` with `keep_pruned`.
-      numbers: of trials, as the table's column `trial` has them.
+      directory: the `directory` of `run` with `keep_pruned`.
+      numbers: the trials, as in the table's column `trial`.
       task, trials, trust, folds, block: as in `resume`.
       timeout, devices, memory, progress, callbacks: as in `run`.
 
@@ -192,7 +194,7 @@ def revive(
 
 
 def _given(arguments: dict[str, Any]) -> Given:
-    """Return what a sweep goes on with, whose time begins now."""
+    """Return the arguments as a `Given`; the timeout starts now."""
     return Given(**arguments, deadline=after(arguments["timeout"]))
 
 
@@ -207,7 +209,7 @@ def _went_on(directory: Path, given: Given) -> SweepResult:
 
 
 def _extended(directory: Path, steps: int | None, given: Given) -> SweepResult:
-    """Train a sweep for more steps, then its trials that are new."""
+    """Train a sweep for more steps, then its new trials."""
     headers = _headers(directory)
     asked = max(header["options"]["steps"] for header in headers)
     known, new = _settings(headers), list[Trial]()
@@ -243,7 +245,7 @@ def _extended(directory: Path, steps: int | None, given: Given) -> SweepResult:
 
 
 def _revived(directory: Path, asked: set[int], given: Given) -> SweepResult:
-    """Train a sweep to its end, then the trials that are asked for."""
+    """Train a sweep to its end, then the pruned trials in `asked`."""
     with keeping_programs(PROGRAMS):
         parts = _parts(directory, given)
         if _has_stopped(parts[-1]):
@@ -258,7 +260,7 @@ def _revived(directory: Path, asked: set[int], given: Given) -> SweepResult:
                     "sweep.revive: numbers must be of trials that were pruned, got "
                     f"{number}, which is {what}{hint}."
                 )
-        # Trials of one part that were pruned together go on together.
+        # Trials of one part that were pruned in one segment are revived together.
         together = dict[tuple[int, int], list[int]]()
         places = numbers_of(paths)
         for number in sorted(asked):
@@ -287,7 +289,7 @@ def _parts(
 ) -> list[SweepResult]:
     """Continue the parts of a sweep in turn, all to the same number of steps.
 
-    What comes after one that is interrupted is as its record has it.
+    After an interrupted part, the later ones are loaded as recorded.
     """
     headers, parts = _headers(directory), list[SweepResult]()
     most = max(header["options"]["steps"] for header in headers)
@@ -312,17 +314,17 @@ def _joined(directory: Path, parts: Sequence[SweepResult]) -> SweepResult:
 
 
 def _headers(directory: Path) -> list[dict[str, Any]]:
-    """Return what a resume finds each part of a sweep by."""
+    """Return the header of each part of a sweep."""
     return [found_by(read_header(path), path) for path in sweeps_of(directory)]
 
 
 def _settings(headers: Sequence[dict[str, Any]]) -> int:
-    """Return the settings of all parts."""
+    """Return the number of settings in all parts."""
     return 1 + max(max(_own_settings(headers, n)) for n in range(len(headers)))
 
 
 def _own_settings(headers: Sequence[dict[str, Any]], part: int) -> list[int]:
-    """Return the places of a part's settings among those of all parts."""
+    """Return the indices of a part's settings among those of all parts."""
     header = headers[part]
     each = len(header["fingerprint"]["trials"]) // max(len(header["trials"]), 1)
     numbers = header["options"].get("numbers") or range(len(header["trials"]) * each)
@@ -330,7 +332,7 @@ def _own_settings(headers: Sequence[dict[str, Any]], part: int) -> list[int]:
 
 
 def _of_part(headers: Sequence[dict[str, Any]], part: int, given: Given) -> Given:
-    """Return what a part goes on with: of the trials that are given, its own."""
+    """Return the arguments for one part, with only the trials of this part."""
     if given.trials is None or len(headers) == 1:
         return given
     own = _own_settings(headers, part)
@@ -343,7 +345,7 @@ def _of_part(headers: Sequence[dict[str, Any]], part: int, given: Given) -> Give
 
 
 def _are_trials(value: Any) -> bool:
-    """Return whether a value is a number of trials, or a list of them."""
+    """Return whether a value is a number of trials, or a sequence of them."""
     if is_integer(value):
         return 1 <= value <= MOST_TRIALS
     return isinstance(value, Sequence) and all(isinstance(v, Trial) for v in value)

@@ -18,17 +18,17 @@ def with_fast_convolutions(model: M) -> M:
 
         resnet = sweep.with_fast_convolutions(linen_resnet)  # then init, apply
 
-    All `Conv` layers are meant, at any depth; one that has been given a convolution of
-    its own keeps it. Parameters and their names stay as they are.
+    All `Conv` layers at any depth are changed, except those that were given their own
+    convolution. Parameters and their names stay as they are.
 
     Args:
-      model: an nnx module, which is changed in place, or a linen one.
+      model: an nnx module, which is changed in place, or a linen module.
 
     Returns:
-      The nnx module; of a linen one a copy, whose `init` and `apply` use it.
+      The nnx module itself; for linen a copy, whose `init` and `apply` use it.
 
     Raises:
-      TypeError: if `model` is no Flax module, such as linen's variables.
+      TypeError: `model` is not a Flax module, such as linen's variables.
     """
     from flax import linen, nnx  # slow to load
 
@@ -51,9 +51,9 @@ def with_fast_convolutions(model: M) -> M:
 
 @functools.cache
 def _fast(kind: Any) -> Any:
-    """Return a class of linen modules whose `Conv` layers convolve fast.
+    """Return a linen module class whose `Conv` layers convolve fast.
 
-    The layers are made while the module is called, so each is met there.
+    Linen makes its layers while the module is called, so each call is intercepted.
     """
     from flax import linen
 

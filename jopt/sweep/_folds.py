@@ -1,4 +1,4 @@
-"""Folds: how examples are cut into parts, each of which is held out once."""
+"""Folds: cut the examples into parts, each of which is held out once."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from jopt.core import PyTree, check, checked_class, noted
 @checked_class
 @dataclasses.dataclass(frozen=True)
 class Folds:
-    """Cut the examples at random, by their classes, their groups or both.
+    """Cut the examples at random, balanced by class, by group or both.
 
         folds = sweep.Folds(5, stratify=lambda examples: examples[1])
         sweep.run(task, trials, folds=folds)
 
-    Both functions are called once, on the host, on the training and validation examples
-    together: a tree of NumPy arrays. They return one value an example.
+    The host calls both functions once, on the training and validation examples
+    together, a tree of NumPy arrays. They return one value an example.
 
     Groups are taken in a random order, the largest first. Each goes to the part that
     holds the least of its classes:
@@ -28,10 +28,10 @@ class Folds:
 
     Args:
       n: parts, at least 2.
-      stratify: examples -> classes. Each part has as much of each class as every other,
-        to one example. With groups, as much as they allow.
-      groups: examples -> groups, such as the person that an example is from. No group
-        is in two parts.
+      stratify: examples -> classes. The parts' counts of each class differ by at most
+        one example; with groups, by as little as the groups allow.
+      groups: examples -> groups, such as the person that an example is from. Each group
+        is in one part.
     """
 
     n: int
@@ -45,8 +45,8 @@ class Folds:
         """Return the rows of each part, ascending: a partition of the examples.
 
         Raises:
-          ValueError: the examples, a class or the groups are fewer than the parts, or a
-            function does not return one value an example.
+          ValueError: there are fewer examples, groups, or examples of a class than
+            parts; or a function does not return one value an example.
         """
         size = len(jax.tree.leaves(examples)[0])
         if self.n > size:

@@ -1,4 +1,4 @@
-"""Several objectives, and bounds: what dominates, and what is within."""
+"""Several objectives, and bounds: which trials dominate, and which are in bounds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,16 +19,16 @@ def nondominated(values: np.ndarray) -> list[int]:
 
         a dominates b  if  a <= b in every column and a < b in one
 
-    Rows that are equal do not dominate each other, and stand in their order. A row with
-    a value that is not finite is never among them.
+    Equal rows do not dominate each other, and keep their order. Rows with a non-finite
+    value are left out.
 
     Args:
       values: lower is better, float[rows, columns].
     """
     finite = np.flatnonzero(np.isfinite(values).all(axis=1))
     found: list[int] = []
-    # Only a row that is before another in this order can dominate it, and then one of
-    # the front does.
+    # In this order only an earlier row can dominate a row. If one does, so does a row
+    # of the front.
     for row in finite[np.lexsort(values[finite].T[::-1])].tolist():
         front = values[found]
         below = (front <= values[row]).all(axis=1) & (front < values[row]).any(axis=1)
@@ -50,8 +50,8 @@ def front(
     Args:
       settings: the trials of each setting.
       table: as `table_of` returns it, with `within_bounds` if there are bounds.
-      objectives: by the name of a metric, which of its values are better.
-      ranks: what chooses among the trials of a setting, lower is better.
+      objectives: "min" or "max", by the name of a metric.
+      ranks: the values that choose among the trials of a setting, lower is better.
     """
     of_settings = [
         lower_better(_means(table[f"valid_{name}"], settings), mode)
@@ -68,16 +68,16 @@ def front(
 def within(
     settings: Sequence[np.ndarray], table: Table, bounds: Mapping[str, Bound]
 ) -> np.ndarray:
-    """Return whose setting has means within all bounds, both included, bool[trials].
+    """Return which trials' settings have means within all bounds, bool[trials].
 
-    A bound is rounded as the metric is: 0.9 in float32 is within a bound of 0.9. A mean
-    that is not finite is within none.
+    Bounds are inclusive, and rounded as the metric is: 0.9 in float32 is within a bound
+    of 0.9. A mean that is not finite is out of bounds.
     """
     fits = np.ones(len(settings), bool)
     for name, (low, high) in bounds.items():
         column = table[f"valid_{name}"]
         ends = [-math.inf if low is None else low, math.inf if high is None else high]
-        with np.errstate(over="ignore"):  # to infinity
+        with np.errstate(over="ignore"):  # a bound may overflow to infinity
             least, most = np.asarray(ends).astype(column.dtype)
         found = _means(column, settings)
         fits &= (found >= least) & (found <= most)
@@ -88,7 +88,7 @@ def within(
 
 
 def _means(column: np.ndarray, settings: Sequence[np.ndarray]) -> np.ndarray:
-    """Return each setting's mean, float64; NaN if a value of it is not finite."""
+    """Return each setting's mean, float64; NaN if any of its values is not finite."""
     return means(np.where(np.isfinite(column), column, np.nan).astype(float), settings)
 
 

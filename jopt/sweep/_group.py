@@ -32,12 +32,12 @@ NAMED = 5  # trials that an error's note names
 class Share(NamedTuple):
     """The trials of a group that this process trains; others train the rest."""
 
-    positions: np.ndarray  # int[trials], in the sweep, of those in the pool
-    trained: bool  # false if it has none: then another's waits in the pool
+    positions: np.ndarray  # int[trials], positions in the sweep of the pool's trials
+    trained: bool  # False if it has none; the pool then holds a placeholder
 
     @classmethod
     def of(cls, positions: Sequence[int], first: int, process: int) -> "Share":
-        """Return the share of a process, if they take turns from `first` on."""
+        """Return a process's share, if processes take turns beginning with `first`."""
         number = processes.number()
         own = np.asarray(positions)[(process - first) % number :: number]
         return cls(own if len(own) else np.asarray(positions[:1]), len(own) > 0)
@@ -46,11 +46,11 @@ class Share(NamedTuple):
 class Group(NamedTuple):
     """Trials that share a program: of one structure, task and batch size."""
 
-    positions: np.ndarray  # int[trials], in the sweep
+    positions: np.ndarray  # int[trials], positions in the sweep
     share: Share  # whose trials are the pool's rows
     plan: Plan
     pool: Pool
-    search: dict[str, Any] | None  # the timings by which the block was picked
+    search: dict[str, Any] | None  # the timings that chose the block size
     compile_seconds: float
 
     @classmethod
@@ -65,10 +65,11 @@ class Group(NamedTuple):
         devices: Sequence[Device] | None,
         memory: int | None,
     ) -> "Group":
-        """Compile the program of the trials at `positions` of all, or fill one again.
+        """Compile the program of the trials at `positions`, or reuse one that is kept.
 
-        `way` is the number of trials of a device, or None to pick it by timing, and
-        whether a call scans over its steps, or None to leave that to the engine.
+        `way` is (block, scanned). `block` is the number of trials on a device; None
+        picks it by timing. `scanned` is whether a call scans over its steps; None lets
+        the engine choose.
         """
         began = time.perf_counter()
         members = [trials[i] for i in share.positions]
@@ -88,10 +89,7 @@ class Group(NamedTuple):
         return cls(np.asarray(positions), share, plan, pool, search, seconds)
 
     def rows(self, among: np.ndarray) -> np.ndarray:
-        """Return the pool's rows of the trials in `among`, bool[trials].
-
-        They are those that this process trains.
-        """
+        """Return the pool's rows whose trials `among` selects, bool[trials]."""
         return np.flatnonzero(among[self.share.positions] & self.share.trained)
 
     def trials(self, rows: np.ndarray) -> np.ndarray:
@@ -99,7 +97,7 @@ class Group(NamedTuple):
         return self.share.positions[rows]
 
     def row(self, trial: int) -> int | None:
-        """Return a trial's row; None if it is in another group, or another process."""
+        """Return a trial's row; None if another group or another process has it."""
         found = np.flatnonzero(self.share.positions == trial)
         return int(found[0]) if len(found) and self.share.trained else None
 
@@ -133,14 +131,14 @@ def compiled_groups(
     scans = plan.scans or (None,)
     scans = scans * len(parts) if len(scans) == 1 else scans
     room = budget(as_devices(devices), memory, held=0)
-    # All plans before the first compilation: one may be refused.
+    # Make all plans before the first compilation, since one may be refused.
     plans = [
         plan.for_group(trials[positions[0]], room).for_orders(trials, positions)
         for positions in parts
     ]
     found: list[Group] = []
     data: dict[int, Data] = {}
-    dealt = 0  # trials, to the processes in turn
+    dealt = 0  # trials, dealt to the processes in turn
     ways = zip(blocks, scans, strict=True)
     for own, positions, (block, scanned) in zip(plans, parts, ways, strict=True):
         if id(own.task) not in data:
@@ -159,7 +157,7 @@ def compiled_groups(
 def _in_one_way(
     compiled: Callable[..., Group], way: tuple[int | None, bool | None], first: int
 ) -> Group:
-    """Return a compiled group whose block the process `first` picks for all."""
+    """Return a compiled group whose block size process `first` chooses for all."""
     if way[0] is not None or processes.number() == 1:
         return compiled(way)
     group = compiled(way) if processes.index() == first else None
@@ -170,7 +168,7 @@ def _in_one_way(
 
 
 def trials_named(trials: Sequence[int]) -> str:
-    """Return trials by their numbers, the first few of many."""
+    """Return trials by number, for a message; of many, the first few."""
     numbers = ", ".join(map(str, trials[:NAMED]))
     more = len(trials) - NAMED
     title = "trial" if len(trials) == 1 else "trials"

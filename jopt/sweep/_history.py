@@ -1,4 +1,4 @@
-"""The losses and metrics of a sweep's trials, and how they ended."""
+"""The losses and metrics of a sweep's trials, and the status of each trial."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,16 +11,16 @@ from jopt.sweep._task import Mode
 from jopt.sweep.engine import CallResult
 from jopt.sweep.pruners import Observations
 
-# The metrics of a history, by the names under which a record lists theirs.
+# The metric attributes of a history, by the record's key for their names.
 KINDS = {"metrics": "valid", "train_metrics": "train", "cooled_metrics": "cooled"}
 
 
 class History:
-    """The losses and metrics of each trial while it trained; a row each.
+    """The losses and metrics of each trial during training, one row a trial.
 
     Args:
-      trials, steps, segments: how many.
-      length: of a segment, in steps.
+      trials, steps, segments: their numbers.
+      length: steps of a segment.
       metric: the name of the validation metric that ranks.
       mode: "min" or "max".
     """
@@ -34,16 +34,16 @@ class History:
         metric: str = "loss",
         mode: Mode = "min",
     ):
-        # float32, or float64 where JAX has it.
+        # float32, or float64 if JAX enables it.
         self.losses = np.full((trials, steps), np.nan, jnp.result_type(float))
-        # Each [trials, segments], of that dtype: validation metrics, and the means over
+        # All [trials, segments] of that dtype. Validation metrics, then the means over
         # a segment's steps of the scalars that they returned beside the loss.
         self.valid: dict[str, np.ndarray] = {}
         self.train: dict[str, np.ndarray] = {}
-        # And the validation metrics of cooled copies, where a pruner judges them.
+        # The validation metrics of cooled copies, if a pruner judges them.
         self.cooled: dict[str, np.ndarray] = {}
-        self.steps = np.zeros(trials, int)  # made, or until the one that diverged
-        self.died = np.full(trials, segments)  # the segment in which it diverged
+        self.steps = np.zeros(trials, int)  # steps made, until the one that diverged
+        self.died = np.full(trials, segments)  # the segment in which a trial diverged
         self.pruned = np.zeros(trials, bool)
         self.segments, self.length = segments, length
         self.metric, self.mode = metric, mode
@@ -100,14 +100,14 @@ class History:
         return int(alive.sum())
 
     def _of(self, metrics: dict[str, np.ndarray], name: str) -> np.ndarray:
-        """Return the values of a metric, made where it is new."""
+        """Return the values of a metric; a new metric starts as NaN."""
         empty = np.full((len(self.steps), self.segments), np.nan, self.dtype)
         return metrics.setdefault(name, empty)
 
     def observations(
         self, segment: int, settings: Sequence[np.ndarray]
     ) -> Observations:
-        """Return what is seen of settings, given by their trials, up to a segment."""
+        """Return the observations of settings (given by their trials) to a segment."""
         after = np.arange(segment + 1) >= self.died[:, None]
 
         def seen(values: np.ndarray, of_dead: float) -> np.ndarray:
@@ -124,7 +124,7 @@ class History:
         )
 
     def value(self, segment: int) -> np.ndarray:
-        """Return what ranks after a segment, lower is better, float64[trials].
+        """Return the ranking values after a segment, lower is better, float64[trials].
 
         It is infinite where a trial diverged.
         """
@@ -134,19 +134,19 @@ class History:
         return np.where(self.diverged, np.inf, values)
 
     def segment_losses(self, segments: int) -> np.ndarray:
-        """Return each trial's mean training loss by segment; NaN without a step."""
+        """Return each trial's mean training loss by segment; NaN if it made no step."""
         cuts = [slice(s * self.length, (s + 1) * self.length) for s in range(segments)]
-        with warnings.catch_warnings():  # NumPy's, of means of nothing
+        with warnings.catch_warnings():  # NumPy warns of means of empty slices
             warnings.simplefilter("ignore", RuntimeWarning)
             means = [np.nanmean(self.losses[:, c], axis=1, dtype=float) for c in cuts]
         return np.stack(means, axis=1)
 
     def inherit(self, parents: np.ndarray) -> None:
-        """Let trials take over how their parents, of which none diverged, stand."""
+        """Copy the rows of each trial's parent; no parent has diverged."""
         self.died, self.steps = self.died[parents], self.steps[parents]
 
     def ends(self) -> np.ndarray:
-        """Return the steps made at the end of each segment."""
+        """Return the number of steps at the end of each segment."""
         steps = self.losses.shape[1]
         return np.minimum(np.arange(1, self.segments + 1) * self.length, steps)
 
@@ -159,15 +159,15 @@ class History:
     def at_best(self, values: np.ndarray) -> np.ndarray:
         """Return each trial's value of a metric by segment, at its best moment.
 
-        The best moment is the first end of a segment with the best finite value of the
-        metric that ranks. The value is NaN if the trial has none, or diverged later.
+        The best moment is the first segment end with the best finite value of the
+        ranking metric. The value is NaN if the trial has none, or diverged later.
         """
         best = self._best()
         found = values[np.arange(len(values)), np.maximum(best, 0)]
         return np.where(self.diverged | (best < 0), np.nan, found).astype(self.dtype)
 
     def best_steps(self) -> np.ndarray:
-        """Return the steps that each trial had made at its best moment; 0 without."""
+        """Return the number of steps at each trial's best moment; 0 without one."""
         best = self._best()
         return np.where(best < 0, 0, self.ends()[best])
 
@@ -180,13 +180,13 @@ class History:
     def train_loss(self) -> np.ndarray:
         """Return each trial's mean training loss over its last segment's steps.
 
-        The mean is over as many last steps as a segment has. It is NaN if the trial
-        diverged or has made no step.
+        The mean is over as many steps as a segment has. It is NaN if the trial diverged
+        or made no step.
         """
         places = self.steps[:, None] + np.arange(-self.length, 0)
         made = places >= 0
         taken = np.take_along_axis(self.losses, np.maximum(places, 0), axis=1)
-        made &= ~np.isnan(taken)  # steps that a copied parent made
+        made &= ~np.isnan(taken)  # less the steps of a copied parent
         sums = np.sum(taken, axis=1, dtype=float, where=made)
         with np.errstate(invalid="ignore", over="ignore"):  # no step; near divergence
             means = (sums / made.sum(axis=1)).astype(self.dtype)
@@ -200,10 +200,10 @@ class History:
         return np.where(self.diverged, "diverged", status)
 
     def segment(self, segment: int) -> dict[str, np.ndarray]:
-        """Return what a segment gave, by names for its file; metrics by number.
+        """Return the results of a segment, by their names in its file.
 
-        The numbers are those of the names in `valid`, `train` and `cooled`. With it is
-        how the trials stand: their steps, and which ended.
+        A metric is named by its index in `valid`, `train` or `cooled`. The status of
+        the trials is included: their steps, and which diverged or were pruned.
         """
         columns = slice(segment * self.length, (segment + 1) * self.length)
         metrics = {kind: getattr(self, kind) for kind in KINDS.values()}
@@ -220,7 +220,7 @@ class History:
         }
 
     def take(self, rows: np.ndarray, other: "History") -> None:
-        """Take over another history, of at most as many segments, as these rows."""
+        """Write another history, of at most as many segments, into these rows."""
         self.steps[rows], self.pruned[rows] = other.steps, other.pruned
         self.died[rows] = np.where(other.diverged, other.died, self.segments)
         self.losses[rows, : other.losses.shape[1]] = other.losses
@@ -232,7 +232,7 @@ class History:
     def restore(
         self, segments: Sequence[tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]
     ) -> None:
-        """Take what segments gave, from the first on: the notes and arrays of each."""
+        """Load segments from the first on, from the notes and arrays of each."""
         for segment, (notes, arrays) in enumerate(segments):
             losses, first = arrays["losses"], segment * self.length
             self.losses[:, first : first + losses.shape[1]] = losses
@@ -247,12 +247,12 @@ class History:
         self.valid = dict(by_name)
 
     def _order(self, name: str) -> tuple[bool, bool, str]:
-        """What ranks comes first and the loss next, wherever metrics are listed."""
+        """Return a sort key: the ranking metric first, then the loss, then by name."""
         return name != self.metric, name != "loss", name
 
 
 def lower_better(values: np.ndarray, mode: str) -> np.ndarray:
-    """Return values of which lower ones are better."""
+    """Return values whose smallest is the best."""
     return -values if mode == "max" else values
 
 

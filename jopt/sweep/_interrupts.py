@@ -1,4 +1,4 @@
-"""`Interrupts`: Ctrl-C takes effect when a segment is done."""
+"""`Interrupts`: delay Ctrl-C until the current segment is done."""
 
 import signal
 import threading
@@ -8,11 +8,11 @@ from jopt.sweep import _processes as processes
 
 
 class Interrupts:
-    """Hold Ctrl-C back until a segment is done, when nothing is half written.
+    """Delay Ctrl-C until the current segment is done, when no file is half written.
 
-    A second Ctrl-C takes effect at once. Where Ctrl-C is ignored, under nohup or in the
-    background of a script, it stays ignored. In a job of several processes SIGTERM is
-    held back too: the job's scheduler sends it, and jax.distributed would ignore it.
+    A second Ctrl-C takes effect at once. If Ctrl-C is ignored, as under nohup or in a
+    background job, it stays ignored. In a job of several processes SIGTERM is delayed
+    too: the scheduler sends it, and jax.distributed would ignore it.
     """
 
     running: ClassVar[list["Interrupts"]] = []
@@ -25,8 +25,8 @@ class Interrupts:
         several = processes.number() > 1
         numbers = [signal.SIGINT, *([signal.SIGTERM] if several else [])]
         before = {int(number): signal.getsignal(number) for number in numbers}
-        # Python delivers signals to the main thread alone. None stands for a handler of
-        # C code, which could not be restored.
+        # Python delivers signals only to the main thread. A handler of None was set by
+        # C code and could not be restored.
         main = threading.current_thread() is threading.main_thread()
         self._before = {
             number: handler
@@ -48,7 +48,7 @@ class Interrupts:
 
 
 def end_sweeps() -> bool:
-    """Ask all running sweeps to end as after Ctrl-C; return whether there is one."""
+    """End all running sweeps as Ctrl-C does; return whether there is one."""
     for interrupts in Interrupts.running:
         interrupts.asked = True
     return bool(Interrupts.running)

@@ -1,8 +1,10 @@
-"""Strict JSON: exactly, for records, or in words, for people.
+"""Strict JSON: exact for records, readable for people.
+
+JSON has no non-finite numbers. A record writes NaN as {"$float": "nan"}, and text for
+people as "nan". NumPy's and JAX's numbers become Python's. `_object_names` writes
 
 JSON has no word for numbers that are not finite: a record has {"$float": "nan"}, and
-what is for people "nan". NumPy's and JAX's numbers are Python's. What stands for an
-object, such as {"$object": name}, is made by `_object_names`.
+objects, as {"$object": name}.
 """
 
 import functools
@@ -16,32 +18,33 @@ import numpy as np
 
 from jopt.sweep._object_names import lasting
 
-FEW = 8  # numbers of an array that are shown one by one
+FEW = 8  # the longest array whose numbers are all shown
 NOT_FINITE = "$float"
-DEEPEST = 64  # what jopt writes is nested less deeply
+DEEPEST = 64  # deeper than any JSON that jopt writes
 
 
 def encode(value: dict[str, Any], indent: int | None = None) -> bytes:
-    """Return a dict as strict JSON with a last newline, made by `plain` exactly.
+    """Return a dict as exact strict JSON that ends with a newline.
 
-    It is a line without an `indent`.
+    Without an `indent` it is one line.
     """
     held = json.dumps(plain(value, exact=True), allow_nan=False, indent=indent)
     return held.encode() + b"\n"
 
 
 def in_words(value: Any, indent: int | None = None) -> str:
-    """Return any value as strict JSON for people, made by `plain`; short by default."""
+    """Return any value as strict JSON for people; one line without an `indent`."""
     marks = (",", ":") if indent is None else None
     held = plain(value, exact=False)
     return json.dumps(held, allow_nan=False, indent=indent, separators=marks)
 
 
 def decode(text: bytes) -> dict[str, Any]:
-    """Return the dict of which `encode` made JSON.
+    """Return the dict that `encode` wrote.
 
     Raises:
-      ValueError: it is not strict JSON, is nested too deeply, or is no JSON object.
+      ValueError: the text is not strict JSON, is nested too deeply, or is not an
+        object.
     """
     try:
         found = json.loads(text.decode(), object_hook=_float, parse_constant=_refused)
@@ -59,18 +62,18 @@ def decode(text: bytes) -> dict[str, Any]:
 
 
 def plain(value: Any, exact: bool) -> Any:
-    """Return a value made of what strict JSON has; tuples become lists.
+    """Return a value made of JSON's types; tuples become lists.
 
     Args:
       value: numbers, strings, None, and lists, tuples and dicts of them.
-      exact: True for a value that `decode` gives back: floats bit for bit, those that
-        JSON has no word for as {"$float": "nan"}, "inf" or "-inf"; NumPy's and JAX's
-        numbers and arrays as Python's. False for people: "nan" for NaN, and arrays and
-        other objects as tables show them.
+      exact: True for a value that `decode` restores: floats bit for bit, non-finite
+        ones as {"$float": "nan"}, "inf" or "-inf", and NumPy's and JAX's numbers and
+        arrays as Python's. False for people: "nan" for NaN, and arrays and other
+        objects as tables show them.
 
     Raises:
-      TypeError: if `exact` and the value has a part of another type, or a key that is
-        not a string or is "$float".
+      TypeError: if `exact`, and a part has another type, or a key is not a string or is
+        "$float".
     """
     if isinstance(value, dict):
         wrong = [key for key in value if not isinstance(key, str) or key == NOT_FINITE]

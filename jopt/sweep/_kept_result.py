@@ -1,4 +1,4 @@
-"""A result as a record on the disk, and the result that a record holds."""
+"""Save a result as a record on disk, and load the result of a record."""
 
 import dataclasses
 import functools
@@ -56,7 +56,7 @@ _NUMBERED = {
     "trials": list,
     "sweep": ({"options": {"numbers?": ([range(2**31)], None)}}, None),
 }
-_IN_MEMORY: dict[str, Any] = {"options": {}}  # a sweep of which there are no states
+_IN_MEMORY: dict[str, Any] = {"options": {}}  # a sweep without saved states
 END = {"best": (range(2**31), None), "test": {str: float}, **RUN}
 
 
@@ -65,29 +65,29 @@ def load(directory: FilePath, *, task: Task | None = None) -> SweepResult:
     """Return the result that the record in `directory` holds, also during the sweep.
 
         result = sweep.load("sweeps/digits-1")
-        result.save("sweeps/digits-1", keep=0)  # pictures and the page, anew
+        result.save("sweeps/digits-1", keep=0)  # draws the pictures and the page again
         sweep.load("sweeps/digits-1", task=digits()).predict(images)
 
-    Nothing is imported, and nothing is computed anew. Hyperparameters are as tables
-    show them, so that a function is its name. Without a task the models are not at
-    hand; `resume` has them all. Of a sweep that has not ended, the result is that of
-    its last segment, with the trials `interrupted` and the winner not tested.
+    Nothing is imported, and nothing is recomputed. Hyperparameters are as tables show
+    them, so a function is its name. An unfinished sweep gives the result of its last
+    segment, with the trials `interrupted` and the winner not tested.
 
-    With the task, the winner's model is at hand, for `result.predict(batch)` and
-    `result.model(result.best.trial)`. It is read from `best/1`, which
-    `SweepResult.save` writes once a sweep has ended. Of a task that is not supervised
-    learning, it is a tree of dicts and lists, as the file has it.
+    Without a task the result has no models; `resume` has them all. With the task, it
+    has the winner's model, for `result.predict(batch)` and
+    `result.model(result.best.trial)`. The model is read from `best/1`, which
+    `SweepResult.save` writes at the end of a sweep. If the task is not supervised
+    learning, the model is a tree of dicts and lists.
 
     Args:
-      directory: of `run`, of `search`, or of `SweepResult.save`; or the storage of a
-        study that workers share, a journal's path or a URL.
-      task: of the winner: the sweep's, or the one that the trial's `Setup` gave it.
+      directory: the `directory` of `run`, `search` or `SweepResult.save`; or the
+        storage of a study that workers share, a journal's path or a URL.
+      task: the winner's task: the sweep's, or the one in the trial's `Setup`.
 
     Raises:
       FileNotFoundError: the directory has no record; with a task, no saved model.
-      ValueError: the record is damaged, is of another version of jopt, or has no
-        segment yet; the sentence names the file. With a task: there is no winner, or
-        its model is of another task; the first array that differs is named.
+      ValueError: the record is damaged, was written by another version of jopt, or has
+        no segment yet; the message names the file. With a task: there is no winner, or
+        its model fits another task; the message names the first array that differs.
     """
     if is_storage(directory):
         if task is not None:
@@ -102,7 +102,7 @@ def load(directory: FilePath, *, task: Task | None = None) -> SweepResult:
 
 
 def _searched(directory: Path) -> SweepResult:
-    """Return the result of a search, of the batches that have a segment."""
+    """Return the result of a search, from the batches that have a segment."""
     batches = [loaded(path) for path in parts_of(directory)]
     if not batches:
         raise ValueError(
@@ -116,7 +116,7 @@ def _searched(directory: Path) -> SweepResult:
 
 
 def _in_parts(directory: Path) -> SweepResult:
-    """Return the result of a sweep, of its parts that have a segment."""
+    """Return the result of an extended sweep, from its parts that have a segment."""
     paths = sweeps_of(directory)
     paths = [path for path in paths if path == directory or has_segment(path)]
     parts = [loaded(path) for path in paths]
@@ -127,7 +127,7 @@ def _in_parts(directory: Path) -> SweepResult:
 
 
 def numbers_of(paths: Sequence[Path]) -> list[np.ndarray]:
-    """Return the numbers of the trials of each part of a sweep, among all."""
+    """Return the trial numbers of each part of a sweep."""
     found, known = list[np.ndarray](), set[int]()
     for path in paths:
         held, file = read_header(path), path / RECORD / HEADER
@@ -182,7 +182,7 @@ def loaded(directory: Path) -> SweepResult:
 
 
 def _with_winner(result: SweepResult, directory: Path, task: Task) -> SweepResult:
-    """Return a result with the winner's model, which `best/1` has."""
+    """Return a result with the winner's model, read from `best/1`."""
     path = directory.absolute() / "best" / "1"
     if result.best is None:
         raise ValueError(
@@ -212,11 +212,11 @@ def _with_winner(result: SweepResult, directory: Path, task: Task) -> SweepResul
 def save_record(result: SweepResult, directory: Path) -> None:
     """Write the record of a result into a directory, without models.
 
-    A record from which the sweep can be resumed stays as it is.
+    If the sweep can be resumed from the record there, the record is left unchanged.
 
     Raises:
       FileExistsError: the directory has the record of another sweep.
-      OSError: it cannot be written.
+      OSError: the record cannot be written.
     """
     if is_search(directory) or len(sweeps_of(directory)) > 1:
         there = load(directory)
@@ -259,12 +259,12 @@ def save_record(result: SweepResult, directory: Path) -> None:
 
 
 def _misfit(asked: dict[str, Any], segment: int, kept: Kept) -> str | None:
-    """Return what is wrong with a segment's file, its notes on the run as well."""
+    """Return what is wrong with a segment's file or its notes; None for nothing."""
     return segment_misfit(asked, segment, kept) or misfit(kept.notes, {"run": RUN})
 
 
 def _check_size(path: Path, asked: dict[str, Any]) -> None:
-    """Raise a ValueError if curves are claimed that the files cannot make."""
+    """Raise ValueError if the header claims larger curves than the files can hold."""
     files = (path / "segments").glob("*.npz")
     there = sum(file.stat().st_size for file in files)
     claimed = 8 * asked["trials"] * (asked["steps"] + 20 * asked["segments"])

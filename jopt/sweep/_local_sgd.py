@@ -1,4 +1,4 @@
-"""Local SGD: clients that train on parts of the data, and meet now and then."""
+"""Local SGD: clients train on parts of the data, and average from time to time."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,12 +16,11 @@ from jopt.sweep._task import Task, examples
 
 @pytree
 class Local:
-    """A config for a task of `local_sgd`: what a client trains with, and for how long.
+    """A config for a task of `local_sgd`: a client's config, and its steps per round.
 
     Args:
-      config: as for the task that the clients train: a transformation, or what it takes
-        else.
-      every: steps between two means, at least 1, rounded; a number, so that trials that
+      config: as for the task that the clients train, such as a transformation.
+      every: steps between two averages, at least 1, rounded; a number, so trials that
         differ in it share a program.
     """
 
@@ -36,14 +35,14 @@ class Clients(NamedTuple):
     """The state of a task of `local_sgd`."""
 
     count: jax.Array  # int32[], steps made
-    states: PyTree  # the clients', stacked
+    states: PyTree  # the clients' states, stacked on axis 0
 
 
 @checked
 def local_sgd(
     task: Task, clients: int, *, by: Callable[[PyTree], Any] | None = None
 ) -> Task:
-    """Return the task of clients that train apart, and take the mean of their states.
+    """Return the task of clients that train apart and average their states.
 
         each client c:   s_c <- step(s_c, a batch of its own part of the data)
         every H steps:   s_c <- mean over clients of s
@@ -56,26 +55,26 @@ def local_sgd(
         result = sweep.run(task, trials)
 
     This is federated averaging with all clients in every round. A trial is a whole
-    federation: its clients are an axis of its state, and its loss is their mean. What
-    is evaluated, kept and saved is the mean of the clients. The mean is that of all
-    floats of a state, an optimizer's moments too. With H = 1 and an optimizer that is
-    linear in the gradients, as SGD with momentum is, the clients together take the
-    steps of one training on all of the data.
+    federation: its clients are an axis of its state, and its loss is their mean. The
+    clients' mean is evaluated, kept and saved. The mean covers all floats of a state,
+    an optimizer's moments too. With H = 1 and an optimizer that is linear in the
+    gradients, such as SGD with momentum, the clients together take the steps of one
+    training on all of the data.
 
-    The batch size is that of one client. It begins as the task's, divided by the
-    clients, so that an epoch has as many steps. Folds cannot cut the data: they have
-    been dealt.
+    The batch size is that of one client. Its default is the task's batch size divided
+    by the clients, so that an epoch has as many steps. Folds are refused, since the
+    data are already dealt to the clients.
 
     Args:
       task: any task that is trained on a tree of arrays.
-      clients: how many, at least 2.
+      clients: the number of clients, at least 2.
       by: training examples -> one value an example. The examples are sorted by it
         before they are dealt, so that clients have different data, such as one class
-        each. By default all clients have data alike. What is left over is left out.
+        each. By default all clients have similar data. A remainder is left out.
 
     Raises:
-      ValueError: a number breaks its rule; the training examples are no tree of arrays,
-        or fewer than the clients.
+      ValueError: a number breaks its rule; the training examples are not a tree of
+        arrays, or are fewer than the clients.
 
     McMahan et al. 2017, https://arxiv.org/abs/1602.05629, Algorithm 1; Stich 2019,
     https://arxiv.org/abs/1805.09767, Algorithm 1.
@@ -109,7 +108,7 @@ def local_sgd(
         order = np.argsort(values, kind="stable")
     each = size // clients
     rows = order[: each * clients]
-    # [examples of a client, clients]: an example of the task is one of every client.
+    # [examples of a client, clients]: an example of this task is one of every client.
     rows = rows.reshape(each, clients) if by is None else rows.reshape(clients, each).T
     federation = _Federation(task, clients)
     return dataclasses.replace(
@@ -172,7 +171,7 @@ class _Federation:
         alone = np.ndim(jax.tree.leaves(self.task.train)[0])
         if batch is None or np.ndim(jax.tree.leaves(batch)[0]) == alone:
             return values(batch)
-        # Examples of the training set are one of each client; what counts is the mean.
+        # A training example holds one example of each client; evaluate their mean.
         each = jax.vmap(values, in_axes=1)(batch)
         return jax.tree.map(lambda value: jnp.mean(wide(value), axis=0), each)
 
@@ -189,7 +188,7 @@ class _Federation:
         )
 
     def _copies(self, x: jax.Array) -> jax.Array:
-        """Return a copy of a leaf for each client; of a random key, one of its own."""
+        """Return a leaf copied for each client; keys differ by client."""
         if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) and not x.shape:
             places = jnp.arange(self.clients, dtype=jnp.int32)
             return jax.vmap(lambda place: jax.random.fold_in(x, place))(places)
@@ -205,5 +204,5 @@ def _mean(x: jax.Array) -> jax.Array:
 
 
 def _averaged(state: Clients) -> PyTree:
-    """Return the mean of the clients' floats; of counters and keys, the first's."""
+    """Return the mean of the clients' floats; counters and keys are the first's."""
     return jax.tree.map(lambda x: _mean(x) if _is_float(x) else x[0], state.states)

@@ -26,18 +26,18 @@ from jopt.sweep.store import Kept, Store, surroundings
 
 T = TypeVar("T")
 
-GENERATIONS = 2**32 - 2  # tells a generation's random numbers from an epoch's
+GENERATIONS = 2**32 - 2  # separates generations' random numbers from epochs'
 
 
 class Loop:
-    """Train the segments of a sweep that are left.
+    """Train the remaining segments of a sweep.
 
     Args:
-      state: of the sweep, before its first segment.
+      state: the state of the sweep before its first segment.
       progress: called after each block.
       callbacks: called at the end of each segment.
-      store: where the state is kept; None for nowhere.
-      deadline: of `time.perf_counter`, after which no segment is to end; or None.
+      store: where the state is saved; None to keep nothing on disk.
+      deadline: time of `time.perf_counter` by which segments must end; or None.
     """
 
     def __init__(
@@ -53,21 +53,21 @@ class Loop:
         self.progress, self.callbacks = progress, callbacks
         rule = state.plan.pruner
         self.pruner = rule and rule.for_sweep(state.segments, len(state.settings))
-        self.first = 0  # segment to train
-        self.made = 0  # trial-steps, since this run began
-        self.unsaved: str | None = None  # why the state is no longer kept
+        self.first = 0  # next segment to train
+        self.made = 0  # trial-steps in this run
+        self.unsaved: str | None = None  # why the state is no longer saved
         self.best: dict[str, Any] | None = None
         self.writer = ThreadPoolExecutor(1, "jopt-store")
-        self.writing: tuple[str, Future[None]] | None = None  # when, and what
+        self.writing: tuple[str, Future[None]] | None = None  # in progress
 
     def restore(self, segments: Sequence[Kept]) -> None:
-        """Go back to the newest state in the store, if there is one.
+        """Restore the newest saved state, if there is one.
 
-        `segments` are the whole ones that the store has, in order.
+        `segments` are the store's complete segments, in order.
         """
         assert self.store is not None
         found = self.store.newest(segments, self.state.like)
-        # Of the newest segment of which every process has the state of its trials.
+        # Agree on the newest segment whose state every process has.
         while True:
             newest = -1 if found is None else found.segment
             every = processes.everyones(newest)
@@ -106,7 +106,7 @@ class Loop:
             return self._result(seconds, asked, timed_out)
 
     def _blocks(self) -> list[int]:
-        """Return how many blocks the next segment has, by group."""
+        """Return the number of blocks in the next segment, by group."""
         going = self.state.history.going
         return [
             math.ceil(len(group.rows(going)) / group.pool.program.width)
@@ -124,20 +124,20 @@ class Loop:
             self._tell(segment, last_block=group is groups[-1])
 
     def _everyones(self, parts: list[Iterator[T]]) -> Sequence[Iterable[T]]:
-        """Return what the blocks of each group gave in all processes of the job."""
+        """Return the results of each group's blocks from all processes of the job."""
         if processes.number() == 1:
             return parts
         found = list(map(list, parts))
-        self._saved()  # no process is more than one state ahead of another
+        self._saved()  # so no process is more than one saved state ahead
         every = zip(*processes.everyones(found), strict=True)
         return [itertools.chain(*of_group) for of_group in every]
 
     def _trained(
         self, number: int, segment: int
     ) -> Iterator[tuple[np.ndarray, CallResult, bool]]:
-        """Train the trials of a group that this process has.
+        """Train this process's trials of a group.
 
-        Yields the trials of each block, what they gave, and whether more blocks follow.
+        Yields the trials of each block, their results, and whether more blocks follow.
         """
         began, group = time.perf_counter(), self.state.groups[number]
         batches, history = group.plan.batches(segment), self.state.history
@@ -155,7 +155,7 @@ class Loop:
             with _in_segment(segment, trials):
                 result = group.pool.train(taken, shared, batches)
             waiting.append((trials, result))
-            if len(waiting) > 1:  # the device has the next block in the meantime
+            if len(waiting) > 1:  # keep the device busy with the next block
                 yield first(more=True)
         if waiting:
             yield first(more=False)
@@ -179,9 +179,9 @@ class Loop:
     def _cooled(
         self, group: Group, segment: int
     ) -> Iterator[tuple[np.ndarray, int, CallResult]]:
-        """Judge copies of a group's trials that are trained on with decaying rates.
+        """Train copies of a group's trials with decaying rates, which a pruner judges.
 
-        Yields the trials of each block, the steps of their copies, and what these gave.
+        Yields the trials of each block, the steps of their copies, and their results.
         """
         steps, batches = group.plan.cooling(segment)
         rows, shared = group.rows(self.state.history.going), group.pool.shared
@@ -206,7 +206,7 @@ class Loop:
         state.at_hand = state.at_hand[generation.parents]
 
     def _inherit(self, parents: np.ndarray) -> None:
-        """Let the trials of the pool copy their parents, any process's."""
+        """Copy parents into the pool's trials; a parent may be in another process."""
         (group,) = self.state.groups
         copies = parents != np.arange(len(parents))
         sent = group.rows(np.isin(np.arange(len(parents)), parents[copies]))
@@ -227,7 +227,7 @@ class Loop:
             return
         run = self._run(time.perf_counter() - self.began, interrupted=True)
         notes, tree = self.state.notes(segment, run), self.state.tree()
-        # Copies, as the tree's arrays are: the next segment changes them.
+        # Copy the history's arrays as well: the next segment changes them.
         now = self.state.history.segment(segment)
         arrays = {name: np.array(array) for name, array in now.items()}
         when = f"after segment {segment + 1}"
@@ -235,16 +235,16 @@ class Loop:
         self._save(when, lambda s: s.save(segment, notes, arrays, tree, ended))
 
     def _save(self, when: str, write: Callable[[Store], None]) -> None:
-        """Begin to write to the store, once what was begun before is written.
+        """Start to write to the store, after the previous write has ended.
 
-        It is written while the devices train the next segment.
+        The write overlaps with the training of the next segment.
         """
         self._saved()
         if self.store is not None:
             self.writing = when, self.writer.submit(write, self.store)
 
     def _saved(self) -> None:
-        """Wait until all is written; if that failed, warn, and go on in memory."""
+        """Wait for the write in progress; if it failed, warn and continue in memory."""
         if self.writing is None or self.store is None:
             return
         (when, writing), self.writing = self.writing, None
@@ -262,7 +262,7 @@ class Loop:
     def _call_back(self, segment: int) -> None:
         if not self.callbacks:
             return
-        self._saved()  # what a callback looks at is on the disk
+        self._saved()  # callbacks may read the files
         history = self.state.history
         now = Segment(
             number=segment + 1,
@@ -306,7 +306,7 @@ class Loop:
     def _result(
         self, seconds: float, interrupted: bool, timed_out: bool
     ) -> SweepResult:
-        """Return the result; only the winner of a whole sweep sees the test set."""
+        """Return the result; test the winner if the sweep is complete."""
         best = None if interrupted else self.state.winner(self.state.table())
         tested = {} if best is None or timed_out else self._tested(best)
         test = {n: v for each in processes.everyones(tested) for n, v in each.items()}
@@ -318,7 +318,7 @@ class Loop:
         return self.state.result(run, best, test)
 
     def _tested(self, best: int) -> dict[str, float]:
-        """Return the metrics of a trial on the test set; none without one."""
+        """Return the test metrics of a trial; empty without a test set."""
         for group in self.state.groups:
             row, task = group.row(best), group.plan.task
             if row is not None and task.test is not None:
@@ -327,7 +327,7 @@ class Loop:
         return {}
 
     def _run(self, seconds: float, interrupted: bool) -> dict[str, Any]:
-        """Return what is known of the run: its programs, times and versions."""
+        """Return information on the run: programs, times and versions."""
         state = self.state
         programs = [group.pool.program for group in state.groups]
         return {

@@ -1,4 +1,4 @@
-"""The result of a sweep in parts, or of a search: that of its parts as of one."""
+"""Merge the results of a sweep's parts, or of a search's batches, into one."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ from jopt.sweep._state import ASKED, State
 from jopt.sweep.proposals import Earlier
 from jopt.sweep.store import HEADER, RECORD, SEARCH
 
-BATCHES, CONFIRMED = "batches", "confirmed"  # directories, in that of a search
+BATCHES, CONFIRMED = "batches", "confirmed"  # subdirectories of a search
 
 
 def merged(
@@ -25,13 +25,12 @@ def merged(
     """Return the results of a sweep's parts, or of a search's batches, as one.
 
     Args:
-      batches: of at least one part; equal in all that was asked but the trials. One
-        that was not extended yet as the others were has fewer steps.
-      confirmed: of the best settings with fresh seeds; among these the winner is
-        chosen.
-      interrupted: whether there would be more.
-      numbers: of the trials of each part, among all; a later part takes the place of
-        an earlier one. By default one part follows the other.
+      batches: results of at least one part, equal in everything asked for but the
+        trials. A part that was not yet extended has fewer steps than the others.
+      confirmed: the best settings trained with fresh seeds; the winner is one of them.
+      interrupted: whether more parts were planned.
+      numbers: the trial numbers of each part; a later part replaces the trials of an
+        earlier one. By default the parts are numbered one after the other.
     """
     parts = [*batches, *([] if confirmed is None else [confirmed])]
     places = _in_order(parts) if numbers is None else numbers
@@ -72,7 +71,7 @@ def merged(
 
 
 def outcomes(result: SweepResult, objectives: Sequence[str]) -> Iterator[Earlier]:
-    """Yield what became of each setting of a result."""
+    """Yield the outcome of each setting of a result."""
     table = result.table
     for rows in result._settings:
         statuses = set(table["status"][rows].tolist())
@@ -81,7 +80,7 @@ def outcomes(result: SweepResult, objectives: Sequence[str]) -> Iterator[Earlier
         seen = result.valid[objectives[0]][rows].astype(float).mean(axis=0)
         finite = np.flatnonzero(np.isfinite(seen)) if len(objectives) == 1 else []
         observed = {int(segment) + 1: float(seen[segment]) for segment in finite}
-        state: Any = "complete"  # or diverged, where a value is not finite
+        state: Any = "complete"  # or diverged, if a value is not finite
         if "diverged" not in statuses and "pruned" in statuses:
             state = "pruned"
         if statuses == {"interrupted"}:
@@ -99,7 +98,7 @@ def parts_of(directory: Path) -> Iterable[Path]:
 
 
 def sweeps_of(directory: Path) -> list[Path]:
-    """Return the directories of a sweep's parts: its own, and those of later trials."""
+    """Return the directories of a sweep's parts, its own first."""
     found = [directory]
     while (path := next_of(directory, len(found)) / RECORD / HEADER).exists():
         found.append(path.parent.parent)
@@ -107,18 +106,18 @@ def sweeps_of(directory: Path) -> list[Path]:
 
 
 def next_of(directory: Path, parts: int) -> Path:
-    """Return the directory of the part that comes after so many of a sweep."""
+    """Return the directory of a sweep's next part, after `parts` of them."""
     return directory / BATCHES / str(parts)
 
 
 def confirmed_of(directory: Path) -> Path | None:
-    """Return the directory of the trials that confirm, if they have a segment."""
+    """Return the directory of the confirming trials, if they have a segment."""
     path = directory / CONFIRMED
     return path if has_segment(path) else None
 
 
 def is_search(directory: Path) -> bool:
-    """Return whether a directory has a search."""
+    """Return whether a directory holds a search."""
     return (directory / SEARCH).exists()
 
 
@@ -128,13 +127,13 @@ def has_segment(directory: Path) -> bool:
 
 
 def _in_order(parts: Sequence[SweepResult]) -> list[np.ndarray]:
-    """Return the numbers of parts of which one follows the other."""
+    """Return the trial numbers of parts that follow one another."""
     sizes = [len(part.trials) for part in parts]
     return np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
 
 
 def _settings(parts: Sequence[SweepResult], places: Sequence[np.ndarray]) -> list[int]:
-    """Return the number of each trial's setting, other ones for each part's new."""
+    """Return each trial's setting number; each part's new settings get new numbers."""
     found, first = dict[int, int](), 0
     for part, rows in zip(parts, places, strict=True):
         numbers = zip(rows.tolist(), part.info["setting"], strict=True)
@@ -144,7 +143,7 @@ def _settings(parts: Sequence[SweepResult], places: Sequence[np.ndarray]) -> lis
 
 
 def _rungs(batches: Sequence[SweepResult]) -> list[dict[str, Any]]:
-    """Return the rungs of a pruner, with the settings of all batches."""
+    """Return a pruner's rungs, with the settings of all batches."""
     found: dict[Any, dict[str, Any]] = {}
     for rung in (rung for part in batches for rung in part.info["rungs"]):
         place = rung["bracket"], rung["segment"]
@@ -155,7 +154,7 @@ def _rungs(batches: Sequence[SweepResult]) -> list[dict[str, Any]]:
 
 
 def _run(parts: Sequence[SweepResult]) -> dict[str, Any]:
-    """Return what is known of the runs of all parts together."""
+    """Return information on the runs of all parts together."""
     infos = [part.info for part in parts]
     added = ("segment_compiles", "compile_seconds", "train_seconds")
     added += ("trial_steps_this_run",)
@@ -183,9 +182,10 @@ def _run(parts: Sequence[SweepResult]) -> dict[str, Any]:
 
 
 def _grouped(parts: Sequence[SweepResult]) -> list[dict[str, Any]]:
-    """Return each group of one structure, with its trials of all parts."""
+    """Return the groups of each structure, with their trials in all parts."""
     several = [part for part in parts if len(part.info["grouped_by"]) > 1]
-    # What sets groups of few trials apart by chance does not in another part.
+    # In a small group, hyperparameters may agree by chance. Keep those that agree in
+    # every part.
     names = list(several[0].info["grouped_by"][0]["because"]) if several else []
     for group in (group for part in several for group in part.info["grouped_by"]):
         names = [name for name in names if name in group["because"]]

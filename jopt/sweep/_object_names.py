@@ -1,8 +1,8 @@
-"""Objects by the names that they are imported by, as a record holds them.
+"""Write objects to a record by the names that they are imported by.
 
 Reading an object back imports its module, which runs its code, and calls a dataclass
-with its fields. What jopt defines is always found; other names are imported only for
-those who trust the record.
+with its fields. Objects of jopt are always found. Other names are imported only if the
+caller trusts the record.
 """
 
 import base64
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 PLAIN = (bool, int, float, str, type(None))
-# The keys of what JSON has no word for, and what they hold.
+# Keys that mark values that JSON lacks, and the types of what they hold.
 _MARKS = {"$bytes": str, "$numpy": str, "$tuple": list, "$object": str}
 _MARKS |= {"$dataclass": str, "$repr": str}
 AGAIN = "give the task, trials, folds, pruner or population again, as they were"
@@ -26,8 +26,8 @@ AGAIN = "give the task, trials, folds, pruner or population again, as they were"
 def name(value: Any) -> str | None:
     """Return "module:name" of a function or class; None if it has no such name.
 
-    Lambdas, objects defined in a function and objects of `__main__`, which another
-    process does not have, give None.
+    It is None for lambdas, for objects defined in a function, and for objects of
+    `__main__`, which another process does not have.
     """
     module = getattr(value, "__module__", None)
     qualified = getattr(value, "__qualname__", None)
@@ -46,17 +46,17 @@ def find(name: str, trust: bool) -> Any:
     """Return the object of the name "module:name".
 
     Args:
-      name: of the object.
-      trust: whether it may be defined outside of jopt.
+      name: the name of the object.
+      trust: whether modules outside of jopt may be imported.
 
     Raises:
-      ValueError: it cannot be imported, or is not trusted.
+      ValueError: the object cannot be imported, or its module is not trusted.
     """
     module, _, qualified = name.partition(":")
     if trust or _is_own(module):
         try:
             found = _find(module, qualified)
-        except Exception as error:  # a module may raise anything when it is imported
+        except Exception as error:  # an import may raise any error
             raise ValueError(
                 f"The sweep was started with {name}, which cannot be imported now "
                 f"({type(error).__name__}: {error}); resume where it can be, or "
@@ -71,15 +71,16 @@ def find(name: str, trust: bool) -> Any:
 
 
 def to_json(value: Any, title: str = "The value") -> Any:
-    """Return a value for JSON, which `from_json` turns back exactly.
+    """Return a value for JSON, which `from_json` restores exactly.
 
     Args:
       value: a number, string, bool or None, of Python or NumPy; bytes; a list, tuple or
-        dict of such; a dataclass whose fields are such; or anything that has a `name`.
-      title: what an error calls it.
+        dict of these; a dataclass whose fields are these; or any object that has a
+        `name`.
+      title: how an error message calls the value.
 
     Raises:
-      ValueError: it is another value.
+      ValueError: the value is anything else.
     """
     if type(value) in PLAIN:
         return value
@@ -108,9 +109,9 @@ def to_json(value: Any, title: str = "The value") -> Any:
 
 
 def written(value: Any) -> Any:
-    """Return `to_json` of a value, or the text for an error of `from_json`.
+    """Return `to_json` of a value, or a placeholder that `from_json` refuses.
 
-    The text is how the value prints, without addresses: the same in every process.
+    The placeholder is the value's repr without addresses: the same in every process.
     """
     try:
         return to_json(value)
@@ -119,9 +120,9 @@ def written(value: Any) -> Any:
 
 
 def from_json(value: Any, trust: bool = False) -> Any:
-    """Return the value that `to_json` was given, or raise a ValueError.
+    """Return the value that was given to `to_json`, or raise ValueError.
 
-    `trust` is whether names outside of jopt are imported.
+    `trust` is whether modules outside of jopt may be imported.
     """
     if isinstance(value, list):
         return [from_json(item, trust) for item in value]
@@ -175,7 +176,7 @@ def _find(module: str, qualified: str) -> Any:
 
 
 def _made(made_by: type, fields: dict[str, Any]) -> Any:
-    """Return an object of its fields, as its constructor takes them."""
+    """Return an object made of its fields by its constructor."""
     places, named = list[Any](), dict(fields)
     for name, parameter in inspect.signature(made_by).parameters.items():
         if parameter.kind is parameter.POSITIONAL_ONLY and name in named:

@@ -1,4 +1,4 @@
-"""What a sweep is asked for, and the steps, batches, folds and keys that follow."""
+"""The options of a sweep, and the steps, batches, folds and keys that follow."""
 
 import dataclasses
 import functools
@@ -25,47 +25,48 @@ from jopt.sweep.engine import Batches, Data, Starts, place
 from jopt.sweep.population import Population
 from jopt.sweep.pruners import Pruner
 
-MOST_STEPS = 2**31 - 1  # they are counted in int32
-VALIDATED = 2**32 - 5  # tell random numbers of other purposes from an epoch's
+MOST_STEPS = 2**31 - 1  # steps are counted in int32
+VALIDATED = 2**32 - 5  # these separate random numbers from an epoch's
 ORDERS = {"seed": 2**32 - 3, "trial": 2**32 - 4}
 Order: TypeAlias = tuple[int, int]
 Shuffle: TypeAlias = Literal["sweep", "seed", "trial"]
 Keep: TypeAlias = Literal["last", "best"]
-CALL = 128  # steps of a compiled call at most: much more than a call itself costs
+CALL = 128  # most steps of a compiled call: enough to hide a call's overhead
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is asked of a sweep beside its trials, and how its steps are cut.
+    """The options of a sweep besides its trials, and how its steps are cut.
 
     Args:
       task: model, loss and data.
       batch_size: examples a step.
-      steps: of each trial.
+      steps: steps of each trial.
       asked_segments: segments asked for; a segment has at least one step.
-      key: of everything random.
+      key: the key of all randomness.
       folds: parts of the training and validation examples together, each held out once;
         with 1, the task's own split.
       streams: whether the examples come with the batches, because the training set does
         not fit on the device.
-      seeds: keys with which each setting is trained: their number, or themselves.
-      shuffle: what shares one order of examples: "sweep", "seed" or "trial".
-      orders: of the examples, of a group's trials, as `order_of` returns them; by
+      seeds: the number of seeds of each setting, or the seeds themselves.
+      shuffle: "sweep", "seed" or "trial": which of them share one order of examples.
+      orders: the orders of examples of a group's trials, as `order_of` returns them; by
         default one a fold.
-      valid_examples: of the validation set that are used; None for all.
-      blocks: trials of a call on a device, by group or one for all; None: by timing.
-      scans: by group, whether a call scans over its steps; None: as the block's timing
-        or the program says.
-      pruner, population: rules, if there are any.
-      metric, mode: what ranks, and which of its values are better.
-      keep: "last" or "best", which moment of a trial its result is.
+      valid_examples: number of validation examples to use; None for all.
+      blocks: trials of a call on a device, by group or one for all; None to time them.
+      scans: by group, whether a call scans over its steps; None to let the block's
+        timing or the program decide.
+      pruner, population: rules, or None.
+      metric, mode: the metric that ranks, and which of its values are better.
+      keep: "last" or "best", the moment of a trial that is its result.
       cut: how the folds are cut; None for at random.
-      objectives: of the front, by the name of a metric: "min" or "max".
-      bounds: by the name of a metric, what a winner's is between.
-      segment_steps: of a segment, for a sweep that was extended; None for as many as
-        the segments asked for give.
-      numbers: of the trials in the sweep that they are a part of; None for 0, 1, ...
-      keep_pruned: whether the states of pruned trials are kept in the record.
+      objectives: "min" or "max" of the front's metrics, by name.
+      bounds: (low, high) of a winner's metrics, by name.
+      segment_steps: steps of a segment, in a sweep that was extended; None to derive
+        them from `asked_segments`.
+      numbers: the trials' numbers, if they are part of a larger sweep; None for 0, 1,
+        ...
+      keep_pruned: whether the record keeps the states of pruned trials.
     """
 
     task: Task
@@ -94,10 +95,10 @@ class Plan:
     keep_pruned: bool = False
 
     def for_group(self, trial: Trial, room: float = math.inf) -> "Plan":
-        """Return the plan of a trial, and of those that share its program.
+        """Return the plan of a trial and of all trials that share its program.
 
         Args:
-          trial: whose task and batch size take the place of the sweep's.
+          trial: its task and batch size, if it has any, replace the sweep's.
           room: bytes of a device. Examples that would take more than half of it come
             with the batches.
 
@@ -121,7 +122,7 @@ class Plan:
         return base.changed(batch_size=size, streams=bytes_ > room / 2)
 
     def changed(self, **fields: Any) -> "Plan":
-        """Return the plan with other fields; what its task's examples gave is kept."""
+        """Return the plan with other fields; cached examples of its task are kept."""
         plan = dataclasses.replace(self, **fields)
         if plan.task is self.task:
             names = ("valid", "examples", "held_out")
@@ -129,7 +130,7 @@ class Plan:
         return plan
 
     def as_json(self) -> dict[str, Any]:
-        """Return the options for JSON, as `from_json` reads them; rules by name."""
+        """Return the options for JSON, as `from_json` reads them; rules as objects."""
         key = {"impl": str(jax.random.key_impl(self.key))}
         key |= {"words": np.asarray(jax.random.key_data(self.key)).tolist()}
         names = ("batch_size", "seeds", "folds", "metric", "mode", "shuffle")
@@ -158,16 +159,16 @@ class Plan:
         cut: Folds | None = None,
         trust: bool = False,
     ) -> "Plan":
-        """Return the plan of a task whose options `as_json` returned.
+        """Return the plan of a task from the options that `as_json` returned.
 
         Args:
           held: the options.
-          task: of the sweep.
-          cut: in place of what has no name to find it by.
-          trust: whether names outside of jopt are imported.
+          task: the task of the sweep.
+          cut: replaces a cut that the record cannot name.
+          trust: whether modules outside of jopt may be imported.
 
         Raises:
-          ValueError: a rule cannot be found by its name.
+          ValueError: the record cannot name a rule.
         """
         held = dict(held)
         held.pop("held_out", None)  # for `held_out_digest`
@@ -267,7 +268,7 @@ class Plan:
 
     @property
     def metrics(self) -> dict[str, str]:
-        """The metrics that the sweep needs, each with what needs it, in words."""
+        """The metrics that the sweep needs; each value names what needs it."""
         judges = [] if self.pruner is None else self.pruner.judges()
         found = dict.fromkeys(self.bounds, "the bounded metric")
         named = (name for j in judges for name in j.metrics)
@@ -277,13 +278,13 @@ class Plan:
 
     @property
     def modes(self) -> dict[str, Mode]:
-        """Which values are better, of the metrics of which the sweep knows it."""
+        """The modes of all metrics whose mode the sweep knows."""
         of_task: dict[str, Mode] = {self.task.metric: self.task.mode}
         return {**of_task, **self.objectives, self.metric: self.mode}
 
     @property
     def calls(self) -> int:
-        """The compiled calls of a segment, each short enough to be timed."""
+        """The number of compiled calls of a segment, each short enough to be timed."""
         if self.segment_steps is not None:
             return math.ceil(self.segment_steps / CALL)
         return math.ceil(math.ceil(self.steps / self.asked_segments) / CALL)
@@ -297,7 +298,7 @@ class Plan:
 
     @property
     def segments(self) -> int:
-        """The segments of the sweep: fewer than asked for, if steps are few."""
+        """The number of segments: fewer than asked for if there are few steps."""
         return math.ceil(self.steps / self.length)
 
     def data(self) -> Data:
@@ -310,9 +311,9 @@ class Plan:
         return place(self.examples if there else None, valid, self._scalings())
 
     def _scalings(self) -> PyTree:
-        """Return how batches are scaled, by fold on axis 0; None if they are not.
+        """Return the scalings of batches, by fold on axis 0; None without a scaling.
 
-        Statistics are of what a fold is trained on alone.
+        Each fold's statistics are fitted only to its training examples.
         """
         if not is_supervised(self.task) or training_of(self.task).scaling is None:
             return None
@@ -326,14 +327,14 @@ class Plan:
 
     @functools.cached_property
     def valid(self) -> PyTree:
-        """The validation set as a tree of arrays, or the part of it that is used."""
+        """The validation set as a tree of arrays, or the part of it to use."""
         data = whole(self.task.name, "valid", self.task.valid)
         if self.valid_examples is None or self.folds > 1:
             return data
         return _rows(data, self._validated(np.arange(examples(data))))
 
     def _validated(self, rows: np.ndarray) -> np.ndarray:
-        """Return the rows that are validated on, the same in every segment."""
+        """Return the rows to validate on, the same in every segment."""
         if self.valid_examples is None:
             return rows
         chosen = self.random(VALIDATED).permutation(len(rows))[: self.valid_examples]
@@ -341,7 +342,7 @@ class Plan:
 
     @functools.cached_property
     def examples(self) -> PyTree:
-        """The examples whose rows make batches; with folds, validation examples too."""
+        """The examples that batches are drawn from; with folds, `valid`'s as well."""
         if self.folds <= 1:
             return self.task.train
         missing = self.task.train is None or self.task.valid is None
@@ -368,47 +369,47 @@ class Plan:
 
     @functools.cached_property
     def held_out(self) -> list[np.ndarray]:
-        """The rows that each fold is validated on, a partition."""
+        """The rows that each fold holds out, a partition."""
         cut = Folds(self.folds) if self.cut is None else self.cut
         return cut.parts(self.examples, self.random(2**32 - 1))
 
     @property
     def held_out_digest(self) -> str | None:
-        """What tells whether functions of the examples cut them as they did."""
+        """A digest of the folds, which shows whether the cut functions changed."""
         return None if self.cut is None else digest(self.held_out)
 
     @property
     def trained_on(self) -> int:
-        """The examples of an epoch: with folds, all but the largest part."""
+        """The number of examples of an epoch: with folds, all but the largest part."""
         size = examples(self.examples)
         if self.cut is not None:
             return size - max(map(len, self.held_out))
         return size if self.folds <= 1 else size - math.ceil(size / self.folds)
 
     def order_of(self, trial: Trial, position: int) -> Order:
-        """Return what the order of a trial's examples depends on: its own, its fold.
+        """Return (own, fold), which determine the order of a trial's examples.
 
-        Its own is its seed or its position in the sweep. It is -1 for the order that
-        all trials share, which is that of seed 0 too.
+        `own` is the seed or the trial's number in the sweep. It is -1 for the order
+        that all trials share, which is also the order of seed 0.
         """
         number = position if self.numbers is None else self.numbers[position]
         own = {"sweep": -1, "seed": trial.seed or -1, "trial": number}[self.shuffle]
         return own, trial.fold
 
     def for_orders(self, trials: Sequence[Trial], positions: Sequence[int]) -> "Plan":
-        """Return the plan with the orders of the trials at these positions."""
+        """Return the plan with the orders of the trials at `positions`."""
         orders = {self.order_of(trials[position], position) for position in positions}
         return self.changed(orders=tuple(sorted(orders)))
 
     def starts(self, trials: Sequence[Trial], positions: Sequence[int] = ()) -> Starts:
-        """Return what the trials start from, made of their seeds one by one.
+        """Return what the trials start from; it depends on their seeds and folds alone.
 
-        The number of seeds does not matter, nor does a trial's place in the sweep,
-        unless it has an order of examples of its own.
+        The number of seeds does not matter. A trial's position matters only if each
+        trial has its own order of examples.
 
         Args:
-          trials: of a group.
-          positions: theirs in the sweep, for a plan with orders.
+          trials: the trials of a group.
+          positions: their positions in the sweep, for a plan with orders.
         """
         seeds = sorted({trial.seed for trial in trials})
         place = {seed: row for row, seed in enumerate(seeds)}
@@ -424,7 +425,7 @@ class Plan:
 
     @property
     def call(self) -> Batches:
-        """Batches of a call, for their shapes: those that a resume draws first."""
+        """The batches of one call, for their shapes: the first that a resume draws."""
         stream = self.task.stream
         begins = 0 if stream is None else stream.begins // self.length
         return self.batches(min(begins, self.segments - 1))[0]
@@ -432,8 +433,8 @@ class Plan:
     def batches(self, segment: int) -> list[Batches]:
         """Return the batches of a segment, by call; trials of one order share them.
 
-        An epoch is a permutation, less its remainder. It depends on the key, the step
-        and the order alone.
+        An epoch is a permutation of the examples, without the remainder of a batch. It
+        depends only on the key, the step and the order.
         """
         first = segment * self.length
         steps = np.arange(first, first + self.length)
@@ -451,9 +452,10 @@ class Plan:
         return [self._call(s, r) for s, r in zip(numbers, cuts, strict=True)]
 
     def cooling(self, segment: int) -> tuple[int, list[Batches]]:
-        """Return how many steps cool copies after a segment, and their batches by call.
+        """Return the number of steps that cool copies after a segment, and the batches.
 
-        They are those of the steps that would follow, even past the end of the sweep.
+        The batches are those of the next steps, by call, even past the end of the
+        sweep.
         """
         assert self.cooled is not None
         begin = (segment + 1) * self.length
@@ -467,7 +469,7 @@ class Plan:
 
     @property
     def cooled(self) -> float | None:
-        """The share of the steps over which copies are cooled; None if none are."""
+        """The steps that copies are cooled for, as a share of those made, or None."""
         judges = [] if self.pruner is None else self.pruner.judges()
         shares = {j.cooled for j in judges if j.cooled is not None}
         if len(shares) > 1:
@@ -488,7 +490,7 @@ class Plan:
         return False
 
     def _drawn(self, first: int, steps: np.ndarray) -> list[Batches]:
-        """Return batches that the host draws; past the end, the last one again."""
+        """Return batches from the host; steps past the end repeat the last batch."""
         assert self.task.stream is not None
         last = min(self.length, self.steps - first) - 1
         drawn = self.task.stream.draw(first, last + 1)
@@ -504,7 +506,7 @@ class Plan:
         return list(map(call, *cuts))
 
     def _epochs(self, steps: np.ndarray, own: int, fold: int) -> np.ndarray:
-        """Return each step's rows in an order, int32[steps, batch]."""
+        """Return the rows of each step in an order, int32[steps, batch]."""
         rows, numbers = np.arange(examples(self.examples)), ()
         if self.folds > 1:
             rows, numbers = np.setdiff1d(rows, self.held_out[fold]), (fold,)
@@ -527,7 +529,7 @@ class Plan:
         return Batches(jnp.asarray(steps), jnp.asarray(rows), end, seen)
 
     def random(self, *numbers: int) -> np.random.Generator:
-        """Return a generator that depends on the key and these numbers alone."""
+        """Return a generator that depends only on the key and these numbers."""
         entropy = np.asarray(jax.random.key_data(self.key)).tolist()
         return np.random.default_rng([*entropy, *numbers])
 
@@ -536,14 +538,14 @@ def base_key(seed: int | jax.Array) -> jax.Array:
     """Return the key of a sweep.
 
     Raises:
-      ValueError: an integer has more than 64 bits, an array is no key, or the key is of
-        an `rbg` kind, which under vmap gives all trials the bits of one
+      ValueError: an integer has more than 64 bits, an array is not a key, or the key is
+        of kind `rbg`, which under vmap gives all trials the same bits
         (https://docs.jax.dev/en/latest/jax.random.html).
     """
     if is_integer(seed) and not -(2**63) <= int(seed) < 2**63:
         raise ValueError(f"A sweep needs a seed from -2^63 to 2^63 - 1, got {seed}.")
     key: Any = jax.random.key(int(seed)) if is_integer(seed) else seed
-    raw = key.dtype == np.uint32 and key.ndim == 1  # of jax.random.PRNGKey
+    raw = key.dtype == np.uint32 and key.ndim == 1  # a key of jax.random.PRNGKey
     if not raw and (not jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.ndim > 0):
         raise ValueError(
             "A sweep needs a seed that is an integer or one key of jax.random.key, got "
@@ -566,9 +568,9 @@ def _keys(
     """Return each trial's keys for its init and its training.
 
     Args:
-      key: of the sweep.
-      seeds: uint32[seeds], each once.
-      of_trials: int[trials], the place of each trial's seed among them.
+      key: the key of the sweep.
+      seeds: uint32[seeds], without duplicates.
+      of_trials: int[trials], the index of each trial's seed.
     """
     of_seeds = jax.vmap(lambda seed: jax.random.split(jax.random.fold_in(key, seed)))
     keys = of_seeds(seeds)[of_trials]

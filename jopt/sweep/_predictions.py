@@ -1,4 +1,4 @@
-"""Predictions by a trained model: new examples in, answers out."""
+"""Predictions of a trained model for new examples."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -11,23 +11,23 @@ from jopt.core import PyTree, by_path, close_match, dtype_of, listed_paths, path
 from jopt.sweep._data import is_stream
 from jopt.sweep._task import Task, examples
 
-AT_ONCE = 1024  # examples of a call, so that memory does not grow with their number
+AT_ONCE = 1024  # examples of a call, which bounds the memory
 
 
 def predictions(task: Task, model: PyTree, batch: PyTree) -> PyTree:
-    """Return what the task's `predict` makes of a model and of examples.
+    """Return the task's predictions for examples by a model.
 
     Args:
       task: the task.
-      model: what the task keeps of a trial.
-      batch: as of `SweepResult.predict`.
+      model: the kept model of a trial.
+      batch: as in `SweepResult.predict`.
 
     Returns:
-      NumPy's arrays, the examples on the first axis.
+      NumPy arrays with the examples on the first axis.
 
     Raises:
-      ValueError: the task has no `predict`; the examples are none, or unlike those of
-        the task.
+      ValueError: the task has no `predict`; there are no examples, or their shapes
+        differ from the task's.
     """
     if task.predict is None:
         raise ValueError(
@@ -49,7 +49,7 @@ def predictions(task: Task, model: PyTree, batch: PyTree) -> PyTree:
 
 
 def named_batch(task: Task, arrays: Mapping[str, Any]) -> PyTree:
-    """Return examples like those of the task, None where there is no array.
+    """Return examples shaped like the task's, with None for arrays that are not given.
 
     Args:
       task: the task.
@@ -81,7 +81,7 @@ def _compiled(task: Task) -> Callable[[PyTree, PyTree], PyTree]:
 
 
 def _example(task: Task) -> PyTree:
-    """Return the shapes of the task's examples, without their first axis."""
+    """Return the shapes of the task's examples, without the first axis."""
     splits = (task.valid, task.test, task.train)
     there = [x for x in splits if x is not None and not is_stream(x)]
     if task.stream is not None:
@@ -93,7 +93,7 @@ def _example(task: Task) -> PyTree:
 
 
 def _checked(task: Task, batch: PyTree) -> PyTree:
-    """Return the examples in the dtypes of the task's."""
+    """Return the examples in the task's dtypes."""
     like, batch = _example(task), jax.tree.map(np.asarray, batch)
     if isinstance(batch, np.ndarray) and isinstance(like, (tuple, list)):
         structure = jax.tree.structure(like)

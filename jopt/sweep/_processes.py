@@ -1,7 +1,7 @@
-"""The processes of a job that share a sweep, and what they tell one another.
+"""The processes of a job that share a sweep, and the values that they exchange.
 
-They are those of `jax.distributed.initialize`; one alone has nobody to tell. All of
-them run the same sweep: each call here is made by every process, in the same order.
+The job is that of `jax.distributed.initialize`. All processes run the same sweep, so
+every process makes each call of this module, in the same order.
 """
 
 import contextlib
@@ -15,8 +15,8 @@ from jax.experimental import multihost_utils
 
 T = TypeVar("T")
 
-PIECE = 1 << 26  # bytes of a process that a device holds while they are gathered
-LEAST = 1 << 12  # bytes of a piece, filled up: few sizes mean few small programs
+PIECE = 1 << 26  # bytes of each process in one gather on the device
+LEAST = 1 << 12  # least bytes of a padded piece: few sizes need few programs
 
 
 class ElsewhereError(RuntimeError):
@@ -24,28 +24,28 @@ class ElsewhereError(RuntimeError):
 
 
 def number() -> int:
-    """Return how many processes the job has."""
+    """Return the number of processes in the job."""
     return jax.process_count()
 
 
 def index() -> int:
-    """Return which of them this one is, from 0."""
+    """Return the index of this process, from 0."""
     return jax.process_index()
 
 
 def everyones(value: T) -> list[T]:
-    """Return the value of each process, in their order.
+    """Return the values of all processes, in their order.
 
-    Raises an `ElsewhereError` if a process raises an error within `together` instead.
+    Raises `ElsewhereError` if another process raises an error within `together`.
     """
     return [value] if number() == 1 else _exchanged(None, value)
 
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """Raise an error in every process if one raises an error in this block.
+    """Raise an error in every process if one process raises in this block.
 
-    The others learn of it where they wait next: in `everyones`, or at the block's end.
+    The others raise where they next wait: in `everyones`, or at the block's end.
     """
     if number() == 1:
         yield
@@ -63,7 +63,7 @@ def together() -> Iterator[None]:
 
 
 def _exchanged(error: str | None, value: T) -> list[T]:
-    # The processes of one job trust one another, as they run one program.
+    # The processes of one job run one program, so they trust each other.
     every = [pickle.loads(held) for held in _gathered(pickle.dumps((error, value)))]
     for process, (said, _) in enumerate(every):
         if said is not None:
@@ -75,9 +75,9 @@ def _exchanged(error: str | None, value: T) -> list[T]:
 
 
 def _gathered(message: bytes) -> list[bytes]:
-    """Return the message of each process.
+    """Return the messages of all processes.
 
-    The first piece has the size of the message, too, and is all of a short one.
+    The first piece holds the message's size too, and the whole of a short message.
     """
     message = len(message).to_bytes(8, "little") + message
     parts = [[row] for row in _rows(message[:LEAST], LEAST)]
@@ -92,6 +92,6 @@ def _gathered(message: bytes) -> list[bytes]:
 
 
 def _rows(piece: bytes, size: int) -> list[bytes]:
-    """Return the piece of each process, filled up to a size."""
+    """Return the pieces of all processes, padded to a size."""
     held = np.frombuffer(piece.ljust(size, b"\0"), np.uint8)
     return [row.tobytes() for row in multihost_utils.process_allgather(held)]

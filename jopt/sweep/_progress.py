@@ -1,4 +1,4 @@
-"""What a sweep tells its caller: after each block, and at the end of each segment."""
+"""What a sweep reports to its caller after each block and each segment."""
 
 import dataclasses
 import math
@@ -11,17 +11,17 @@ import numpy as np
 class Progress:
     """Where a sweep is, after each block."""
 
-    segment: int  # under way, counted from 1
+    segment: int  # in progress, counted from 1
     segments: int  # of the sweep
-    alive: int  # trials
+    alive: int  # trials in training
     trials: int  # of the sweep
-    best: dict[str, Any] | None  # row of the table: the best when a segment last ended
-    trial_steps: int  # made so far
-    trial_steps_left: int  # to be made, if nothing more diverges or is pruned
+    best: dict[str, Any] | None  # row of the best trial at the last segment's end
+    trial_steps: int  # steps made so far, over all trials
+    trial_steps_left: int  # steps left if no more trials diverge or are pruned
     seconds: float  # since this run began to train, without compiling
-    last_block: bool  # of the segment
-    trial_steps_this_run: int  # of those made, in these seconds: fewer after a resume
-    batch: int = 1  # of a search, under way, counted from 1
+    last_block: bool  # whether this is the segment's last block
+    trial_steps_this_run: int  # steps made in this run; fewer after a resume
+    batch: int = 1  # of a search, in progress, counted from 1
     batches: int = 1  # at most
 
     @property
@@ -31,7 +31,7 @@ class Progress:
 
     @property
     def seconds_left(self) -> float:
-        """The time that the steps left take at this speed; infinite at first."""
+        """The time that the remaining steps take at this speed; infinite at first."""
         speed = self.trial_steps_per_second
         return self.trial_steps_left / speed if speed else math.inf
 
@@ -41,10 +41,10 @@ class Segment(NamedTuple):
 
     number: int  # counted from 1
     segments: int  # of the sweep
-    step: int  # steps made by trials that were trained throughout
+    step: int  # steps of the trials still in training
     table: dict[str, np.ndarray]  # as of the result
     valid: dict[str, np.ndarray]  # validation metrics, each float32[trials, segments]
     curves: np.ndarray  # float32[trials, steps], training losses
     alive: np.ndarray  # bool[trials], neither diverged nor pruned
     best: dict[str, Any] | None  # row of the table
-    valid_steps: np.ndarray  # int[segments], steps made before each `valid`
+    valid_steps: np.ndarray  # int[segments], steps made before each value of `valid`

@@ -1,4 +1,4 @@
-"""`SweepResult`: a table, curves, the winner, and all parameters."""
+"""`SweepResult`: the table, the curves, the winner, and all parameters."""
 
 import dataclasses
 import math
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Best:
-    """The winner on validation, and its metrics on the test set, used this once."""
+    """The winner on validation; its test metrics are computed once."""
 
     trial: int  # its row of the table
     hyperparameters: dict[str, Any]  # of its setting, by name
-    seed: int  # with which it was trained
+    seed: int  # the seed of the trial
     valid: dict[str, float]  # metrics on the validation set
     test: dict[str, float]  # metrics on the test set; empty without one
     fold: int = 0  # of the cross-validation
@@ -44,29 +44,29 @@ class SweepResult:
     """The results of a sweep's trials.
 
     Attributes:
-      trials: of every seed and fold.
-      table: a NumPy array by column: `trial`, the hyperparameters (one with the name of
-        another column is `param_seed` here; NaN or None in trials that have none);
-        `seed`; `fold` if there are several; `status` (complete, pruned, diverged or
-        interrupted); `steps` (those made, until the one that diverged); `train_loss`
-        (mean over as many last steps as a segment has); `train_...`, the other scalars
-        that its steps returned, means of its last segment; `valid_...`, the task's
-        metrics at the end of that segment, first the one that ranks; NaN if it
-        diverged. With keep="best", they are those of the trial's best moment, and
-        `best_step` has the steps made until then, 0 if there is none. With bounds,
-        `within_bounds` is whether the means of its setting are within them. Of a search
-        that confirms its best settings, `confirmed` marks the trials that did: they
-        alone can win.
+      trials: the trials of every seed and fold.
+      table: a NumPy array by column: `trial`, the hyperparameters, `seed`, `fold` if
+        there are several, `status` (complete, pruned, diverged or interrupted), `steps`
+        and metrics. A hyperparameter named like another column, such as `seed`, is
+        `param_seed`; it is NaN or None in trials that do not have it. `steps` are those
+        made, until the one that diverged. `train_loss` is the mean over as many last
+        steps as a segment has, `train_...` the means of the steps' other scalars over
+        the last segment. `valid_...` are the task's metrics at the end of that segment,
+        the ranking one first; they are NaN if the trial diverged. With keep="best",
+        they are those of the trial's best moment, and `best_step` has the steps made
+        until then, 0 without one. With bounds, `within_bounds` is whether the means of
+        the setting are within them. After a search with `confirm`, `confirmed` marks
+        the confirming trials: only they can win.
       curves: the training loss before each step, float32[trials, steps], or float64 if
-        JAX has it enabled; NaN where a trial made no step.
-      valid: the validation metrics by segment, each [trials, segments], of that dtype.
+        JAX enables it; NaN where a trial made no step.
+      valid: the validation metrics by segment, each [trials, segments], in that dtype.
       cooled: the validation metrics of cooled copies, like `valid`; NaN where no pruner
         judged any.
       train: means by segment of the other scalars that steps returned, like `valid`.
       valid_steps: the steps made before those metrics, int[segments].
       best: the winner, or None if every trial diverged or is out of bounds.
       info: versions, device, sizes and times of the run.
-      lineage: of a population, which trial copied which, and with which settings.
+      lineage: for a population, which trial copied which, and with which settings.
     """
 
     trials: tuple[Trial, ...]
@@ -79,7 +79,7 @@ class SweepResult:
     info: dict[str, Any]
     lineage: Lineage | None = None
     cooled: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    # The trials' numbers, and their models, stacked, by structure.
+    # For each structure: the trials' numbers, and their stacked models.
     _models: Sequence[tuple[np.ndarray, PyTree]] = dataclasses.field(
         default=(), repr=False
     )
@@ -89,11 +89,11 @@ class SweepResult:
 
     @checked
     def params(self, trial: int) -> PyTree:
-        """Return a trial's last parameters, those before it diverged if it did.
+        """Return a trial's last parameters; if it diverged, those before it did.
 
-        With keep="best", they are those of its best moment; of a trial without one,
-        those that it began from. Of a task that is not supervised learning, they are
-        what its `model` returns.
+        With keep="best", they are the parameters of its best moment, or the initial
+        ones if it has none. If the task is not supervised learning, return what its
+        `model` returns.
         """
         model = self.model(trial)
         return model.params if isinstance(model, Model) else model
@@ -102,8 +102,8 @@ class SweepResult:
     def model_state(self, trial: int) -> PyTree:
         """Return a trial's model state, such as batch statistics and counters.
 
-        It belongs to `params(trial)`. Raises a ValueError for a task that is not
-        supervised learning.
+        It belongs to `params(trial)`. Raises ValueError if the task is not supervised
+        learning.
         """
         model = self.model(trial)
         if not isinstance(model, Model):
@@ -115,33 +115,33 @@ class SweepResult:
 
     @checked
     def model(self, trial: int) -> PyTree:
-        """Return what the task's `model` keeps of a trial, from the moment kept."""
+        """Return what the task's `model` keeps of a trial, at the moment kept."""
         return self._row(trial)
 
     def has_models(self, trials: Sequence[int]) -> bool:
-        """Return whether the models of these trials are at hand."""
+        """Return whether the result has the models of these trials."""
         known = [positions for positions, _ in self._models]
         return all(any(trial in rows for rows in known) for trial in trials)
 
     @checked
     def predict(self, batch: PyTree) -> PyTree:
-        """Return the predictions of the winner's model by its task's `predict`.
+        """Return the winner's predictions, by its task's `predict`.
 
             probabilities = sweep.load("sweeps/digits-1", task=digits()).predict(images)
 
         Args:
-          batch: new examples, a tree of arrays like the task's own, the examples on
-            the first axis. What `predict` does not look at, such as labels, may be
-            None; an array alone is the first of a tuple, such as its inputs.
+          batch: new examples, a tree of arrays like the task's, with the examples on
+            the first axis. Arrays that `predict` does not read, such as labels, may be
+            None. A single array is the first of a tuple, such as its inputs.
 
         Returns:
-          What the task's `predict` returns, in NumPy's arrays, the examples on the
+          The output of the task's `predict`, as NumPy arrays with the examples on the
           first axis.
 
         Raises:
           ValueError: there is no winner; the result was loaded without its task; the
-            task has no `predict`; the examples are none, or of other shapes than the
-            task's.
+            task has no `predict`; there are no examples, or their shapes differ from
+            the task's.
         """
         if self.best is None:
             raise ValueError(
@@ -156,16 +156,16 @@ class SweepResult:
         return predictions(self._task, self.model(self.best.trial), batch)
 
     def settings(self) -> dict[str, np.ndarray]:
-        """Return the table with a row a setting: means and spreads over its trials.
+        """Return the table with one row a setting: means and spreads over its trials.
 
         A setting's trials are its seeds and folds. Each metric's column is followed by
-        `..._min`, `..._max` and `..._std`, the sample's standard deviation,
+        `..._min`, `..._max` and `..._std`, the sample standard deviation
 
             sqrt(sum((x - mean)^2) / (n - 1))
 
-        which is NaN for one trial. A setting of which one trial diverged counts as
-        diverged, and its metrics are NaN. `trial` is its best trial, `trials` their
-        number.
+        which is NaN for one trial. If one trial of a setting diverged, the setting
+        counts as diverged, and its metrics are NaN. `trial` is its best trial, `trials`
+        their number.
         """
         ranks = ranked(self.table, self.metric, self.mode)
         metrics = [f"train_{key}" for key in self.train]
@@ -193,23 +193,23 @@ class SweepResult:
 
             a dominates b  if  a is as good in every objective, and better in one
 
-        What counts is a setting's mean over its seeds and folds, of each objective, or
-        of the metric that ranks if the sweep has no objectives. Only settings count
-        that were trained to the end, are within the bounds, and of which every trial is
-        finite in every objective. The best by the first objective comes first. Settings
-        that are equal in all objectives are all on the front.
+        Each objective is a setting's mean over its seeds and folds. Without objectives,
+        the ranking metric is the only one. Only settings count whose trials were all
+        trained to the end, are within the bounds, and are finite in every objective.
+        The best by the first objective comes first. Settings that are equal in all
+        objectives are all on the front.
         """
         return list(self.info["front"])
 
     def at_ends(self) -> dict[str, str]:
         """Return where the winner has the smallest or largest value that was tried.
 
-        A range that was better beyond its end hides the best value. A smallest value of
-        0 is left out: few numbers go below it.
+        If the best value may lie beyond the end of a range, widen the range. A smallest
+        value of 0 is left out, since few hyperparameters go below it.
 
         Returns:
-          "smallest" or "largest", by the names of hyperparameters that are numbers and
-          of which the trials have at least 3 values; empty without a winner.
+          "smallest" or "largest", by the names of numeric hyperparameters with at least
+          3 values; empty without a winner.
         """
         settings = [trial.hyperparameters for trial in self.trials]
         if self.lineage is not None:
@@ -233,7 +233,7 @@ class SweepResult:
         return pandas.DataFrame(self.table)
 
     def best_as_dict(self) -> dict[str, Any] | None:
-        """Return the winner for JSON, its hyperparameters as the table shows them."""
+        """Return the winner for JSON, with hyperparameters as the table shows them."""
         if self.best is None:
             return None
         settings = shown_settings(self.trials)
@@ -256,8 +256,8 @@ class SweepResult:
     def top(self, k: int) -> list[int]:
         """Return the best trials of the k best settings, the best first.
 
-        There are fewer if fewer were trained to the end without diverging, and are
-        within the bounds.
+        The list is shorter if fewer settings were trained to the end, did not diverge,
+        and are within the bounds.
 
         Args:
           k: an integer of at least 0.
@@ -285,9 +285,9 @@ class SweepResult:
 
     @checked
     def best_by(self, metric: str, mode: Mode = "min") -> int | None:
-        """Return the trial that is best by any of the metrics, as the winner is chosen.
+        """Return the trial that is best by any of the metrics, chosen like the winner.
 
-        It is within the bounds; None if all are out of bounds or diverged.
+        Return None if all trials diverged or are out of bounds.
 
         Args:
           metric: one of `valid`.
@@ -308,11 +308,11 @@ class SweepResult:
         """Return an Altair chart: the final metric, the loss curves, and the front.
 
         A notebook shows it; `result.plot().save("sweep.png")` writes a picture. The
-        front is that of a sweep with several objectives, by the first two.
+        front shows the first two objectives of a sweep that has several.
 
         Args:
-          hyperparameter: of the horizontal axis, a column of numbers; by default the
-            learning rate, or the first that has several values.
+          hyperparameter: the column of numbers for the horizontal axis; by default the
+            learning rate, or the first column with several values.
 
         Raises:
           ImportError: altair is not installed.
@@ -326,14 +326,15 @@ class SweepResult:
     def save(self, directory: FilePath, keep: int = 1) -> list[Path]:
         """Write trials.csv, curves.npz, sweep.json, best.json, pictures and a page.
 
-        `load` reads the record, which is written too unless the sweep keeps one there.
-        Without altair and vl-convert-python there are no pictures and no report.html.
+        Unless the sweep keeps its record there, the record is written too; `load` reads
+        it. Without altair and vl-convert-python there are no pictures and no
+        report.html.
 
         Args:
           directory: made if it does not exist.
           keep: number of best settings whose models are written too, as orbax
-            checkpoints `best/1`, `best/2`, ... If one of them is not at hand, as after
-            `load`, none is written, and those that are there stay.
+            checkpoints `best/1`, `best/2`, ... If the result lacks one of them, as
+            after `load`, none is written, and those that are there stay.
 
         Returns:
           The files written. In a job of several processes the first one writes them.
@@ -385,10 +386,10 @@ def table_of(
     """Return the columns of a sweep's table.
 
     Args:
-      trials: of every seed and fold.
-      columns: the hyperparameters'.
-      history: of the trials.
-      keep: the moment of which the validation metrics are.
+      trials: the trials of every seed and fold.
+      columns: the columns of the hyperparameters.
+      history: the history of the trials.
+      keep: "last" or "best", the moment of the validation metrics.
     """
     folds = np.asarray([trial.fold for trial in trials])
     shown, moment = history.final, {}
@@ -411,14 +412,14 @@ def table_of(
 def ranked(table: dict[str, np.ndarray], metric: str, mode: Mode) -> np.ndarray:
     """Return each trial's validation metric, lower is better; infinite without one.
 
-    They are float64: means over seeds are formed of them.
+    The values are float64, since means over seeds are formed of them.
     """
     values = lower_better(table[f"valid_{metric}"].astype(float), mode)
     return np.where(np.isfinite(values), values, np.inf)
 
 
 def eligible(table: dict[str, np.ndarray], metric: str, mode: Mode) -> np.ndarray:
-    """Return what `ranked` does, infinite out of bounds and where others confirm."""
+    """Return `ranked`, but infinite out of bounds and for trials that cannot win."""
     fits = np.logical_and(
         table.get("within_bounds", True), table.get("confirmed", True)
     )
@@ -431,17 +432,16 @@ def winner(
     metric: str = "loss",
     mode: Mode = "min",
 ) -> int | None:
-    """Return the trial that is best on validation; None if all diverged or are out.
+    """Return the best trial on validation; None if all diverged or are out of bounds.
 
-    The setting with the best mean of the metric over its trials wins, and of its trials
-    the best one. If every setting has a trial that diverged, the
-    setting with the best trial wins. A pruned one wins only if all others diverged.
-    A trial that is out of bounds never wins.
+    The setting with the best mean of the metric wins, and its best trial is the winner.
+    If every setting has a trial that diverged, the setting with the best trial wins. A
+    pruned one wins only if all others diverged. A trial out of bounds never wins.
 
     Args:
       settings: the trials of each setting.
       table: as `table_of` returns it.
-      metric, mode: what ranks, and which values are better.
+      metric, mode: the ranking metric, and which of its values are better.
     """
     losses, pruned = eligible(table, metric, mode), table["status"] == "pruned"
     least = reduced(np.minimum, losses, settings)

@@ -1,4 +1,4 @@
-"""The sweep of one record, gone on with from its last segment."""
+"""Resume the sweep of one record from its last segment."""
 
 import functools
 import warnings
@@ -38,10 +38,10 @@ from jopt.sweep.store import (
 
 
 class Given(NamedTuple):
-    """What a sweep goes on with, as `resume` takes it."""
+    """The arguments of `resume`."""
 
     task: Task | None = None
-    trials: Sequence[Trial] | None = None  # of the part that goes on
+    trials: Sequence[Trial] | None = None  # of the part to resume
     trust: bool = False
     folds: Folds | None = None
     block: int | None = None
@@ -50,16 +50,16 @@ class Given(NamedTuple):
     progress: Callable[[Progress], None] | None = None
     callbacks: Sequence[Callable[[Segment], None]] = ()
     timeout: float | None = None
-    deadline: float | None = None  # that follows from it
+    deadline: float | None = None  # derived from the timeout
 
 
 class Found(NamedTuple):
-    """What a record says of its sweep, with objects in place of their names."""
+    """The contents of a record, with objects in place of their names."""
 
     begun: dict[str, Any]  # as `header` returned it
     plan: Plan
     trials: Sequence[Trial]  # one a setting
-    segments: list[Kept]  # the whole ones
+    segments: list[Kept]  # the complete segments
 
     @property
     def every(self) -> list[Trial]:
@@ -68,13 +68,13 @@ class Found(NamedTuple):
 
     @property
     def numbers(self) -> np.ndarray:
-        """The trials' numbers in the sweep that they are a part of."""
+        """The trials' numbers in the whole sweep."""
         own = self.plan.numbers
         return np.arange(len(self.every)) if own is None else np.asarray(own)
 
 
 def found(directory: Path, given: Given) -> Found:
-    """Return what the record in a directory says, checked against what is given."""
+    """Return the contents of the record in a directory, checked against `given`."""
     held = read_header(directory)
     _check_number(held, directory)
     begun, file = found_by(held, directory), directory / RECORD / HEADER
@@ -88,7 +88,7 @@ def found(directory: Path, given: Given) -> Found:
     if said is not None:
         warnings.warn(f"{said} The sweep goes back before it.", stacklevel=4)
     every = repeated(trials, plan.seeds, plan.folds)
-    # Before anything is drawn: no batch of the steps made is drawn again.
+    # Before any batch is drawn, so that no batch of a past step is drawn again.
     streams = streams_of(trial.task or task for trial in every)
     for notes in (segment.notes for segment in segments):
         for stream, state in zip(streams, notes["streams"], strict=False):
@@ -104,7 +104,7 @@ def found(directory: Path, given: Given) -> Found:
 
 @processes.together()
 def went_on(directory: Path, given: Given, steps: int | None = None) -> SweepResult:
-    """Continue the sweep of a record, to `steps` or to its own end."""
+    """Resume the sweep of a record, up to `steps` or its own end."""
     with Store(directory) as store:
         begun, plan, trials, segments = found(directory, given)
         longer = (steps or 0) > plan.steps
@@ -132,17 +132,17 @@ def revived(
     segment: int,
     given: Given,
 ) -> SweepResult:
-    """Train settings on that were pruned, as a sweep of its own without the pruner.
+    """Train pruned settings to the end, as a separate sweep without the pruner.
 
-    Its record begins with what the segments until then gave, and with the states that
-    were kept of the trials.
+    Its record begins with the results of the earlier segments, and with the states that
+    were kept when the trials were pruned.
 
     Args:
       source: the directory of the part that pruned them.
-      directory: of the new part.
-      settings: places of their trials among those of `source`, one a setting.
-      segment: after which they were pruned.
-      given: what the part goes on with; the trials are those of `source`.
+      directory: the directory of the new part.
+      settings: indices of the settings among those of `source`.
+      segment: the segment after which they were pruned.
+      given: the arguments of `resume`; the trials are those of `source`.
     """
     was = found(source, given)
     each = len(was.every) // len(was.trials)
@@ -174,7 +174,7 @@ def revived(
                 )
                 leaves = [leaf[np.searchsorted(there, here)] for leaf in tree["own"]]
                 order = group.pool.program.stacked.order_leaf
-                leaves[order] = group.pool.read(taken)[order]  # counted anew
+                leaves[order] = group.pool.read(taken)[order]  # renumbered
                 own.append(leaves)
                 shared.append(tree["shared"])
         begun = header(plan.task, trials, every, compiled, plan)
@@ -189,7 +189,7 @@ def revived(
 
 
 def alike(plan: Plan, block: int | None = None) -> Plan:
-    """Return the plan for other trials, in blocks of the same size where they agree."""
+    """Return the plan for other trials; groups of equal block size keep it."""
     blocks, scans = plan.blocks or (), plan.scans or ()
     if block is not None or len(set(blocks)) != 1 or len(set(scans)) != 1:
         size = max(blocks, default=None) if block is None else block
@@ -198,7 +198,7 @@ def alike(plan: Plan, block: int | None = None) -> Plan:
 
 
 def _check_number(held: dict[str, Any], directory: Path) -> None:
-    """Raise a ValueError if a record's states are of another number of processes."""
+    """Raise ValueError if the record was written by another number of processes."""
     if (said := misfit(held, {"processes?": range(1, 2**31)})) is not None:
         raise damaged(directory / RECORD / HEADER, said)
     before, now = held.get("processes", 1), processes.number()
@@ -210,7 +210,7 @@ def _check_number(held: dict[str, Any], directory: Path) -> None:
 
 
 def _part_of(segment: Kept, rows: np.ndarray, kept: np.ndarray) -> Kept:
-    """Return what some of the trials gave in a segment; none of them was pruned."""
+    """Return some trials' results of a segment; none of them counts as pruned."""
     arrays = {name: array[rows] for name, array in segment.arrays.items()}
     arrays["pruned"] = np.zeros(len(rows), bool)
     return Kept({**segment.notes, "kept": kept.tolist()}, arrays)
@@ -225,7 +225,7 @@ def _misfit(asked: dict[str, Any], segment: int, kept: Kept) -> str | None:
 
 
 def _extended(plan: Plan, steps: int) -> tuple[Plan, int]:
-    """Return the plan with more steps, and how many segments stay as they are."""
+    """Return the plan with more steps, and the number of segments that stay valid."""
     acts = plan.pruner is not None or plan.population is not None
     again = acts or plan.steps % plan.length > 0
     kept = plan.segments - again

@@ -63,70 +63,71 @@ def run(
         trials = sweep.grid(jopt.adamw, learning_rate=np.logspace(-5, 0, 64))
         result = sweep.run(digits(), trials, steps=500, seeds=3)
 
-    A trial diverges when its loss is not finite, or above the task's limit: its
-    parameters stay as they are from that step on, and it is left out from the next
-    segment on. For the same block, a trial's numbers are bitwise the same whatever
-    trials are beside it or are pruned, on any number of devices, and after any number
-    of resumes.
+    A trial diverges when its loss is not finite or is above the task's limit. From that
+    step on its parameters stay as they are, and from the next segment on it is left
+    out. For the same block, a trial's numbers are bitwise the same whatever the other
+    trials, the pruning, the number of devices and the number of resumes.
 
     An interrupt (Ctrl-C) ends the sweep after the current segment: the trained part is
-    returned, with the rest marked `interrupted`. Where interrupts are ignored, under
+    returned, with the rest marked `interrupted`. Where interrupts are ignored, as under
     nohup, they stay ignored. If `directory` cannot be written any more, the sweep warns
     and continues in memory; `info["unsaved"]` has the reason.
 
     Args:
       task: model, loss and data.
-      trials: of `grid` or `sample`.
-      steps: of each trial.
-      epochs: in place of steps, passes over the examples that a trial is trained on, at
-        the sweep's batch size, each less its last, smaller batch; by default the
-        task's.
-      seeds: how many keys each setting is trained with, or the seeds themselves, such
-        as range(100, 116).
-      folds: parts of the training and validation examples together, each held out once:
-        a trial a fold; with 1, the task's own validation set. `Folds` cuts them by
+      trials: the result of `grid` or `sample`.
+      steps: steps of each trial.
+      epochs: in place of steps, passes over the training examples at the sweep's batch
+        size, each without its last, smaller batch; by default the task's.
+      seeds: number of seeds of each setting, or the seeds themselves, such as
+        range(100, 116).
+      folds: parts of the training and validation examples together, each held out once
+        by a trial of its own; with 1, the task's validation set. `Folds` cuts them by
         their classes or groups.
-      shuffle: what shares one order of the examples: the "sweep", each "seed", so that
-        a spread over seeds holds the order's part, or each "trial". Seed 0 has the
-        order of the sweep. Several orders take a gather a trial in each step; one is
-        read for all trials at once, which may change the last bits.
+      shuffle: which trials share one order of the examples: those of the "sweep", of
+        each "seed", so that a spread over seeds includes the order's part, or each
+        "trial" alone. Seed 0 has the order of the sweep. Several orders take a gather a
+        trial in each step. One order is read for all trials at once, which may change
+        the last bits.
       batch_size: examples a step; by default the task's.
-      valid_examples: examples of the validation set that a segment is judged on, drawn
+      valid_examples: number of validation examples that a segment is judged on, drawn
         once; by default all.
-      block: trials trained together in one compiled call on a device; by default picked
+      block: trials trained together in one compiled call on a device; by default chosen
         by timing.
       segments: parts of the training. At the end of each, all trials are evaluated on
         the validation set, and diverged ones are dropped.
-      seed: of everything random, an integer or a key.
-      metric: the name of the validation metric that ranks settings: pruners,
-        populations and the winner follow it; by default the task's.
+      seed: the seed of all randomness, an integer or a key.
+      metric: the name of the validation metric that ranks settings for pruners,
+        populations and the winner; by default the task's.
       mode: "min" or "max", which of its values are better; by default the task's.
-      keep: which moment of a trial its result is, "last" or "best". With "best", the
-        table, the winner and its test, `params` and what is saved are those of each
-        trial's best moment by the metric, among the ends of segments; the column
-        `best_step` says which. A copy of the model is kept beside each trial. Pruners,
-        populations and a resume go on from the last.
+      keep: the moment of a trial that is its result, "last" or "best". With "best", the
+        table, the winner and its test, `params` and the saved models are those of each
+        trial's best segment end by the metric; the column `best_step` says which. A
+        copy of each model is kept in memory. Pruners, populations and a resume continue
+        from the last moment.
       objectives: several metrics, with "min" or "max" for each, such as {"accuracy":
         "max", "bytes": "min"}: the result's `front` has the trials that no other
         dominates. The first one ranks settings, unless `metric` is given.
-      bounds: by the name of a metric, the least and the greatest value of its mean over
-        a setting's trials with which they can win or be on the front, such as {"bytes":
-        (None, 3000)}; None for no bound. Pruners and populations do not look at them.
-      pruner: the rule by which settings end early; the survivors are gathered into
-        full blocks, which run the program that is already compiled. With several
-        objectives it needs a `metric` of its own.
+      bounds: by the name of a metric, the least and the greatest value of a setting's
+        mean with which it can win or be on the front, such as {"bytes": (None, 3000)};
+        None for no bound. Pruners and populations ignore bounds.
+      pruner: the rule by which settings end early. The survivors are gathered into full
+        blocks of the same compiled program. With several objectives it needs its own
+        `metric`.
       population: the rule by which trials copy others. With several objectives it needs
         the sweep's `metric`.
       directory: where the sweep's state is kept, for `resume`.
-      overwrite: whether a sweep that is already there is removed, as soon as this one
-        has been checked and compiled.
-      keep_pruned: whether the states of pruned trials are kept in `directory` too, so
-        that `revive` can train them on.
-      timeout: seconds, compiling included, after which no segment is to end: none is
-        begun that would, by what the blocks have taken so far, but for the first one.
-        The rest is marked `interrupted`, `info["timed_out"]` is true, and the winner so
-        far is not tested. No number depends on it: `resume` ends with the same table.
-      devices: that share the trials; by default all of this process's.
+      overwrite: whether to remove a sweep that is already there, once this one has been
+        checked and compiled.
+      keep_pruned: whether `directory` also keeps the states of pruned trials, so that
+        `revive` can train them to the end.
+      timeout: seconds, compiling included, by which the last segment must end. A
+        segment begins only if it would end in time by the longest blocks so far; the
+        first always begins. The rest is marked `interrupted`, `info["timed_out"]` is
+        true, and the best
+        trial so far is not tested. No number depends on it: `resume` ends with the same
+        table.
+      devices: the devices that share the trials; by default all of this process's.
       memory: bytes to take of each device; by default nine tenths of the free bytes.
       progress: called after each block.
       callbacks: called at the end of each segment, with NumPy arrays.
@@ -199,7 +200,7 @@ def planned(
     population: Population | None = None,
     **others: Any,
 ) -> Plan:
-    """Return the plan of what `run` is asked for; `title` is what errors begin with."""
+    """Return the plan for the arguments of `run`; error messages begin with `title`."""
     if steps is not None and epochs is not None:
         raise ValueError(
             f"{title}: steps or epochs must be left out, got {steps} steps and "
@@ -264,8 +265,8 @@ def trained(
 
 
 def check_alike(plan: Plan, trials: Sequence[Trial]) -> None:
-    """Raise a ValueError if the processes of the job are to run different sweeps."""
-    by_rule = ("pruner", "population", "cut", "held_out")  # which may have no name
+    """Raise ValueError if the processes of the job were given different sweeps."""
+    by_rule = ("pruner", "population", "cut", "held_out")  # rules may have no name
     asked = {n: v for n, v in plan.as_json().items() if n not in by_rule}
     asked |= {"task": plan.task.name, "trials": shown_settings(trials)}
     first, *others = processes.everyones({n: repr(v) for n, v in asked.items()})
@@ -280,7 +281,7 @@ def check_alike(plan: Plan, trials: Sequence[Trial]) -> None:
 
 
 def whole_header(begun: dict[str, Any], state: State) -> dict[str, Any]:
-    """Return the header of a record: for a resume, and for those who look at it."""
+    """Return the header of a record, for a resume and for reports."""
     return {
         "sweep": begun,
         "asked": state.asked,
@@ -319,7 +320,7 @@ def _check_rules(
     pruner: Pruner | None,
     population: Population | None,
 ) -> None:
-    """Raise a ValueError if a rule does not know which of several objectives counts."""
+    """Raise ValueError if a rule needs to be told which objective counts."""
     names = ", ".join(objectives)
     judges = [] if pruner is None else pruner.judges()
     if judges and judges[0].metric is None:
@@ -343,7 +344,7 @@ def _has_epochs(task: Task) -> bool:
 
 
 def _steps(plan: Plan, epochs: int | None) -> int:
-    """Return the steps of as many epochs; by default the task's."""
+    """Return the steps of `epochs` epochs, by default the task's."""
     passes = plan.task.epochs if epochs is None else epochs
     if passes < 1:
         raise ValueError(f"A sweep needs epochs of at least 1, got {passes}.")
@@ -361,7 +362,7 @@ def _is_population(value: Any) -> bool:
     return not isinstance(value, type) and all(hasattr(value, m) for m in methods)
 
 
-# What each argument must be, in words, and whether a value is.
+# The rule of each argument in words, and its check.
 _RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "task": ("a sweep.Task, such as digits()", lambda v: isinstance(v, Task)),
     "trials": (
@@ -445,14 +446,14 @@ def check_given(
     given: Mapping[str, Any],
     own: Mapping[str, tuple[str, Callable[[Any], bool]]] | None = None,
 ) -> None:
-    """Raise a TypeError for an argument of the wrong type, before a file is touched.
+    """Raise TypeError for an argument of the wrong type, before a file is touched.
 
-    None fits where it is the default.
+    None is accepted where it is the default.
 
     Args:
-      function: that is called.
+      function: the function that is called.
       given: its arguments.
-      own: rules of the function alone, by the names of arguments.
+      own: additional rules of this function, by the names of arguments.
     """
     title = f"sweep.{function.__name__}"
     parameters = inspect.signature(function).parameters
@@ -497,7 +498,7 @@ def _takes_one(function: Callable[..., Any]) -> bool:
         inspect.signature(function).bind(None)
     except TypeError:
         return False
-    except ValueError:  # of a builtin that has no signature
+    except ValueError:  # a builtin may have no signature
         return True
     return True
 

@@ -1,4 +1,4 @@
-"""`search`: sweeps in turn, each of settings that the ones before it suggest."""
+"""`search`: train batches of settings, each proposed from the earlier batches."""
 
 import dataclasses
 import inspect
@@ -49,10 +49,10 @@ from jopt.sweep.store import (
     task_of,
 )
 
-MOST_BATCH = 64  # settings of a batch by default
-ROUNDS = 8  # batches of a search by default, at least
-FRESH = 4  # seeds that confirm a setting, at least
-PROGRAMS = 16  # of different structures that a search keeps compiled
+MOST_BATCH = 64  # default upper bound of a batch's settings
+ROUNDS = 8  # least number of batches by default
+FRESH = 4  # least number of seeds that confirm a setting
+PROGRAMS = 16  # compiled programs that a search keeps
 FORMAT = 1
 
 
@@ -91,60 +91,60 @@ def search(
     progress: Callable[[Progress], None] | None = None,
     callbacks: Sequence[Callable[[Segment], None]] = (),
 ) -> SweepResult:
-    """Train settings batch by batch, each proposed from what the earlier ones gave.
+    """Train settings batch by batch, each proposed from the results of earlier ones.
 
         space = sweep.Space(jopt.adamw, learning_rate=sweep.log_uniform(1e-5, 1))
         result = sweep.search(digits(), space, trials=256, batch=32, seeds=3, confirm=8)
 
-    Batch k is proposed from the batches up to k - 2, while batch k - 1 trains: a search
-    takes about as long as its training, and no number depends on how long an ask took.
-    All batches fill the same compiled program. No setting is trained twice.
+    Batch k is proposed from the batches up to k - 2, while batch k - 1 trains. So a
+    search takes about as long as its training, and no number depends on how long the
+    sampler takes. All batches fill the same compiled program. No setting is trained
+    twice.
 
-    With a `directory`, each batch is a sweep of its own in `directory/batches`. To
-    continue a search after a crash, or with more `trials`, call `search` again with the
-    same arguments: what is there is not trained again, and the result is, bit for bit,
-    that of a search without the pause. `load` and `jopt report` read the directory at
-    any time.
+    With a `directory`, each batch is a sweep in `directory/batches`. To continue a
+    search after a crash, or with more `trials`, call `search` again with the same
+    arguments. Recorded batches are not trained again, and the result equals, bit for
+    bit, that of a search without the pause. `load` and `jopt report` read the directory
+    at any time.
 
-    A sampler takes the mean over a setting's seeds. A setting of which one trial
-    diverged counts as pruned, at its last finite value.
+    A sampler sees the mean over a setting's seeds. If one trial of a setting diverged,
+    the setting counts as pruned, at its last finite value.
 
     Args:
       task: as in `run`.
-      space: that is searched; a conditional one has a choice of spaces.
+      space: the space to search; a conditional one has a choice of spaces.
       trials: settings in all, those of an earlier call in `directory` included.
-      batch: settings that are proposed and trained together, a multiple of `block` at
-        best; by default an eighth of the trials, at most 64.
-      sampler: `TPE`, `GP`, `CMAES`, `NSGA2`, or one of points: `Random`, `Sobol`,
+      batch: settings that are proposed and trained together, preferably a multiple of
+        `block`; by default an eighth of the trials, at most 64.
+      sampler: `TPE`, `GP`, `CMAES`, `NSGA2`, or a point set: `Random`, `Sobol`,
         `Halton`, `LatinHypercube`.
       confirm: how many of the best settings are trained once more, to the end and with
-        seeds that were not seen before, 4 or as many as `seeds`. The winner is chosen
-        among these: on the seeds that were searched, the best of many looks better
-        than it is.
-      enqueue: settings to begin with, as dicts; they are trained in any case.
-      warm_start: an earlier `SweepResult` of the same metric, or a study of Optuna,
-        that the sampler learns from. Its settings are not trained again.
-      timeout: seconds after which no batch is begun any more that would take longer
-        than is left, by the longest batch so far; `info["timed_out"]` says whether it
-        was so. No number depends on it.
-      pruner: as in `run`, on each batch alone.
-      overwrite: whether a sweep or search that is already there is removed.
+        new seeds, 4 or as many as `seeds`. The winner is chosen among these: on the
+        seeds of the search, the best of many settings looks better than it is.
+      enqueue: settings to begin with, as dicts; they are always trained.
+      warm_start: an earlier `SweepResult` of the same metric, or an Optuna study, that
+        the sampler learns from. Its settings are not trained again.
+      timeout: seconds after which no batch begins that would end later, by the longest
+        batch so far; `info["timed_out"]` says whether that happened. No number depends
+        on it.
+      pruner: as in `run`, within each batch.
+      overwrite: whether to remove a sweep or search that is already there.
       steps, epochs, seeds, folds, shuffle, batch_size, valid_examples: as in `run`.
       block, segments, seed, metric, mode, keep, objectives, bounds: as in `run`.
       devices, memory, callbacks: as in `run`.
       directory: where the search is kept.
-      storage: of a study that several workers share, in place of a directory: a path,
-        for a journal, or a URL, such as postgresql://host/database, or
+      storage: in place of a directory, the storage of a study that several workers
+        share: a path for a journal, or a URL, such as postgresql://host/database, or
         grpc://host:port for Optuna's proxy; #NAME at its end names the study. This
-        process begins the study, or joins it, and trains until all settings are
-        trained. `work` lets others join. A batch is then proposed from all that was
-        told until it is claimed, pruners judge among the settings of all workers, and
-        the result has no models.
+        process creates or joins the study, and trains until all settings are trained;
+        other processes join by `work`. Then a batch is proposed from all results at the
+        time of its claim, pruners judge among the settings of all workers, and the
+        result has no models.
       progress: as in `run`, with the number of the batch.
 
     Returns:
-      The result of all batches and of what confirms, as of one sweep. `info["search"]`
-      has the sampler, the number of batches and the seconds that asking took.
+      The result of all batches and of the confirming trials, merged into one.
+      `info["search"]` has the sampler, the number of batches and the seconds of asking.
 
     Raises:
       ImportError: the sampler needs a package that is not installed.
@@ -205,9 +205,9 @@ def search(
 
 
 def searched_on(directory: Path, trials: int, given: Given) -> SweepResult:
-    """Continue the search in a directory, to as many settings in all.
+    """Continue the search in a directory, to `trials` settings in all.
 
-    Raises a ValueError if its space or its task cannot be found by their names.
+    Raises ValueError if the record cannot name its space or its task.
     """
     held = _held(directory)
     first = directory / BATCHES / "0"
@@ -283,7 +283,7 @@ class _Search:
                 asked += len(members)
                 more = asked < trials or self._recorded(number + 1)
                 if more and len(members) == count:
-                    # From what was told until now, while these train.
+                    # The sampler asks while the current batch trains.
                     count, coming = ask(number + 1, asked)
                 settings = [setting for _, setting in members]
                 batches = number + 1 + math.ceil(max(trials - asked, 0) / size)
@@ -292,7 +292,7 @@ class _Search:
                 self.results.append(result)
                 interrupted = result.info["interrupted"]
                 if coming is not None:
-                    coming.exception()  # asked for before anything more is told
+                    coming.exception()  # wait, so that the ask sees no later result
                 if interrupted:
                     break
                 self._tell(members, result)
@@ -311,7 +311,7 @@ class _Search:
         return dataclasses.replace(result, info={**result.info, **told})
 
     def _recorded(self, number: int) -> int:
-        """Return how many settings a batch has in the directory, 0 without one."""
+        """Return the number of settings in a recorded batch, 0 without one."""
         path = None if self.directory is None else self.directory / BATCHES
         if path is None or not (path / f"{number}" / RECORD / HEADER).exists():
             return 0
@@ -332,7 +332,7 @@ class _Search:
         batches: int,
         plan: Plan | None = None,
     ) -> SweepResult:
-        """Train settings, or go on with them where the directory has them."""
+        """Train settings, or resume them if the directory has their record."""
         devices, memory, progress, callbacks = self.runs
         members = [Trial.of(self.space, setting) for setting in settings]
         shown_progress = progress and self._shown(progress, number, batches)
@@ -343,9 +343,9 @@ class _Search:
             result = went_on(path, given)
         else:
             result = trained(plan or self.plan, members, path, False, *rest)
-        if result.info["unsaved"] is not None:  # the rest of the search is in memory
+        if result.info["unsaved"] is not None:  # keep the rest of the search in memory
             self.directory = None
-        if self.plan.blocks is None:  # all batches have the block of the first
+        if self.plan.blocks is None:  # all batches use the first one's block
             info = result.info
             alone = len(info["block"]) == 1
             scans = tuple(way == "scan" for way in info["strategy"]) if alone else None
@@ -356,7 +356,7 @@ class _Search:
     def _shown(
         self, progress: Callable[[Progress], None], number: int, batches: int
     ) -> Callable[[Progress], None]:
-        """Return what shows the progress of a batch, with the best of all batches."""
+        """Return a callback for a batch's progress, with the best of all batches."""
 
         def show(now: Progress) -> None:
             best = now.best
@@ -379,7 +379,7 @@ class _Search:
             self.proposals.tell(number, one.values, one.state, one.observed)
 
     def _confirm(self, count: int) -> SweepResult | None:
-        """Train the best settings with fresh seeds; None if there is none."""
+        """Train the best settings with fresh seeds; None if there are no settings."""
         found = merged(self.results)
         settings = [found.trials[row].hyperparameters for row in found.top(count)]
         if not settings:
@@ -403,7 +403,7 @@ def _enqueued(
 
 
 def _earlier(warm_start: Any, plan: Plan, space: Space) -> list[Earlier]:
-    """Return what a warm start tells of; settings that the space lacks are left out."""
+    """Return a warm start's outcomes, without settings outside of the space."""
     if warm_start is None:
         return []
     objectives = dict(plan.objectives) or {plan.metric: plan.mode}
@@ -445,7 +445,7 @@ def _outcomes_checked(
 
 
 def _of_study(study: Any, objectives: Mapping[str, Mode]) -> Iterator[Earlier]:
-    """Yield the trials of a study of Optuna that have ended."""
+    """Yield the finished trials of an Optuna study."""
     modes = ["max" if "MAX" in str(d).upper() else "min" for d in study.directions]
     if modes != list(objectives.values()):
         raise ValueError(
@@ -462,7 +462,7 @@ def _of_study(study: Any, objectives: Mapping[str, Mode]) -> Iterator[Earlier]:
 
 
 def _begin(directory: Path, asked: Mapping[str, Any], overwrite: bool) -> None:
-    """Write what a search is asked for, or compare it with what is there."""
+    """Write the arguments of a search, or compare them with the recorded ones."""
     asked = dict(asked)
     again = asked.pop("again", None)  # for `searched_on`
     now = {
@@ -496,19 +496,19 @@ def _begin(directory: Path, asked: Mapping[str, Any], overwrite: bool) -> None:
 
 
 def _by_default(name: str) -> dict[str, str]:
-    """Return what a search was asked for that is older than the argument."""
+    """Return an argument's default, for a record that is older than the argument."""
     default = inspect.signature(search).parameters[name].default
     return {"shown": str(shown(default)), "digest": digest(default)}
 
 
 def _size_of(directory: Path) -> int | None:
-    """Return the size of the batches of a search that is there."""
+    """Return the batch size of a recorded search."""
     held = _held(directory)
     return None if held is None else held["batch"]
 
 
 def _held(directory: Path) -> dict[str, Any] | None:
-    """Return what a search in a directory was asked for; None without one."""
+    """Return the recorded arguments of a search; None without a record."""
     path = directory / SEARCH
     if not path.exists():
         return None
@@ -524,7 +524,7 @@ def _held(directory: Path) -> dict[str, Any] | None:
 def _forget_others(
     directory: Path, space: Space, settings: Sequence[dict[str, Any]]
 ) -> None:
-    """Remove what confirmed other settings than these, before the search had more."""
+    """Remove a record that confirmed other settings than these."""
     if not (directory / RECORD / HEADER).exists():
         return
     held = read_header(directory)["trials"]

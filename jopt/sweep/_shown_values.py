@@ -1,4 +1,4 @@
-"""Values of hyperparameters as tables and files show them."""
+"""Values of hyperparameters, formatted for tables and files."""
 
 import math
 import re
@@ -12,17 +12,17 @@ from jopt.sweep._equality import Identities
 from jopt.sweep._json import shown
 from jopt.sweep._trial import Trial
 
-# A table's own columns, and the names to which hyperparameters so called are renamed.
+# A table's reserved columns. Hyperparameters with these names get the prefix `param_`.
 OWN = re.compile(
     "(param_)*(trials?|seed|fold|status|steps|within_bounds|confirmed|train_.*|valid_.*)"
 )
 
 
 def told_apart(values: Sequence[Any]) -> list[Any]:
-    """Return the values as tables show them, alike only where they are equal.
+    """Format values for tables, equal texts for equal values only.
 
-    Different values that `shown` shows alike get their types, `float32(0.5)` beside
-    `0.5`, and values that are still alike get numbers, `<lambda> #2`.
+    If `shown` gives different values one text, their types are added: `float32(0.5)`
+    beside `0.5`. If the texts still agree, they are numbered: `<lambda> #2`.
     """
     identities = Identities()
     numbers = list(map(identities.of, values))
@@ -38,7 +38,7 @@ def told_apart(values: Sequence[Any]) -> list[Any]:
 
 
 def _alike(words: dict[int, Any]) -> list[list[int]]:
-    """Return which words are alike in a column; one text makes all of them text."""
+    """Return groups of equal texts in a column; one string makes all strings."""
     text = any(isinstance(word, str) for word in words.values())
     found: dict[Hashable, list[int]] = {}
     for number, word in words.items():
@@ -56,7 +56,7 @@ def _typed(value: Any) -> str:
 def shown_settings(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """Return each trial's hyperparameters as tables show them, by name.
 
-    Values of one name that are shown alike are equal.
+    For one name, equal texts mean equal values.
     """
     found: list[dict[str, Any]] = [{} for _ in trials]
     for name in dict.fromkeys(name for t in trials for name in t.hyperparameters):
@@ -72,13 +72,13 @@ def space(trials: Sequence[Trial]) -> dict[str, list[Any]]:
     found: dict[str, dict[Any, Any]] = {}
     for setting in shown_settings(trials):
         for name, value in setting.items():
-            # By how they print, for NaN is not equal to NaN.
+            # Compare by repr, since NaN is not equal to NaN.
             found.setdefault(column_of(name), {}).setdefault(repr(value), value)
     return {name: list(values.values()) for name, values in found.items()}
 
 
 def column_of(name: str) -> str:
-    """Return the table's column of a hyperparameter: `param_seed` of one named `seed`.
+    """Return the table's column of a hyperparameter, such as `param_seed` for `seed`.
 
     Two hyperparameters never share a column.
     """
@@ -88,7 +88,7 @@ def column_of(name: str) -> str:
 def columns(trials: Sequence[Trial]) -> dict[str, np.ndarray]:
     """Return the hyperparameters of all trials as columns of a table.
 
-    A trial without a hyperparameter has NaN among numbers, and None among others.
+    A trial without a hyperparameter has NaN in numeric columns, and None in others.
     """
     settings = shown_settings(trials)
     found: dict[str, np.ndarray] = {}

@@ -1,4 +1,4 @@
-"""What a model begins from: given arrays in place of those that it makes."""
+"""Start a model from given arrays in place of its initial ones."""
 
 import os
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ class Arrays(NamedTuple):
     table: dict[TreePath, np.ndarray]
 
     def into(self, tree: PyTree) -> PyTree:
-        """Return a tree with these arrays in its dtypes, and its own elsewhere."""
+        """Return a tree with these arrays in its dtypes; other leaves stay."""
 
         def leaf(path: TreePath, node: PyTree) -> PyTree:
             if path not in self.table:
@@ -42,7 +42,7 @@ class Arrays(NamedTuple):
 
 
 class Given(NamedTuple):
-    """The parameters and the model's state that training begins from."""
+    """The parameters and the model state that training begins from."""
 
     params: Arrays
     model_state: Arrays
@@ -55,20 +55,20 @@ class Given(NamedTuple):
         shapes: tuple[PyTree, PyTree],
         whole: bool = False,
     ) -> "Given":
-        """Return what a user gave to begin from.
+        """Return the given start of a model, checked.
 
         Args:
           start: a tree of parameters, an nnx module, linen's variables, a pair with the
-            fields `params` and `model_state`, or the path of one that is saved: a
-            sweep's directory, of which the best model is taken, a checkpoint, or a file
-            of `save_compressed`.
-          title: what errors begin with.
-          shapes: of the model's parameters and state.
+            fields `params` and `model_state`, or the path of a saved one: a sweep's
+            directory, which gives its best model, a checkpoint, or a file of
+            `save_compressed`.
+          title: the beginning of error messages.
+          shapes: the shapes of the model's parameters and state.
           whole: whether every array of the model must be given.
 
         Raises:
           ValueError: an array is not among the parameters, has another shape or is
-            missing; what is at the path is no saved model.
+            missing; the path is not a saved model.
           OSError: there is nothing at the path.
         """
         if isinstance(start, (str, os.PathLike)):
@@ -79,7 +79,7 @@ class Given(NamedTuple):
             raise ValueError(f"{title} must have arrays of parameters, got none.")
         for path, array in params.items():
             _check_array(title, path, array, ours)
-        drawn = by_path(is_random(shapes[1]))  # each seed keeps its own random numbers
+        drawn = by_path(is_random(shapes[1]))  # each seed keeps its random numbers
         kept = {p: x for p, x in model_state.items() if p in rest and not drawn[p]}
         for path, array in kept.items():
             _check_array(title, path, array, rest)

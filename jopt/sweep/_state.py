@@ -1,4 +1,4 @@
-"""All that changes in a sweep, and what its record keeps of it."""
+"""The state of a sweep, and the form in which its record holds it."""
 
 import dataclasses
 import math
@@ -20,10 +20,10 @@ from jopt.sweep._trial import Trial, settings_of
 from jopt.sweep.population import Event, Lineage, event_as_dict, event_from_dict
 from jopt.sweep.store import Kept, misfit
 
-DIGEST = "digest"  # the key of a value that a record holds by its digest alone
-SHOWN = "shown"  # and of how it is shown
+DIGEST = "digest"  # the key of a value that a record holds only as a digest
+SHOWN = "shown"  # the key of its text
 
-# What a record holds of what was asked, and in which form.
+# The schema of a record's `asked`: what was asked of the sweep.
 ASKED: dict[str, Any] = {
     "task": str,
     "metric": str,
@@ -47,11 +47,12 @@ ASKED: dict[str, Any] = {
     "population": (str, None),
 }
 
-# What is known of a run: of which programs, how long, on what.
+# The schema of the information on a run: programs, times and versions.
 _RUN = {
     "block": [range(2**31)],
     "strategy": [str],
     "convolves": bool,
+    "processes": range(1, 2**31),
     "groups": range(2**31),
     "grouped_by": [{"trials": range(2**31), "block": range(2**31), "because": dict}],
     "segment_compiles": range(2**31),
@@ -61,13 +62,12 @@ _RUN = {
     "trial_steps_this_run": range(2**63),
     "trial_steps_per_second": float,
     "interrupted": bool,
-    "timed_out": bool,
-    "processes": range(1, 2**31),
     "resumed_after": (range(2**31), None),
     "unsaved": (str, None),
     "versions": {str: str},
     "device": {"platform": str, "kind": str, "count": range(2**31)},
     "matmul_precision": (str, None),
+    "timed_out": bool,
 }
 # Facts that older records lack, and what they were.
 ADDED = {"timed_out": False, "processes": 1}
@@ -80,19 +80,19 @@ def run_of(info: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class State:
-    """All that changes in a sweep: how its trials stand, and where they wait.
+    """The state of a sweep: its history, its lineage, and the pools of its trials.
 
     Args:
       asked: what the sweep was asked for, as `asked_of` returns it.
-      trials: of all seeds and folds.
-      groups: of those trials, compiled; empty for a state that is only looked at.
+      trials: the trials of all seeds and folds.
+      groups: the compiled groups of the trials; empty for a state that is only read.
     """
 
     def __init__(
         self, asked: dict[str, Any], trials: Sequence[Trial], groups: Sequence[Group]
     ):
         self.asked, self.trials, self.groups = asked, list(trials), groups
-        self.columns = columns(trials)  # of hyperparameters
+        self.columns = columns(trials)  # columns of hyperparameters
         self.segments: int = asked["segments"]
         self.goal = asked["metric"], asked["mode"]
         sizes = asked["steps"], asked["segments"], asked["segment_steps"]
@@ -100,7 +100,7 @@ class State:
         numbers = np.asarray(asked["setting"])
         self.settings = [np.flatnonzero(numbers == n) for n in np.unique(numbers)]
         self.lineage = Lineage([trial.hyperparameters for trial in trials])
-        self.at_hand = np.ones(len(trials), bool)  # whose parameters the pools have
+        self.at_hand = np.ones(len(trials), bool)  # which trials the pools have
 
     @classmethod
     def of(cls, trials: Sequence[Trial], groups: Sequence[Group]) -> "State":
@@ -122,22 +122,22 @@ class State:
         table = table_of(self.trials, self.columns, self.history, keep)
         if bounds:
             table["within_bounds"] = within(self.settings, table, bounds)
-        if confirms := self.asked["confirms"]:  # the last trials are trained for that
+        if confirms := self.asked["confirms"]:  # the last trials confirm
             table["confirmed"] = table["trial"] >= len(self.trials) - confirms
         return table
 
     def winner(self, table: dict[str, np.ndarray]) -> int | None:
-        """Return the trial of the table that is best; None if all diverged."""
+        """Return the best trial of the table; None if all diverged."""
         return winner(self.settings, table, *self.goal)
 
     def best_row(self) -> dict[str, Any] | None:
-        """Return the row of the table that is best now; None if all diverged."""
+        """Return the row of the best trial so far; None if all diverged."""
         table = self.table()
         best = self.winner(table)
         return None if best is None else {name: v[best] for name, v in table.items()}
 
     def change(self, settings: Sequence[dict[str, Any]]) -> None:
-        """Give the trials these hyperparameters."""
+        """Give each trial its hyperparameters from `settings`."""
 
         def changed(trial: Trial, setting: dict[str, Any]) -> Trial:
             if same(setting, trial.hyperparameters):
@@ -150,7 +150,7 @@ class State:
         self.columns = columns(self.trials)
 
     def notes(self, segment: int, run: dict[str, Any]) -> dict[str, Any]:
-        """Return what the record of a segment holds beside its arrays."""
+        """Return the notes that a segment's record holds beside its arrays."""
         streams = streams_of(group.plan.task for group in self.groups)
         step = self.step_after(segment)
         return {
@@ -161,9 +161,9 @@ class State:
         }
 
     def kept(self) -> np.ndarray:
-        """Return whose parameters are kept, bool[trials].
+        """Return which trials' parameters are saved, bool[trials].
 
-        They are the trials still trained, and the one that wins if those diverge.
+        They are the trials still in training, and the winner if those diverge.
         """
         kept, table = self.history.going, self.table()
         name = f"valid_{self.asked['metric']}"
@@ -172,7 +172,7 @@ class State:
         return kept if best is None else kept | (table["trial"] == best)
 
     def tree(self, kept: np.ndarray | None = None) -> dict[str, Any]:
-        """Return the arrays of a checkpoint: what the pools have of the trials kept."""
+        """Return the arrays of a checkpoint: the pools' rows of the trials to save."""
         kept = self.kept() if kept is None else kept
         return {
             "own": [group.pool.read(group.rows(kept)) for group in self.groups],
@@ -180,7 +180,7 @@ class State:
         }
 
     def ended(self, pruned: np.ndarray) -> dict[int, dict[str, Any]]:
-        """Return what the pools have of pruned trials, by the first of each group."""
+        """Return the pools' rows of pruned trials, by the first trial of each group."""
         found: dict[int, dict[str, Any]] = {}
         for group in self.groups:
             rows = group.rows(pruned)
@@ -190,11 +190,11 @@ class State:
         return found
 
     def like(self, notes: dict[str, Any]) -> dict[str, Any]:
-        """Return a tree of the shapes of the checkpoint that belongs to a segment."""
+        """Return shapes like the checkpoint of a segment with these notes."""
         return self.tree(np.isin(np.arange(len(self.trials)), notes["kept"]))
 
     def restore(self, segments: Sequence[Any]) -> None:
-        """Take what segments gave, from the first on; the pools stay as they are."""
+        """Load segments from the first on; the pools stay as they are."""
         self.history.restore([(s.notes, s.arrays) for s in segments])
         lines = [e for s in segments for e in s.notes["generation"]]
         events = self._recalled([event_from_dict(line) for line in lines])
@@ -202,7 +202,7 @@ class State:
         self.change(self.lineage.last_settings())
 
     def restore_pools(self, kept: Sequence[int], tree: dict[str, Any]) -> None:
-        """Give the pools the arrays of a checkpoint, and the trials that it keeps."""
+        """Fill the pools from a checkpoint, which holds the trials `kept`."""
         self.at_hand = np.isin(np.arange(len(self.trials)), kept)
         parts = zip(self.groups, tree["own"], tree["shared"], strict=True)
         for group, leaves, counters in parts:
@@ -214,9 +214,9 @@ class State:
         """Return the result.
 
         Args:
-          run: what is known of the run: blocks, times, versions.
+          run: information on the run: blocks, times, versions.
           best: the winner, or None.
-          test: its metrics on the test set.
+          test: the winner's metrics on the test set.
         """
         table, models = self.table(), []
         for group in self.groups:
@@ -242,7 +242,7 @@ class State:
         )
 
     def _task_of(self, best: int | None) -> Task | None:
-        """Return the task of the winner, which the plan of its group has."""
+        """Return the winner's task, from the plan of its group."""
         if best is None:
             return None
         plans = (group.plan for group in self.groups if best in group.positions)
@@ -272,10 +272,10 @@ class State:
         }
 
     def _recalled(self, events: Sequence[Event]) -> list[Event]:
-        """Return events with the values that the record holds by a digest.
+        """Return events with values in place of the digests that the record holds.
 
         Such a value is one that a trial began with, or that the population may give. A
-        state that is only looked at has how they are shown in their place.
+        state that is only read has the values' texts instead.
         """
         known: dict[str, Any] = {}
         if self.groups and any(map(_has_digest, events)):
@@ -299,7 +299,7 @@ class State:
         return [e._replace(old=recalled(e.old), new=recalled(e.new)) for e in events]
 
 
-# And of the notes of a segment, for its result.
+# The schema of a segment's notes, as far as a result needs them.
 EVENT = {
     "segment": range(2**31),
     "step": range(2**31),
@@ -312,7 +312,7 @@ NOTES = {"metrics": [str], "train_metrics": [str], "cooled_metrics?": [str]}
 NOTES |= {"generation": [EVENT]}
 
 
-# And of those for a resume.
+# The schema of the notes that a resume needs.
 GOES_ON = {
     "step": range(2**31),
     "streams": [({"epoch": range(-1, 2**31), "iterator": object}, None)],
@@ -321,7 +321,7 @@ GOES_ON = {
 
 
 def asked_misfit(header: dict[str, Any]) -> str | None:
-    """Return what is wrong with what a header says was asked; None for nothing."""
+    """Return what is wrong with the `asked` of a header; None for nothing."""
     if (said := misfit(header, {"asked": ASKED})) is not None:
         return said
     asked = header["asked"]
@@ -340,7 +340,7 @@ def asked_misfit(header: dict[str, Any]) -> str | None:
 
 
 def segment_misfit(asked: dict[str, Any], segment: int, kept: Kept) -> str | None:
-    """Return what is wrong with a segment's file, by what was asked; else None."""
+    """Return what is wrong with a segment's file, given `asked`; None for nothing."""
     if (said := misfit(kept.notes, NOTES)) is not None:
         return said
     trials, steps, length = (asked[n] for n in ("trials", "steps", "segment_steps"))
@@ -370,11 +370,11 @@ def segment_misfit(asked: dict[str, Any], segment: int, kept: Kept) -> str | Non
 
 
 def asked_of(plan: Plan, trials: Sequence[Trial]) -> dict[str, Any]:
-    """Return what was asked of a sweep, for its record and its result's `info`."""
-    # Members of a population differ from their first generation on.
+    """Return what a sweep was asked for, for its record and its result's `info`."""
+    # Members of a population differ after their first generation.
     alone = [np.asarray([trial]) for trial in range(len(trials))]
     settings = settings_of(trials) if plan.population is None else alone
-    setting = np.zeros(len(trials), int)  # each trial's
+    setting = np.zeros(len(trials), int)  # setting of each trial
     for number, rows in enumerate(settings):
         setting[rows] = number
     pruner, population = plan.pruner, plan.population
@@ -406,11 +406,11 @@ def asked_of(plan: Plan, trials: Sequence[Trial]) -> dict[str, Any]:
 
 
 def _baseline(plan: Plan) -> dict[str, dict[str, float]]:
-    """Return the task's baselines; with folds without the values on `valid`."""
+    """Return the task's baselines; with folds, without the values on `valid`."""
     given = {name: dict(v) for name, v in (plan.task.baseline or {}).items()}
     if plan.folds == 1:
         return given
-    # A fold's examples to validate on are others than the task's.
+    # A fold validates on other examples than the task does.
     return {
         name: {n: value for n, value in values.items() if n.startswith("test_")}
         for name, values in given.items()
@@ -418,7 +418,7 @@ def _baseline(plan: Plan) -> dict[str, dict[str, float]]:
 
 
 def shown_trials(trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """Return the trials for a record, their hyperparameters as tables show them."""
+    """Return the trials for a record, with hyperparameters as tables show them."""
     return [
         {"setting": setting, "seed": trial.seed, "fold": trial.fold}
         for trial, setting in zip(trials, shown_settings(trials), strict=True)
@@ -426,7 +426,7 @@ def shown_trials(trials: Sequence[Trial]) -> list[dict[str, Any]]:
 
 
 def notes_of(segment: int, history: History, lineage: Lineage) -> dict[str, Any]:
-    """Return the part of a segment's notes that its result needs."""
+    """Return the notes of a segment that its result needs."""
     events = [event for event in lineage.events if event.segment == segment]
     return {
         **{names: list(getattr(history, kind)) for names, kind in KINDS.items()},
@@ -436,7 +436,7 @@ def notes_of(segment: int, history: History, lineage: Lineage) -> dict[str, Any]
 
 
 def _by_digests(event: Event) -> Event:
-    """Return an event for a record, which cannot hold arrays and functions."""
+    """Return an event for a record, with digests of its arrays and functions."""
 
     def written(setting: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -457,7 +457,7 @@ def _has_digest(event: Event) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    """Return whether JSON gives a value back as it was."""
+    """Return whether JSON restores a value unchanged."""
     if type(value) is tuple:
         return all(map(_is_plain, value))
     plain: Sequence[Callable[..., Any]] = (bool, int, float, str)

@@ -1,4 +1,4 @@
-"""What a task of supervised learning is made of: `train_step`'s state and step."""
+"""Supervised learning as the functions of a task, built on `train_step`."""
 
 import dataclasses
 import functools
@@ -40,14 +40,14 @@ from jopt.transforms import scale_leaves
 
 
 class Model(NamedTuple):
-    """What is kept of a supervised trial: its parameters, where they are evaluated."""
+    """The kept part of a supervised trial: parameters for evaluation, and state."""
 
     params: PyTree
-    model_state: PyTree  # batch statistics, counters; `Scaled` if batches are
+    model_state: PyTree  # batch statistics and counters; `Scaled` if batches are scaled
 
 
 class Scaled(NamedTuple):
-    """A state, of training or of a model, and how its batches are scaled."""
+    """A state of training or of a model, beside the scaling of its batches."""
 
     scaling: Any  # batch -> batch, a pytree of arrays
     own: PyTree
@@ -57,23 +57,23 @@ class Scaled(NamedTuple):
 class Training:
     """Supervised learning of one model, as the functions of a `Task`.
 
-    The state is a `TrainState` without its transformation and key, which are the
-    trial's. The step is the one that `train_step` compiles. It returns the frozen
-    parameters as they are, so that all trials of a sweep share them.
+    The state is a `TrainState` without its transformation and key, which belong to the
+    trial. The step is that of `train_step`. It returns the frozen parameters unchanged,
+    so that all trials of a sweep share them.
 
     Args:
-      name: of the task, for errors.
+      name: of the task, for error messages.
       make: key -> model.
       form: how the model is split and joined.
       loss_fn: as for `train_step`; a config's loss is its fourth argument.
       evaluation: (model, batch) -> values by name, one an example.
-      prediction: (model, batch) -> answers; may be None.
-      given: what a model begins from, in place of what `make` gives.
+      prediction: (model, batch) -> predictions; may be None.
+      given: arrays that replace those of `make` at the start.
       wrt: which parameters are trained, as for `TrainState.create`.
       has_aux, precision, loss_scale, accumulate, microbatch, weight, scaling: as for
         `Task.from_model`.
-      fitted: what `scaling` makes of the task's training examples. A sweep puts that of
-        the trial's own examples in its place.
+      fitted: the scaling fitted to the task's training examples. A sweep replaces it by
+        one fitted to the trial's own examples.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Training:
     fitted: Any = None
 
     def functions(self) -> dict[str, Any]:
-        """Return the functions by the names of a task's fields."""
+        """Return the functions, by the names of the fields of `Task`."""
         predict = None if self.prediction is None else self.predict
         named = {"init": self.init, "step": self.step, "evaluate": self.evaluate}
         return {**named, "model": self.model, "predict": predict}
@@ -199,14 +199,14 @@ class Training:
         return self.evaluation(joined, _scaled(scaling, batch))
 
     def begun(self, start: Any, title: str | None = None) -> "Training":
-        """Return the training that begins from a whole model; see `Given.of`."""
+        """Return the same training from a given model; see `Given.of`."""
         shapes = jax.eval_shape(self.start, jax.random.key(0))
         title = title or f"Task {self.name}: start"
         given = Given.of(start, title, shapes, whole=True)
         return dataclasses.replace(self, given=given)
 
     def taught(self) -> "Training":
-        """Return the training on batches (batch, teacher's logits).
+        """Return the same training on batches (batch, teacher's logits).
 
         Raises TypeError if the loss function does not take a trial's loss.
         """
@@ -228,10 +228,10 @@ class Training:
         )
 
     def fit(self, examples: PyTree) -> Any:
-        """Return what `scaling` makes of training examples; None without one.
+        """Return the scaling fitted to training examples; None without a scaling.
 
         Raises:
-          TypeError: it makes no callable tree of arrays.
+          TypeError: `scaling` does not return a callable tree of arrays.
         """
         if self.scaling is None:
             return None
@@ -266,7 +266,7 @@ class Training:
 
 
 def _with(scaling: Any, own: PyTree) -> PyTree:
-    """Return a state beside its scaling, if there is one."""
+    """Return a state with its scaling, if there is one."""
     return own if scaling is None else Scaled(scaling, own)
 
 
@@ -282,19 +282,19 @@ def _scaled(scaling: Any, batch: PyTree) -> PyTree:
 
 
 def _of_trial(state: TrainState) -> TrainState:
-    """Return a state without what is the trial's: its transformation and its key."""
+    """Return a state without the trial's parts: its transformation and its key."""
     return state.with_constant((None, None, state.frozen))
 
 
 def is_supervised(task: Any) -> bool:
-    """Return whether a task is one of supervised learning."""
+    """Return whether a task is supervised learning."""
     return isinstance(getattr(task.step, "__self__", None), Training)
 
 
 def training_of(task: Any) -> Training:
-    """Return the training of a task of supervised learning.
+    """Return the training of a supervised task.
 
-    Raises ValueError for another task.
+    Raises ValueError if the task is not supervised learning.
     """
     if not is_supervised(task):
         raise ValueError(
@@ -350,7 +350,7 @@ def of_model(
 
 
 class OfFirst(NamedTuple):
-    """A function of a batch, its last argument, for batches that are pairs with it."""
+    """Apply a function of a batch, its last argument, to the first of a pair."""
 
     function: Callable[..., Any]
 
@@ -361,7 +361,7 @@ class OfFirst(NamedTuple):
 
 @pytree
 class _ScaledFirst:
-    """A scaling of the first of a pair."""
+    """Scale the first part of a pair."""
 
     scaling: Any
 
@@ -371,7 +371,7 @@ class _ScaledFirst:
 
 
 class _ScalingOfFirst(NamedTuple):
-    """A function of examples to their scaling, for examples that are pairs with it."""
+    """Fit a scaling to the first part of a pair of examples."""
 
     function: Callable[[PyTree], Any]
 
@@ -380,7 +380,7 @@ class _ScalingOfFirst(NamedTuple):
 
 
 class _Taught(NamedTuple):
-    """A loss function whose loss gets the teacher's logits, which are in the batch."""
+    """Pass the teacher's logits, the second part of a batch, to the trial's loss."""
 
     function: Callable[..., Any]
 
@@ -391,7 +391,7 @@ class _Taught(NamedTuple):
 
 
 class _Pairs(NamedTuple):
-    """An init whose results are checked to be pairs."""
+    """An init that checks that its results are pairs."""
 
     name: str
     init: Callable[[Any], tuple[PyTree, PyTree]]
@@ -407,7 +407,7 @@ class _Pairs(NamedTuple):
 
 
 class _Spread(NamedTuple):
-    """A function of params and model state as a function of the pair of them."""
+    """Call a function of params and model state with a pair of them."""
 
     function: Callable[..., Any]
 

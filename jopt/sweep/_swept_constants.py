@@ -1,4 +1,4 @@
-"""Numbers that functions in transformations hold, and that are compiled in."""
+"""Find numbers that functions in transformations hold, and that are compiled in."""
 
 import functools
 import itertools
@@ -20,11 +20,11 @@ def swept_constant(
 ) -> str | None:
     """Return a sentence about a number that makes programs differ, or None.
 
-    The number is held by a function in a field of the transformations: in a closure, a
-    default, a partial's argument, or a bound method's object.
+    A function in a field of a transformation holds the number: in a closure, a default,
+    a partial's argument, or a bound method's object.
 
     Args:
-      trials: of a sweep.
+      trials: the trials of a sweep.
       parts: the positions of each group's trials, as `groups` returns them.
     """
     firsts = [trials[rows[0]] for rows in parts]

@@ -1,4 +1,4 @@
-"""`Task`: what a sweep trains, as pure functions and data."""
+"""`Task`: the pure functions and the data that a sweep trains."""
 
 import dataclasses
 import functools
@@ -38,48 +38,50 @@ class Task:
         step(config, state, batch, key) -> (state, metrics)
         evaluate(config, state, batch, key) -> values
 
-    The config is what the factory of the trials made of a trial's hyperparameters: a
-    transformation, a dict of numbers, any tree. Supervised learning is
-    `Task.from_model`, or `Task.from_loss` for functions of parameters.
+    The config is the factory's return value for a trial's hyperparameters: a
+    transformation, a dict of numbers, any tree. `Task.from_model` makes a task of
+    supervised learning, and `Task.from_loss` one from functions of parameters.
 
-    Two tasks are equal, and their trials share programs, if their fields are equal by
-    value.
+    Two tasks are equal if their fields are equal by value. Trials of equal tasks share
+    programs.
 
     Args:
       name: shown in tables, the report and errors.
-      init: all trials of one seed get the same key. The state is a tree with at least
-        one array, of the same shapes for every config and key of a program.
+      init: returns the state, a tree with at least one array, of the same shapes for
+        every config and key of a program. All trials of one seed get the same key.
       step: returns the state after the step, of the same structure and shapes, and
-        scalars by name; a trial diverges when `loss` is among them and not finite. The
+        scalars by name. If `loss` is among them and not finite, the trial diverges. The
         key is fold_in(trial's key, step). The batch is None without `train`.
       evaluate: returns a dict of arrays, one value of any shape an example, which are
         averaged over the examples. Without `valid` it is called once with batch None
         and returns scalars.
-      summarize: (config, state, means) -> scalars by name, made of the means: R2, F1,
-        perplexity. They are beside the means that are scalars.
-      model: (config, state) -> what is kept of a trial, saved and predicted with; by
+      summarize: (config, state, means) -> scalars by name, computed from the means: R2,
+        F1, perplexity. They are added to the means that are scalars.
+      model: (config, state) -> the part of a trial that is kept, saved and used to
+        predict; by default the state.
         default the state.
       predict: (model, batch) -> predictions that may be averaged over models, a tree of
         arrays with the examples on the first axis: probabilities, not logits. For
         ensembles; may be left out.
       score: (predictions, batch) -> as `evaluate`. For ensembles; may be left out.
-      train: a tree of arrays whose first axis is the example; or batches from the host:
-        `by_step`, `by_epoch`, or an iterable of batches that can be started again, such
-        as a loader, whose end is an epoch's; or None. A resume draws batches again up
-        to its step, unless their iterator has `get_state` and `set_state`.
+      train: a tree of arrays with the examples on the first axis; or batches from the
+        host: `by_step`, `by_epoch`, or an iterable of batches that can be started
+          again, such
+        as a loader, each pass an epoch; or None. A resume draws the batches up to its
+        step again, unless their iterator has `get_state` and `set_state`.
       valid, test: trees of arrays, or iterables of batches, which are read once; or
-        None. `test` is used once, by the winner.
+        None. Only the winner is evaluated on `test`, once.
       metric: the name of the value that ranks trials, unless a sweep says otherwise.
       mode: "min" or "max", which values of the metric are better.
       batch_size: examples a step, unless a sweep says otherwise.
       epochs: passes over `train`, unless a sweep says otherwise.
       diverged_above: loss of a step above which a trial counts as diverged; a loss that
         is not finite always does.
-      baseline: what to beat, shown beside the results: for each baseline's name, its
+      baseline: values to beat, shown beside the results. For each baseline's name, its
         values on `valid` by the names of metrics, and those on `test` by `test_` and
         the name, as in {"least squares": {"r2": 0.45, "test_r2": 0.48}}.
       source: "module:name" of the task, or of a function without arguments that returns
-        it, by which a resumed sweep finds it.
+        it; a resumed sweep imports the task by this name.
     """
 
     name: str
@@ -117,7 +119,7 @@ class Task:
         predict: Callable[[PyTree, PyTree], PyTree] | None = None,
         **fields: Any,
     ) -> "Task":
-        """Return the task of supervised learning with a loss of parameters.
+        """Return a task of supervised learning, from a loss of parameters.
 
         The config is a transformation, or a `Supervised` with one.
 
@@ -157,16 +159,16 @@ class Task:
         wrt: Any = None,
         **fields: Any,
     ) -> "Task":
-        """Return the task of a Flax model, or of a tree of parameters.
+        """Return a task that trains a Flax model, or a tree of parameters.
 
         A trial is trained by the step that `train_step` compiles. The config is a
         transformation, or a `Supervised` with one.
 
-        The functions `evaluate` and `predict` get nnx modules, alone or in a tree, in
-        `eval()` mode, and a linen module in `nnx.bridge.ToNNX` with the fields
-        deterministic and use_running_average True where they are False. Linen's mode is
-        an argument of its call. The parameters are those of the transformation's
-        `eval_params`.
+        The functions `evaluate` and `predict` get models in evaluation mode: nnx
+        modules, alone or in a tree, in `eval()` mode, and a linen module in
+        `nnx.bridge.ToNNX`, whose fields deterministic and use_running_average are True
+        where they were False. If linen's mode is an argument of its call, pass it
+        there. The parameters are those of the transformation's `eval_params`.
 
         Args:
           name: as the field.
@@ -181,16 +183,15 @@ class Task:
             is skipped.
           accumulate, microbatch, weight: as for `train_step`.
           scaling: training examples -> callable tree of arrays, batch -> batch, such as
-            `data.standardize`. A sweep calls it once for each fold, with the examples
-            that the fold is trained on, and every batch passes through what it returns:
-            before it is augmented, where it is evaluated, and in `predict`. It is kept
-            with the model.
-          start: what all trials begin from: parameters, an nnx module, linen's
-            variables, what `result.model(trial)` returns, or a path, as of
-            `starting_from`. Parameters that it lacks, such as those of adapters, are
-            those of `make`.
-          wrt: which parameters are trained, as for `TrainState.create`. The others are
-            one copy for all trials if they do not depend on the key, as those of
+            `data.standardize`. A sweep fits it once for each fold, to the fold's
+            training examples. Every batch passes through the fitted scaling before
+            augmentation, in evaluation, and in `predict`. The scaling is kept with the
+            model.
+          start: the start of all trials: parameters, an nnx module, linen's variables,
+            a model of `result.model(trial)`, or a path, as in `starting_from`.
+            Parameters that it lacks, such as those of adapters, come from `make`.
+          wrt: which parameters are trained, as for `TrainState.create`. All trials
+            share one copy of the others, if these do not depend on the key, as those of
             `start`.
           **fields: `train`, `valid` and the other fields.
         """
@@ -215,19 +216,20 @@ class Task:
 
     @checked
     def starting_from(self, start: Any) -> "Task":
-        """Return this task of supervised learning, whose trials begin from a model.
+        """Return this task of supervised learning, but started from a model.
 
             digits().starting_from("sweeps/digits-1")
 
         Args:
-          start: a model with all of its parameters and its state: what
-            `result.model(trial)` returns, an nnx module, linen's variables, or the path
-            of one that is saved: a sweep's directory, of which the best model is taken,
-            a checkpoint that `result.save` wrote, or a file of `save_compressed`.
+          start: a model with all of its parameters and its state: a model of
+            `result.model(trial)`, an nnx module, linen's variables, or the path of a
+            saved
+            model: a sweep's directory, which gives its best model, a checkpoint of
+            `result.save`, or a file of `save_compressed`.
 
         Raises:
-          ValueError: the task is not of supervised learning; the model is another one,
-            and the first array that differs is named; what is at the path is no model.
+          ValueError: the task is not supervised learning; the arrays of the model
+            differ, and the message names the first; the path is not a saved model.
           OSError: there is nothing at the path.
         """
         begun = supervised.training_of(self).begun(start)
@@ -235,19 +237,19 @@ class Task:
 
     @checked
     def taught_by(self, logits: Mapping[str, Any]) -> "Task":
-        """Return this task of supervised learning, with a teacher's logits beside it.
+        """Return this supervised task, with a teacher's logits in each batch.
 
-        The loss of a trial's `Supervised`, such as `losses.Distilled`, is called with
-        the logits of its batch as `teacher_logits`. Its values are on another scale, so
+        The loss of a trial's `Supervised`, such as `losses.Distilled`, gets the logits
+        of its batch as `teacher_logits`. Its values have another scale, so
         `diverged_above` is infinite.
 
         Args:
-          logits: arrays whose first axis is the example, by "train", "valid" and
+          logits: arrays with the examples on the first axis, by "train", "valid" and
             "test", as many as the task has.
 
         Raises:
           TypeError: the task's loss function does not take a trial's loss.
-          ValueError: the task is not of supervised learning.
+          ValueError: the task is not supervised learning.
         """
         data = {name: (getattr(self, name), each) for name, each in logits.items()}
         return dataclasses.replace(
@@ -261,7 +263,7 @@ class Task:
 
     @functools.cached_property
     def stream(self) -> Stream | None:
-        """The training data that come in batches from the host, if they do."""
+        """The training data as a stream, if the host produces them in batches."""
         return Stream(self.name, self.train) if is_stream(self.train) else None
 
     def __eq__(self, other: object) -> bool:
@@ -275,18 +277,18 @@ class Task:
 
 
 def streams_of(tasks: Iterable[Task]) -> list[Stream]:
-    """Return the batches from the host of those tasks that have some, each once."""
+    """Return the streams of the tasks that have one, without duplicates."""
     different = {id(task): task for task in tasks}.values()
     return [task.stream for task in different if task.stream is not None]
 
 
 def kept(task: Task, config: PyTree, state: PyTree) -> PyTree:
-    """Return what is kept of a trial: the task's `model`, by default the state."""
+    """Return the kept part of a trial: the task's `model`, by default the state."""
     return state if task.model is None else task.model(plain(config), state)
 
 
 def summarized(task: Task, config: PyTree, state: PyTree, means: Scalars) -> Scalars:
-    """Return the scalars among the means, and those that `summarize` makes."""
+    """Return the scalars among the means, and the scalars of `summarize`."""
     scalars = {name: mean for name, mean in means.items() if not mean.shape}
     if task.summarize is None:
         return scalars
@@ -305,9 +307,9 @@ def check_task(
 
     Args:
       task: the task.
-      config: of any trial.
-      metrics: names of values that there must be, each with what needs it, in words;
-        by default the task's metric.
+      config: the config of any trial.
+      metrics: names of required values; each is mapped to the part that needs it, in
+        words. By default the task's metric.
       batch_size: examples a step; by default the task's.
     """
     for name in ("batch_size", "epochs"):
@@ -326,7 +328,7 @@ def check_task(
 
 
 class _Checks:
-    """The checks of a task's functions, on shapes alone."""
+    """Check a task's functions by their shapes, without running them."""
 
     def __init__(self, task: Task, config: PyTree, batch_size: int):
         self.task, self.batch_size = task, batch_size
@@ -362,7 +364,7 @@ class _Checks:
                 )
 
     def _state(self, seed: int) -> PyTree:
-        """Return the shapes that init gives; a new function is traced anew."""
+        """Return the shapes that init returns; a new function forces a new trace."""
         init = lambda config, key: self.task.init(config, key)  # noqa: E731
         with noted(
             f"In init of the task {self.task.name}; it must not look at the key but by "
@@ -371,7 +373,7 @@ class _Checks:
             return self._shapes(init, jax.random.key(seed))
 
     def _shapes(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Return the shapes of what a function makes of the config and arguments."""
+        """Return the shapes of a function's output for the config and arguments."""
         return jax.eval_shape(
             lambda config, *args: function(plain(config), *args), self.config, *args
         )
@@ -476,7 +478,7 @@ class _Checks:
 
 
 def _first_difference(before: PyTree, after: PyTree) -> str | None:
-    """Return where two trees of shapes differ, in words; None if nowhere."""
+    """Return where the shapes of two trees differ, in words; None if nowhere."""
     old, new = (
         {keystr(path): leaf for path, leaf in tree_leaves_with_path(tree)}
         for tree in (before, after)
@@ -494,7 +496,7 @@ def _first_difference(before: PyTree, after: PyTree) -> str | None:
 
 
 def _described(value: Any) -> str:
-    """Return the shapes in a tree, for an error."""
+    """Return the shapes in a tree, for an error message."""
     dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
     if dtype is not None and shape is not None:
         return f"{dtype}{list(shape)}"

@@ -1,4 +1,4 @@
-"""Trials: settings of the hyperparameters, listed or drawn, and what they make."""
+"""Trials: settings of the hyperparameters, listed or drawn, and their configs."""
 
 import dataclasses
 import itertools
@@ -55,7 +55,7 @@ def _at_least(least: int) -> Kind:
 @checked_class
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What a factory returns to choose more than the config.
+    """A factory's return value that chooses more than the config.
 
         @functools.cache
         def network(width): ...  # a Task
@@ -64,12 +64,12 @@ class Setup:
             return sweep.Setup(jopt.adamw(learning_rate), network(width), batch_size)
 
     Trials share a program if their batch sizes are equal and their tasks are equal by
-    value. If all have one task object, its data are not compared.
+    value. If all have the same task object, its data are not compared.
 
     Args:
-      config: a transformation, or what else the task takes.
-      task: in place of the sweep's.
-      batch_size: in place of the sweep's.
+      config: a transformation, or another config that the task takes.
+      task: replaces the sweep's task.
+      batch_size: replaces the sweep's batch size.
     """
 
     config: Any
@@ -82,18 +82,19 @@ class Setup:
 class Trial:
     """One setting of the hyperparameters, to be trained with one seed.
 
-    Trials of one seed start from the same parameters and see the same randomness: they
-    differ by their hyperparameters alone.
+    Trials of one seed start from the same parameters and see the same randomness. They
+    differ only in their hyperparameters.
 
     Args:
       hyperparameters: by name.
-      config: what the factory made of them, a tree whose leaves are numbers; what else
-        it holds is part of its structure, and trials of one structure share a program.
+      config: the factory's return value, a tree whose leaves are numbers. Everything
+        else in it is part of its structure, and trials of one structure share a
+        program.
       seed: from 0 to 2**32 - 1.
       fold: which part of the examples is held out, in a sweep with folds.
-      task: in place of the sweep's.
-      batch_size: in place of the sweep's.
-      factory: makes the config of the hyperparameters; needed if they change in
+      task: replaces the sweep's task.
+      batch_size: replaces the sweep's batch size.
+      factory: makes the config from the hyperparameters; needed if they change in
         training.
       static: names of the config's numbers that are part of the program.
     """
@@ -115,12 +116,12 @@ class Trial:
         setting: dict[str, Any],
         static: Annotated[tuple[str, ...], _NAMES] = (),
     ) -> "Trial":
-        """Return the trial that `factory` makes of a setting.
+        """Return the trial of a setting; `factory` makes its config.
 
-        What the factory returns is the config, or a `Setup` with one. Its floats, ints
-        and arrays are numbers. Bools, strings, None and functions are static, as are
-        the numbers of dict entries and fields that `static` names. Of a `Space`, the
-        setting is flat, as its trials' hyperparameters are.
+        The factory returns the config, or a `Setup` with one. Its floats, ints and
+        arrays are numbers. Bools, strings, None and functions are static, as are the
+        numbers of dict entries and fields that `static` names. If the factory is a
+        `Space`, the setting is flat, like the hyperparameters of its trials.
 
         An error that `factory` raises gets a note with the setting.
         """
@@ -164,26 +165,26 @@ def grid(
 
         lambda peak: jopt.adamw(jopt.warmup_cosine_decay_schedule(0, peak, 50, 500))
 
-    A task of one's own takes what it needs, a dict of numbers for example:
+    Another task takes what it needs, for example a dict of numbers:
 
         grid(dict, learning_rate=[1e-4, 1e-3], entropy=[0.0, 0.01])
 
     Values that change the structure (bools, names) make groups of trials, and each
     group is compiled once. A value that is listed twice counts once: values are
-    compared by value and dtype, functions by their code and what they close over.
+    compared by value and dtype, functions by their code and closures.
 
     Args:
       factory: any callable that builds a config, such as a transformation, or a
-        `Setup`, of its arguments by name; or a `Space`, of which all combinations of
-        all branches are made.
+        `Setup`, from its arguments by name; or a `Space`, for all combinations of all
+        branches.
       static: names of numbers of the config that are part of the program, such as a
-        width: each of their values is a group with a program of its own.
+        width: each of their values makes a group with its own program.
       **values: a sequence by name, or a single value, such as a string, a dict, a
-        transformation or a key; in place of a space's.
+        transformation or a key; they replace a space's.
 
     Raises:
-      ValueError: `factory` does not take a name, or a sequence is empty; `static` names
-        what no config has.
+      ValueError: `factory` does not take a name, or a sequence is empty; `static` has a
+        name that is in no config.
       TypeError: a value is a distribution, which is for `sample`.
       Exception: whatever `factory` raises, with a note of its setting.
     """
@@ -203,7 +204,7 @@ def sample(
     seed: Annotated[int, _at_least(0)] = 0,
     **ranges: Any,
 ) -> list[Trial]:
-    """Return n trials, whose hyperparameters are drawn from their ranges.
+    """Return n trials whose hyperparameters are drawn from their ranges.
 
         sample(
             jopt.adamw,
@@ -215,26 +216,26 @@ def sample(
             b1=0.9,
         )
 
-    A setting that is drawn again is left out: it would be the same training twice. So
-    a space of few settings gives fewer than n trials.
+    A setting that is drawn again is left out, as it would repeat a training. So a space
+    of few settings gives fewer than n trials.
 
-    Structure may be drawn too: of `choice([jopt.adamw, jopt.lion])`, of bools, of a
-    width or a batch size that the factory puts into a `Setup`. The trials of each
-    structure are compiled once.
+    Structure may be drawn too: by `choice([jopt.adamw, jopt.lion])`, by bools, or by a
+    width or a batch size that the factory puts into a `Setup`. Each structure is
+    compiled once for all its trials.
 
     Args:
-      factory: as in `grid`; of a choice of spaces, one branch is drawn a trial.
+      factory: as in `grid`; a choice of spaces draws one branch a trial.
       n: settings, at least 1.
       sampler: Random, Sobol, Halton or LatinHypercube.
-      seed: of the sampler, an integer of at least 0: the same arguments give the same
-        trials.
+      seed: the sampler's seed, an integer of at least 0. The same arguments give the
+        same trials.
       static: as in `grid`.
-      **ranges: by name, a distribution, a sequence of values, of which each is as
-        likely, or a single value; in place of a space's.
+      **ranges: by name, a distribution, a sequence of equally likely values, or a
+        single value; they replace a space's.
 
     Raises:
-      ValueError: `factory` does not take a name, or nothing is drawn; `static` names
-        what no config has.
+      ValueError: `factory` does not take a name, or nothing is drawn; `static` has a
+        name that is in no config.
       ImportError: the sampler needs SciPy.
       Exception: whatever `factory` raises, with a note of its setting.
     """
@@ -253,7 +254,7 @@ def sample(
 def _made(space: Space, settings: Iterable[dict[str, Any]]) -> list[Trial]:
     """Return a trial for each of a space's settings.
 
-    Raises a ValueError for a static name that is in none of its trials' configs.
+    Raises ValueError if `static` has a name that is in no trial's config.
     """
     trials = [Trial.of(space, setting) for setting in settings]
     for name in dict.fromkeys(name for trial in trials for name in trial.static):
@@ -268,7 +269,7 @@ def _made(space: Space, settings: Iterable[dict[str, Any]]) -> list[Trial]:
 
 
 def check_number(what: str, number: int) -> None:
-    """Raise a ValueError for more trials than any sweep trains."""
+    """Raise ValueError if there are more trials than a sweep can train."""
     if number > MOST_TRIALS:
         raise ValueError(f"{what} must be at most {MOST_TRIALS:,}, got {got(number)}.")
 
@@ -301,9 +302,9 @@ def repeated(
 
 
 def _sharing_tasks(trials: Sequence[Trial]) -> list[Trial]:
-    """Return the trials with one object for all tasks that are equal by value."""
+    """Return the trials, with one object for all tasks that are equal by value."""
     own = {id(t.task): t.task for t in trials if t.task is not None}
-    if len(own) < 2:  # without a look at the data
+    if len(own) < 2:  # without comparing data
         return list(trials)
     identities, first = Identities(), dict[int, Task]()
     same = {
@@ -313,10 +314,10 @@ def _sharing_tasks(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def stack(trees: Sequence[PyTree]) -> PyTree:
-    """Return trees of one structure as one, whose numbers have a leading axis.
+    """Return the stacked trees of one structure; numbers get a leading trial axis.
 
-    Numbers become float32, or float64 if JAX has it enabled; arrays keep their dtype.
-    Static parts are those of the first tree: the others' are equal by value.
+    Numbers become float32, or float64 if JAX enables it; arrays keep their dtype.
+    Static parts are those of the first tree, which equal the others' by value.
     """
 
     def leaf(*values: Any) -> jax.Array:
@@ -331,20 +332,20 @@ def stack(trees: Sequence[PyTree]) -> PyTree:
 
 
 def settings_of(trials: Sequence[Trial]) -> list[np.ndarray]:
-    """Return the positions of each setting's trials, in the order of the first."""
+    """Return the positions of each setting's trials, ordered by the first trial."""
     identities, found = Identities(), dict[Any, list[int]]()
     for position, trial in enumerate(trials):
-        # Two factories may take the same numbers.
+        # Include the factory, since two factories may take the same numbers.
         setting = identities.of(trial.factory), identities.of(trial.hyperparameters)
         found.setdefault(setting, []).append(position)
     return [np.asarray(rows) for rows in found.values()]
 
 
 def groups(trials: Sequence[Trial]) -> list[list[int]]:
-    """Return the positions of the trials by structure: a program each.
+    """Return the positions of the trials by structure, one program each.
 
-    Static parts are compared by value, so a function that a factory makes anew for each
-    trial counts as one.
+    Static parts are compared by value, so a function that a factory makes for each
+    trial counts as one function.
     """
     identities, known = Identities(), dict[Any, Any]()
     by_structure: dict[Any, list[int]] = {}

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and that are read only if they are files."""
+"""Write files atomically, and read only regular files."""
 
 import contextlib
 import hashlib
@@ -14,15 +14,15 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; what is there takes the place of `path` at the end.
+    """Yield a temporary path to write to; at the end it replaces `path`.
 
         with replacing(directory / "report.html") as partial:
             partial.write_text(text)
 
     A reader sees the old file or the new one. A symbolic link at `path` is replaced,
-    and the file that it points to stays as it is. If the block raises, `path` stays.
+    without a change to its target. If the block raises, `path` stays.
     """
-    # A name that `remove_partial` knows.
+    # A name that `remove_partial` recognizes.
     partial = path.with_name(f".{secrets.token_hex(4)}{path.suffix[:8]}")
     try:
         yield partial
@@ -36,9 +36,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove_partial(directory: Path) -> None:
-    """Remove the files that a killed process was writing by `replacing`.
+    """Remove the temporary files that a killed process left in `replacing`.
 
-    No other process may be writing to the directory. A link is not followed.
+    No other process may be writing to the directory. Links are not followed.
     """
     for path in () if directory.is_symlink() else directory.glob(".*"):
         if re.fullmatch(r"\.[0-9a-f]{8}(\..{0,7})?", path.name) and path.is_file():
@@ -52,7 +52,7 @@ def read_file(path: Path) -> bytes:
       FileNotFoundError: there is nothing at the path.
       ValueError: a directory, a pipe or a device is there.
     """
-    # A pipe that nobody writes to would be waited for.
+    # Opening a pipe that nobody writes to would block.
     file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
@@ -67,7 +67,7 @@ def own_directory(path: Path) -> Path:
     """Return a directory, made if it is missing.
 
     Raises:
-      OSError: it cannot be made, or a symbolic link is there, which may lead anywhere.
+      OSError: it cannot be made, or is a symbolic link, which may lead anywhere.
     """
     if path.is_symlink():
         raise NotADirectoryError(
@@ -79,7 +79,7 @@ def own_directory(path: Path) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a directory, or a link and not what it leads to."""
+    """Remove a file, a directory, or a link (not its target)."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -87,10 +87,11 @@ def remove(path: Path) -> None:
 
 
 def file_name(text: str, taken: Collection[str] = ()) -> str:
-    """Return the name of a file that is called after any text, without a suffix.
+    """Return a file name for any text, without a suffix.
 
-    It is the text if that is a plain word of at most 60 letters, none of `taken`. Else
-    it is the text's plain letters, with a digest that tells it from others.
+    It is the text itself if that is a plain word of at most 60 letters and not in
+    `taken`. Otherwise it is the text's plain letters and a digest that keeps names
+    distinct.
     """
     word = re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII)[:60].strip(".")
     if word and word == text and word not in taken:
@@ -99,9 +100,9 @@ def file_name(text: str, taken: Collection[str] = ()) -> str:
 
 
 def user_caches() -> Path:
-    """Return the folder that the platform gives to a user's caches."""
+    """Return the platform's folder for a user's caches."""
     given = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(given):  # others are to be ignored, says the XDG specification
+    if os.path.isabs(given):  # the XDG specification says to ignore relative paths
         return Path(given)
     home = Path.home()
     if sys.platform == "win32":
@@ -112,8 +113,8 @@ def user_caches() -> Path:
 
 
 def to_disk(directory: Path) -> None:
-    """Wait until the names in a directory are on the disk."""
-    if os.name == "nt":  # where a directory cannot be opened
+    """Wait until the names in a directory are written to the disk."""
+    if os.name == "nt":  # Windows cannot open a directory
         return
     file = os.open(directory, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""`work`: one of the workers that train a shared study, a block at a time."""
+"""`work`: join a shared study as a worker, which trains one block at a time."""
 
 import dataclasses
 import os
@@ -41,10 +41,10 @@ from jopt.sweep.pruners import Observations, Pruner, going
 from jopt.sweep.space import Random, Sampler, Space
 from jopt.sweep.store import differences, fingerprint, surroundings_differences
 
-PROGRAMS = 16  # of different structures that a worker keeps compiled
-POLL = 0.5  # seconds between two looks for a block, while others train the last ones
-MOST_BLOCK = 64  # trials of a compiled call by default
-PATIENCE = 60.0  # seconds for which a worker tries to tell a block that it trained
+PROGRAMS = 16  # compiled programs that a worker keeps
+POLL = 0.5  # seconds between polls while others train the last blocks
+MOST_BLOCK = 64  # default upper bound of a compiled call's trials
+PATIENCE = 60.0  # seconds for which a worker retries to store a block's results
 
 
 def work(
@@ -66,20 +66,20 @@ def work(
         sweep.search(task, space, trials=256, storage="study.journal")  # one process
         sweep.work("study.journal", task, space)  # any number of others, anywhere
 
-    A worker claims a block of settings that nobody trains, or one of a worker that
-    died, tells what it observes at the end of each segment, and is pruned against what
-    all workers have told. Its numbers depend on the settings, the seeds, the block and
-    the kind of device alone, not on which worker trains them. An interrupt (Ctrl-C)
-    ends the block after its segment, and gives it back to the others.
+    A worker claims a block of settings that no other worker trains, or one of a worker
+    that died. It stores its observations at the end of each segment, and its settings
+    are pruned against those of all workers. Its numbers depend only on the settings,
+    the seeds, the block and the kind of device, not on which worker trains them. An
+    interrupt (Ctrl-C) ends the block after its segment, and releases it for the others.
 
     Args:
       storage: a journal's path, or a URL: of a database, or grpc://host:port. #NAME at
         its end names the study.
-      task, space: as they were given to `search`.
-      sampler: as it was given to `search`; needed if it is not one of jopt's.
-      folds: a `Folds` as it was given to `search`; needed if its functions cannot be
-        imported by name.
-      trust: whether names outside of jopt that the study holds are imported.
+      task, space: the arguments of `search`.
+      sampler: the argument of `search`; needed if it is not one of jopt's.
+      folds: the `Folds` of `search`; needed if its functions cannot be imported by
+        name.
+      trust: whether to import the modules outside of jopt that the study names.
       timeout: seconds after which no block is claimed any more.
       devices, memory, callbacks: as in `run`.
       progress: as in `search`.
@@ -89,12 +89,12 @@ def work(
 
     Raises:
       ImportError: Optuna, or the driver of the database, is not installed.
-      ValueError: the task or the space is not that of the study, with a sentence on
-        what differs; or there is no study of jopt, or one of another version.
-      BlockingIOError: another worker has the study, and SQLite serves one.
-      KeyboardInterrupt: it was interrupted before any block was trained.
-      OSError: the storage cannot be reached. A block that was trained is kept in a
-        temporary directory, which the sentence names.
+      ValueError: the task or the space differs from the study's, and the message says
+        where; or the storage has no study of jopt, or one of another version.
+      BlockingIOError: another worker has the study, and SQLite serves only one.
+      KeyboardInterrupt: the interrupt came before any block was trained.
+      OSError: the storage cannot be reached. A trained block is kept in a temporary
+        directory, which the message names.
     """
     check_given(work, locals(), _RULES)
     fleet = Fleet(Place.of(storage))
@@ -122,16 +122,16 @@ def begin(
     trials: int,
     seed: int,
 ) -> tuple[Fleet, dict[str, Any], Plan]:
-    """Begin a study, or join it if it is there; return it, its header and its plan.
+    """Create a study, or join an existing one; return it, its header and its plan.
 
     Args:
-      place: of the study.
-      plan: of its blocks.
-      space, sampler: of its settings.
+      place: where the study is.
+      plan: the plan of its blocks.
+      space, sampler: those of its settings.
       asked: what another search must agree on; "batch" is the size of a block.
       first: settings to begin with.
       trials: settings in all.
-      seed: of the sampler.
+      seed: the sampler's seed.
     """
     _check(plan, sampler, trials)
     modes = list(plan.objectives.values()) or [plan.mode]
@@ -159,7 +159,7 @@ def begin(
 
 
 def _check(plan: Plan, sampler: Sampler | Adaptive, trials: int) -> None:
-    """Raise a ValueError for what cannot be shared by several workers."""
+    """Raise ValueError for options that several workers cannot share."""
     title = "sweep.search: with a storage,"
     if isinstance(sampler, Adaptive) and sampler.in_generations:
         raise ValueError(
@@ -207,7 +207,7 @@ def _digests(asked: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def _ranges(space: Space) -> dict[str, dict[str, str]]:
-    """Return the parts of a space, shown and by their digests."""
+    """Return the parts of a space as texts and digests."""
     parts = {"factory": space.factory, "static": space.static, **space.ranges}
     return _digests(parts)
 
@@ -246,7 +246,7 @@ def _same(
 
 
 class Worker:
-    """The loop of a worker: claim a block, train it, tell what came of it."""
+    """The loop of a worker: claim a block, train it, store its results."""
 
     def __init__(
         self,
@@ -260,7 +260,7 @@ class Worker:
         self.fleet, self.header, self.plan = fleet, header, plan
         self.space, self.sampler, self.runs = space, sampler, runs
         self.asking = 0.0  # seconds
-        self.unread: str | None = None  # why the others' observations are not known
+        self.unread: str | None = None  # why the others' observations could not be read
 
     def run(self, timeout: float | None = None) -> SweepResult:
         """Train until the study is finished; return its result."""
@@ -282,7 +282,7 @@ class Worker:
                         interrupted = self._train(claim)
                     elif self.fleet.finished():
                         break
-                    else:  # others train the last blocks, and may die
+                    else:  # wait: others train the last blocks, and may die
                         time.sleep(POLL)
         finally:
             if alone is not None:
@@ -290,7 +290,7 @@ class Worker:
         rows = self.fleet.rows()
         stopped = interrupted or interrupts.asked
         if stopped and not any(row.is_told for row in rows):
-            raise KeyboardInterrupt  # nobody has trained a block yet
+            raise KeyboardInterrupt  # no worker has trained a block yet
         result = result_of(self.fleet)
         found = {
             "sampler": repr(self.sampler),
@@ -322,7 +322,7 @@ class Worker:
         return found
 
     def _earlier(self, row: Row) -> Earlier:
-        """Return what a row tells the sampler."""
+        """Return the outcome of a row, for the sampler."""
         trial = row.trial
         states: dict[str, Any] = {"COMPLETE": "complete", "PRUNED": "pruned"}
         state = states.get(trial.state.name, "running")
@@ -331,7 +331,7 @@ class Worker:
         return Earlier(setting, values, state, dict(trial.intermediate_values))
 
     def _train(self, claim: Claim) -> bool:
-        """Train a block, and tell what came of it; return whether to stop."""
+        """Train a block and store its results; return whether to stop."""
         devices, memory, progress, callbacks = self.runs
         members = [Trial.of(self.space, setting) for setting in claim.settings]
         rule = Fleetwide(self.plan.pruner, self._watching(claim), self.fleet.trials())
@@ -358,7 +358,7 @@ class Worker:
         return False
 
     def _tell(self, claim: Claim, result: SweepResult) -> None:
-        """Tell what came of a block; keep it if the storage cannot be reached."""
+        """Store a block's results; without the storage, keep them on disk."""
         info = {**result.info, "pruner": self.header["of"]["pruner"]}
         result = dataclasses.replace(result, info=info)
         known = list(outcomes(result, self.header["objectives"]))
@@ -380,7 +380,7 @@ class Worker:
     def _shown(
         self, progress: Callable[[Progress], None], claim: Claim
     ) -> Callable[[Progress], None]:
-        """Return what shows the progress of a block as that of a search's batch."""
+        """Return a callback that reports a block's progress as a batch's."""
         batches = -(-self.fleet.trials() // self.header["batch"])
         batch = claim.block + 1
 
@@ -390,7 +390,7 @@ class Worker:
         return show
 
     def _watching(self, claim: Claim) -> Callable[[Observations], "Seen"]:
-        """Return what tells a block's observations, and adds those of the fleet."""
+        """Return a function that stores a block's observations and returns all."""
 
         def watch(own: Observations) -> Seen:
             segment = own.values.shape[1]
@@ -418,7 +418,7 @@ class Worker:
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """What is seen of all workers' settings, and which of them are a block's."""
+    """The observations of all workers' settings, and the rows of one block."""
 
     observations: Observations
     own: np.ndarray  # int[settings of the block], their rows
@@ -427,8 +427,8 @@ class Seen:
 def _beside(own: Observations, claim: Claim, rows: Sequence[Row], metric: str) -> Seen:
     """Return the observations of a block among those of the fleet.
 
-    A setting of another block counts once that block has come to this segment. It is
-    seen up to this segment, whatever came of it later.
+    A setting of another block counts once its block has reached this segment. Only its
+    observations up to this segment are used.
     """
     segments = own.values.shape[1]
     mine = {(claim.block, row): place for place, row in enumerate(claim.rows)}
@@ -468,16 +468,16 @@ def _beside(own: Observations, claim: Claim, rows: Sequence[Row], metric: str) -
 class Fleetwide(Pruner):
     """Judge the settings of a block among those of all workers, by any rule.
 
-    Each is judged when it comes to a segment, among those that have been there until
-    then: successive halving becomes asynchronous.
+    Each setting is judged when it reaches a segment, among those that have reached it
+    before: successive halving becomes asynchronous.
 
     Args:
-      rule: of the search; None to end none early.
-      watch: tells the others, and returns what they told.
-      settings: of the search.
+      rule: the search's pruner; None to prune no setting.
+      watch: stores the block's observations, and returns those of all workers.
+      settings: the number of settings of the search.
 
-    Li et al. 2020, https://arxiv.org/abs/1810.05934, Algorithm 2, where a trial that is
-    not promoted ends.
+    Li et al. 2020, https://arxiv.org/abs/1810.05934, Algorithm 2, except that a trial
+    that is not promoted ends.
     """
 
     rule: Pruner | None

@@ -1,4 +1,4 @@
-"""Checks of the arguments of the functions that make tasks."""
+"""Check the arguments of the functions that make tasks."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from jopt.core import check_argument, is_array
 
 
 def check_least(task: str, least: int, **given: int) -> None:
-    """Raise an error unless all arguments are integers of at least this value.
+    """Raise an error unless all arguments are integers of at least `least`.
 
     Raises:
-      TypeError: an argument is no integer.
+      TypeError: an argument is not an integer.
       ValueError: an argument is below `least`.
     """
     for name, value in given.items():
@@ -31,16 +31,16 @@ def check_labels(name: str, given: dict[str, Any]) -> None:
 
     Args:
       name: the task's name.
-      given: fields of a `Task`, of which `train`, `valid` and `test` are looked at.
+      given: fields of a `Task`; `train`, `valid` and `test` are checked.
 
     Raises:
-      ValueError: they do not.
+      ValueError: labels do not match.
     """
     classes: set[Any] = set(np.unique(given["train"][1]).tolist())
     for part in ("train", "valid", "test"):
         data: Any = given.get(part)
         if not are_examples(data):
-            continue  # a task of its own kind: the engine says what is wrong
+            continue  # not pairs of arrays: the engine reports what is wrong
         inputs, labels = data
         if np.shape(labels) != np.shape(inputs)[:1]:
             raise ValueError(
@@ -48,7 +48,7 @@ def check_labels(name: str, given: dict[str, Any]) -> None:
                 f"{len(inputs)} inputs, got labels of the shape {np.shape(labels)}."
             )
         if not np.size(labels):
-            continue  # the engine says so
+            continue  # the engine reports it
         if (
             not np.issubdtype(np.asarray(labels).dtype, np.integer)
             or np.min(labels) < 0

@@ -1,4 +1,4 @@
-"""What is read from Python's own library, kept in the user's cache directory."""
+"""Cache data from Python's standard library in the user's cache directory."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ _FOREIGN = {"site-packages", "dist-packages", "__pycache__"}
 
 
 def library_files() -> dict[str, bytes]:
-    """Return the sources of Python's own library, by path, in the paths' order."""
+    """Return the sources of Python's standard library by path, sorted by path."""
     library = Path(sysconfig.get_path("stdlib"))
     found = {path.relative_to(library): path for path in library.rglob("*.py")}
     return {
@@ -28,25 +28,25 @@ def library_files() -> dict[str, bytes]:
 def of_library(
     name: str, make: Callable[[dict[str, bytes]], Any], version: int = 1
 ) -> Any:
-    """Return what a function makes of the library's sources, from the cache if there.
+    """Return a function's result for the library's sources, cached in a file.
 
-    The file's name has the version of Python and a digest of the sources and of the
-    version of `make`, so that nothing stale is found. It is written by a rename.
+    The file's name contains Python's version, and a digest of the sources and of
+    `version`, so that no outdated file is read. It is written atomically.
 
     Args:
-      name: of the file.
-      make: sources by path -> a value of JSON.
-      version: of `make`; another one makes the value anew.
+      name: the beginning of the file's name.
+      make: sources by path -> a value for JSON.
+      version: the version of `make`; a new one causes a new file.
     """
     sources = library_files()
     parts = [str(version).encode(), *_flat(sources)]
     digest = hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
     path = user_caches() / "jopt" / f"{name}-{platform.python_version()}-{digest}.json"
-    # A file that is missing, or that a full disk has cut short, is made again.
+    # A missing or truncated file is made again.
     with contextlib.suppress(OSError, ValueError):
         return json.loads(path.read_text("utf-8"))
     made = make(sources)
-    # Where nothing can be written, the sources are read each time.
+    # If the cache cannot be written, the sources are read each time.
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:

@@ -28,7 +28,7 @@ def nnx_classifier(
 ) -> Task:
     """Return a classification task with an nnx module.
 
-    The loss of a trial, in a `sweep.Supervised`, takes the place of the cross-entropy.
+    The loss of a trial, in a `sweep.Supervised`, replaces the cross-entropy.
 
     Args:
       name: the task's name.
@@ -56,11 +56,11 @@ def linen_classifier(
 ) -> Task:
     """Return a classification task with a linen module.
 
-    The loss of a trial, in a `sweep.Supervised`, takes the place of the cross-entropy.
+    The loss of a trial, in a `sweep.Supervised`, replaces the cross-entropy.
 
     Args:
       name: the task's name.
-      module: maps inputs to logits (batch, classes); it has no collection but `params`.
+      module: maps inputs to logits (batch, classes); its only collection is `params`.
       train: the training examples, arrays (inputs, labels); labels are integers.
       **data: `valid` and `test`, like `train`, and other fields of `Task`.
 
@@ -95,7 +95,7 @@ def classifier(
       make: key -> model.
       logits_of: (model, inputs) -> logits (batch, classes).
       train: the training examples, arrays (inputs, labels).
-      loss: (logits, labels) -> losses (batch,), if a trial has none of its own.
+      loss: (logits, labels) -> losses (batch,), unless a trial has its own loss.
       scores: (logits, labels) -> values of each example.
       **data: `valid` and `test`, like `train`, and other fields of `Task`.
     """
@@ -109,9 +109,9 @@ def classifier(
         return scores(logits_of(model, inputs), labels)
 
     ours = {
-        # Ten times the loss of a uniform guess, from which no training recovers.
+        # Ten times the loss of a uniform guess: no training recovers from it.
         "diverged_above": 10 * math.log(len(np.unique(train[1]))),
-        # Of probabilities, such as the mean of several models'.
+        # The score takes probabilities, such as the mean of several models'.
         "score": lambda chances, batch: scores(jnp.log(chances), batch[1]),
         "predict": lambda model, batch: jax.nn.softmax(logits_of(model, batch[0])),
         "train": train,

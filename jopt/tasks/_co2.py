@@ -1,4 +1,4 @@
-"""`co2`: the carbon dioxide of the air, by week, a year ahead, and a small LSTM."""
+"""`co2`: forecast the weekly CO2 of the air a year ahead, with a small LSTM."""
 
 import functools
 from typing import Any
@@ -15,18 +15,18 @@ from jopt.tasks._co2_weeks import filled, windows
 from jopt.tasks._scores import on_valid_and_test
 
 WIDTH = 32  # the default
-WEEKS = 4  # that the LSTM reads at a time
+WEEKS = 4  # weeks that the LSTM reads at a time
 
 
 class Forecaster(nnx.Module):
-    """An LSTM that reads four weeks at a time, and a linear layer of its last state."""
+    """An LSTM that reads four weeks at a time, and a linear layer on its last state."""
 
     def __init__(self, width: int, rngs: nnx.Rngs):
         self.lstm = nnx.RNN(nnx.LSTMCell(WEEKS, width, rngs=rngs))
         self.last = nnx.Linear(width, 1, rngs=rngs)
 
     def __call__(self, weeks: jax.Array) -> jax.Array:
-        """Return the changes (batch,) after weeks (batch, 104)."""
+        """Return the changes (batch,) that follow weeks (batch, 104)."""
         read: Any = self.lstm(weeks.reshape(len(weeks), -1, WEEKS))
         return self.last(read[:, -1])[:, 0]
 
@@ -34,16 +34,17 @@ class Forecaster(nnx.Module):
 def co2(width: int = WIDTH) -> Task:
     """Return the task of forecasting the weekly CO2 of Mauna Loa 52 weeks ahead.
 
-    An example is the last 104 weeks, less the last of them, and the change from it to
-    52 weeks later, in units of the standard deviation of that change over the training
-    part. The weeks to forecast are in the order of time: the first 70 % of the series
-    for training, then 10 % for validation and 20 % for the test. What is seen may lie
-    in an earlier part, never in a later one. 59 weeks that were not measured, all
-    before 1986 and so in the training part, are interpolated between their neighbours.
+    The input is the last 104 weeks, minus the last of them. The target is the change
+    from that week to 52 weeks later, in units of the standard deviation of this change
+    over the training part. The weeks to forecast are split in the order of time: the
+    first 70 % of the series for training, then 10 % for validation and 20 % for the
+    test. The input may reach into an earlier part, never into a later one. 59 weeks
+    without a measurement, all before 1986 and so in the training part, are
+    interpolated.
 
-    The metric is the root of the mean squared error in ppm. The baselines are the value
-    of last year, the same with last year's change, and least squares on all 104 weeks
-    of the training part. Equal calls return the same object.
+    The metric is the root mean squared error in ppm. The baselines are the value of
+    last year, that value plus last year's change, and least squares on all 104 weeks,
+    fitted to the training part. Equal calls return the same object.
 
     Args:
       width: units of the LSTM, at least 1.

@@ -1,4 +1,4 @@
-"""Where the built-in data is, its split and its scaling."""
+"""The paths of the built-in data, and their split and scaling."""
 
 import importlib.util
 from pathlib import Path
@@ -11,7 +11,7 @@ Examples = tuple[np.ndarray, np.ndarray]  # inputs, labels: int32
 def of_sklearn(name: str) -> Path:
     """Return the path of a data file in scikit-learn.
 
-    The package itself is not imported, which takes longer than to compile a sweep.
+    The package itself is not imported, since that takes longer than to compile a sweep.
 
     Raises:
       ModuleNotFoundError: scikit-learn is not installed.
@@ -31,7 +31,7 @@ def split(
     by the mean and the standard deviation of the training split, two scalars.
 
     Args:
-      inputs: one an example, on axis 0.
+      inputs: the examples on axis 0.
       labels: the classes, integers (examples,).
       parts: the fractions of `train` and `valid`.
 
@@ -52,7 +52,7 @@ def rows_of_parts(
     Args:
       labels: the classes, integers (examples,).
       parts: the fractions of `train` and `valid` of each class.
-      seed: of the order.
+      seed: the seed of the order.
 
     Returns:
       The rows of each part, ascending.

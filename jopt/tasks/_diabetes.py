@@ -1,4 +1,4 @@
-"""`diabetes`: the progress of 442 patients' disease from ten measurements, by R2."""
+"""`diabetes`: predict 442 patients' disease progression from ten measurements."""
 
 import functools
 from typing import Any
@@ -27,7 +27,7 @@ def diabetes(width: int = WIDTH, split: int = 0) -> Task:
     baseline is least squares on the training part. Equal calls return the same object.
 
     Args:
-      width: hidden units beside the linear model, at least 0; with none the loss is
+      width: hidden units beside the linear model, at least 0. With 0 the loss is
         convex, and least squares is its minimum.
       split: the seed by which the patients are divided, at least 0.
 
@@ -42,7 +42,7 @@ def diabetes_linen(width: int = WIDTH, split: int = 0) -> Task:
     """Return the task of `diabetes` with the same model in linen.
 
     Args:
-      width, split: as of `diabetes`.
+      width, split: as in `diabetes`.
     """
     check_least("diabetes_linen", 0, width=width, split=split)
     return _task("diabetes-linen", width, split)
@@ -91,7 +91,7 @@ def _task(name: str, width: int, split: int) -> Task:
 @functools.cache
 def _parts(split: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     columns: Any = load_diabetes(return_X_y=True)
-    rows = np.column_stack(columns)  # the target is the last
+    rows = np.column_stack(columns)  # the target is the last column
     train, rest = train_test_split(rows, train_size=0.6, random_state=split)
     valid, test = train_test_split(rest, train_size=0.5, random_state=split)
     scale: Any = StandardScaler().fit(train).transform

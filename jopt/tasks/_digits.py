@@ -1,4 +1,4 @@
-"""`digits`: 1,797 images of handwritten digits, 8 by 8 pixels, and a small MLP."""
+"""`digits`: classify 1,797 images of digits, 8 by 8 pixels, with a small MLP."""
 
 import functools
 

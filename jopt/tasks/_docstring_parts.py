@@ -1,4 +1,4 @@
-"""The parts of the task `docstrings`, as codes of words, and its baseline."""
+"""The parts of the task `docstrings` as codes of words, and its baseline."""
 
 import collections
 import functools
@@ -14,15 +14,15 @@ from jopt.tasks._data import rows_of_parts
 from jopt.tasks._library_docstrings import SUBJECTS, read_docstrings
 from jopt.tasks._scores import of_fitted, on_valid_and_test
 
-LENGTH = 40  # words that are read; three of four docstrings have no more
+LENGTH = 40  # words that are read; three of four docstrings are no longer
 STEM = 5  # letters of the beginning of a word
-FEWEST = 2, 2, 3  # docstrings of training that have a word, a beginning, a pair
+FEWEST = 2, 2, 3  # least training docstrings with a word, a beginning, a pair
 STRENGTHS = (1, 10, 100)  # C of the logistic regression, chosen on validation
 
 
 @functools.cache
 def parts_of_docstrings(split: int) -> tuple[dict[str, Any], int, dict[str, float]]:
-    """Return (codes of words, subjects) by part, the codes' number, the baseline."""
+    """Return (codes, subjects) of each part, the number of codes, and the baseline."""
     read = of_library("docstrings", read_docstrings)
     names = list(SUBJECTS)
     labels = np.array([names.index(subject) for subject, _ in read], np.int32)
@@ -37,7 +37,7 @@ def parts_of_docstrings(split: int) -> tuple[dict[str, Any], int, dict[str, floa
     codes = np.zeros((len(read), LENGTH, len(FEWEST)), np.int32)  # 0: no word
     for row, words in zip(codes, split_up, strict=True):
         for place, parts in enumerate(words):
-            row[place] = [code.get(part, 1) for part in parts]  # 1: an unknown one
+            row[place] = [code.get(part, 1) for part in parts]  # 1: unknown
     parts = {name: (codes[r], labels[r]) for name, r in rows.items()}
     texts = np.array([text for _, text in read], object)
     return parts, len(known) + 2, _regression(texts, labels, rows)

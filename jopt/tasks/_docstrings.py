@@ -1,4 +1,4 @@
-"""`docstrings`: the subject of a docstring of Python's library, by two small models."""
+"""`docstrings`: classify docstrings by subject, with a small transformer or GRU."""
 
 import functools
 from typing import Any
@@ -21,26 +21,26 @@ MODELS = ("transformer", "gru")
 def docstrings(model: str = "transformer", width: int = 64, split: int = 0) -> Task:
     """Return the task of classifying docstrings of Python's library by subject.
 
-    The subjects are 16, such as `mail`, `numbers` and `web`, by the module that a
-    docstring is in. 70 % of the docstrings are for training, 15 % for validation and
-    15 % for the test, by chance and in equal shares of each subject; no two have the
-    same words. They differ from one version of Python to the next. The first 40 words
-    of a docstring are read, each as itself, by its first five letters, and as the pair
-    that it makes with the next. The vocabulary is of the training part: words and
-    beginnings of at least two docstrings, pairs of three. What is read of the library
-    is kept in the user's cache directory.
+    There are 16 subjects, such as `mail`, `numbers` and `web`; a docstring's module
+    determines its subject. 70 % of the docstrings are for training, 15 % for validation
+    and 15 % for the test, at random and stratified by subject. All docstrings have
+    different words. They differ from one version of Python to the next.
 
-    The baseline is a logistic regression for each subject on the frequencies of words
-    (TF-IDF), whose strength is chosen on validation. Equal calls return the same
-    object.
+    The model reads the first 40 words of a docstring. Each word has three codes: for
+    itself, for its first five letters, and for the pair with the next word. The
+    vocabulary comes from the training part: words and beginnings of at least two
+    docstrings, pairs of three. The docstrings are cached in the user's cache directory.
+
+    The baseline is a logistic regression for each subject on TF-IDF frequencies of
+    words, whose strength is chosen on validation. Equal calls return the same object.
 
     Args:
       model: "transformer" or "gru".
-      width: numbers of a word's vector, a multiple of 4, at least 4.
+      width: dimensions of a word's vector, a multiple of 4, at least 4.
       split: the seed by which the docstrings are divided, at least 0.
 
     Raises:
-      ValueError: if an argument is none of these.
+      ValueError: if an argument breaks its rule.
     """
     check_argument("docstrings", "model", model, str)
     check_least("docstrings", 4, width=width)

@@ -1,4 +1,4 @@
-"""`imports`: which modules does a file of Python's library import? A recommendation."""
+"""`imports`: recommend the modules that a file of Python's library imports."""
 
 import functools
 from typing import Any
@@ -15,11 +15,11 @@ from jopt.tasks._library_imports import parts_of_imports, rivals
 from jopt.tasks._scores import of_ranks, on_valid_and_test, ranks_of
 
 WIDTH = 32  # the default
-KEPT = 0.5  # of the known modules, that training is told; it is asked for the others
+KEPT = 0.5  # share of known modules that are inputs in training; others are targets
 
 
 class Factors(nnx.Module):
-    """A factorization whose vectors of files are sums of the known modules' vectors.
+    """A factorization; a file's vector is the sum of its known modules' vectors.
 
         s[u, j] = sum over known i of p[i] . q[j] / sqrt(known of u) + b[j] + c[u]
 
@@ -47,21 +47,21 @@ class Factors(nnx.Module):
 def imports(width: int = WIDTH, split: int = 0) -> Task:
     """Return the task of recommending the modules that a file imports.
 
-    The files are those of Python's own library, with its tests where they are
-    installed; the modules are the library's that lines at the left margin import. Files
-    with fewer than 4 of them, and modules of fewer than 3 files, are left out. They
-    differ from one version of Python to the next. Two modules of each file are held
-    out, one for validation and one for the test; training sees the others. A held-out
-    module is ranked among all that training did not see in its file.
+    The files are those of Python's standard library, with its tests if they are
+    installed. The modules are those of the library that a file imports at its left
+    margin. Files with fewer than 4 modules, and modules of fewer than 3 files, are left
+    out. They differ from one version of Python to the next. Two modules of each file
+    are held out, one for validation and one for the test; training sees the others. A
+    held-out module is ranked among all modules that training did not see in its file.
 
-    HR@10 is the share of held-out modules among the first ten, which ranks trials;
-    NDCG@10 weighs their places. The baselines are the most popular modules, and the
-    nearest: the sum of the cosines between the files of a module and those of each
-    known one. What is read of the library is kept in the user's cache directory. Equal
-    calls return the same object.
+    HR@10, the share of held-out modules among the first ten, ranks trials; NDCG@10
+    weighs their places. The baselines are the most popular modules, and the nearest
+    ones: the sum of the cosines between the files of a module and those of each known
+    one. The imports are cached in the user's cache directory. Equal calls return the
+    same object.
 
     Args:
-      width: numbers of a module's vector, at least 1.
+      width: dimensions of a module's vector, at least 1.
       split: the seed by which modules are held out, at least 0.
 
     Raises:

@@ -1,9 +1,9 @@
-"""The docstrings of Python's own library, each with its subject."""
+"""The docstrings of Python's standard library, each with its subject."""
 
 import ast
 import re
 
-# The modules of a subject; those of other modules are left out.
+# The modules of each subject; docstrings of other modules are left out.
 SUBJECTS = {
     "async": "asyncio",
     "debugging": "pdb bdb trace traceback profile cProfile pstats timeit dis "
@@ -26,26 +26,26 @@ SUBJECTS = {
     "web": "http urllib wsgiref xmlrpc html cgi cgitb webbrowser",
     "xml": "xml",
 }
-FEWEST = 3  # words of a docstring
+FEWEST = 3  # least words of a docstring
 _SUBJECT = {name: of for of, names in SUBJECTS.items() for name in names.split()}
 _TESTS = {"test", "tests", "idle_test"}
 _WITH_DOCSTRINGS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text, in lower case; those of aCamelCase are three."""
+    """Return the words of a text, in lower case; aCamelCase is split into three."""
     return re.findall("[a-z]+", re.sub("(?<=[a-z])(?=[A-Z])", " ", text).lower())
 
 
 def read_docstrings(sources: dict[str, bytes]) -> list[tuple[str, str]]:
-    """Return (subject, words with blanks between) of each docstring, sorted.
+    """Return (subject, words joined by spaces) of each docstring, sorted.
 
-    Of docstrings with the same words one is kept, and none where their subjects differ,
-    so that no text is in two parts of a split. Tests are left out, and so is a file
-    that is no Python or of another encoding than it says.
+    Of docstrings with the same words only one is kept, and none if their subjects
+    differ, so that no text is in two parts of a split. Tests are left out, and so are
+    files that are not valid Python or not in their declared encoding.
 
     Args:
-      sources: of files by path; the first part of the path is the module.
+      sources: files by path; the first part of the path is the module.
     """
     found: dict[str, set[str]] = {}
     for path, source in sources.items():
@@ -55,7 +55,7 @@ def read_docstrings(sources: dict[str, bytes]) -> list[tuple[str, str]]:
             continue
         try:
             tree = ast.parse(source)
-        except (SyntaxError, ValueError):  # of a null byte
+        except (SyntaxError, ValueError):  # ValueError: a null byte
             continue
         for node in ast.walk(tree):
             if isinstance(node, _WITH_DOCSTRINGS):

@@ -1,4 +1,4 @@
-"""Which modules the files of Python's library import, and the parts of `imports`."""
+"""The modules that files of Python's library import, and the parts of `imports`."""
 
 import collections
 import re
@@ -9,13 +9,13 @@ import numpy as np
 
 from jopt.tasks._cache import of_library
 
-LEAST = 4, 3  # modules of a file, and files of a module
+LEAST = 4, 3  # least modules of a file, and files of a module
 
 _LINE = re.compile(rb"^(?:from[ \t]+(\w+)[\w.]*[ \t]|import[ \t]+([\w., \t]+))", re.M)
 
 
 def parts_of_imports(split: int) -> tuple[dict[str, Any], np.ndarray]:
-    """Return the examples (file, known modules, one module), and all that are known."""
+    """Return the examples (file, known modules, one module), and all known modules."""
     imported: dict[str, list[str]] = of_library("imports", read_imports)
     counts = collections.Counter(name for names in imported.values() for name in names)
     names = sorted(name for name, files in counts.items() if files >= LEAST[1])
@@ -34,7 +34,7 @@ def parts_of_imports(split: int) -> tuple[dict[str, Any], np.ndarray]:
 
 
 def rivals(known: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the scores, float[files, modules], of each baseline by its name.
+    """Return the scores of each baseline, float[files, modules], by its name.
 
     Args:
       known: bool[files, modules].
@@ -51,7 +51,7 @@ def read_imports(sources: dict[str, bytes]) -> dict[str, list[str]]:
     """Return the library's modules that each file imports at its left margin, sorted.
 
     Args:
-      sources: by path. They may be of any encoding that agrees with ASCII.
+      sources: files by path, in any encoding that agrees with ASCII.
     """
     found: dict[str, list[str]] = {}
     for path, source in sources.items():

@@ -1,4 +1,4 @@
-"""`longtail`: digits of which some are frequent and some are rare, by macro F1."""
+"""`longtail`: digits with frequent and rare classes, judged by macro F1."""
 
 import functools
 from typing import Any
@@ -16,23 +16,25 @@ from jopt.tasks._classification import classifier
 from jopt.tasks._digits import MLP, WIDTH, digits
 from jopt.tasks._scores import macro_f1, of_classes, of_fitted, on_valid_and_test
 
-COUNTS = tuple(np.geomspace(5, 108, 10).round().astype(int).tolist())  # of 0, ..., 9
+COUNTS = tuple(np.geomspace(5, 108, 10).round().astype(int).tolist())  # by digit
 
 
 def longtail(width: int = WIDTH, tau: float = 1.5, split: int = 0) -> Task:
     """Return the task of `digits` with a long tail, judged by the mean F1 of classes.
 
-    The training part has 5 examples of 0, ..., 108 of 9, in a geometric sequence, drawn
-    from that of `digits`; the validation and the test part are those of `digits`, where
-    classes are equally frequent. The loss is the cross-entropy of logits adjusted by
-    `tau` (`losses.LogitAdjusted`); the loss of a trial, in a `sweep.Supervised`, takes
-    its place. The baselines are logistic regressions, of which the second weighs the
-    classes by the inverse of their frequencies. Equal calls return the same object.
+    The training part has 5 examples of 0 up to 108 of 9, in a geometric sequence. They
+    are drawn from the training part of `digits`. The validation and test parts are
+    those of `digits`, in which classes are equally frequent. The loss is the
+    cross-entropy of logits adjusted by `tau` (`losses.LogitAdjusted`); the loss of a
+    trial, in a `sweep.Supervised`, replaces it. The baselines are two logistic
+    regressions; the second weighs classes by the inverse of their frequencies. Equal
+    calls return the same object.
 
     Args:
       width: units of each of the two hidden layers, at least 1.
-      tau: how much logits are adjusted, at least 0; at 0 the loss is the cross-entropy.
-      split: the seed by which the examples of the training part are drawn, at least 0.
+      tau: strength of the logit adjustment, at least 0; at 0 the loss is the
+        cross-entropy.
+      split: the seed that draws the training examples, at least 0.
 
     Raises:
       ValueError: if an argument is below its least value.
@@ -75,10 +77,10 @@ def _task(width: int, tau: float, split: int) -> Task:
 def thinned(
     inputs: np.ndarray, labels: np.ndarray, counts: Any, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return so many examples of each class, drawn at random.
+    """Return the given number of examples of each class, drawn at random.
 
     Raises:
-      ValueError: a class has fewer examples than are asked of it.
+      ValueError: a class has fewer examples than asked for.
     """
     held = np.bincount(labels, minlength=len(counts))
     if len(held) > len(counts) or np.any(held < counts):

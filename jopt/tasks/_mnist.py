@@ -1,4 +1,4 @@
-"""`mnist`: 5,000 images of handwritten digits, 28 by 28 pixels, and a small CNN."""
+"""`mnist`: classify 5,000 images of digits, 28 by 28 pixels, with a small CNN."""
 
 import functools
 import gzip

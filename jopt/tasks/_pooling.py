@@ -1,4 +1,4 @@
-"""A pooling that is fast on a CPU."""
+"""Max pooling that is fast on a CPU."""
 
 import jax
 
@@ -6,7 +6,7 @@ import jax
 def max_pool(inputs: jax.Array) -> jax.Array:
     """Return the maximum of each 2 by 2 window.
 
-    This is a reshape in place of a window reduction, whose gradient is slow on a CPU.
+    It reshapes and takes a maximum, since the gradient of a window reduction is slow.
 
     Args:
       inputs: (batch, height, width, channels).

@@ -1,4 +1,4 @@
-"""Models that read words: a small Transformer, and a GRU."""
+"""Models that read words: a small transformer, and a GRU."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from flax import nnx
 
 
 class Words(nnx.Module):
-    """Vectors of words, sums of those of their parts; training leaves some words out.
+    """Word vectors, each the sum of its parts' vectors; training drops some words.
 
-    The code 0 is of no word.
+    The code 0 stands for no word.
     """
 
     def __init__(self, size: int, width: int, left_out: float, rngs: nnx.Rngs):
@@ -19,17 +19,17 @@ class Words(nnx.Module):
         self.leave_out = nnx.Dropout(left_out, rngs=rngs)
 
     def __call__(self, codes: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Return vectors (batch, words, width) of codes, and where words are."""
+        """Return vectors (batch, words, width) of codes, and a mask of the words."""
         table = self.vectors[...]
         there = self.leave_out((codes[..., 0] > 0).astype(table.dtype)) > 0
         return jnp.where(there[..., None], table[codes].sum(axis=2), 0), there
 
 
 class Answers(nnx.Module):
-    """Logits of the words, each by itself, and of what was read of them together.
+    """Logits: a linear model of the single words plus one of the encoded text.
 
-    The first is a linear model of the words, as in Cheng et al. 2016, Wide & deep
-    learning, https://arxiv.org/abs/1606.07792.
+    The first is the wide part of Cheng et al. 2016, Wide & deep learning,
+    https://arxiv.org/abs/1606.07792.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Answers(nnx.Module):
     def __call__(
         self, codes: jax.Array, vectors: jax.Array, read: jax.Array, there: jax.Array
     ) -> jax.Array:
-        """Return (batch, classes) of codes, vectors and what was read of them."""
+        """Return logits (batch, classes) of codes, vectors and the encoded words."""
         words = there.sum(axis=1, keepdims=True, dtype=vectors.dtype)
         size = jnp.sqrt(jnp.maximum(words, 1))
         each = self.of_words[...][codes].sum(axis=2)
@@ -50,14 +50,14 @@ class Answers(nnx.Module):
         alone = each.sum(axis=1) / size
         lowest = jnp.finfo(read.dtype).min
         greatest = jnp.max(jnp.where(there[..., None], read, lowest), axis=1)
-        # Of a text whose words are all left out, there is none.
+        # A text whose words are all dropped has no maximum.
         greatest = jnp.where(there.any(axis=1, keepdims=True), greatest, 0)
         both = jnp.concatenate([greatest, vectors.sum(axis=1) / size], axis=-1)
         return alone + self.last(self.dropout(both))
 
 
 class WordTransformer(nnx.Module):
-    """A transformer of one block, in which every word attends to all."""
+    """A transformer of one block, in which every word attends to all words."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class WordTransformer(nnx.Module):
         products = self.queries_keys_values(self.before_attention(x))
         by_head = (*x.shape[:2], self.heads, -1)
         parts = (part.reshape(by_head) for part in jnp.split(products, 3, axis=-1))
-        seen = there[:, None, None]  # by all heads and words
+        seen = there[:, None, None]  # broadcast over heads and words
         found = jax.nn.dot_product_attention(*parts, mask=seen).reshape(x.shape)
         x = x + self.dropout(self.attended(found))
         x = x + self.dropout(self.narrow(nnx.gelu(self.widen(self.before_mlp(x)))))
@@ -97,7 +97,7 @@ class WordTransformer(nnx.Module):
 
 
 class WordGRU(nnx.Module):
-    """Two GRUs of half the width, of which one reads from the end."""
+    """Two GRUs of half the width, one of which reads backwards."""
 
     def __init__(
         self, size: int, width: int, classes: int, dropout: float, rngs: nnx.Rngs

@@ -5,7 +5,7 @@ from flax import linen, nnx
 
 
 class NnxRegressor(nnx.Module):
-    """A linear model and a layer of hidden units beside it, which begins at 0."""
+    """A linear model plus a hidden layer; its first predictions are 0."""
 
     def __init__(self, width: int, rngs: nnx.Rngs):
         zeros = {"kernel_init": nnx.initializers.zeros, "rngs": rngs}
@@ -23,7 +23,7 @@ class NnxRegressor(nnx.Module):
 
 
 class LinenRegressor(linen.Module):
-    """The same in linen."""
+    """The same model in linen."""
 
     width: int
 

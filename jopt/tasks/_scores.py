@@ -1,4 +1,4 @@
-"""Scores of a whole split, made of means over its examples."""
+"""Scores of a whole split, computed from means over its examples."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ Scalars = dict[str, jax.Array]
 def on_valid_and_test(
     parts: Mapping[str, Any], score: Callable[..., Mapping[str, Any]]
 ) -> dict[str, float]:
-    """Return the metrics of a baseline, as `Task.baseline` has them.
+    """Return a baseline's metrics in the form of `Task.baseline`.
 
     Args:
       parts: the arrays of each part.
@@ -28,13 +28,13 @@ def on_valid_and_test(
 
 
 def squares(predicted: jax.Array, truth: jax.Array) -> Scalars:
-    """Return the values of each example, of which `r2` is made."""
+    """Return the values of each example from whose means `r2` is computed."""
     moments = jnp.stack([jnp.asarray(truth), jnp.square(truth)], axis=1)
     return {"loss": (predicted - truth) ** 2, "moments": moments}
 
 
 def r2(config: Any, state: Any, means: Scalars) -> Scalars:
-    """Return the share of the variance that is explained.
+    """Return the share of the variance that the predictions explain.
 
     R2 = 1 - mean (predicted - truth)^2 / (mean truth^2 - mean^2 truth)
     """
@@ -44,7 +44,7 @@ def r2(config: Any, state: Any, means: Scalars) -> Scalars:
 
 
 def cross_entropy(logits: Any, labels: Any) -> jax.Array:
-    """Return the cross-entropy of each example, whose label is an integer."""
+    """Return the cross-entropy of each example, for integer labels."""
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 
@@ -55,12 +55,12 @@ def of_logits(logits: Any, labels: Any) -> Scalars:
 
 
 def of_classes(logits: Any, labels: Any) -> Scalars:
-    """Return what `of_logits` does, and that of which `macro_f1` is made."""
+    """Return `of_logits`, and the values from which `macro_f1` is computed."""
     return {**of_logits(logits, labels), "confusion": confusion(logits, labels)}
 
 
 def of_fitted(classifier: Any) -> Callable[..., dict[str, float]]:
-    """Return a score of scikit-learn's fitted classifier, for `on_valid_and_test`."""
+    """Return a score by a fitted scikit-learn classifier, for `on_valid_and_test`."""
     from sklearn.metrics import f1_score
 
     def score(inputs: Any, labels: Any) -> dict[str, float]:
@@ -72,7 +72,7 @@ def of_fitted(classifier: Any) -> Callable[..., dict[str, float]]:
 
 
 def confusion(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Return for each example 1 at [its class, the class it is given], else 0."""
+    """Return for each example a matrix with 1 at [true class, predicted class]."""
     classes = logits.shape[-1]
     truth = jax.nn.one_hot(labels, classes)
     given = jax.nn.one_hot(jnp.argmax(logits, axis=-1), classes)
@@ -82,7 +82,7 @@ def confusion(logits: jax.Array, labels: jax.Array) -> jax.Array:
 def macro_f1(config: Any, state: Any, means: Scalars) -> Scalars:
     """Return the mean over classes of F1 = 2 tp / (2 tp + fp + fn).
 
-    A class that is neither seen nor given does not count.
+    A class that is neither a label nor a prediction does not count.
     """
     both = means["confusion"].sum(axis=0) + means["confusion"].sum(axis=1)
     f1 = 2 * jnp.diagonal(means["confusion"]) / jnp.where(both > 0, both, 1)
@@ -90,24 +90,24 @@ def macro_f1(config: Any, state: Any, means: Scalars) -> Scalars:
 
 
 def ranks_of(scores: jax.Array, item: jax.Array, known: jax.Array) -> jax.Array:
-    """Return the place of an item among those that are not known, the first is 0.
+    """Return the rank of an item among those that are not known, from 0.
 
-    Of items with the same score it is the mean place, so that a model that cannot tell
-    them apart gains nothing.
+    Items with equal scores share their mean rank, so that a model that cannot tell them
+    apart gains nothing.
 
     Args:
       scores: float[batch, items].
       item: int[batch].
-      known: bool[batch, items], those that are left out; not the item.
+      known: bool[batch, items], the items to leave out; `item` is not among them.
     """
     own = jnp.take_along_axis(scores, item[:, None], axis=1)
     before = jnp.sum((scores > own) & ~known, axis=1)
-    same = jnp.sum((scores == own) & ~known, axis=1)  # the item itself among them
+    same = jnp.sum((scores == own) & ~known, axis=1)  # includes the item itself
     return before.astype(jnp.float32) + (same.astype(jnp.float32) - 1) / 2
 
 
 def of_ranks(rank: jax.Array, most: int = 10) -> Scalars:
-    """Return HR@10 and NDCG@10 of each example whose one right item has this rank.
+    """Return HR@10 and NDCG@10 of each example, from the rank of its one right item.
 
     HR = 1 if rank < 10        NDCG = 1 / log2(rank + 2) if rank < 10
     """

@@ -1,4 +1,4 @@
-"""`text`: the characters of Python's own help pages, and a small causal transformer."""
+"""`text`: predict characters of Python's help pages with a small transformer."""
 
 import functools
 import math
@@ -17,7 +17,7 @@ from jopt.tasks._classification import classifier
 from jopt.tasks._scores import of_logits
 from jopt.tasks._transformer import VOCABULARY, Transformer
 
-SHARES = (0.8, 0.1)  # of the text, for training and validation; the rest is the test
+SHARES = (0.8, 0.1)  # shares of training and validation; the rest is the test
 
 
 def text(
@@ -29,12 +29,12 @@ def text(
 ) -> Task:
     """Return the task of predicting the next character with a causal transformer.
 
-    The text is cut in three parts, 80 % for training, 10 % for validation and 10 % for
-    the test, and each part into sequences of `length` characters. An example is
+    The text is cut into three parts, 80 % for training, 10 % for validation and 10 %
+    for the test, and each part into sequences of `length` characters. An example is
     (characters, the characters one position later), both int32[length]: indices into
     `VOCABULARY`, which is newline, printable ASCII, and one index for everything else.
-    Losses and accuracies are means over the positions of a sequence; losses are in
-    nats. Equal calls return the same object.
+    Losses (in nats) and accuracies are means over the positions of a sequence. Equal
+    calls return the same object.
 
     Args:
       file: a text in UTF-8; by default the help pages that come with Python

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-# The same for every text. The first stands for all characters outside the vocabulary.
+# The first entry stands for all characters outside the vocabulary.
 VOCABULARY = "\0\n" + "".join(map(chr, range(32, 127)))
 
 
@@ -37,8 +37,8 @@ class Transformer(nnx.Module):
 
     def __init__(self, length: int, width: int, layers: int, heads: int, key: Any):
         rngs, size = nnx.Rngs(key), len(VOCABULARY)
-        # Embeddings by a product with one-hot rows: the gradient of a table look-up is
-        # a scatter, and a GPU adds its sums in any order.
+        # Embed by a product with one-hot rows: the gradient of a table look-up is a
+        # scatter, and a GPU adds its terms in any order.
         self.characters = nnx.Linear(size, width, use_bias=False, rngs=rngs)
         self.places = nnx.Param(
             0.02 * jax.random.normal(rngs.params(), (length, width))

@@ -1,9 +1,9 @@
 """The functions that a sweep compiles: steps and evaluation of a block of trials.
 
 `train` and `evaluate` treat one trial, and `StackedTrials` maps them over the trials of
-a block. What all trials have in common (the data, its order, the counters of the
-optimizer) has no trial axis: a branch on a counter stays a branch, and a first layer
-sees one wide product.
+a block. Values that all trials share (the data, its order, the counters of the
+optimizer) have no trial axis. So a branch on a counter stays a branch, and the matrix
+products of a first layer join into one wide product.
 """
 
 import copy
@@ -27,87 +27,87 @@ from jopt.sweep._object_names import lasting
 from jopt.sweep._task import Mode, Task, examples, kept, summarized
 from jopt.sweep.engine._devices import bare
 
-EVALUATION_CHUNK = 256  # examples at a time: bounds the activations of a block
-EVALUATION = 2**32 - 1  # tells evaluation's random numbers from a step's
+EVALUATION_CHUNK = 256  # examples at a time, to bound the activations of a block
+EVALUATION = 2**32 - 1  # separates random numbers of evaluation from those of steps
 
 Leaves: TypeAlias = list[jax.Array]
 
 
 class Kind(enum.Enum):
-    """Whose a leaf of the trials is."""
+    """Which trials share a leaf of their states."""
 
-    OWN = enum.auto()  # each trial's: it has a trial axis
-    SHARED = enum.auto()  # the same for all trials of a block: a counter
-    FIXED = enum.auto()  # the same for all trials of a group at all times
+    OWN = enum.auto()  # none: the leaf has a trial axis
+    SHARED = enum.auto()  # all trials of a block, such as a counter
+    FIXED = enum.auto()  # all trials of a group, at all times
 
 
 class Moment(NamedTuple):
-    """A trial as it was when its metric was best."""
+    """A trial at the moment when its metric was best."""
 
     value: jax.Array  # float32[], lower is better; infinite before the first evaluation
-    leaves: Leaves  # of the state, those that anything is asked of between steps
+    leaves: Leaves  # leaves of the state that are read between steps
 
 
 class TrialState(NamedTuple):
     """One trial on the device; in a block, the leaves of kind OWN are stacked."""
 
     config: PyTree
-    state: PyTree  # the task's
+    state: PyTree  # the task's state
     key: jax.Array
-    fold: jax.Array  # int32[], whose examples are held out
-    order: jax.Array  # int32[], of the examples of its batches
+    fold: jax.Array  # int32[], which examples are held out
+    order: jax.Array  # int32[], which order its batches follow
     alive: jax.Array  # bool[]
-    best: Moment | None = None  # where it is kept
+    best: Moment | None = None  # None unless it is kept
 
 
 class Starts(NamedTuple):
-    """What trials start from: the same for a seed whatever else is in the sweep."""
+    """What trials start from; for one seed it is the same in every sweep."""
 
     init_keys: jax.Array  # [trials], for the task's init
-    keys: jax.Array  # [trials], for what is random in training
+    keys: jax.Array  # [trials], for the randomness of training
     folds: jax.Array  # int32[trials]
-    orders: jax.Array  # int32[trials], of the examples
+    orders: jax.Array  # int32[trials], which order of the examples
 
 
 class Chunks(NamedTuple):
     """Examples to evaluate on, in chunks that bound the activations.
 
-    In a sweep with folds, both have a leading axis more: the fold.
+    In a sweep with folds, both have an additional leading axis: the fold.
     """
 
-    examples: PyTree  # (chunks, examples a chunk, ...), filled up at the end
-    counted: jax.Array  # bool[chunks, examples a chunk], false where filled up
+    examples: PyTree  # (chunks, examples a chunk, ...), padded at the end
+    counted: jax.Array  # bool[chunks, examples a chunk], False for padding
 
 
 class Data(NamedTuple):
     """The data of all trials, on the device."""
 
-    train: PyTree  # None where the examples come with the batches, or there are none
+    train: PyTree  # None if the batches hold the examples, or without data
     valid: Chunks | None
-    fixed: Sequence[jax.Array] = ()  # leaves of all trials' states
+    fixed: Sequence[jax.Array] = ()  # leaves that all trials' states share
     scalings: PyTree = None  # of batches, by fold on axis 0, or None
 
 
 class Batches(NamedTuple):
     """The K steps of a call."""
 
-    steps: jax.Array  # int32[K], their numbers
+    steps: jax.Array  # int32[K], numbers of the steps
     rows: Any  # int32[K, batch] of the training set, or [orders, K, batch], or None
-    end: jax.Array  # int32[], steps in all; later ones change no parameter
-    examples: PyTree = None  # what `rows` index, if not the whole training set
-    cooling: Cooling | None = None  # of copies that are thrown away
+    end: jax.Array  # int32[], total steps; later ones change no parameter
+    examples: PyTree = None  # what `rows` index; None for the whole training set
+    cooling: Cooling | None = None  # for copies that are discarded
 
     def within(self, train: PyTree) -> PyTree:
         """Return the examples that the rows index."""
         return train if self.examples is None else self.examples
 
     def rows_of(self, order: jax.Array) -> Any:
-        """Return the rows of a trial's order."""
+        """Return the rows in a trial's order."""
         rows = self.rows
         return rows if rows is None or rows.ndim < 3 else rows[order]
 
     def only(self, at: jax.Array) -> "Batches":
-        """Return the batch of one of the steps."""
+        """Return the batch of one step."""
         rows = self.rows
         if rows is not None:
             axis = 0 if rows.ndim < 3 else 1
@@ -117,20 +117,20 @@ class Batches(NamedTuple):
 
 
 class StepMetrics(NamedTuple):
-    """What the steps of a call returned for a trial."""
+    """The results of a call's steps for one trial."""
 
     losses: jax.Array  # at least float32[K], before each step; NaN without a loss
-    alive: jax.Array  # bool[K], false from the step on that diverged
-    sums: dict[str, jax.Array]  # of the other scalars, over the steps made
+    alive: jax.Array  # bool[K], False from the step that diverged
+    sums: dict[str, jax.Array]  # sums of the other scalars over the steps made
 
 
 def place(train: PyTree, valid: Sequence[PyTree], scalings: PyTree = None) -> Data:
     """Put a training set, and the validation set of each fold, on the device.
 
     Args:
-      train: tree of arrays, or None where the examples come with the batches.
-      valid: a tree of arrays for each fold, none where there is no validation set.
-      scalings: as of `Data`.
+      train: tree of arrays, or None if the batches hold the examples.
+      valid: a tree of arrays for each fold; empty without a validation set.
+      scalings: as in `Data`.
     """
     train = jax.tree.map(jnp.asarray, train)
     if not valid:
@@ -143,16 +143,16 @@ def place(train: PyTree, valid: Sequence[PyTree], scalings: PyTree = None) -> Da
 
 
 def chunk_shape(parts: Sequence[PyTree]) -> tuple[int, int]:
-    """Return how many chunks, of how many examples, hold any one of the parts."""
+    """Return (chunks, examples a chunk) that can hold any one of the parts."""
     size = max(map(examples, parts))
     number = math.ceil(size / EVALUATION_CHUNK)
     return number, math.ceil(size / number)
 
 
 def chunked(data: PyTree, shape: tuple[int, ...]) -> list[Chunks]:
-    """Cut examples into as many chunks of one shape (chunks, examples) as needed.
+    """Cut examples into chunks of one shape (chunks, examples), as many as needed.
 
-    The last chunks are filled up with copies of the last example, which do not count.
+    The last chunks are padded with copies of the last example, which do not count.
     """
     size = examples(data)
     places = np.arange(math.ceil(size / math.prod(shape)) * math.prod(shape))
@@ -176,15 +176,15 @@ def train(
     """Train one trial for the steps of `batches`.
 
     Args:
-      task: what is trained.
-      is_asked: of each leaf of the task's state, whether anything is asked of it
-        between steps. Others, such as moments, go on when the trial has died.
-      kinds: of each leaf, whose it is. What all trials share goes on when one dies: if
-        it stayed, it would get a trial axis, and branches on it would run both ways.
-        What is fixed is no part of the loop.
-      trial: before the first step.
-      data: the training set, whose rows make the batches.
-      batches: of the steps.
+      task: the task.
+      is_asked: for each leaf of the task's state, whether it is read between steps.
+        Other leaves, such as moments, change on after a trial has died.
+      kinds: the kind of each leaf. Shared leaves change on after a trial has died:
+        frozen ones would need a trial axis, and branches on them would run both ways.
+        Fixed leaves are not carried through the loop.
+      trial: the trial before the first step.
+      data: the training set, from which the rows select batches.
+      batches: the batches of the steps.
     """
     config = plain(trial.config)
     leaves, structure = jax.tree.flatten(trial.state)
@@ -210,9 +210,9 @@ def train(
             loss = jnp.full((), jnp.nan, float)
         else:
             alive = alive & jnp.isfinite(loss) & (loss <= task.diverged_above)
-        # In the dtypes that they had: a step may compute statistics in a wider one.
+        # Restore the dtypes: a step may compute statistics in a wider one.
         after = stored(_where(changes, jax.tree.leaves(new)), before)
-        # Frozen by `where`, for 0 * nan is nan.
+        # Freeze with `where`, since 0 * nan is nan.
         running = number < batches.end
         every = zip(
             _where(changes, is_asked),
@@ -232,7 +232,7 @@ def train(
 
     carry = _where(changes, leaves), trial.alive
     every = batches.steps, batches.rows_of(trial.order)
-    if len(batches.steps) == 1:  # XLA's CPU backend is slow at convolutions in a loop
+    if len(batches.steps) == 1:  # no loop: XLA's CPU convolutions are slow in it
         carry, seen = step(carry, jax.tree.map(lambda x: x[0], every))
         seen = jax.tree.map(lambda x: x[None], seen)
     else:
@@ -296,25 +296,28 @@ def means_over(
 class StackedTrials:
     """Start, train and evaluate blocks of trials of one structure.
 
-    The leaves of a block are lists, by kind. Those in `own` have a trial axis,
-    (trials, ...). Those in `shared` have none: counters, integer scalars of the state
-    that are the same for all trials of a block, since all are at the same step. A
-    counter with a trial axis would turn every `lax.cond` on it into a `select`. Those
-    in `fixed` have none either: what does not depend on the trial and is returned by
-    every step as it was, such as the frozen parameters that all trials begin from.
+    The leaves of a block are lists, by kind.
+
+    - `own`: leaves with a trial axis, (trials, ...).
+    - `shared`: leaves without one, such as counters: integer scalars of the state that
+    are
+      equal for all trials of a block, since all are at the same step. A counter with a
+      trial axis would turn every `lax.cond` on it into a `select`.
+    - `fixed`: leaves without one that do not depend on the trial and that every step
+      returns unchanged, such as the frozen parameters that all trials begin from.
 
     Args:
-      task: what is trained.
-      configs: of all trials, stacked.
-      starts: of all trials.
-      data: of all trials.
-      batches: any of a call, for their shapes.
-      best_by: the metric and the mode by which each trial's best moment is kept; None
-        to keep the last one alone.
+      task: the task.
+      configs: the configs of all trials, stacked.
+      starts: the starts of all trials.
+      data: the data of all trials.
+      batches: the batches of any call, for their shapes.
+      best_by: the metric and the mode that define each trial's best moment; None to
+        keep only the last moment.
 
     Attributes:
-      convolves: whether a step has one of XLA's convolutions.
-      traced: a step of all trials.
+      convolves: whether a step contains a convolution of XLA's.
+      traced: the jaxpr of a step of all trials.
     """
 
     convolves: bool
@@ -332,7 +335,7 @@ class StackedTrials:
         self.task, self.data, self.best_by = task, data, best_by
         self.configs, self.starts, self.count = configs, starts, len(starts.folds)
         one = lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)  # noqa: E731
-        # Traced once, whatever the size of the block that they are mapped over.
+        # Trace each function once, for all block sizes that it is mapped over.
         shapes = jax.tree.map(one, (configs, *starts))
         self._start_one, trial, self._traced = _with_constants(self._start, *shapes)
         self._structure = jax.tree.structure(trial)
@@ -348,13 +351,13 @@ class StackedTrials:
             trial = jax.eval_shape(self._with_best, trial)
             moments = jax.tree.leaves(trial.best)
             self._structure = jax.tree.structure(trial)
-            self._kinds += [Kind.OWN] * len(moments)  # they are the last leaves
+            self._kinds += [Kind.OWN] * len(moments)  # the last leaves are the moment's
         self._trial = trial
         self._train_one = jax.jit(self._train)
         self._evaluate_one = jax.jit(functools.partial(evaluate, task))
 
     def functions(self) -> "StackedTrials":
-        """Return the functions of a block alone, without trials and their data."""
+        """Return the functions of a block, without trials and data."""
         made: Any = copy.copy(self)
         made.configs = made.starts = made.data = None
         made._train_one = jax.jit(made._train)
@@ -362,20 +365,20 @@ class StackedTrials:
 
     @property
     def order_leaf(self) -> int:
-        """Return which of the own leaves is the order, counted among these trials'."""
+        """Return the index of the order among the own leaves."""
         leaves = self._structure.unflatten(range(self._structure.num_leaves))
         return self._kinds[: leaves.order].count(Kind.OWN)
 
     def digest(self, batches: Batches) -> str | None:
-        """Return what programs that can be filled with these trials have in common.
+        """Return a digest that two groups share if they can use one compiled program.
 
-        It is a digest of what the task's functions do, as JAX traces them: of two
-        tasks, or of one whose functions use a global that has changed, it differs
-        if the programs do. None if a trace does not show what the program does, as it
-        calls Python.
+        It is a digest of the task's functions as JAX traces them. If the programs of
+        two tasks differ, so do their digests; a changed global that a function uses
+        counts too. Return None if a function calls back to Python, since a trace does
+        not show what the program does then.
 
         Args:
-          batches: any of a call, for their shapes.
+          batches: the batches of any call, for their shapes.
         """
         data = self.data
         keep = lambda trial: kept(self.task, trial.config, trial.state)  # noqa: E731
@@ -404,8 +407,8 @@ class StackedTrials:
     def start(self, configs: PyTree, starts: Starts) -> tuple[Leaves, Leaves]:
         """Return a block of trials before their first step.
 
-        They are made one after the other: what one starts from does not depend on how
-        many others there are.
+        Trials are started one after the other, so a trial's start does not depend on
+        the number of others.
         """
 
         def one(given: tuple[PyTree, ...]) -> tuple[Leaves, Leaves]:
@@ -426,8 +429,8 @@ class StackedTrials:
 
         Args:
           own, copied: the own leaves of all trials, and of their parents.
-          shared: the leaves of both.
-          configs: stacked.
+          shared: the shared leaves of both.
+          configs: the configs of all trials, stacked.
         """
         before = self.join(own, shared, self.data.fixed)
         after = self.join(copied, shared, self.data.fixed)
@@ -449,7 +452,7 @@ class StackedTrials:
         batches: Batches,
         at: jax.Array,
     ) -> tuple[Leaves, Leaves, StepMetrics]:
-        """Return a block after one of the steps of `batches`, as `train` does."""
+        """Return a block after one of the steps of `batches`, as in `train`."""
         return self.train(own, shared, fixed, data, batches.only(at))
 
     def train(
@@ -460,7 +463,7 @@ class StackedTrials:
         data: PyTree,
         batches: Batches,
     ) -> tuple[Leaves, Leaves, StepMetrics]:
-        """Return a block after the steps of `batches`, and what each trial's saw."""
+        """Return a block after the steps of `batches`, and each trial's metrics."""
 
         def one(own: Leaves, shared: Leaves) -> tuple[Leaves, Leaves, StepMetrics]:
             trial, seen = self._train_one(self.join(own, shared, fixed), data, batches)
@@ -479,7 +482,7 @@ class StackedTrials:
     ) -> dict[str, jax.Array]:
         """Return the metrics on the examples, each (trials,).
 
-        They are those of the trials as they are, or at the moment that is kept.
+        They are the metrics of the trials as they are, or at the moment that is kept.
         """
 
         def one(own: Leaves, shared: Leaves) -> dict[str, jax.Array]:
@@ -495,11 +498,11 @@ class StackedTrials:
         fixed: Sequence[jax.Array],
         metrics: dict[str, jax.Array],
     ) -> Leaves:
-        """Return a block whose best moment is now, in the trials that are better now.
+        """Return a block in which improved trials keep this moment as their best.
 
         Args:
           own, shared, fixed: the block.
-          metrics: as `evaluate` has returned them for it.
+          metrics: the result of `evaluate` for the block.
         """
         assert self.best_by is not None
         name, mode = self.best_by
@@ -523,10 +526,10 @@ class StackedTrials:
     def models(
         self, own: Leaves, shared: Leaves, fixed: Sequence[jax.Array]
     ) -> tuple[Leaves, Leaves]:
-        """Return what is kept of the trials: leaves that are stacked, and others.
+        """Return the kept models of the trials, as stacked leaves and fixed leaves.
 
-        The others are the fixed leaves that a model has as they are. `join_models`
-        makes a tree of both.
+        The fixed leaves are those that a model contains unchanged. `join_models` makes
+        a tree of both.
         """
 
         def one(own: Leaves, shared: Leaves) -> tuple[Leaves, Leaves]:
@@ -539,7 +542,7 @@ class StackedTrials:
         return _over_trials(one, own, shared, out_axes=(0, None))
 
     def join_models(self, stacked: Sequence[Any], fixed: Sequence[Any]) -> PyTree:
-        """Return the tree of the leaves that `models` returned."""
+        """Return the tree of the leaves from `models`."""
         own, others = iter(stacked), iter(fixed)
         leaves = [next(others) if flag else next(own) for flag in self._fixed_in_model]
         return self._model.unflatten(leaves)
@@ -547,7 +550,7 @@ class StackedTrials:
     def join(
         self, own: Leaves, shared: Leaves, fixed: Sequence[jax.Array]
     ) -> TrialState:
-        """Return the trial, or the stacked trials, of these leaves."""
+        """Return the trial, or the stacked trials, made of these leaves."""
         parts = {Kind.OWN: iter(own), Kind.SHARED: iter(shared)}
         parts[Kind.FIXED] = iter(fixed)
         return self._structure.unflatten([next(parts[kind]) for kind in self._kinds])
@@ -560,7 +563,7 @@ class StackedTrials:
         fold: jax.Array,
         order: jax.Array,
     ) -> TrialState:
-        """Return a trial before its first step, of its config and row of `Starts`."""
+        """Return a trial before its first step, from its config and row of `Starts`."""
         state = self.task.init(plain(config), init_key)
         if (scalings := self.data.scalings) is not None:
             several = len(jax.tree.leaves(scalings)[0]) > 1
@@ -570,7 +573,7 @@ class StackedTrials:
         return TrialState(config, state, key, fold, order, jnp.array(True))
 
     def _with_best(self, trial: TrialState) -> TrialState:
-        """Return a trial that has made no step, whose best moment is now."""
+        """Return a trial without steps, whose best moment is the start."""
         if self.best_by is None:
             return trial
         return trial._replace(best=Moment(jnp.array(jnp.inf), self._moment(trial)))
@@ -579,7 +582,7 @@ class StackedTrials:
         return _where(self._is_marked, jax.tree.leaves(trial.state))
 
     def _kept(self, trial: TrialState) -> TrialState:
-        """Return a trial as it was at the moment that is kept."""
+        """Return a trial at the moment that is kept."""
         if trial.best is None:
             return trial
         leaves, structure = jax.tree.flatten(trial.state)
@@ -590,7 +593,7 @@ class StackedTrials:
 
     @property
     def _is_marked(self) -> list[bool]:
-        """Of each leaf of the state, whether a best moment has a copy of it."""
+        """For each leaf of the state, whether the best moment stores a copy of it."""
         pairs = zip(self._is_asked, self._kinds_of_state, strict=True)
         return [asked and kind is not Kind.FIXED for asked, kind in pairs]
 
@@ -606,7 +609,7 @@ class StackedTrials:
         )
 
     def _asked(self, trial: TrialState) -> list[bool]:
-        """Return for each leaf of the state whether it is evaluated, or kept."""
+        """Return which leaves of the state the evaluation or the model reads."""
 
         def asked(trial: TrialState, chunks: Chunks | None) -> Any:
             model = kept(self.task, trial.config, trial.state)
@@ -616,7 +619,7 @@ class StackedTrials:
         return jax.tree.leaves(self._structure.unflatten(is_used).state)
 
     def _look_at_models(self, trial: TrialState) -> tuple[Any, list[bool]]:
-        """Return the structure of a model, and which of its leaves are fixed ones."""
+        """Return the structure of a model, and which of its leaves are fixed."""
         found: list[tuple[Any, list[bool]]] = []
 
         def look(trial: TrialState) -> None:
@@ -635,13 +638,13 @@ class StackedTrials:
         return {kind: _where([k is kind for k in self._kinds], leaves) for kind in Kind}
 
     def _unshare(self, batches: Batches) -> None:
-        """Find which leaves differ by trial, and which of the others no step changes.
+        """Determine the kind of each leaf by tracing a step of all trials.
 
-        Counters may differ from the start, or a step may make them differ, as it does
-        the counter of skipped non-finite gradients.
+        Counters may differ by trial from the start, or a step may make them differ,
+        such as the counter of skipped non-finite gradients.
         """
         batched: list[list[bool]] = []
-        returned: list[list[bool]] = []  # as they were
+        returned: list[list[bool]] = []  # whether a step returns a leaf unchanged
         probe = _probe(batched)
 
         def trained(
@@ -652,8 +655,8 @@ class StackedTrials:
             batches: Batches,
         ) -> Any:
             trial = self._start_one(config, *places)
-            # The trials share the first one's, so its value does not depend on theirs.
-            # Own leaves differ sooner or later, whatever they are at the start.
+            # The trials share the first one's value, which does not depend on theirs.
+            # Own leaves differ sooner or later, even if they are equal at the start.
             leaves = [
                 jnp.zeros_like(x) if kind is Kind.SHARED else jnp.where(own, x, x)
                 for x, kind in zip(
@@ -694,13 +697,14 @@ class StackedTrials:
         ]
         if found != self._kinds:
             self._kinds = found
-            self._unshare(batches)  # leaves that depend on these may differ as well
+            self._unshare(batches)  # repeat: leaves that depend on these may differ too
 
 
 def _over_trials(one: Any, own: PyTree, shared: Leaves, out_axes: Any) -> Any:
-    """Map `one` over the trials of a block; a single trial is taken out of its axis.
+    """Map `one` over the trials of a block; a single trial is mapped without an axis.
 
-    XLA's CPU backend makes products with a batch of one 30 % slower than without.
+    XLA's CPU backend makes products with a batch of one 30 % slower than unbatched
+    ones.
     """
     if jax.tree.leaves(own)[0].shape[0] > 1:
         return jax.vmap(one, in_axes=(0, None), out_axes=out_axes)(own, shared)
@@ -722,7 +726,7 @@ def _used(function: Callable[..., Any], tree: PyTree, *rest: PyTree) -> list[boo
 
 
 def _has(jaxpr: Any, primitive: str) -> bool:
-    """Return whether a program has a primitive, at any depth."""
+    """Return whether a jaxpr has a primitive, at any depth."""
     return any(
         eqn.primitive.name == primitive
         or any(_has(inner, primitive) for inner in jaxprs_in_params(eqn.params))
@@ -731,7 +735,7 @@ def _has(jaxpr: Any, primitive: str) -> bool:
 
 
 def _counters(trial: TrialState) -> list[Kind]:
-    """Return the kinds of the leaves: integer scalars of the state may be shared."""
+    """Return the first kinds of leaves: integer scalars of the state may be shared."""
     own = TrialState(*(jax.tree.map(lambda _: Kind.OWN, part) for part in trial))
     counters = jax.tree.map(
         lambda leaf: (
@@ -747,10 +751,10 @@ def _counters(trial: TrialState) -> list[Kind]:
 def _with_constants(
     function: Callable[..., PyTree], *given: PyTree
 ) -> tuple[Callable[..., PyTree], PyTree, Any]:
-    """Return a function traced once, the shapes that it returns, and its trace.
+    """Return a function that is traced once, its output shapes, and its trace.
 
-    Arrays that it closes over, such as given weights, are arguments of the compiled
-    function, and no part of its text.
+    Arrays that it closes over, such as given weights, become arguments of the compiled
+    function instead of constants in its text.
     """
     traced, shapes = jax.make_jaxpr(function, return_shape=True)(*given)
     structure = jax.tree.structure(shapes)
@@ -766,18 +770,18 @@ def _with_constants(
 
 
 def _traced(function: Callable[..., PyTree], *given: PyTree) -> tuple[Any, str]:
-    """Return a function's trace, and the structure of what it returns."""
+    """Return a function's trace, and the structure of its output."""
     traced, shapes = jax.make_jaxpr(function, return_shape=True)(*given)
     return traced, str(jax.tree.structure(shapes))
 
 
 def _where(flags: Sequence[bool], values: Sequence[Any]) -> list[Any]:
-    """Return the values whose flag is true."""
+    """Return the values whose flags are True."""
     return [value for flag, value in zip(flags, values, strict=True) if flag]
 
 
 def _probe(batched: list[Any]) -> Any:
-    """Return an identity that records which of its leaves vmap has given an axis."""
+    """Return an identity that records which of its leaves vmap batches."""
 
     @jax.custom_batching.custom_vmap
     def probe(leaves: Leaves) -> Leaves:

@@ -1,4 +1,4 @@
-"""How many trials of a device train together, and whether a call scans over steps."""
+"""Choose how many trials of a device train together, and whether calls scan."""
 
 import math
 import time
@@ -19,17 +19,17 @@ from jopt.sweep.engine._devices import (
 from jopt.sweep.engine._program import Program
 from jopt.sweep.engine._remembered_blocks import Way, memory as remembered, name_of
 
-ENOUGH = 0.1  # seconds of timing a size, at least
-SPENT = 0.01  # of the whole training, on timing a size, if that is more
-ROUNDS = 10  # at most
-HOPED = {4: 0.5, 2: 0.2}  # of the time: what a size so many times off may save
-HOPED_OF_STEPS = 0.2  # of the time: what a step a call may save
+ENOUGH = 0.1  # least seconds to time a size
+SPENT = 0.01  # share of the whole training to time a size, if larger
+ROUNDS = 10  # most rounds of timing
+HOPED = {4: 0.5, 2: 0.2}  # share of the time that a size this factor off may save
+HOPED_OF_STEPS = 0.2  # share of the time that one step a call may save
 
 
 class Room(NamedTuple):
     """The memory that a device has for a call."""
 
-    bytes: int  # beside the data, and the trials that wait there
+    bytes: int  # free besides the data and the waiting trials
     on_host: bool  # whether trials wait in the host's memory instead
 
 
@@ -68,10 +68,10 @@ def room(
 
 
 def scans(stacked: StackedTrials, devices: Sequence[Device] | None = None) -> bool:
-    """Return whether a call scans over steps where nobody has timed it.
+    """Return whether a call scans over steps by default, without timing.
 
-    XLA's CPU backend makes convolutions 10 to 30 times slower in a loop: there, a step
-    with one is a call of its own.
+    In a loop, XLA's CPU backend makes convolutions 10 to 30 times slower. There, if a
+    step has one, each call makes one step.
     """
     return not (stacked.convolves and as_devices(devices)[0].platform == "cpu")
 
@@ -84,10 +84,10 @@ def program_for(
     memory: int | None = None,
     scanned: bool | None = None,
 ) -> Program:
-    """Return the program of a block size that the user gave; arguments as in `pick`.
+    """Return the program of a given block size; arguments as in `pick`.
 
     Args:
-      scanned: whether a call scans over its steps; by default as `scans` says.
+      scanned: whether a call scans over its steps; by default the result of `scans`.
 
     Raises:
       ValueError: the block does not fit in the memory of a device.
@@ -114,27 +114,28 @@ def pick(
     devices: Sequence[Device] | None = None,
     memory: int | None = None,
 ) -> tuple[Program, dict[str, Any]]:
-    """Return the program of the size that trains all trials soonest, and the timings.
+    """Return the program whose size trains all trials soonest, and the timings.
 
-    The first size is 4 on a CPU, whose caches hold few trials, and 64 elsewhere. From
-    the best so far, the sizes 4 times off are tried, up and down, until none is better;
-    then those 2 times off. To try is to compile and to time on zeros, in turns with the
-    best; it is done only if what may be saved of the whole training (half, 4 times off;
-    a fifth, 2 times off) is more than what it costs. A size is evened out, so that the
-    last block is about as full as the others, and cut to what fits in memory.
+    The first size is 4 on a CPU, whose caches hold few trials, and 64 elsewhere. The
+    search then tries the sizes 4 times larger and smaller than the best, until none is
+    better, and finally those 2 times off. To try a size is to compile it and to time it
+    on zeros, in turns with the best. A size is tried only if the hoped saving of the
+    whole training (half for 4 times off, a fifth for 2 times off) exceeds the cost of
+    the try. A size is reduced so that the last block is about as full as the others,
+    and so that it fits in memory.
 
-    These calls scan over steps. A step a call is tried beside them, for one trial and
-    for all at once, if that may save a fifth. Where `scans` says that a scan is slow,
-    the sizes are timed with a step a call, and no scan is compiled.
+    These calls scan over steps. One step a call is tried too, for one trial and for all
+    at once, if that may save a fifth. If `scans` says that a scan is slow, the sizes
+    are timed with one step a call, and no scan is compiled.
 
-    Inside of `remembering`, a way that was picked before is taken without a search.
+    Within `remembering`, a remembered choice is used without a search.
 
     Args:
       stacked: all trials of a group.
-      batches: of a call.
-      steps: of each trial, in all.
+      batches: the batches of a call.
+      steps: total steps of each trial.
       devices: by default all of this process's.
-      memory: bytes, as `budget` takes them.
+      memory: bytes, as in `budget`.
 
     Raises:
       ValueError: not even one trial fits.
@@ -184,16 +185,16 @@ class _Search:
     ):
         self.stacked, self.batches, self.there = stacked, batches, there
         self.devices = as_devices(devices)
-        self.calls = steps / len(batches.steps)  # of a block
+        self.calls = steps / len(batches.steps)  # calls of a block
         self.share = math.ceil(stacked.count / len(self.devices))
         self.programs: dict[Way, Program] = {}
-        self.least: dict[Way, float] = {}  # seconds of a call
-        self.compiling = 0.0  # seconds, of the last program
+        self.least: dict[Way, float] = {}  # least seconds of a call, by way
+        self.compiling = 0.0  # seconds to compile the last program
         self.needs = math.inf  # bytes of the smallest size that does not fit
 
     @property
     def seconds(self) -> dict[Way, float]:
-        """Seconds of the whole training, by way."""
+        """The seconds of the whole training, by way."""
         return {
             way: math.ceil(self.share / way.block) * self.calls * least
             for way, least in self.least.items()
@@ -211,7 +212,7 @@ class _Search:
         return self.best != best
 
     def by_step(self) -> None:
-        """Consider a step a call, of one trial and of all at once."""
+        """Consider one step a call, for one trial and for all at once."""
         for block in (1, self.share):
             self._consider_if(Way(block, scanned=False), HOPED_OF_STEPS)
 
@@ -236,7 +237,7 @@ class _Search:
             enough = max(enough, SPENT * self.seconds[self.best])
 
     def _consider_if(self, way: Way, hoped: float) -> None:
-        """Consider a way if what it may save is more than what it costs to try."""
+        """Consider a way if its possible saving exceeds the cost of the try."""
         way, best = self._evened(way), self.best
         saved = hoped * self.seconds[best]
         calls = self.least[best] * (1 + way.block / best.block)
@@ -257,7 +258,7 @@ class _Search:
         raise _too_small(self.there, self.needs)
 
     def _evened(self, way: Way) -> Way:
-        """Return the size, within memory, that makes the last block about as full."""
+        """Return a size within memory that makes the last block about as full."""
         size = way.block
         if self.programs:
             one = max(p.trained_bytes / w.block for w, p in self.programs.items())
@@ -267,7 +268,7 @@ class _Search:
 
 
 def _seconds(program: Program, batches: Batches) -> float:
-    """Return the time of a call, on all devices together."""
+    """Return the time of a call on all devices."""
     own, shared = jax.block_until_ready(program.zeros())
     began = time.perf_counter()
     jax.block_until_ready(program.train(own, shared, batches))
@@ -281,7 +282,7 @@ def _compiled(
     devices: Sequence[Device] | None,
     there: Room,
 ) -> Program | None:
-    """Return a block's program; None if it is too large even to be compiled."""
+    """Return a block's program; None if it is too large to be compiled."""
     try:
         return Program(stacked, way.block, batches, devices, there.on_host, way.scanned)
     except jax.errors.JaxRuntimeError as error:

@@ -1,8 +1,8 @@
 """The devices that share a sweep, and their memory.
 
-Each device trains its own trials and runs the program that one device alone would run.
-One program over a mesh, by `jax.shard_map`, has no collective either, but XLA compiles
-it along another way, and its numbers differ in the last bit from those of one device.
+Each device trains its own trials, by the same program as a device alone. One program
+over a mesh, by `jax.shard_map`, would have no collectives either. But XLA compiles it
+differently, and its numbers differ in the last bit from those of one device.
 """
 
 import math
@@ -19,15 +19,15 @@ from jopt.core import PyTree, is_typed_key
 
 Device: TypeAlias = Any  # a jax.Device, which type checkers take for a value
 
-USABLE = 0.9  # of the free memory: the rest is for what no analysis counts
+USABLE = 0.9  # share of the free memory; the rest is for uncounted buffers
 
 
 def as_devices(devices: Sequence[Device] | None = None) -> tuple[Device, ...]:
     """Return the devices of a sweep, by default all of this process's.
 
     Raises:
-      ValueError: there is no device, one is listed twice, their kinds differ, or one is
-        another process's.
+      ValueError: there is no device, one is listed twice, their kinds differ, or one
+        belongs to another process.
     """
     found = tuple(jax.local_devices() if devices is None else devices)
     others = [each for each in found if each.process_index != jax.process_index()]
@@ -47,12 +47,12 @@ def as_devices(devices: Sequence[Device] | None = None) -> tuple[Device, ...]:
 
 
 def copies(tree: PyTree, devices: Sequence[Device]) -> list[PyTree]:
-    """Return a tree of arrays on each device; no copy where it already is."""
+    """Return a tree of arrays on each device, without a copy where it already is."""
     return [jax.device_put(tree, device) for device in devices]
 
 
 def bare(leaves: Sequence[Any]) -> list[np.ndarray]:
-    """Return leaves on the host, keys as their bits."""
+    """Return leaves on the host, with keys as their bits."""
     return [
         np.asarray(jax.random.key_data(leaf) if is_typed_key(leaf) else leaf)
         for leaf in leaves
@@ -60,7 +60,7 @@ def bare(leaves: Sequence[Any]) -> list[np.ndarray]:
 
 
 def keyed(leaves: Sequence[Any], like: Sequence[Any]) -> list[Any]:
-    """Return leaves of `bare` with bits made keys again where `like` has a key."""
+    """Return leaves of `bare` with bits as keys again, where `like` has a key."""
 
     def key(words: Any, kind: Any) -> jax.Array:
         one = jnp.zeros((), kind.dtype)  # `like` may be shapes, which have no impl
@@ -71,11 +71,11 @@ def keyed(leaves: Sequence[Any], like: Sequence[Any]) -> list[Any]:
 
 
 def budget(devices: Sequence[Device], memory: int | None, held: int) -> int:
-    """Return the bytes that a sweep may take of each device, beside its data.
+    """Return the bytes that a sweep may use on each device, besides its data.
 
     Args:
-      devices: that share the sweep.
-      memory: bytes of each memory in all, data included (CPU devices share one memory);
+      devices: the devices that share the sweep.
+      memory: total bytes of each memory, data included (CPU devices share one memory);
         None for nine tenths of the free bytes.
       held: bytes of data that are already on each device.
 
@@ -100,9 +100,9 @@ def budget(devices: Sequence[Device], memory: int | None, held: int) -> int:
 
 
 def bytes_needed(compiled: Any) -> int:
-    """Return the bytes on a device while a compiled program runs, arguments included.
+    """Return the bytes on a device while a program runs, arguments included.
 
-    Returns 0 if the backend does not say.
+    Return 0 if the backend does not report them.
     """
     sizes = compiled.memory_analysis()
     if sizes is None:
@@ -110,13 +110,13 @@ def bytes_needed(compiled: Any) -> int:
     return (
         sizes.argument_size_in_bytes
         + sizes.output_size_in_bytes
-        - sizes.alias_size_in_bytes  # outputs in the place of donated arguments
+        - sizes.alias_size_in_bytes  # outputs that reuse donated arguments
         + sizes.temp_size_in_bytes
     )
 
 
 def bytes_of(tree: PyTree) -> int:
-    """Return the bytes of all arrays, or shapes of arrays, of a tree."""
+    """Return the bytes of all arrays, or shapes of arrays, in a tree."""
     leaves = jax.tree.leaves(tree)
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
 
@@ -132,16 +132,16 @@ def shown_bytes(number: float) -> str:
 def free_bytes(devices: Sequence[Device]) -> int:
     """Return the free bytes of the device that has the fewest.
 
-    Of an accelerator, they are the bytes that its allocator may still take. CPU devices
-    share the bytes that the operating system calls available, or that the process's
-    control group leaves, whichever are fewer.
+    On an accelerator they are the bytes that its allocator may still take. CPU devices
+    share the bytes that the operating system reports as available, or that the
+    process's control group leaves, whichever are fewer.
     """
     if devices[0].platform == "cpu":
         return host_bytes() // len(devices)
     every = [device.memory_stats() or {} for device in devices]
     known = [stats for stats in every if "bytes_limit" in stats]
     free = [stats["bytes_limit"] - stats.get("bytes_in_use", 0) for stats in known]
-    return min(free, default=np.iinfo(np.int64).max)  # where no device says
+    return min(free, default=np.iinfo(np.int64).max)  # if no device reports them
 
 
 def host_bytes() -> int:
@@ -162,9 +162,9 @@ def _system_bytes() -> int:
 
 
 def _control_group_bytes(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the bytes that a container's limit leaves; file caches count as free."""
+    """Return the bytes left by a container's limit; file caches count as free."""
     try:
-        limit = int((root / "memory.max").read_text())  # "max" where there is no limit
+        limit = int((root / "memory.max").read_text())  # "max" means no limit
         used = int((root / "memory.current").read_text())
         stat = (root / "memory.stat").read_text().split()
         dropped = int(stat[stat.index("inactive_file") + 1])

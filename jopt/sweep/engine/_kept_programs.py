@@ -1,4 +1,4 @@
-"""Compiled programs that are kept, to be filled again with other trials."""
+"""Keep compiled programs, and reuse them for other trials."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -11,35 +11,35 @@ from jopt.sweep.engine._block_size import pick, program_for, room, scans
 from jopt.sweep.engine._devices import Device, as_devices
 from jopt.sweep.engine._program import Program
 
-MOST = 2  # programs that are kept beyond the sweep that compiled them
+MOST = 2  # programs that are kept after the sweep that compiled them
 
 
 class _Entry(NamedTuple):
-    digest: str  # of what the program does, and for which shapes
+    digest: str  # digest of the program's function and shapes
     program: Program  # without trials and data
-    picked: tuple[int, int] | None  # for how many trials and steps its block was timed
+    picked: tuple[int, int] | None  # (trials, steps) for which its block was timed
 
 
-_kept: list[_Entry] = []  # the one that was used last comes last
+_kept: list[_Entry] = []  # least recently used first
 _most = [MOST]
 
 
 def clear_programs() -> None:
-    """Forget the compiled programs of the last sweeps, which the next could reuse.
+    """Forget the compiled programs that the next sweep could reuse.
 
         sweep.run(task, trials)
         sweep.run(task, others)  # compiles nothing
         sweep.clear_programs()
 
-    Two programs are kept, without trials and data. A sweep finds its program by what
-    the task does, as JAX traces it, by its shapes and by its block.
+    Two programs are kept, without trials and data. A sweep finds its program by the
+    trace of the task's functions, by its shapes and by its block.
     """
     _kept.clear()
 
 
 @contextlib.contextmanager
 def keeping_programs(most: int) -> Iterator[None]:
-    """Keep as many programs as `most` in the meantime, for several sweeps in turn."""
+    """Keep up to `most` programs within the block, for several sweeps in turn."""
     before, _most[0] = _most[0], max(most, _most[0])
     try:
         yield
@@ -57,18 +57,18 @@ def program_of(
     memory: int | None = None,
     scanned: bool | None = None,
 ) -> tuple[Program, dict[str, Any] | None]:
-    """Return the program of the trials, and the timings if its block was picked.
+    """Return the program of the trials, and the timings if its block was timed.
 
-    A program that is kept is filled again: its numbers are those of a new one.
+    A kept program is reused; its numbers are those of a newly compiled one.
 
     Args:
       stacked: all trials of a group.
-      block: trials of a device; None to pick it by timing.
-      batches: of a call.
-      steps: of each trial, in all.
+      block: trials of a device; None to choose it by timing.
+      batches: the batches of a call.
+      steps: total steps of each trial.
       devices: by default all of this process's.
-      memory: bytes, as `budget` takes them.
-      scanned: whether a call scans over its steps; None for what `scans` says, or the
+      memory: bytes, as in `budget`.
+      scanned: whether a call scans over its steps; None to follow `scans` or the
         timing.
     """
     precision = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]

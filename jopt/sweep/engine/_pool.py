@@ -1,4 +1,4 @@
-"""All trials of a group, where they wait, and the calls that train some of them."""
+"""Pools: store all trials of a group, and train some of them by calls."""
 
 import functools
 import math
@@ -16,10 +16,10 @@ from jopt.sweep.engine._program import Parts, Program
 
 
 class CallResult(NamedTuple):
-    """What the trials of a call in a segment gave, on the host."""
+    """The results of a call's trials in one segment, on the host."""
 
     losses: np.ndarray  # float32[trials, K], before each step; NaN without a loss
-    alive: np.ndarray  # bool[trials, K], false from the step on that diverged
+    alive: np.ndarray  # bool[trials, K], False from the step that diverged
     sums: dict[str, np.ndarray]  # of the steps' other scalars, each float32[trials]
     valid: dict[str, np.ndarray]  # each float32[trials], after the last step
 
@@ -28,12 +28,13 @@ class Pool:
     """All trials of a group, a row each, on the devices or in the host's memory.
 
     A block of rows is gathered, trained and written back. One compiled program serves
-    any choice and number of rows, and no trial's numbers depend on its neighbours.
+    any choice and number of rows, and a trial's numbers do not depend on its
+    neighbours.
 
     Args:
-      program: trains the trials.
-      on_host: whether trials wait in the host's memory while no call trains them; by
-        default as the program says.
+      program: the program that trains the trials.
+      on_host: whether trials stay in the host's memory while no call trains them; by
+        default the program's choice.
     """
 
     def __init__(self, program: Program, on_host: bool | None = None):
@@ -41,7 +42,7 @@ class Pool:
         self.on_host = program.on_host if on_host is None else on_host
         self._rows = (_RowsOnHost if self.on_host else _RowsOnDevices)(program)
         self.shared = self._rows.shared
-        # Compiles the three, before the clock of the training runs; changes nothing.
+        # Compile these before the training is timed; with no rows, nothing changes.
         nowhere = np.zeros(0, int)
         own, _ = self._rows.take(nowhere)
         shared = copies(self.shared, program.devices)
@@ -49,16 +50,16 @@ class Pool:
         self._rows.put(nowhere, program.mark(own, shared, metrics))
 
     def cut(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Cut rows into as few calls as will train them, each at most a `width`."""
+        """Cut rows into as few calls as possible, each of at most `width` rows."""
         return self._rows.cut(rows) if len(rows) else []
 
     def train(
         self, rows: np.ndarray, shared: Leaves, segment: Sequence[Batches]
     ) -> Callable[[], CallResult]:
-        """Begin to train the trials of `rows`, and return at once.
+        """Start to train the trials of `rows`, and return at once.
 
         Args:
-          rows: of `cut`.
+          rows: a part that `cut` returned.
           shared: the counters that they start from.
           segment: the batches of each compiled call.
 
@@ -74,18 +75,18 @@ class Pool:
     def cool(
         self, rows: np.ndarray, shared: Leaves, batches: Sequence[Batches]
     ) -> Callable[[], CallResult]:
-        """Train copies of the trials of `rows`, which stay as they are; as `train`.
+        """Train copies of the trials of `rows` as `train` does; trials stay unchanged.
 
         Args:
-          rows, shared: as of `train`.
-          batches: of each compiled call, with the steps over which to cool.
+          rows, shared: as in `train`.
+          batches: the batches of each compiled call, with the steps over which to cool.
         """
         return self._trained(rows, shared, batches)[-1]
 
     def _trained(
         self, rows: np.ndarray, shared: Leaves, segment: Sequence[Batches]
     ) -> tuple[Parts, Parts, Any, Callable[[], CallResult]]:
-        """Return copies of trials after a segment, their counters, metrics, result."""
+        """Return copies of trials after a segment, counters, metrics and result."""
         own, where = self._rows.take(rows)
         counters, calls = copies(shared, self.program.devices), []
         for batches in segment:
@@ -109,14 +110,14 @@ class Pool:
         return own, counters, valid, result
 
     def evaluate(self, row: int, data: PyTree) -> dict[str, float]:
-        """Return the metrics on any examples of what is kept of the trial of `row`."""
+        """Return the metrics of a trial's kept moment on any examples."""
         own, where = self._rows.take(np.asarray([row]))
         shared = copies(self.shared, self.program.devices)
         device, place = divmod(int(where[0]), self.program.block)
         valid, task = self.program.stacked.data.valid, self.program.stacked.task
         if valid is None or task.summarize is not None:
             shape = chunk_shape([data])
-        else:  # the program of the validation set averages chunks of this shape, too
+        else:  # reuse the validation program, with chunks of its shape
             shape = valid.counted.shape[-2:]
         chunks = chunked(data, shape)
         numbers = [int(np.asarray(part.counted).sum()) for part in chunks]
@@ -131,17 +132,17 @@ class Pool:
         }
 
     def models(self, rows: np.ndarray | None = None) -> PyTree:
-        """Return what is kept of `rows`, or of all, stacked, on the host.
+        """Return the kept models of `rows`, or of all, stacked, on the host.
 
-        What all trials have in common is one array, seen as many.
+        Leaves that all trials share are broadcast views of one array.
         """
         rows = np.arange(self.program.stacked.count) if rows is None else rows
         return self.joined(len(rows), self.kept(rows))
 
     def kept(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Return the leaves of what is kept of `rows`, stacked, on the host.
+        """Return the stacked leaves of the kept models of `rows`, on the host.
 
-        Keys are bits. What all trials have in common is left out.
+        Keys are bits. Leaves that all trials share are left out.
         """
         if not len(rows):
             return [leaf[:0] for leaf in self.kept(np.zeros(1, int))]
@@ -160,7 +161,7 @@ class Pool:
         return every
 
     def joined(self, number: int, leaves: Sequence[np.ndarray]) -> PyTree:
-        """Return the models of as many trials, of the leaves that `kept` returned.
+        """Return the models of `number` trials, from the leaves that `kept` returned.
 
         The trials may be another process's, of the same group.
         """
@@ -174,12 +175,12 @@ class Pool:
     def inherit(
         self, rows: np.ndarray, leaves: Sequence[np.ndarray], configs: PyTree
     ) -> None:
-        """Let `rows` copy their parents, and each trial take its config.
+        """Copy parents into `rows`, and give each trial its config.
 
         Args:
-          rows: of the trials that copy another.
-          leaves: of their parents, as `read` returned them.
-          configs: of all trials, stacked.
+          rows: the trials that copy another one.
+          leaves: the leaves of their parents, from `read`.
+          configs: the configs of all trials, stacked.
         """
         everyone = np.arange(self.program.stacked.count)
         own: Any = self._rows.read(everyone)
@@ -196,13 +197,13 @@ class Pool:
     def write(
         self, rows: np.ndarray, own: Sequence[Any], shared: Sequence[Any]
     ) -> None:
-        """Write the leaves that `read` returned and `shared`, on whatever devices."""
+        """Write leaves from `read`, and `shared`; the devices may differ."""
         self._rows.write(rows, own)
         self.shared = [jnp.asarray(leaf) for leaf in shared]
 
 
 class _RowsOnDevices:
-    """Rows dealt out to the devices: at first row i to device i modulo their number."""
+    """Rows on the devices: row i begins on device i modulo the number of devices."""
 
     def __init__(self, program: Program):
         self.program, self.count = program, program.stacked.count
@@ -211,10 +212,10 @@ class _RowsOnDevices:
         self._own, self.shared = [own for own, _ in parts], parts[0][1]
 
     def cut(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Cut rows into as few calls as needed.
+        """Cut rows into as few calls as possible.
 
-        If one device has so many of them that it would need another call, all rows are
-        dealt out anew, by way of the host's memory.
+        If one device holds so many of them that it would need an additional call, all
+        rows are redistributed through the host's memory.
         """
         calls = math.ceil(len(rows) / self.program.width)
         block = self.program.block
@@ -225,7 +226,7 @@ class _RowsOnDevices:
         return [np.concatenate([part[cut] for part in parts]) for cut in cuts]
 
     def take(self, rows: np.ndarray) -> tuple[Parts, np.ndarray]:
-        """Return a call's trials, and where `rows` are among them."""
+        """Return a call's trials, and the positions of `rows` among them."""
         slots, where = self._lay(rows)
         return [_take(*part) for part in zip(self._own, slots, strict=True)], where
 
@@ -237,7 +238,7 @@ class _RowsOnDevices:
     def read(
         self, rows: np.ndarray, leaves: Sequence[int] | None = None
     ) -> list[np.ndarray]:
-        """Return a copy on the host of all or some leaves of `rows`; keys as bits."""
+        """Return a host copy of all or some leaves of `rows`, with keys as bits."""
         own = self._own
         if leaves is not None:
             own = [[part[leaf] for leaf in leaves] for part in own]
@@ -246,7 +247,7 @@ class _RowsOnDevices:
         return [np.concatenate(leaves)[order] for leaves in parts]
 
     def write(self, rows: np.ndarray, own: Sequence[Any]) -> None:
-        """Write the leaves that `read` returned."""
+        """Write leaves from `read`."""
         leaves = self.read(np.arange(self.count))
         for leaf, new in zip(leaves, bare(own), strict=True):
             leaf[rows] = new
@@ -259,12 +260,12 @@ class _RowsOnDevices:
         return [rows[self._device[rows] == d] for d in range(len(self._rows))]
 
     def _lay(self, rows: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
-        """Return each device's slots of a call, and where `rows` are among all."""
+        """Return each device's slots in a call, and the positions of `rows` in all."""
         parts, block = self._by_device(rows), self.program.block
-        if max(map(len, parts)) > block:  # rows that `cut` did not give
+        if max(map(len, parts)) > block:  # `rows` is not a part that `cut` returned
             self._deal_anew(rows)
             parts = self._by_device(rows)
-        # Past the end: read as the last slot, written nowhere.
+        # Pad with a slot past the end: it reads the last slot and writes nowhere.
         slots = [np.full(block, len(of_device), np.int32) for of_device in self._rows]
         where = np.empty(self.count, int)
         for device, part in enumerate(parts):
@@ -273,7 +274,7 @@ class _RowsOnDevices:
         return slots, where[rows]
 
     def _deal_anew(self, rows: np.ndarray) -> None:
-        """Give each device its share of `rows`, and of the others."""
+        """Distribute `rows` evenly over the devices, then the other rows."""
         everyone = np.arange(self.count)
         own = self.read(everyone)
         self._deal(np.concatenate([rows, np.setdiff1d(everyone, rows)]))
@@ -282,7 +283,7 @@ class _RowsOnDevices:
     def _deal(self, order: np.ndarray) -> None:
         devices = len(self.program.devices)
         self._rows = [order[first::devices] for first in range(devices)]
-        # A row's device, its slot there, and its place among the slots of all devices.
+        # The device of each row, its slot there, and its index among all slots.
         self._device, self._slot, self._order = np.empty((3, self.count), int)
         self._order[np.concatenate(self._rows)] = np.arange(self.count)
         for device, part in enumerate(self._rows):
@@ -303,8 +304,8 @@ def _put(pool: Leaves, rows: np.ndarray, block: Leaves) -> Leaves:
 class _RowsOnHost:
     """Rows in the host's memory, for trials that the devices cannot hold.
 
-    The trials of a call are fetched only when the next call is under way. The methods
-    are those of `_RowsOnDevices`.
+    The trials of a call are fetched only once the next call runs. The methods are those
+    of `_RowsOnDevices`.
     """
 
     def __init__(self, program: Program):
@@ -360,7 +361,7 @@ class _RowsOnHost:
             leaf[rows] = np.concatenate(news)[: len(rows)]
 
     def _by_device(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Return each device's rows of a call, filled up with row 0."""
+        """Return each device's rows of a call, padded with row 0."""
         filled = np.zeros(self.program.width, int)
         filled[: len(rows)] = rows
         return np.split(filled, len(self.program.devices))

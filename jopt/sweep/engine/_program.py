@@ -23,24 +23,25 @@ from jopt.sweep.engine._devices import (
     keyed,
 )
 
-# For what runs once: a fast compilation is worth more than a fast program.
+# For programs that run once: prefer a fast compilation to a fast program.
 QUICKLY = {"xla_backend_optimization_level": 0}
 
-Parts: TypeAlias = list[Leaves]  # by device: its trials' own or shared leaves
+Parts: TypeAlias = list[Leaves]  # own or shared leaves of the trials, by device
 
 
 class Program:
-    """The steps of a group of trials, compiled once for `block` trials of a device.
+    """The steps of a group of trials, compiled for `block` trials on each device.
 
     A call trains `width` trials, `block` on each device.
 
     Args:
       stacked: all trials of the group.
       block: trials of a device, at least 1.
-      batches: any of a call, for their shapes.
-      devices: by default all of this process's; no more than there are trials are used.
-      on_host: whether trials wait in the host's memory while no call trains them.
-      scanned: whether a compiled call scans over its steps; if not, it makes one.
+      batches: the batches of any call, for their shapes.
+      devices: by default all of this process's; at most as many as there are trials.
+      on_host: whether trials stay in the host's memory while no call trains them.
+      scanned: whether a compiled call scans over its steps; otherwise it makes one
+        step.
     """
 
     def __init__(
@@ -56,18 +57,18 @@ class Program:
         self.scanned = scanned
         self.devices = as_devices(devices)[: stacked.count]
         self.data = copies(stacked.data, self.devices)
-        self.compiles = 0  # of the steps; a compiled program refuses any other shape
+        self.compiles = 0  # of the steps; a compiled program refuses other shapes
         self._evaluations: dict[Any, Any] = {}  # by the shapes of the examples
-        # What is compiled holds no trials: others may take their place.
+        # Compiled functions hold no trials, so that others can reuse them.
         self._functions = functions = stacked.functions()
         self._start = jax.jit(functions.start, compiler_options=QUICKLY)
         self._models = jax.jit(functions.models)
         self._mark = jax.jit(functions.mark, donate_argnums=0)
-        self._cools: list[Any] = []  # shared with the programs that are filled again
+        self._cools: list[Any] = []  # shared with programs made by `filled`
         self._trains = self._compiled_steps(batches)
 
     def _compiled_steps(self, batches: Batches) -> list[Any]:
-        """Compile the steps of calls of such batches, for each device."""
+        """Compile the steps of calls with batches of these shapes, for each device."""
         calls = copies(batches, self.devices)
         examples = [
             call.within(data.train) for data, call in zip(self.data, calls, strict=True)
@@ -84,7 +85,7 @@ class Program:
         return found
 
     def steps_of(self, batches: Batches) -> list[Any]:
-        """Return the compiled steps of a call; those that cool are compiled once."""
+        """Return the compiled steps of a call; cooling ones are compiled once."""
         if batches.cooling is None:
             return self._trains
         if not self._cools:
@@ -92,17 +93,17 @@ class Program:
         return self._cools
 
     def emptied(self) -> "Program":
-        """Return the compiled program alone, without any trials and data."""
+        """Return the compiled program without trials and data."""
         made: Any = copy.copy(self)
         made.stacked = made.data = None
         vars(made).pop("_beginnings", None)
         return made
 
     def filled(self, stacked: StackedTrials) -> "Program":
-        """Return this program for other trials; nothing is compiled.
+        """Return this program for other trials, without a compilation.
 
         Args:
-          stacked: trials of the same digest, at least as many as there are devices.
+          stacked: trials with the same digest, at least as many as there are devices.
         """
         made = self.emptied()
         made.stacked, made.compiles = stacked, 0
@@ -111,12 +112,12 @@ class Program:
 
     @property
     def width(self) -> int:
-        """The trials of a call, on all devices."""
+        """The number of trials of a call, on all devices."""
         return self.block * len(self.devices)
 
     def start(self, rows: np.ndarray, device: int) -> tuple[Leaves, Leaves]:
         """Return the trials of `rows` before their first step, on a device."""
-        # As many as a block at a time: one program starts any number of trials.
+        # Start one block at a time, so that one program starts any number of trials.
         rows = rows.astype(np.int32)
         cuts = range(0, len(rows), self.block)
         every = [np.resize(rows[cut : cut + self.block], self.block) for cut in cuts]
@@ -124,23 +125,23 @@ class Program:
         if len(found) == 1:
             (own, shared), *_ = found
             return [leaf[: len(rows)] for leaf in own], shared
-        # On the host: a program that joins them would be compiled for their number.
+        # Join them on the host: a compiled join would depend on their number.
         parts = zip(*(bare(own) for own, _ in found), strict=True)
         joined = [np.concatenate(leaf)[: len(rows)] for leaf in parts]
         (like, shared), *_ = found
         return jax.device_put(keyed(joined, like), self.devices[device]), shared
 
     def zeros(self) -> tuple[Parts, Parts]:
-        """Return trials of zeros, to time with."""
+        """Return trials of zeros, for timing."""
         parts = [jax.device_put(self._zeros(), device) for device in self.devices]
         return [own for own, _ in parts], [shared for _, shared in parts]
 
     def train(
         self, own: Parts, shared: Parts, batches: Batches
     ) -> tuple[Parts, Parts, list[list[StepMetrics]]]:
-        """Return the trials after the steps of `batches`, and what they saw.
+        """Return the trials after the steps of `batches`, and their metrics.
 
-        `own` is donated. What they saw is a list by call, each by device.
+        `own` is donated. The metrics are a list by call, each by device.
         """
         calls = copies(batches, self.devices)
         every: list[tuple[np.int32, ...]] = [()]
@@ -169,9 +170,9 @@ class Program:
 
         Args:
           own, shared: the trials.
-          chunks: of the examples; by default those of the validation set, if there is
-            one.
-          of_kept: whether the trials are taken at the moment that is kept of them.
+          chunks: chunks of the examples; by default those of the validation set, if
+            there is one.
+          of_kept: whether to evaluate the trials at the moment that is kept.
         """
         there = self._valid if chunks is None else copies(chunks, self.devices)
         evaluations = self._evaluation(there, of_kept)
@@ -181,9 +182,9 @@ class Program:
     def mark(
         self, own: Parts, shared: Parts, metrics: list[dict[str, jax.Array]]
     ) -> Parts:
-        """Return the trials, whose best moment is now where the metrics say so.
+        """Return the trials; those that have improved keep this moment as their best.
 
-        `own` is donated. Without a best moment to keep, nothing is done.
+        `own` is donated. If no best moment is kept, the trials are returned unchanged.
         """
         if self.stacked.best_by is None:
             return own
@@ -191,13 +192,13 @@ class Program:
         return [self._mark(*part) for part in given]
 
     def models(self, own: Parts, shared: Parts) -> list[tuple[Leaves, Leaves]]:
-        """Return what is kept of the trials by device, as `StackedTrials.models`."""
+        """Return the kept models of the trials by device, as `StackedTrials.models`."""
         given = zip(own, shared, self._fixed, strict=True)
         return [self._models(*part) for part in given]
 
     @functools.cached_property
     def shapes(self) -> tuple[list[Any], list[Any]]:
-        """The shapes of a block's own leaves, and of its shared ones."""
+        """The shapes of a block's own and shared leaves."""
         stacked = self.stacked
         own, shared = jax.eval_shape(stacked.start, stacked.configs, stacked.starts)
         own = [jax.ShapeDtypeStruct((self.block, *x.shape[1:]), x.dtype) for x in own]
@@ -205,7 +206,7 @@ class Program:
 
     @functools.cached_property
     def _zeros(self) -> Callable[[], tuple[Leaves, Leaves]]:
-        """Makes a block of zeros, all leaves in one program."""
+        """A function that makes a block of zeros, all leaves in one program."""
         make = lambda leaf: jnp.zeros(leaf.shape, leaf.dtype)  # noqa: E731
         shapes = self.shapes
         made = lambda: jax.tree.map(make, shapes)  # noqa: E731
@@ -219,9 +220,9 @@ class Program:
 
     @property
     def trained_bytes(self) -> int:
-        """Bytes of a device while a call trains, beside the training set.
+        """The bytes of a device while a call trains, besides the training set.
 
-        A call's trials count twice: the next arrive while these are trained.
+        A call's trials count twice, since the next ones arrive meanwhile.
         """
         held = bytes_of(self.data[0].train) + bytes_of(self.data[0].fixed)
         needed = bytes_needed(self._trains[0]) - held
@@ -229,7 +230,7 @@ class Program:
 
     @property
     def bytes(self) -> int:
-        """Bytes of a device while a call trains or evaluates, beside the data."""
+        """The bytes of a device while a call trains or evaluates, besides the data."""
         needed = bytes_needed(self._evaluation(self._valid)[0])
         held = bytes_of(self._valid[0]) + bytes_of(self._fixed[0])
         needed += bytes_of(self.shapes[0]) - held
@@ -267,11 +268,11 @@ class Program:
             at = lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=there)  # noqa: E731
             return function.lower(*jax.tree.map(at, self.shapes), *rest)
 
-        # A `map` would end silently at a StopIteration that the user's function raises.
+        # A `map` would end silently if the user's function raised StopIteration.
         rows = zip(self.devices, *given, strict=True)
         with in_a_loop(self.scanned and self.devices[0].platform == "cpu"):
             programs = [lowered(*row) for row in rows]
-        # The first on its own: the others reuse its autotuning results.
+        # Compile for the first device on its own; the others reuse its autotuning.
         first = programs[0].compile()
         with ThreadPoolExecutor() as threads:
             return [first, *threads.map(lambda x: x.compile(), programs[1:])]

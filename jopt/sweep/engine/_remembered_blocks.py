@@ -1,4 +1,4 @@
-"""The blocks that were picked by timing, remembered in files for the next time."""
+"""Remember in files the blocks that were chosen by timing."""
 
 import contextlib
 import hashlib
@@ -15,11 +15,11 @@ from jopt.sweep._json import decode, encode
 from jopt.sweep._whole_files import read_file, replacing
 from jopt.sweep.engine._devices import Device
 
-FORM = 1  # of a file
+FORM = 1  # version of the files' format
 
 
 class Way(NamedTuple):
-    """How many trials train together, and whether a call makes many steps or one."""
+    """How many trials train together, and whether a call scans over many steps."""
 
     block: int
     scanned: bool
@@ -29,15 +29,15 @@ class Way(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Where ways are remembered."""
+    """Where chosen ways are remembered."""
 
     directory: Path
-    anew: bool  # whether a way is picked even if one is remembered
+    anew: bool  # whether to choose again even if a way is remembered
 
     def recall(self, name: str, most: int) -> Way | None:
-        """Return what is remembered under a name; None for nothing that can be used.
+        """Return the way that is remembered under a name; None without a usable one.
 
-        A damaged file is nothing, nor is a block of more than `most` trials.
+        A damaged file is not usable, nor is a block of more than `most` trials.
         """
         if self.anew:
             return None
@@ -55,7 +55,7 @@ class Memory(NamedTuple):
         return Way(held["block"], held["scanned"])
 
     def keep(self, name: str, way: Way) -> None:
-        """Remember a way; warn if that cannot be written."""
+        """Remember a way; warn if its file cannot be written."""
         content = encode({"form": FORM, **way._asdict()})
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -75,14 +75,14 @@ _memory: ContextVar[Memory | None] = ContextVar("remembered_blocks", default=Non
 
 @contextlib.contextmanager
 def remembering(directory: Path, anew: bool = False) -> Iterator[None]:
-    """Remember the blocks that sweeps pick by timing, in files of a directory.
+    """Remember the blocks that sweeps choose by timing, in files of a directory.
 
         with remembering(cache / "blocks"):
             sweep.run(task, trials)  # the second time, without a search
 
     Args:
-      directory: of the files; it is made when there is something to remember.
-      anew: whether blocks are picked even if they are remembered.
+      directory: where the files are; made when the first is written.
+      anew: whether to choose blocks again even if they are remembered.
     """
     token = _memory.set(Memory(directory, anew))
     try:
@@ -92,7 +92,7 @@ def remembering(directory: Path, anew: bool = False) -> Iterator[None]:
 
 
 def memory() -> Memory | None:
-    """Return where blocks are remembered now; None for nowhere."""
+    """Return where blocks are remembered now; None if they are not."""
     return _memory.get()
 
 
@@ -101,8 +101,8 @@ def name_of(program: Any, devices: Sequence[Device], *sizes: float) -> str:
 
     Args:
       program: the trace of a step of all trials.
-      devices: that train them.
-      *sizes: what else the best way depends on.
+      devices: the devices that train them.
+      *sizes: other numbers that the best way depends on.
     """
     versions = [importlib.metadata.version(name) for name in ("jax", "jaxlib")]
     device = devices[0].platform, devices[0].device_kind, len(devices)

@@ -1,4 +1,4 @@
-"""A study in a storage of Optuna's that any number of workers share."""
+"""A study in an Optuna storage that any number of workers share."""
 
 from jopt.sweep.fleet._fleet import Claim, Fleet, Lost, Row
 from jopt.sweep.fleet._place import Place, StorageError, is_storage

@@ -1,4 +1,4 @@
-"""`Fleet`: what a worker reads from a shared study, and writes to it."""
+"""`Fleet`: a worker's reads from a shared study, and its writes to it."""
 
 import contextlib
 import os
@@ -18,10 +18,10 @@ from jopt.sweep.proposals import Earlier, parameters, quiet, setting_of
 from jopt.sweep.space import Space
 from jopt.sweep.store import misfit
 
-FORMAT = 1  # of what jopt keeps in a study
-GRACE = 60.0  # seconds without a beat after which a worker counts as dead
+FORMAT = 1  # version of the data that jopt keeps in a study
+GRACE = 60.0  # seconds without a heartbeat after which a worker counts as dead
 HEADER, TRIALS, BEAT = "jopt", "jopt:trials", "jopt:beat:"
-RESULT, SHOWN = "jopt:result", "jopt:setting"  # of a trial
+RESULT, SHOWN = "jopt:result", "jopt:setting"  # attributes of a trial
 _HEADER = {
     "format": range(FORMAT, FORMAT + 1),
     "jopt": str,
@@ -37,11 +37,11 @@ _ATTRS |= {"worker": str}
 
 
 class Lost(Exception):
-    """A block that another worker has taken over, because this one stood still."""
+    """Another worker has taken over a block, because this one stalled."""
 
 
 class Row(NamedTuple):
-    """A setting's place: the row of a block, and the trial of Optuna's that counts."""
+    """A row of a block, and the Optuna trial that counts for it."""
 
     block: int
     row: int
@@ -49,17 +49,17 @@ class Row(NamedTuple):
 
     @property
     def runs(self) -> bool:
-        """Whether a worker has it, dead or not."""
+        """Whether a worker, alive or dead, has claimed it and not finished it."""
         return self.trial.state.name == "RUNNING"
 
     @property
     def is_told(self) -> bool:
-        """Whether it was trained."""
+        """Whether its results are stored."""
         return self.trial.state.name in ("COMPLETE", "PRUNED")
 
     @property
     def is_free(self) -> bool:
-        """Whether its worker died or gave it back."""
+        """Whether its worker died or released it."""
         return self.trial.state.name == "FAIL"
 
 
@@ -68,41 +68,41 @@ class Claim(NamedTuple):
 
     block: int
     rows: list[int]
-    ids: list[int]  # of Optuna's trials
+    ids: list[int]  # ids of Optuna's trials
     settings: list[dict[str, Any]]
 
 
 class Fleet:
-    """A study that several workers share, as one of them.
+    """A study that several workers share, as seen by one of them.
 
-    A setting is a trial of Optuna's; `block` and `row`, attributes of the trial, say
-    which. A worker claims rows by creating their trials. If two workers create one row,
-    the trial with the lower number counts, which the storage gives out one by one: no
-    lock is needed, and both see the same. A dead worker's trials fail, and their rows
+    A setting is an Optuna trial, whose attributes `block` and `row` give its place. A
+    worker claims rows by creating their trials. If two workers create the same row, the
+    trial with the lower number counts. The storage gives out numbers one by one, so no
+    lock is needed, and both workers agree. A dead worker's trials fail, and their rows
     are claimed again.
 
     Args:
-      place: of the study.
-      modes: of the objectives of a new study; None to open one that is there.
+      place: where the study is.
+      modes: the modes of a new study's objectives; None to open an existing study.
 
     Raises:
-      ImportError, OSError: as `Place.opened`.
+      ImportError, OSError: as in `Place.opened`.
       ValueError: the study is not of jopt, or of another version.
     """
 
     def __init__(self, place: Place, modes: Sequence[Mode] | None = None):
         self.place = place
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
-        self._mutex = threading.RLock()  # the beats come from another thread
+        self._mutex = threading.RLock()  # another thread sends the heartbeats
         self._beats: dict[str, tuple[Any, float]] = {}  # the last, and since when
-        self._places: dict[int, tuple[int, int]] = {}  # of trials, by their ids
+        self._places: dict[int, tuple[int, int]] = {}  # by the ids of trials
         self._opened: Opened | None = place.opened(new=modes is not None)
         self.id = self._found(modes)
 
     # The study
 
     def _found(self, modes: Sequence[Mode] | None) -> int:
-        """Return the number of the study in the storage; make it if `modes` say how."""
+        """Return the study's id; create the study if `modes` are given."""
         from optuna.exceptions import DuplicatedStudyError
         from optuna.study import StudyDirection
 
@@ -123,9 +123,9 @@ class Fleet:
         )
 
     def header(self) -> dict[str, Any] | None:
-        """Return what the study was begun with; None for one that is not begun.
+        """Return the header that the study began with; None before that.
 
-        Raises a ValueError if it is of another version of jopt, or damaged.
+        Raises ValueError if it is of another version of jopt, or damaged.
         """
         with self._use("be read") as storage:
             held = storage.get_study_user_attrs(self.id).get(HEADER)
@@ -145,13 +145,13 @@ class Fleet:
     def begin(self, header: Mapping[str, Any], trials: int) -> dict[str, Any]:
         """Begin the study, or join it, and return its header.
 
-        Raises a ValueError if another one is there.
+        Raises ValueError if another study is there.
         """
         held = self.header()
         if held is None:
             held = {"format": FORMAT, "jopt": __version__, **header}
             self.set(HEADER, held)
-            held = self.header() or held  # of another that began it at this moment
+            held = self.header() or held  # another worker may have begun it meanwhile
         for name, now in header["asked"].items():
             then = held["asked"].get(name, {"shown": "not given", "digest": ""})
             if then["digest"] != now["digest"]:
@@ -165,12 +165,12 @@ class Fleet:
         return held
 
     def trials(self) -> int:
-        """Return how many settings the study is to have."""
+        """Return the total number of settings that the study asks for."""
         held = self.get(TRIALS)
         return held if misfit(held, range(2**31)) is None else 0
 
     def get(self, key: str) -> Any:
-        """Return an attribute of the study; None without."""
+        """Return an attribute of the study; None if it is not set."""
         with self._use("be read") as storage:
             return storage.get_study_user_attrs(self.id).get(key)
 
@@ -179,15 +179,15 @@ class Fleet:
         with self._use("be written") as storage:
             storage.set_study_user_attr(self.id, key, value)
 
-    # Its rows
+    # The rows
 
     def rows(self) -> list[Row]:
-        """Return the rows that were claimed, in order, with the trials that count.
+        """Return the claimed rows in order, each with the trial that counts.
 
-        A row counts as what was told of it first; one without is that of the lowest
-        number that has not failed, or else has.
+        A trial with results counts before a running one, and a running one before a
+        failed one. Of equals, the lowest number counts.
 
-        Raises a ValueError if the study holds a trial that no worker made.
+        Raises ValueError if the study holds a trial that no worker made.
         """
         with self._use("be read") as storage:
             trials = storage.get_all_trials(self.id, deepcopy=False)
@@ -219,13 +219,13 @@ class Fleet:
         header: Mapping[str, Any],
         propose: Callable[[int, list[Row], list[dict[str, Any]], int], list[Any]],
     ) -> Claim | None:
-        """Claim the rows of a block that nobody has; None if there are none.
+        """Claim the free rows of one block; None if there are none.
 
         Args:
-          space: of the study.
-          header: of the study.
+          space: the space of the study.
+          header: the header of the study.
           propose: (block, the rows of earlier blocks, known first settings, how many)
-            -> settings. It is called while others may claim.
+            -> settings. Other workers may claim while it runs.
         """
         while True:
             rows = self.rows()
@@ -252,7 +252,7 @@ class Fleet:
                 return claim
 
     def _free(self, rows: Sequence[Row], batch: int) -> tuple[int, int, list[int]]:
-        """Return the first block with free rows, its size, and these."""
+        """Return the first block with free rows, its size, and the free rows."""
         blocks: dict[int, list[Row]] = {}
         for row in rows:
             blocks.setdefault(row.block, []).append(row)
@@ -270,7 +270,7 @@ class Fleet:
     def _claimed(
         self, space: Space, block: int, wanted: Mapping[int, dict[str, Any]], of: int
     ) -> Claim:
-        """Create the trials of rows, and return those that nobody else has."""
+        """Create the trials of rows; return the rows that no other worker has."""
         from optuna.trial import TrialState, create_trial
 
         ids: dict[int, int] = {}
@@ -296,7 +296,7 @@ class Fleet:
         return Claim(block, rows, [ids[r] for r in rows], [wanted[r] for r in rows])
 
     def _taken(self, block: int) -> dict[int, int]:
-        """Return the trials' ids of the rows of a block that somebody has."""
+        """Return the trial ids of the rows of a block that are not free."""
         return {
             row.row: row.trial._trial_id
             for row in self.rows()
@@ -304,15 +304,15 @@ class Fleet:
         }
 
     def finished(self) -> bool:
-        """Return whether all rows are told."""
+        """Return whether the results of all rows are stored."""
         return all(row.is_told for row in self.rows())
 
     def observe(self, claim: Claim, values: Mapping[int, float], segment: int) -> None:
-        """Tell values of rows that train, by their places in the claim.
+        """Store values of rows in training, by their places in the claim.
 
         Raises:
-          Lost: another worker has taken the block over.
-          StorageError: they could not be written.
+          Lost: another worker has taken over the block.
+          StorageError: the values could not be written.
         """
         from optuna.exceptions import UpdateFinishedTrialError
 
@@ -327,12 +327,12 @@ class Fleet:
     def tell(
         self, claim: Claim, outcomes: Sequence[Earlier], results: Sequence[str]
     ) -> None:
-        """Tell what became of a claim's rows; a row that another took over is left.
+        """Store the results of a claim's rows, except rows that another worker took.
 
         Args:
-          claim: that was trained.
-          outcomes: of its settings.
-          results: of the settings, as `told` returns them.
+          claim: the claim that was trained.
+          outcomes: the outcomes of its settings.
+          results: the results of the settings, as `told` returns them.
         """
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
@@ -345,14 +345,14 @@ class Fleet:
                     last = [known[max(known)]] if known else None
                     values, state = last, TrialState.PRUNED
                 with contextlib.suppress(UpdateFinishedTrialError):
-                    if known:  # of the last segment, which no pruner sees
+                    if known:  # the value of the last segment, which no pruner sees
                         step = max(known)
                         storage.set_trial_intermediate_value(id_, step, known[step])
                     storage.set_trial_system_attr(id_, RESULT, result)
                     storage.set_trial_state_values(id_, state, values)
 
     def give_back(self, claim: Claim) -> None:
-        """Let another worker claim the rows of a claim."""
+        """Release the rows of a claim for other workers."""
         with self.group():
             self._fail(claim.ids)
 
@@ -362,11 +362,11 @@ class Fleet:
 
         with self.group() as storage:
             for id_ in ids:
-                # Of several workers, the storage lets one do it.
+                # The storage lets only one of several workers fail a trial.
                 with contextlib.suppress(UpdateFinishedTrialError):
                     storage.set_trial_state_values(id_, TrialState.FAIL)
 
-    # Who is alive
+    # Heartbeats
 
     def beat(self) -> None:
         """Show the others that this worker is alive."""
@@ -375,7 +375,7 @@ class Fleet:
 
     @contextlib.contextmanager
     def beating(self) -> Iterator[None]:
-        """Beat in the block, in a thread: a compilation may take minutes."""
+        """Send heartbeats from a thread in the block: compiling may take minutes."""
         ended = threading.Event()
 
         def beat() -> None:
@@ -393,10 +393,10 @@ class Fleet:
             thread.join()
 
     def reap(self) -> int:
-        """Fail the trials of dead workers, and return how many they were.
+        """Fail the trials of dead workers, and return their number.
 
-        A worker is dead if this process has seen no new beat of it for the grace time,
-        by its own clock: the clocks of machines need not agree.
+        A worker is dead if this process has seen no new heartbeat of it for the grace
+        time. This process's clock counts, so the machines' clocks need not agree.
         """
         running = [row.trial for row in self.rows() if row.runs]
         owners = {trial.user_attrs["worker"] for trial in running} - {self.name}
@@ -420,7 +420,7 @@ class Fleet:
 
     @contextlib.contextmanager
     def group(self) -> Iterator[Any]:
-        """Yield the storage, whose records are written together in a journal."""
+        """Yield the storage; a journal writes the records of the block together."""
         with self._use("be written") as storage:
             assert self._opened is not None
             with self._opened.group():
@@ -428,7 +428,7 @@ class Fleet:
 
     @contextlib.contextmanager
     def _use(self, what: str) -> Iterator[Any]:
-        """Yield the storage to one thread; open it anew after a failure."""
+        """Yield the storage to one thread; open it again after a failure."""
         with self._mutex:
             if self._opened is None:
                 self._opened, self._places = self.place.opened(), {}
@@ -436,7 +436,7 @@ class Fleet:
                 with self.place.reached(what):
                     yield self._opened.storage
             except StorageError:
-                self._opened = None  # what it knows may not be what was written
+                self._opened = None  # its cache may differ from the file
                 raise
 
 

@@ -1,4 +1,4 @@
-"""Optuna's journal, whose writes are grouped, and whose torn last line is cut."""
+"""Optuna's journal, with grouped writes and a repair of a torn last line."""
 
 import contextlib
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
-LOCK_GRACE = 10  # seconds after which the lock of a killed process is broken
+LOCK_GRACE = 10  # seconds after which a dead process's lock is broken
 
 
 class GroupedJournal(JournalFileBackend):
@@ -18,32 +18,32 @@ class GroupedJournal(JournalFileBackend):
             for number, value in enumerate(values):
                 storage.set_trial_intermediate_value(number, 1, value)
 
-    The file is Optuna's, and any program of Optuna's reads and writes it too. Within a
-    group nobody else writes, so that the storage knows at once what its records do. A
-    process that was killed while it wrote leaves a line without an end: the next group
-    cuts it. Optuna's own journal would be unreadable from then on.
+    The file is Optuna's, and any program that uses Optuna reads and writes it too. No
+    other process writes during a group, so the storage knows the effect of its records
+    at once. A process that is killed while it writes leaves a torn line. The next group
+    cuts it; Optuna's own journal would be unreadable from then on.
 
     Args:
-      path: of the file, made if it does not exist.
+      path: the path of the file, made if it does not exist.
     """
 
     def __init__(self, path: str):
         self.path, self.lock = path, _Lock(path)
-        self._held: list[dict[str, Any]] = []  # records of the group under way
-        self._first: int | None = None  # number of the first of them
-        self._size = 0  # of the file when the group began
+        self._held: list[dict[str, Any]] = []  # records of the current group
+        self._first: int | None = None  # number of the first of these records
+        self._size = 0  # size of the file when the group began
         lock: Any = self.lock
         super().__init__(path, lock)
 
     @contextlib.contextmanager
     def group(self) -> Iterator[None]:
-        """Write what is appended in the block at its end, also if it raises.
+        """Write the records of the block together at its end, even if it raises.
 
-        A group inside another one is part of it.
+        A group inside another one is part of the outer one.
 
         Raises:
-          OSError: the file cannot be written, or the process was stopped for so long
-            that another one broke its lock; nothing is written then.
+          OSError: the file cannot be written; or the process was suspended for so long
+            that another one broke its lock, and nothing is written.
         """
         self.lock.acquire()
         try:
@@ -62,10 +62,10 @@ class GroupedJournal(JournalFileBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append records, now or at the end of the group."""
         with self.group():
-            self._held += json.loads(json.dumps(logs))  # as they are read again
+            self._held += json.loads(json.dumps(logs))  # as they will be read
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
-        """Yield the records from a number on, those of the group under way too."""
+        """Yield the records from a number on, those of the current group too."""
         begin = log_number_from
         if not self.lock.depth or self._first is None:
             for log in super().read_logs(log_number_from):
@@ -86,10 +86,10 @@ class GroupedJournal(JournalFileBackend):
 
 
 class _Lock:
-    """Optuna's lock, which its holder may take again."""
+    """Optuna's lock, made reentrant."""
 
     def __init__(self, path: str):
-        # Its release is called by its own acquire, to break a lock that was left over.
+        # Optuna's acquire calls release, to break a dead process's lock.
         self.lock, self.depth = JournalFileSymlinkLock(path, LOCK_GRACE), 0
 
     def acquire(self) -> bool:
@@ -106,11 +106,11 @@ class _Lock:
 
 
 def _cut(path: str) -> int:
-    """Cut a last line that has no end; return the size of the file."""
+    """Cut a torn last line; return the size of the file."""
     with open(path, "r+b") as file:
         size = file.seek(0, os.SEEK_END)
         whole, block = size, 1 << 16
-        while whole:  # look for the last line's end from the back
+        while whole:  # search backwards for the last line's end
             begin = max(0, whole - block)
             file.seek(begin)
             at = file.read(whole - begin).rfind(b"\n")

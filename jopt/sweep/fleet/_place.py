@@ -1,4 +1,4 @@
-"""Where a study of a fleet is kept, and how its storage is opened."""
+"""The address of a fleet's study, and how its storage is opened."""
 
 import contextlib
 import importlib.util
@@ -21,26 +21,26 @@ _FOREIGN = ("alembic", "grpc", "optuna", "psycopg", "psycopg2", "sqlalchemy")
 
 
 class StorageError(OSError):
-    """A storage that cannot be reached, or not be written."""
+    """A storage that cannot be reached or written."""
 
 
 class Opened(NamedTuple):
-    """A storage, and what groups its writes."""
+    """A storage, and the journal that groups its writes."""
 
-    storage: Any  # a BaseStorage of Optuna's
+    storage: Any  # an Optuna BaseStorage
     group: Callable[[], AbstractContextManager[None]]
 
 
 class Place(NamedTuple):
     """The address of a storage, and the name of a study in it.
 
-    The address is a path, for a journal, or a URL: of SQLAlchemy for a database, such
+    The address is a path of a journal, or a URL: SQLAlchemy's form for a database, such
     as postgresql://host/name, or grpc://host:port for Optuna's proxy.
     """
 
     address: str
     study: str = STUDY
-    command: Mapping[str, Any] | None = None  # options that a new study is begun with
+    command: Mapping[str, Any] | None = None  # the command's options, for a new study
 
     @classmethod
     def of(cls, given: "str | os.PathLike[str] | Place") -> "Place":
@@ -57,23 +57,23 @@ class Place(NamedTuple):
         return self.address
 
     def __str__(self) -> str:
-        return re.sub(r"://[^@/]*@", "://...@", self.address)  # without a password
+        return re.sub(r"://[^@/]*@", "://...@", self.address)  # hide the password
 
     @property
     def is_journal(self) -> bool:
-        """Whether the storage is a file of Optuna's journal."""
+        """Whether the storage is an Optuna journal."""
         return "://" not in self.address
 
     def opened(self, new: bool = False) -> Opened:
         """Return the storage.
 
         Args:
-          new: whether it may be made.
+          new: whether a new storage may be made.
 
         Raises:
           ImportError: Optuna, or the driver of the database, is not installed.
           FileNotFoundError: there is no journal.
-          ValueError: the journal is damaged, or no journal.
+          ValueError: the file is damaged, or is not a journal.
           StorageError: the storage cannot be reached.
         """
         if importlib.util.find_spec("optuna") is None:
@@ -126,7 +126,7 @@ class Place(NamedTuple):
             if not host or not port.isdecimal():
                 raise ValueError(f"{self} must be grpc://HOST:PORT.")
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # Optuna calls it experimental
+                warnings.simplefilter("ignore")  # Optuna warns that it is experimental
                 proxy = storages.GrpcStorageProxy(host=host, port=int(port))
             proxy.wait_server_ready(WAIT)
             return proxy
@@ -134,21 +134,21 @@ class Place(NamedTuple):
         if self.address.startswith(("postgresql", "mysql")):
             options["connect_args"] = {"connect_timeout": WAIT}
         database = storages.RDBStorage(self.address, engine_kwargs=options)
-        return storages._CachedStorage(database)  # reads trials that ended once
+        return storages._CachedStorage(database)  # reads finished trials only once
 
     @contextlib.contextmanager
     def reached(self, what: str) -> Iterator[None]:
-        """Turn an error of the storage in the block into a StorageError.
+        """Raise StorageError for errors of the storage in the block.
 
         Args:
-          what: could not be done, in words: "be written".
+          what: the action that failed, in words: "be written".
         """
         import optuna
 
         try:
             yield
         except optuna.exceptions.UpdateFinishedTrialError:
-            raise  # the storage works, and says that a trial has ended
+            raise  # the storage works: a trial has already finished
         except Exception as error:
             package = type(error).__module__.partition(".")[0]
             foreign = package in _FOREIGN and not isinstance(error, ImportError)
@@ -164,12 +164,12 @@ class Place(NamedTuple):
             ) from error
 
     def alone(self) -> int | None:
-        """Take SQLite's file for one worker; return what `os.close` gives back.
+        """Lock SQLite's file for one worker; return a file descriptor for `os.close`.
 
-        SQLite would hand one block to several workers. Other storages return None.
+        SQLite could give one block to several workers. Other storages return None.
 
         Raises:
-          BlockingIOError: another worker has it.
+          BlockingIOError: another worker has the lock.
         """
         if not self.address.startswith("sqlite:") or fcntl is None:
             return None
@@ -190,5 +190,5 @@ class Place(NamedTuple):
 
 
 def is_storage(given: str | os.PathLike[str]) -> bool:
-    """Return whether a study's storage is meant: a URL, or a file."""
+    """Return whether an address is a study's storage: a URL, or a file."""
     return "://" in os.fspath(given) or Path(given).is_file()

@@ -1,4 +1,4 @@
-"""What a worker tells of a block, and the result that a study's rows make."""
+"""Store the results of a block in a study, and build the study's result."""
 
 import base64
 import dataclasses
@@ -18,8 +18,8 @@ from jopt.sweep._trial import Trial, repeated
 from jopt.sweep.fleet._fleet import RESULT, SHOWN, Fleet, Row
 from jopt.sweep.store import misfit, packed, surroundings, unpacked
 
-CURVE = 4096  # losses that a study keeps of a trial; of more, every second, third, ...
-MOST = 1 << 28  # bytes that a trial's result may be
+CURVE = 4096  # most losses that a study keeps of a trial; of more, every n-th
+MOST = 1 << 28  # most bytes of a trial's result
 _TOLD = {**NOTES, "run": (RUN, None), "test": {str: {str: float}}}
 _LANE = {"seed": range(2**32), "fold": range(2**31)}
 
@@ -39,9 +39,9 @@ def described(plan: Plan, trial: Trial) -> dict[str, Any]:
 
 
 def told(result: SweepResult) -> Iterator[str]:
-    """Yield what a study keeps of each setting of a block, as text.
+    """Yield the results of each setting of a block, as text for the study.
 
-    It is a segment's file of all segments, compressed, in letters.
+    The text is a segment file with all segments, compressed, in base 85.
     """
     history = result._history
     assert history is not None
@@ -70,14 +70,14 @@ def told(result: SweepResult) -> Iterator[str]:
 
 
 def result_of(fleet: Fleet) -> SweepResult:
-    """Return the result of all that the workers of a study have told until now.
+    """Return the result of all that a study's workers have stored so far.
 
-    It is in the order of the blocks, whoever trained them. Of a setting that trains,
-    the trials are `interrupted` and have the mean of its seeds and folds. The models
-    stay with the workers that trained them.
+    It is in the order of the blocks, whichever worker trained them. A setting in
+    training has trials with the status `interrupted` and with the mean of its seeds and
+    folds. The models stay with the workers that trained them.
 
     Raises:
-      ValueError: nothing was told yet, or the study is damaged.
+      ValueError: there are no results yet, or the study is damaged.
     """
     header, rows = fleet.header(), fleet.rows()
     if header is None:
@@ -132,7 +132,7 @@ def _setting(row: Row) -> dict[str, Any]:
 
 
 def _fill(state: State, first: int, lanes: int, row: Row) -> dict[str, Any] | None:
-    """Give the history what is known of a row; return its notes once it is told."""
+    """Write a row into the history; return its notes if its results are stored."""
     whole = state.history
     history = History(
         lanes,
@@ -157,7 +157,7 @@ def _fill(state: State, first: int, lanes: int, row: Row) -> dict[str, Any] | No
 
 
 def _take(history: History, row: Row) -> dict[str, Any]:
-    """Give a history what was told of a row; return its notes."""
+    """Write a row's stored results into a history; return its notes."""
     try:
         letters = row.trial.system_attrs[RESULT]
         unpacking = zlib.decompressobj()
@@ -183,7 +183,7 @@ def _take(history: History, row: Row) -> dict[str, Any]:
 def _misfit(
     history: History, notes: dict[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> str | None:
-    """Return what is wrong with what was told of a row; None for nothing."""
+    """Return what is wrong with a row's stored results; None for nothing."""
     if (said := misfit(notes, _TOLD)) is not None:
         return said
     lanes, steps = history.losses.shape
@@ -205,7 +205,7 @@ def _misfit(
 
 
 def _every(steps: int) -> int:
-    """Return of how many steps a study keeps one loss."""
+    """Return n, where a study keeps every n-th loss."""
     return math.ceil(steps / CURVE)
 
 

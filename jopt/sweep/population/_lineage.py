@@ -1,4 +1,4 @@
-"""The history of a population: who copied whom, when, with what; and its replay."""
+"""The history of a population: which trial copied which, when, and its replay."""
 
 import dataclasses
 import itertools
@@ -17,22 +17,22 @@ Setting = dict[str, Any]
 
 
 class Event(NamedTuple):
-    """A change of a trial: of the run that it continues, or of its hyperparameters."""
+    """A change of a trial: it continues another run, or has new hyperparameters."""
 
-    segment: int  # the one that had just ended, counted from 0
-    step: int  # steps made by then: the first with the new setting
+    segment: int  # the segment that had just ended, counted from 0
+    step: int  # steps made so far: the first step with the new setting
     child: int
     parent: int  # the child itself, if only its hyperparameters changed
-    old: Setting  # the child's, before
+    old: Setting  # the child's setting before
     new: Setting
 
 
 class Stretch(NamedTuple):
     """The steps of a run under one setting, until the next stretch or the end."""
 
-    segment: int  # the first
-    step: int  # the first
-    trial: int  # whose run it was then
+    segment: int  # the first segment
+    step: int  # the first step
+    trial: int  # the trial whose run it was
     setting: Setting
 
 
@@ -52,7 +52,7 @@ class Lineage:
 
     @property
     def events(self) -> tuple[Event, ...]:
-        """All events, the first first."""
+        """All events, in the order they happened."""
         return tuple(self._events)
 
     def __eq__(self, other: object) -> bool:
@@ -88,7 +88,7 @@ class Lineage:
             last = len(self.settings) - 1
             raise KeyError(f"There is no trial {trial}; they are 0 to {last}.")
         found: list[Stretch] = []
-        before = None  # the segment of the last event: what a parent was until then
+        before = None  # segment of the last event, up to which a parent's run counts
         for event in reversed(self._events):
             if event.child == trial and (before is None or event.segment < before):
                 stretch = Stretch(event.segment + 1, event.step, trial, event.new)
@@ -116,7 +116,7 @@ class Lineage:
 
         Raises:
           KeyError: if the trials do not have this hyperparameter.
-          TypeError: if one of its values is no number.
+          TypeError: if one of its values is not a number.
         """
         stretches = self.ancestors(trial)
         if name not in stretches[0].setting:
@@ -144,7 +144,7 @@ class Lineage:
 
     @classmethod
     def from_dict(cls, held: Mapping[str, Any]) -> "Lineage":
-        """Return the lineage of what `as_dict` returned, also after JSON."""
+        """Return the lineage that `as_dict` wrote, also after JSON."""
         settings = [_read(setting) for setting in held["settings"]]
         return cls(settings, [event_from_dict(event) for event in held["events"]])
 
@@ -152,19 +152,19 @@ class Lineage:
 @checked_class
 @dataclasses.dataclass(frozen=True)
 class Replay:
-    """Train trials with the hyperparameters that one trial of a population had.
+    """Train trials with the hyperparameter schedule of one trial of a population.
 
         policy = result.lineage.policy(result.best.trial)
         trials = [sweep.Trial.of(jopt.adamw, policy[0][1])]
         sweep.run(task, trials, seeds=5, population=sweep.Replay(policy))
 
     The sweep needs as many steps and segments as the recorded one. Its trials start
-    with the first setting and change at the ends of the recorded segments; none copies
-    another.
+    with the first setting and change at the ends of the recorded segments. They do not
+    copy each other.
 
     Args:
-      policy: what `Lineage.policy` returns: pairs of first segment and setting, with
-        ascending segments from 0 on.
+      policy: the result of `Lineage.policy`: pairs of first segment and setting, with
+        segments ascending from 0.
 
     Raises:
       ValueError: if the policy does not begin with segment 0, or does not ascend.
@@ -181,7 +181,7 @@ class Replay:
             )
 
     def check(self, segments: int, settings: Sequence[Mapping[str, Any]]) -> None:
-        """Raise a ValueError if the policy does not fit trials of these settings."""
+        """Raise ValueError if the policy does not fit trials of these settings."""
         if self.policy[-1][0] >= segments:
             raise ValueError(
                 f"Replay: segments must be above {self.policy[-1][0]}, after which the "
@@ -221,7 +221,7 @@ def event_as_dict(event: Event) -> dict[str, Any]:
 
 
 def event_from_dict(held: Mapping[str, Any]) -> Event:
-    """Return the event of what `event_as_dict` returned, also after JSON."""
+    """Return the event that `event_as_dict` wrote, also after JSON."""
     fields = {name: held[name] for name in Event._fields}
     return Event(**{**fields, "old": _read(held["old"]), "new": _read(held["new"])})
 
@@ -229,7 +229,7 @@ def event_from_dict(held: Mapping[str, Any]) -> Event:
 def _changes(
     stretches: Sequence[Stretch], seen: Callable[[Stretch], Any]
 ) -> list[Stretch]:
-    """Return the first stretch, and those where what `seen` returns changes."""
+    """Return the first stretch, and those at which `seen` changes."""
     pairs = itertools.pairwise(stretches)
     return [
         stretches[0],
@@ -245,7 +245,7 @@ def _plain(setting: Setting) -> Setting:
 
 
 def _read(value: Any) -> Any:
-    """Return a setting as it was before JSON, which makes lists of tuples."""
+    """Return a setting as it was before JSON, which turns tuples into lists."""
     if isinstance(value, dict):
         return {name: _read(held) for name, held in value.items()}
     return tuple(map(_read, value)) if isinstance(value, list) else value

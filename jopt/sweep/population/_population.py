@@ -1,4 +1,4 @@
-"""Populations: what a sweep asks of one, and population-based training."""
+"""Populations: the protocol that a sweep calls, and population-based training."""
 
 import dataclasses
 import math
@@ -19,16 +19,16 @@ class Generation(NamedTuple):
 
 
 class Population(Protocol):
-    """A rule that a sweep asks at the ends of segments how its trials continue."""
+    """A rule that decides, at the ends of segments, how trials continue."""
 
     def check(self, segments: int, settings: Sequence[Mapping[str, Any]]) -> None:
         """Raise a ValueError if the rule does not fit trials of these settings."""
 
     def reachable(self, setting: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return settings to try before the start.
+        """Return settings to check before the start.
 
-        A trial that comes to have one continues from its state, so that each must keep
-        the trial's structure.
+        A trial that takes one of them continues from its state, so each of them must
+        keep the trial's structure.
         """
         ...
 
@@ -46,8 +46,8 @@ class Population(Protocol):
         """Return how the trials continue after `segment`.
 
         Args:
-          values: the sweep's metric as validated, float64[trials], lower is better: its
-            sign is turned for mode "max"; infinity where a trial diverged.
+          values: the sweep's validation metric, float64[trials], lower is better: for
+            mode "max" its sign is turned. Infinite where a trial diverged.
           settings: the hyperparameters of each trial until now.
           random: the generator to draw from.
           segment: the segment that has just ended, counted from 0.
@@ -150,9 +150,9 @@ class PopulationBasedTraining:
                     ) from error
 
     def reachable(self, setting: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return settings that differ in one mutation, for a check of the structure.
+        """Return settings that differ in one mutation, to check the structure.
 
-        These are all the values of a choice, and two values of a range.
+        They cover all values of a choice, and two values of a range.
         """
         return [
             {**setting, name: value}
@@ -184,7 +184,7 @@ class PopulationBasedTraining:
         """
         finite = np.isfinite(values)
         order = np.argsort(np.where(finite, values, np.inf), kind="stable")
-        # Rounded, for 0.28 times 25 is above 7 in floating point.
+        # Round, since 0.28 times 25 is above 7 in floating point.
         quantile = math.ceil(round(self.quantile_fraction * len(values), 9))
         quantile = min(quantile, len(values) // 2)
         best = order[: min(quantile, finite.sum())]

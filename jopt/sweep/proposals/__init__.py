@@ -1,4 +1,4 @@
-"""What a search trains next: samplers that learn from what was told, and studies."""
+"""Samplers that learn from results, and studies that ask them for settings."""
 
 from jopt.sweep.proposals._adaptive import CMAES, GP, NSGA2, TPE, Adaptive
 from jopt.sweep.proposals._proposals import (

@@ -1,4 +1,4 @@
-"""Samplers that learn from the trials that were told: Optuna's, by their options."""
+"""Samplers that learn from the results of trials: Optuna's, with their options."""
 
 import abc
 import dataclasses
@@ -14,26 +14,26 @@ INSTALL = "pip install 'jopt[search]'"
 
 @dataclasses.dataclass(frozen=True)
 class Adaptive(abc.ABC):
-    """Propose settings by the values of earlier ones; subclass it for one of your own.
+    """Propose settings from the values of earlier ones; subclass it for a new sampler.
 
-    A sampler has no memory: what it knows are the trials of the study that it is given.
+    A sampler has no memory: it knows only the trials of the study that it is given.
     """
 
     most_objectives: ClassVar[float] = 1
     chooses: ClassVar[bool] = True  # whether it takes choices and conditional spaces
-    ranks_pruned: ClassVar[bool] = False  # else they count as the worst value
-    in_logs: ClassVar[bool] = False  # whether what is least is told on a log scale
-    packages: ClassVar[tuple[str, ...]] = ()  # that it needs beside Optuna
-    in_generations: ClassVar[bool] = False  # whether it must know its own batches
+    ranks_pruned: ClassVar[bool] = False  # False: they count as the worst value
+    in_logs: ClassVar[bool] = False  # whether values are passed on a log scale
+    packages: ClassVar[tuple[str, ...]] = ()  # packages that it needs besides Optuna
+    in_generations: ClassVar[bool] = False  # whether a batch is a generation
 
     @abc.abstractmethod
     def made(self, space: Space, batch: int, seed: int) -> Any:
-        """Return the sampler of Optuna.
+        """Return the Optuna sampler.
 
         Args:
-          space: that is searched.
-          batch: the trials that are asked for together.
-          seed: of the sampler, below 2^32: another one for each batch.
+          space: the space to search.
+          batch: the number of trials that are asked for together.
+          seed: the sampler's seed, below 2^32; each batch has another one.
         """
 
     def check(self, space: Space, objectives: int) -> None:
@@ -41,7 +41,7 @@ class Adaptive(abc.ABC):
 
         Raises:
           ImportError: a package is missing.
-          ValueError: it cannot do choices, or so many objectives.
+          ValueError: it does not support choices, or so many objectives.
         """
         title = type(self).__name__
         for package in ("optuna", *self.packages):
@@ -82,21 +82,21 @@ _EXTRAS = {"optuna": "search", "cmaes": "search", "torch": "gp", "scipy": "gp"}
 @named_class
 @dataclasses.dataclass(frozen=True)
 class TPE(Adaptive):
-    """Draw from what good settings have in common, by Parzen estimators.
+    """Draw from the density of good settings, by Parzen estimators.
 
         x = argmax over candidates of l(x) / g(x)
 
     where l is the density of the best tenth of the settings, at most 25, and g that of
-    the others. Numbers are drawn together, those of a branch of a conditional space
-    too. Trials that are still training count as bad (a constant liar), so that a batch
-    spreads. Pruned and diverged trials rank behind all others, the ones that came far
-    before the others.
+    the others. Numbers are drawn jointly, those of a branch of a conditional space too.
+    Trials that are still training count as bad (a constant liar), so that a batch
+    spreads. Pruned and diverged trials rank behind all others; those that trained
+    longer come first.
 
     Needs Optuna (`pip install 'jopt[search]'`).
 
     Args:
-      n_startup_trials: drawn at random at first.
-      n_ei_candidates: drawn from l, of which the best is taken.
+      n_startup_trials: first settings, drawn at random.
+      n_ei_candidates: candidates drawn from l, of which the best is taken.
 
     Bergstra et al. 2011, Algorithms for Hyper-Parameter Optimization; as Watanabe 2023,
     https://arxiv.org/abs/2304.11127.
@@ -120,7 +120,7 @@ class TPE(Adaptive):
             n_startup_trials=self.n_startup_trials,
             n_ei_candidates=self.n_ei_candidates,
             multivariate=True,
-            group=any(map(is_branching, choices)),  # which takes longer
+            group=any(map(is_branching, choices)),  # slower, so only where it is needed
             constant_liar=True,
             seed=seed,
         )
@@ -131,12 +131,12 @@ class TPE(Adaptive):
 class GP(Adaptive):
     """Maximize the expected improvement of a Gaussian process on the log of the values.
 
-    It is dear: an ask takes seconds from some hundred trials on. It is for trials of
-    minutes, and few of them. Needs Optuna, PyTorch and SciPy
+    An ask is slow: it takes seconds once there are some hundred trials. Use it for few
+    trials that take minutes each. Needs Optuna, PyTorch and SciPy
     (`pip install 'jopt[gp]'`).
 
     Args:
-      n_startup_trials: drawn at random at first.
+      n_startup_trials: first settings, drawn at random.
 
     Optuna's `GPSampler`; log EI: Ament et al. 2023, https://arxiv.org/abs/2310.20708.
     """
@@ -164,8 +164,8 @@ class GP(Adaptive):
 class CMAES(Adaptive):
     """Move a normal distribution towards the best half of each batch.
 
-    It takes ranges of numbers alone, at least two. A batch is a generation. Needs
-    Optuna and cmaes (`pip install 'jopt[search]'`).
+    The space must consist of at least two ranges of numbers. A batch is a generation.
+    Needs Optuna and cmaes (`pip install 'jopt[search]'`).
 
     Args:
       sigma0: the first standard deviation, as a share of the ranges; by default a
@@ -212,8 +212,10 @@ class NSGA2(Adaptive):
     A batch is a generation. Needs Optuna (`pip install 'jopt[search]'`).
 
     Args:
-      crossover_prob: of two parents, in [0, 1]; else a child is a copy of one.
-      mutation_prob: of each number, in [0, 1]; by default 1 over their number.
+      crossover_prob: probability that two parents are crossed, in [0, 1]; otherwise the
+        child is a copy of one.
+      mutation_prob: probability that a number mutates, in [0, 1]; by default 1 over the
+        count of numbers.
 
     Deb et al. 2002, https://doi.org/10.1109/4235.996017.
     """

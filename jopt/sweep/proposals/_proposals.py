@@ -1,4 +1,4 @@
-"""The settings of a search, proposed batch by batch from what was told."""
+"""The settings of a search, proposed batch by batch from earlier results."""
 
 import contextlib
 import logging
@@ -27,35 +27,35 @@ from jopt.sweep.space import (
 
 Ending: TypeAlias = Literal["complete", "pruned", "failed"]
 Standing: TypeAlias = Literal["complete", "pruned", "failed", "running"]
-TRIES = 10  # asks for one setting that is new, before it is drawn at random
-RANDOM_TRIES = 200  # asks after these, before there is none
-RANDOM = 4096  # points that stand in for those of a sampler that repeat a setting
+TRIES = 10  # asks for a new setting before it is drawn at random
+RANDOM_TRIES = 200  # further random draws before the space counts as exhausted
+RANDOM = 4096  # random points that replace repeated settings of a sampler
 BELOW_ONE = float(np.nextafter(1.0, 0.0))
 _RANGES = {Uniform: False, LogUniform: True, Integers: False, LogInt: True}
 
 
 class Earlier(NamedTuple):
-    """A setting that is trained elsewhere, or was before the search, and how it is."""
+    """A setting that is trained outside of this search, and its outcome so far."""
 
     setting: dict[str, Any]
-    values: Sequence[float] | None  # one by objective, in its own sign; None: not known
+    values: Sequence[float] | None  # one by objective, with its own sign; or None
     state: Standing = "complete"
     observed: Mapping[int, float] = {}  # by step, of the only objective
 
 
 class Proposals:
-    """Ask for settings that were not asked for yet, and tell what became of them.
+    """Propose new settings, and record their outcomes.
 
-    The settings follow from the arguments and from what was told before each ask, in
-    order: asking and telling again gives the same.
+    The settings depend only on the arguments and on the outcomes told before each ask,
+    so the same calls give the same settings.
 
     Args:
-      space: that is searched.
+      space: the space to search.
       sampler: a sampler of points, or one that learns.
-      modes: of the objectives.
-      seed: of everything random.
-      count: the settings that will be asked for, for samplers that balance them.
-      begin: the settings that others asked for before, all of which `add` tells of.
+      modes: the modes of the objectives.
+      seed: the seed of all randomness.
+      count: the number of settings that will be asked for; some samplers balance them.
+      begin: the number of settings that others asked for before; pass all to `add`.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Proposals:
             self._learns = _Learning(space, sampler, modes, seed)
 
     def add(self, earlier: Iterable[Earlier]) -> None:
-        """Tell of settings that were trained before, which are not asked for again."""
+        """Record settings that were trained before; they are not proposed again."""
         for one in earlier:
             self._is_new(one.setting)
             if self._learns is not None:
@@ -92,10 +92,10 @@ class Proposals:
     def ask(
         self, n: int, first: Sequence[dict[str, Any]] = ()
     ) -> list[tuple[int, dict[str, Any]]]:
-        """Return the numbers and settings of n trials; fewer if there are no others.
+        """Return the numbers and settings of n trials; fewer if the space has no more.
 
         Args:
-          n: how many.
+          n: the number of trials.
           first: settings to begin with, whether they are new or not.
         """
         return self.asking(n, first)()
@@ -103,7 +103,7 @@ class Proposals:
     def asking(
         self, n: int, first: Sequence[dict[str, Any]] = ()
     ) -> Callable[[], list[tuple[int, dict[str, Any]]]]:
-        """Return what `ask` does as a function, which may be called in a thread."""
+        """Return a function that does what `ask` does, and may run in a thread."""
         begin, first = self.begin + len(self._settings), list(first[:n])
         entropy = np.random.SeedSequence([self.seed, begin]).generate_state(1)[0]
         if self._learns is not None:
@@ -135,11 +135,11 @@ class Proposals:
         state: Standing = "complete",
         observed: Mapping[int, float] | None = None,
     ) -> None:
-        """Tell what became of a setting.
+        """Record the outcome of a setting.
 
         Args:
-          number: of the setting, as `ask` returned it.
-          values: one by objective; not finite where it diverged.
+          number: the setting's number from `ask`.
+          values: one by objective; not finite if the setting diverged.
           state: "complete", "pruned", "failed" or "running".
           observed: values of the only objective, by step.
         """
@@ -150,14 +150,14 @@ class Proposals:
             self._learns.tell(number, one)
 
     def _is_new(self, setting: dict[str, Any]) -> bool:
-        """Return whether a setting is asked for the first time; remember it."""
+        """Return whether a setting is new; remember it."""
         number = self._known.of(setting)
         new = number not in self._seen
         self._seen.add(number)
         return new
 
     def _new(self, points: np.ndarray, n: int) -> list[dict[str, Any]]:
-        """Return the first n settings of points that are new, fewer if there are."""
+        """Return the first n new settings of points; fewer if they run out."""
         found: list[dict[str, Any]] = []
         for point in points.tolist() if n > 0 else ():
             setting = self.space.drawn(iter(point))
@@ -169,7 +169,7 @@ class Proposals:
 
 
 class _Learning:
-    """A study of Optuna in memory, which an adaptive sampler learns from."""
+    """An Optuna study in memory, from which an adaptive sampler learns."""
 
     def __init__(
         self, space: Space, sampler: Adaptive, modes: Sequence[Mode], seed: int
@@ -189,12 +189,12 @@ class _Learning:
     def begin(self, batch: int, seed: int) -> None:
         """Make the samplers of a batch."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # some options are called experimental
+            warnings.simplefilter("ignore")  # Optuna warns of experimental options
             self.study.sampler = self.sampler.made(self.space, batch, seed)
         self.random = self.optuna.samplers.RandomSampler(seed)
 
     def ask(self, n: int, is_new: Callable[[dict[str, Any]], bool]) -> list[Any]:
-        """Return n settings that are new; at random if the sampler finds none."""
+        """Return n new settings, drawn at random if the sampler finds none."""
         found: list[dict[str, Any]] = []
         tries = 0
         with quiet():
@@ -213,7 +213,7 @@ class _Learning:
         return found
 
     def fix(self, settings: Sequence[dict[str, Any]]) -> None:
-        """Let settings that the sampler does not propose be asked for."""
+        """Add settings that the sampler does not propose."""
         with quiet():
             for setting in settings:
                 self.study.enqueue_trial(parameters(self.space, setting)[0])
@@ -224,7 +224,7 @@ class _Learning:
         return self.space.chosen(lambda *at: _suggested(trial, *at))
 
     def tell(self, number: int, one: Earlier) -> None:
-        """Tell what became of the trial of a number."""
+        """Record the outcome of the trial with a number."""
         values, state, observed = self._judged(one)
         trial = self.trials[number]
         with quiet():
@@ -233,7 +233,7 @@ class _Learning:
             self.study.tell(trial, values, state=self._state(state))
 
     def add(self, one: Earlier) -> None:
-        """Tell of a trial that this study did not ask for."""
+        """Record a trial that this study did not ask for."""
         values, state, observed = self._judged(one)
         params, distributions = parameters(self.space, one.setting)
         several: Any = {"values": values} if values is not None else {}
@@ -251,11 +251,11 @@ class _Learning:
     def _judged(
         self, one: Earlier
     ) -> tuple[list[float] | None, Standing, Mapping[int, float]]:
-        """Return the values, the state and the observations that the study is told.
+        """Return the values, the state and the observations for Optuna's study.
 
-        A diverged trial is a pruned one, with its last finite observation. To a
-        sampler that does not rank pruned ones, both have the worst value of the others:
-        it would not learn from them otherwise, and go there again.
+        A diverged trial counts as a pruned one, with its last finite observation. If
+        the sampler does not rank pruned trials, both get the worst value of the others.
+        Otherwise it would not learn from them, and propose their region again.
         """
         ranks = self.sampler.ranks_pruned and len(self.worst) == 1
         values = None if one.values is None else list(map(float, one.values))
@@ -277,7 +277,7 @@ class _Learning:
         return list(map(self._scaled, poor)), "complete", {}
 
     def _scaled(self, value: float) -> float:
-        """Return a value, or sign(x) log(1 + |x| / 1e-6) for a sampler in logs."""
+        """Return a value; for a sampler on a log scale, sign(x) log(1 + |x| / 1e-6)."""
         if not self.sampler.in_logs or self.directions != ["minimize"]:
             return value
         return math.copysign(math.log1p(abs(value) / 1e-6), value)
@@ -290,12 +290,12 @@ class _Learning:
 
 
 def _suggested(trial: Any, place: str, source: Distribution) -> Any:
-    """Return the value that a trial of Optuna's suggests."""
+    """Return the value that an Optuna trial suggests."""
     kind = type(source)
     if isinstance(source, Choice):
         values = tuple(source.values)
         return values[trial.suggest_categorical(place, range(len(values)))]
-    if kind not in _RANGES:  # of the user's own
+    if kind not in _RANGES:  # a user's distribution
         return source.at(trial.suggest_float(place, 0.0, BELOW_ONE))
     ends: Any = source
     whole = kind in (Integers, LogInt)
@@ -306,7 +306,7 @@ def _suggested(trial: Any, place: str, source: Distribution) -> Any:
 def parameters(
     space: Space, setting: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return Optuna's parameters and distributions of a setting of the space."""
+    """Return a setting's parameters and distributions for Optuna."""
     from optuna import distributions as known
 
     params, found = dict[str, Any](), dict[str, Any]()
@@ -336,7 +336,7 @@ def parameters(
 
 
 def setting_of(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the setting of the space that has these parameters of Optuna's."""
+    """Return the setting of the space for these Optuna parameters."""
 
     def choose(place: str, source: Distribution) -> Any:
         value = params[place]
@@ -348,17 +348,17 @@ def setting_of(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
 def check_setting(
     space: Space, setting: Mapping[str, Any], title: str
 ) -> dict[str, Any]:
-    """Return a setting of a space, its values as the space has them.
+    """Return a setting of a space, with the space's own values.
 
-    Values that the space does not vary may be left out.
+    Hyperparameters with a single value may be left out.
 
     Args:
-      space: of the search.
-      setting: by flat name.
-      title: what an error begins with.
+      space: the space of the search.
+      setting: values by flat name.
+      title: the beginning of error messages.
 
     Raises:
-      ValueError: a hyperparameter is missing or unknown, or its value is not of the
+      ValueError: a hyperparameter is missing or unknown, or its value is not in the
         space.
     """
 
@@ -396,7 +396,7 @@ def check_setting(
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Let Optuna log errors alone."""
+    """Limit Optuna's log to errors."""
     logger = logging.getLogger("optuna")
     before = logger.level
     logger.setLevel(logging.ERROR)

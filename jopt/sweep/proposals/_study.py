@@ -1,4 +1,4 @@
-"""`Study`: ask for settings and tell what became of them, in a loop of one's own."""
+"""`Study`: ask for settings and tell their results, in a training loop of any kind."""
 
 import math
 import os
@@ -32,7 +32,7 @@ except ImportError:
 
 LOG = "study.jsonl"
 FORMAT = 1
-MOST = 1_000_000  # trials of one `ask`
+MOST = 1_000_000  # most trials of one `ask`
 STATES = ("complete", "pruned", "failed")
 _SPACE = Kind("a sweep.Space", lambda value: isinstance(value, Space))
 _SAMPLER = Kind(
@@ -49,16 +49,16 @@ _COUNT = Kind(
 
 
 class Told(NamedTuple):
-    """What became of a trial of a study."""
+    """The outcome of a trial of a study."""
 
     trial: Trial  # as it was asked for
-    value: float | None  # None where it failed, or was pruned before it was observed
+    value: float | None  # None if it failed, or was pruned without an observation
     state: Ending  # "complete", "pruned" or "failed"
 
 
 @checked_class
 class Study:
-    """Ask for settings, train them in a loop of your own, and tell what came of them.
+    """Ask for settings, train them in your own loop, and tell their results.
 
         space = sweep.Space(jopt.adamw, learning_rate=sweep.log_uniform(1e-5, 1))
         study = sweep.Study(space, metric="loss", mode="min")
@@ -68,18 +68,18 @@ class Study:
             study.tell(trials, losses)
         print(study.best)
 
-    No setting is asked for twice. What is asked for follows from the arguments, and
-    from what was told before, in order.
+    No setting is asked for twice. The settings depend only on the arguments, and on the
+    results told before, in order.
 
     Args:
-      space: that is searched.
+      space: the space to search.
       sampler: `TPE`, `GP`, `CMAES`, `Random`, `Sobol`, `Halton`, ...
-      metric: the name of the value that is told.
+      metric: the name of the value to tell.
       mode: "min" or "max", which of its values are better.
-      seed: of everything random.
-      directory: where `study.jsonl` keeps what was asked and told. A study of the same
-        arguments goes on from there after a crash: `waiting` has the trials that were
-        asked for and not told of.
+      seed: the seed of all randomness.
+      directory: where `study.jsonl` keeps all asks and results. After a crash, a study
+        with the same arguments continues from there: `waiting` has the trials without a
+        result.
 
     Raises:
       ImportError: the sampler needs a package that is not installed.
@@ -125,7 +125,7 @@ class Study:
                 raise
 
     def close(self) -> None:
-        """Let others open the study's directory."""
+        """Release the study's directory for other processes."""
         if self._log is not None:
             self._log.close()
             self._log = None
@@ -140,28 +140,27 @@ class Study:
     def ask(self, n: Annotated[int, _COUNT]) -> list[Trial]:
         """Return n trials that were not asked for yet; fewer if the space has no more.
 
-        Those that were asked for and not told of count as bad to a sampler that learns,
-        so that it looks elsewhere.
+        To a sampler that learns, trials without a result count as bad, so that it looks
+        elsewhere.
         """
         trials = self._ask(n)
         self._note({"ask": n, "settings": digest([t.hyperparameters for t in trials])})
         return trials
 
     def observe(self, trials: Sequence[Trial], values: Any, *, step: int) -> None:
-        """Tell the values of trials that are still training, after so many steps.
+        """Record the values of trials in training, after `step` steps.
 
-        What a sampler knows of a trial that is pruned, or diverges, is its last finite
-        one.
+        If a trial is pruned or diverges, the sampler learns from its last finite value.
 
         Args:
-          trials: of `ask`, not told of yet.
+          trials: trials of `ask` without a result.
           values: a number each.
           step: an integer of at least 0.
 
         Raises:
-          TypeError: they are no trials.
-          ValueError: a trial is not of this study, or was told of already; the values
-            are no numbers, or not as many as the trials.
+          TypeError: `trials` has an element that is not a trial.
+          ValueError: a trial is not of this study, or has a result already; the values
+            are not numbers, or not as many as the trials.
         """
         numbers = self._of("observe", trials)
         found = _numbers("observe", values, len(trials))
@@ -175,19 +174,19 @@ class Study:
     def tell(
         self, trials: Sequence[Trial], values: Any = None, *, state: Ending = "complete"
     ) -> None:
-        """Tell what became of trials.
+        """Record the results of trials.
 
         Args:
-          trials: of `ask`, not told of yet.
-          values: a number each; one that is not finite has diverged. Of pruned and
-            failed trials they may be left out.
-          state: "complete"; "pruned", ended early, which ranks by what was observed; or
-            "failed", from which nothing is learned.
+          trials: trials of `ask` without a result.
+          values: a number each; a trial whose value is not finite has diverged. For
+            pruned and failed trials they may be left out.
+          state: "complete"; "pruned", ended early and ranked by its observations; or
+            "failed", from which the sampler learns nothing.
 
         Raises:
-          TypeError: they are no trials.
-          ValueError: a trial is not of this study, or was told of already; the values
-            are no numbers, or not as many as the trials.
+          TypeError: `trials` has an element that is not a trial.
+          ValueError: a trial is not of this study, or has a result already; the values
+            are not numbers, or not as many as the trials.
         """
         if state not in STATES:
             rule = f"one of {', '.join(STATES)}"
@@ -209,17 +208,17 @@ class Study:
 
     @property
     def waiting(self) -> list[Trial]:
-        """The trials that were asked for and not told of, in order."""
+        """The trials without a result, in order."""
         return [t for n, t in enumerate(self._trials) if n not in self._told]
 
     @property
     def told(self) -> list[Told]:
-        """What became of the trials that were told of, in the order of the asks."""
+        """The outcomes of the trials with a result, in the order of the asks."""
         return [self._told[number] for number in sorted(self._told)]
 
     @property
     def best(self) -> Told | None:
-        """The best of the complete trials; None before there is one."""
+        """The best complete trial; None before there is one."""
         sign = -1 if self.mode == "max" else 1
         found = [t for t in self.told if t.state == "complete" and t.value is not None]
         return min(found, key=lambda t: sign * (t.value or 0.0), default=None)
@@ -234,7 +233,7 @@ class Study:
         return self._trials[begin:]
 
     def _again(self, event: dict[str, Any]) -> None:
-        """Do what an event of the log says."""
+        """Apply an event of the log."""
         if "ask" in event:
             trials = self._ask(event["ask"])
             if digest([t.hyperparameters for t in trials]) != event["settings"]:
@@ -266,7 +265,7 @@ class Study:
         self._told[number] = Told(self._trials[number], last, state)
 
     def _of(self, method: str, trials: Sequence[Trial]) -> list[int]:
-        """Return the numbers of trials that are waiting."""
+        """Return the numbers of trials, all of which must be waiting."""
         found: list[int] = []
         _check_trials(f"Study.{method}", trials)
         for trial in trials:
@@ -290,16 +289,16 @@ class Study:
 
 
 def stack(trials: Sequence[Trial]) -> PyTree:
-    """Return the configs of trials as one, whose numbers have a trial axis.
+    """Return the stacked configs of trials, whose numbers get a trial axis.
 
         configs = sweep.stack(study.ask(32))
         losses = jax.vmap(train)(configs)
 
     Args:
-      trials: of one structure: they differ by numbers alone.
+      trials: trials of one structure, which differ only in numbers.
 
     Raises:
-      TypeError: they are no trials.
+      TypeError: `trials` has an element that is not a trial.
       ValueError: there are no trials, or they have several structures.
     """
     _check_trials("sweep.stack", trials)
@@ -315,7 +314,7 @@ def stack(trials: Sequence[Trial]) -> PyTree:
 
 
 class _Log:
-    """The events of a study, a line of JSON each; a line that is torn is cut."""
+    """The events of a study, one line of JSON each; a torn last line is cut."""
 
     def __init__(self, directory: Path, header: dict[str, Any]):
         directory.mkdir(parents=True, exist_ok=True)
@@ -337,7 +336,7 @@ class _Log:
             raise
 
     def _read(self, header: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the events that are there; begin the file if it is new."""
+        """Return the recorded events; begin the file if it is new."""
         self._file.seek(0)
         content = self._file.read()
         whole = content[: content.rfind(b"\n") + 1]
@@ -359,11 +358,11 @@ class _Log:
         return lines[1:]
 
     def close(self) -> None:
-        """Let others open the file."""
+        """Release the file for other processes."""
         self._file.close()
 
     def append(self, event: dict[str, Any]) -> None:
-        """Write a line, and wait until it is on the disk."""
+        """Write a line, and wait until it is on disk."""
         self._file.write(encode(event))
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -376,7 +375,7 @@ def _check_trials(title: str, trials: Any) -> None:
 
 
 def _numbers(method: str, values: Any, count: int) -> list[float]:
-    """Return as many numbers as there are trials."""
+    """Return the values as numbers, one for each trial."""
     found = values.tolist() if hasattr(values, "tolist") else values
     listed = isinstance(found, Sequence) and len(found) == count
     if not listed or not all(map(is_real, found)):
@@ -386,5 +385,5 @@ def _numbers(method: str, values: Any, count: int) -> list[float]:
 
 
 def _plain(values: Sequence[float]) -> list[float | None]:
-    """Return values for JSON, None where they are not finite."""
+    """Return values for JSON, with None for those that are not finite."""
     return [value if math.isfinite(value) else None for value in values]

@@ -1,4 +1,4 @@
-"""Hyperband: successive halving from early to never, side by side."""
+"""Hyperband: brackets of successive halving, from early rungs to none, side by side."""
 
 import dataclasses
 from typing import Literal
@@ -32,13 +32,13 @@ class Hyperband(Pruner):
 
     R = 81 and eta = 3 make the brackets (81, 1), (34, 3), (15, 9), (8, 27), (5, 81) of
     settings and segments before the first halving. Rungs count down from R, as in the
-    paper; Optuna's count up from min_resource. They are the same where R is
-    min_resource times a power of eta. The last bracket trains all its settings to the
-    end, which protects from rungs that come too early.
+    paper; Optuna's count up from min_resource. Both agree if R is min_resource times a
+    power of eta. The last bracket trains all its settings to the end, as a safeguard
+    against rungs that come too early.
 
     Args:
       min_resource: segments before which no setting is ended, at least 1.
-      max_resource: R, in segments, or "auto" for those of the sweep.
+      max_resource: R, in segments, or "auto" for the sweep's number of segments.
       reduction_factor: eta, an integer of at least 2.
 
     Li et al. 2018, https://jmlr.org/papers/v18/16-558.html, Algorithm 1.
@@ -99,7 +99,7 @@ class Hyperband(Pruner):
     def brackets(self, segments: int) -> list[tuple[int, int]]:
         """Return the paper's settings and the segment of the first rung, by bracket.
 
-        The last bracket has no rung: its number is that of all segments.
+        The last bracket has no rung: its segment is the last one.
         """
         most, eta = self._most(segments), self.reduction_factor
         last = 0

@@ -1,4 +1,4 @@
-"""The median rule: end a setting that never was as good as the others are now."""
+"""The median rule: end a setting that was never as good as the others are now."""
 
 import dataclasses
 
@@ -22,23 +22,23 @@ class MedianPruner(Pruner):
 
         ended if  min(own values up to segment k)  >  median(others' values at k)
 
-    The others are all settings but the judged one, less those that diverged. A setting
-    that was ended keeps its last value, and stays among the others. So about half of
-    the settings are left at the end, and a setting that is ended later has fallen
-    behind those that were ended before.
+    The others are all settings but the judged one and those that diverged. An ended
+    setting keeps its last value, and stays among the others. So about half of the
+    settings are left at the end, and a setting that ends later has fallen behind those
+    that ended before.
 
-    Optuna takes the median over trials that are complete. In a sweep that trains all
-    settings at once none is complete before the end, and a median over those still
-    training would halve them at every segment. With all others complete, and none
-    ended, the two rules are one.
+    Optuna takes the median over complete trials. In a sweep that trains all settings at
+    once, no trial is complete before the end, and a median over those still training
+    would halve them at every segment. If all others are complete, and none was ended,
+    the two rules agree.
 
     Args:
       n_startup_trials: other settings that the sweep must have before it ends any, at
         least 0.
       n_warmup_steps: first segments that are not judged, at least 0.
       interval_steps: segments from one judgement to the next, at least 1.
-      n_min_trials: others with a value at the segment, without which it is not judged,
-        at least 1.
+      n_min_trials: least number of other settings with a value at the segment, at least
+        1; with fewer, a setting is not judged.
 
     Golovin et al. 2017 (which compare with running means),
     https://doi.org/10.1145/3097983.3098043.
@@ -97,6 +97,6 @@ def _medians_of_others(values: np.ndarray) -> np.ndarray:
     ordered = values[order]
     rank = np.empty(len(values), int)
     rank[order] = np.arange(len(values))
-    # Without the own value, all values above it move down by one rank.
+    # Without a setting's own value, all values above it move down by one rank.
     below, above = ((others - 1) // 2, others // 2)
     return (ordered[below + (below >= rank)] + ordered[above + (above >= rank)]) / 2

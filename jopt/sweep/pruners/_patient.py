@@ -1,4 +1,4 @@
-"""Patience: end a setting only once it has stopped getting better."""
+"""Patience: end a setting only once it has stopped improving."""
 
 import dataclasses
 
@@ -19,20 +19,20 @@ from jopt.sweep.pruners._pruner import (
 @named_class
 @dataclasses.dataclass(frozen=True, repr=False)
 class PatientPruner(Pruner):
-    """Let another rule end a setting only if that has not become better for a while.
+    """Let another rule end a setting only if that setting has not improved for a while.
 
         stalled if  min(earlier values) + min_delta  <  min(last patience + 1 values)
 
-    A stalled setting is kept if the wrapped rule keeps it; every other one is kept.
-    Around a rule with rungs, more settings may be kept than the rung keeps: those that
-    are getting better. The rule and the words are Optuna's.
+    A stalled setting is kept if the wrapped rule keeps it; every other setting is kept.
+    If the rule has rungs, more settings may pass a rung than it keeps: those that still
+    improve. The rule and its names are Optuna's.
 
     Args:
       wrapped_pruner: the other rule, by its own `metric` if it has one; None ends each
         stalled setting.
-      patience: segments in a row without a better value that are forgiven, at least 0.
-      min_delta: loss by which a value may be above the best before and still be
-        forgiven, at least 0.
+      patience: segments in a row without a better value that are tolerated, at least 0.
+      min_delta: loss by which the recent best may exceed the earlier best before a
+        setting counts as stalled, at least 0.
     """
 
     wrapped_pruner: Pruner | None

@@ -1,4 +1,4 @@
-"""`Pruner`: a rule that says after each segment which settings are trained on."""
+"""`Pruner`: a rule that decides after each segment which settings are trained on."""
 
 import abc
 import dataclasses
@@ -14,19 +14,19 @@ Metric: TypeAlias = str | Mapping[str, Mode] | None
 
 
 class Observations(NamedTuple):
-    """What is seen of all settings so far, at the end of each segment.
+    """The values of all settings so far, at the end of each segment.
 
-    A setting's value is the mean over its seeds and folds. A setting of which one trial
-    diverged has an infinite value from then on.
+    A setting's value is the mean over its seeds and folds. If one of its trials
+    diverged, the value is infinite from then on.
     """
 
-    values: np.ndarray  # float64[settings, segments], lower is better; nan: had ended
+    values: np.ndarray  # float64[settings, segments], lower is better; NaN once ended
     train_losses: np.ndarray  # float64[settings, segments], means over the segments
     alive: np.ndarray  # bool[settings], still training
     metrics: Mapping[str, np.ndarray] = {}  # float64[settings, segments], by name
-    sign: int = 1  # -1: the values are the metric's with the sign turned, for "max"
+    sign: int = 1  # -1 if the values are the negated metric, for "max"
     modes: Mapping[str, Mode] = {}  # of the metrics whose mode the sweep knows
-    cooled: Mapping[str, np.ndarray] = {}  # as `metrics`, of copies that were cooled
+    cooled: Mapping[str, np.ndarray] = {}  # like `metrics`, for cooled copies
 
     def by(
         self, metric: Metric, mode: Mode | None = None, cooled: bool = False
@@ -34,11 +34,11 @@ class Observations(NamedTuple):
         """Return the observations with the values of another metric.
 
         Args:
-          metric: its name; or None for the values that there are; or several, by name
-            the mode of each, for `sorted_by_fronts` of them.
+          metric: its name; None for the present values; or several names, each with its
+            mode, for their `sorted_by_fronts`.
           mode: "min" or "max"; by default the one in `modes`, else "min".
-          cooled: whether the values are those of cooled copies, in the segments after
-            which there are some.
+          cooled: whether to use the values of cooled copies, in the segments that have
+            some.
         """
         if isinstance(metric, Mapping):
             parts = [self.by(*item, cooled).values for item in metric.items()]
@@ -46,7 +46,7 @@ class Observations(NamedTuple):
         if metric is None and not cooled:
             return self
         sign = -1 if (mode or self.modes.get(metric or "")) == "max" else 1
-        if metric is None:  # that of the values, which comes first
+        if metric is None:  # the metric of the values, which comes first
             metric, sign = next(iter(self.metrics)), self.sign
         found, ended = sign * self.metrics[metric], np.isnan(self.values)
         if cooled and metric in self.cooled:
@@ -59,15 +59,15 @@ class Observations(NamedTuple):
 class Rung(NamedTuple):
     """A segment after which a known number of settings is trained on."""
 
-    bracket: int  # 0 where there is one
+    bracket: int  # 0 if there is only one
     segment: int  # counted from 1
-    settings: int  # that come to it, unless some diverge before
-    kept: int  # of those
+    settings: int  # settings that reach it, unless some diverge before
+    kept: int  # settings that it keeps
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Pruner(abc.ABC):
-    """Say after each segment which settings are trained on.
+    """Decide after each segment which settings are trained on.
 
     A pruner is a frozen dataclass of plain numbers and has no memory: the same
     observations give the same answer, so a resumed sweep prunes as an uninterrupted
@@ -77,17 +77,18 @@ class Pruner(abc.ABC):
     Every pruner takes these keywords:
 
     Args:
-      metric: the name of the validation metric to judge by, in place of the sweep's. Of
+      metric: the name of the validation metric to judge by; by default the sweep's. For
         several, a dict with "min" or "max" for each, such as {"accuracy": "max",
-        "bytes": "min"}, the value is `sorted_by_fronts` of them: settings that no other
-        dominates come first, then those that only these dominate, and so on, and on one
-        front the best mean rank.
+        "bytes": "min"}. Then the value is their `sorted_by_fronts`: settings that no
+        other dominates come first, then those that only these dominate, and so on. On
+        one front, the best mean rank comes first.
       mode: "min" or "max"; by default that of the sweep's metric or objective of this
         name, else "min".
-      cooled: judge a copy in place of each trial, which is trained on with its learning
-        rate decayed linearly to 0 over this share of the steps made so far, such as
-        0.1, and thrown away. Copies are made at rungs, or by a rule without rungs after
-        each segment, and cost one compile in all. None judges the trials as they are.
+      cooled: judge a copy in place of each trial. The copy is trained on while its
+        learning rate decays linearly to 0 over this share of the steps made so far,
+        such as 0.1, and is then discarded. Copies are made at rungs, or after each
+        segment by a rule without rungs, and cost one compile in all. None judges the
+        trials themselves.
     """
 
     _: dataclasses.KW_ONLY
@@ -96,7 +97,7 @@ class Pruner(abc.ABC):
     cooled: float | None = None
 
     def __repr__(self) -> str:
-        """Return the rule as it is made; keywords are shown where they are given."""
+        """Return the rule's constructor call, with the keywords that were given."""
         shown = [
             f"{field.name}={value!r}"
             for field in sorted(
@@ -111,20 +112,20 @@ class Pruner(abc.ABC):
         """Check that the rule can end a setting early.
 
         Args:
-          segments: of the sweep.
-          settings: combinations of hyperparameters, whatever the number of their seeds
-            and folds.
+          segments: the segments of the sweep.
+          settings: the number of settings, whatever the number of their seeds and
+            folds.
 
         Raises:
-          ValueError: it cannot; the sentence says what to change.
+          ValueError: the rule cannot; the message says what to change.
         """
 
     @abc.abstractmethod
     def keep(self, observations: Observations) -> np.ndarray:
         """Return which settings are kept after the last segment, bool[settings].
 
-        A setting that has ended is not kept. A sweep does not ask after its last
-        segment: a setting that came that far is complete.
+        An ended setting is not kept. A sweep does not call this after its last segment:
+        a setting that reaches it is complete.
         """
 
     def rungs(self, segments: int, settings: int) -> list[Rung]:
@@ -132,7 +133,7 @@ class Pruner(abc.ABC):
         return []
 
     def for_sweep(self, segments: int, settings: int) -> "Pruner":
-        """Check the rule against a sweep and return it with nothing left to "auto"."""
+        """Check the rule for a sweep, and return it with each "auto" resolved."""
         self.check(segments, settings)
         return self
 
@@ -141,7 +142,7 @@ class Pruner(abc.ABC):
         return [self]
 
     def kept(self, observations: Observations) -> np.ndarray:
-        """Return `keep` of the values of the pruner's own metric, bool[settings]."""
+        """Return `keep` for the values of the pruner's own metric, bool[settings]."""
         cooled = self.cooled is not None
         return self.keep(observations.by(self.metric, self.mode, cooled))
 
@@ -159,9 +160,9 @@ def going(observations: Observations) -> np.ndarray:
 
 
 def lowest(values: np.ndarray, among: np.ndarray, count: int) -> np.ndarray:
-    """Return where the `count` lowest values are, bool[settings]; the first of equals.
+    """Return where the `count` lowest values are, bool[settings]; ties go to the first.
 
-    among: bool[settings], those that count; fewer than `count` of them are all taken.
+    `among`, bool[settings], selects the candidates; if there are fewer, all are taken.
     """
     order = np.argsort(np.where(among, values, np.inf), kind="stable")
     found = np.zeros(len(values), bool)
@@ -175,8 +176,8 @@ def sorted_by_fronts(values: np.ndarray) -> np.ndarray:
         front = 1 + the largest front of the settings that dominate this one, or 1
         value = front + (mean over the metrics of the rank among the n settings) / n
 
-    A rank is from 0 to n - 1, and that of equals is their mean. A setting that is
-    infinite in one metric is infinite.
+    A rank is from 0 to n - 1; equal values share their mean rank. A setting that is
+    infinite in one metric gets infinity.
 
     Args:
       values: lower is better, float64[metrics, settings, segments]; NaN where a setting
@@ -210,7 +211,7 @@ def sorted_by_fronts(values: np.ndarray) -> np.ndarray:
 
 
 def check_one_metric(self: Pruner) -> None:
-    """Raise a ValueError if a rule that compares values is given several metrics."""
+    """Raise ValueError if a rule that compares values has several metrics."""
     if isinstance(self.metric, Mapping):
         title = type(self).__name__
         raise ValueError(
@@ -227,7 +228,7 @@ def is_judged(segment: int, n_warmup_steps: int, interval_steps: int) -> bool:
 
 
 def check_integers(self: Pruner, *fields: str, least: int) -> None:
-    """Raise a ValueError unless the fields are integers of at least `least`."""
+    """Raise ValueError unless the fields are integers of at least `least`."""
     for field in fields:
         value = getattr(self, field)
         if not is_integer(value):
@@ -237,7 +238,7 @@ def check_integers(self: Pruner, *fields: str, least: int) -> None:
 
 
 def check_numbers(self: Pruner, *fields: str) -> None:
-    """Raise a ValueError unless the fields are numbers."""
+    """Raise ValueError unless the fields are numbers."""
     for field in fields:
         value = getattr(self, field)
         if not is_real(value):
@@ -246,7 +247,7 @@ def check_numbers(self: Pruner, *fields: str) -> None:
 
 
 def check_first(self: Pruner, first: int, why: str, segments: int, fix: str) -> None:
-    """Raise a ValueError unless segment `first` comes before the last."""
+    """Raise ValueError unless segment `first` comes before the last."""
     if first >= segments:
         raise ValueError(
             f"{type(self).__name__}: the first segment after which it can end a "

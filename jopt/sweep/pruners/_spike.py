@@ -1,4 +1,4 @@
-"""Spikes: end a setting that has lost in training what it had learnt."""
+"""Loss spikes: end a setting whose training loss has risen far above its best."""
 
 import dataclasses
 
@@ -24,16 +24,18 @@ class LossSpike(Pruner):
         spike if  loss - best > (factor - 1) |best|  and  loss - best > min_rise |first|
         ended after spikes in `segments` segments in a row
 
-    For a positive loss the first is `loss > factor best`. A training loss is the mean
-    over the segment. Each setting is compared with itself alone, so the rule is safe
-    beside any other, and one bad segment is forgiven. A `metric` changes nothing.
+    For a positive loss the first condition is `loss > factor best`. A training loss is
+    the mean over the segment. Each setting is compared only with itself, so the rule
+    combines safely with any other. One bad segment alone ends nothing. A `metric` has
+    no effect.
 
     Args:
       factor: above 1.
       segments: in a row, at least 1.
       min_rise: share of the first segment's training loss by which a loss may rise
-        without a spike, at least 0. It matters where a model has learnt its examples
-        by heart: four times nothing is nothing.
+        without
+        a spike, at least 0. It matters once a model has memorized its examples: then a
+        multiple of the best loss is still close to 0.
       n_warmup_steps: first segments that are never spikes, at least 0.
     """
 

@@ -1,4 +1,4 @@
-"""A threshold: end a setting whose loss is outside of given bounds."""
+"""A threshold: end a setting whose metric is out of bounds."""
 
 import dataclasses
 import math
@@ -23,11 +23,11 @@ from jopt.sweep.pruners._pruner import (
 class ThresholdPruner(Pruner):
     """End a setting whose metric is below `lower` or above `upper`.
 
-    The rule is Optuna's, but that a setting which diverges in the warmup ends as well.
+    The rule is Optuna's, except that a setting that diverges in the warmup ends too.
 
     Args:
-      lower, upper: the sweep's metric as validated, or None for no bound; at least one
-        of the two.
+      lower, upper: bounds of the sweep's validation metric, None for no bound; at least
+        one of the two.
       n_warmup_steps: first segments that are not judged, at least 0.
       interval_steps: segments from one judgement to the next, at least 1.
     """

@@ -1,4 +1,4 @@
-"""Where the values of hyperparameters come from: distributions, spaces and samplers."""
+"""Distributions, spaces and samplers of hyperparameters."""
 
 from jopt.sweep.space._distributions import (
     Distribution,

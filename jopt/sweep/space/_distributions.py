@@ -11,7 +11,7 @@ Number = TypeVar("Number", int, float)
 
 
 class Distribution(abc.ABC):
-    """Map a number of [0, 1) to a value: subclass it for a distribution of your own."""
+    """Map a number of [0, 1) to a value; subclass it for a new distribution."""
 
     @abc.abstractmethod
     def at(self, u: float) -> Any:
@@ -19,7 +19,7 @@ class Distribution(abc.ABC):
 
     @abc.abstractmethod
     def clip(self, value: Any) -> Any:
-        """Return the possible value that is nearest to `value`, of the right type."""
+        """Return the possible value nearest to `value`, of the right type."""
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -53,7 +53,7 @@ class _Range(Distribution, Generic[Number]):
         if not is_real(value):
             raise TypeError(f"{self._title}: {name} must be a number, got {value!r}.")
         whole = self.kind is int
-        # Each condition holds only for values that passed those before it.
+        # Each check relies on the checks before it.
         if not _is_finite(value):
             rule = "finite"
         elif self.positive and value <= 0:
@@ -76,7 +76,7 @@ class Uniform(_Range[float]):
       high: the greatest value, finite.
 
     Raises:
-      TypeError: if an end is no real number.
+      TypeError: if an end is not a real number.
       ValueError: if an end breaks its rule.
     """
 
@@ -93,7 +93,7 @@ class LogUniform(_Range[float]):
       high: the greatest value, finite.
 
     Raises:
-      TypeError: if an end is no real number.
+      TypeError: if an end is not a real number.
       ValueError: if an end breaks its rule.
     """
 
@@ -113,7 +113,7 @@ class Integers(_Range[int]):
       high: the greatest value, at most 2^53 in size.
 
     Raises:
-      TypeError: if an end is no real number.
+      TypeError: if an end is not a real number.
       ValueError: if an end breaks its rule.
     """
 
@@ -128,8 +128,8 @@ class Integers(_Range[int]):
 class LogInt(_Range[int]):
     """Draw integers between two ends, both included, on a log axis.
 
-    A log-uniform number between low - 1/2 and high + 1/2 is rounded, so that k is as
-    likely as all numbers that are nearest to it, at the ends too:
+    A log-uniform number between low - 1/2 and high + 1/2 is rounded. So the probability
+    of k is that of all numbers that round to it, at the ends too:
 
         p(k) = log((k + 1/2) / (k - 1/2)) / log((high + 1/2) / (low - 1/2))
 
@@ -138,7 +138,7 @@ class LogInt(_Range[int]):
       high: the greatest value, at most 2^53.
 
     Raises:
-      TypeError: if an end is no real number.
+      TypeError: if an end is not a real number.
       ValueError: if an end breaks its rule.
     """
 
@@ -154,7 +154,7 @@ uniform, log_uniform, integers, log_int = Uniform, LogUniform, Integers, LogInt
 
 
 def share_in(u: float) -> float:
-    """Return a share of [0, 1), or raise a ValueError."""
+    """Return a number of [0, 1), or raise ValueError."""
     if not 0 <= u < 1:
         raise ValueError(f"A distribution's at: u must be in [0, 1), got {u}.")
     return float(u)
@@ -167,5 +167,5 @@ def _mix(low: float, high: float, u: float) -> float:
 def _is_finite(value: Any) -> bool:
     try:
         return math.isfinite(value)
-    except OverflowError:  # an integer that no float can hold
+    except OverflowError:  # an integer too large for a float
         return False

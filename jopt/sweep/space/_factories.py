@@ -1,4 +1,4 @@
-"""Factories of trials: the names that they take, and those of nested spaces."""
+"""Factories of trials: checks of their argument names, and nested factories."""
 
 import dataclasses
 import inspect
@@ -10,11 +10,11 @@ from jopt.core import close_match, shown
 
 @dataclasses.dataclass(frozen=True)
 class NestedFactory:
-    """Make what a space's factory makes of a flat setting.
+    """Call a space's factory with a flat setting.
 
     Args:
-      factory: takes what the inner factories made, and the other hyperparameters.
-      inner: by argument, the factory that makes it, or factories by name, of which the
+      factory: takes the results of the inner factories, and the other hyperparameters.
+      inner: by argument, the factory that makes it; or factories by name, of which the
         hyperparameter of that name chooses one.
     """
 
@@ -45,7 +45,7 @@ class NestedFactory:
 
 
 def check_names(factory: Callable[..., Any], names: Iterable[str]) -> None:
-    """Raise an error unless `factory` takes just these names and misses none."""
+    """Raise an error unless `factory` takes all of these names and needs no other."""
     if not callable(factory):
         raise TypeError(
             f"The factory of trials must be callable, such as jopt.adamw, got "
@@ -55,7 +55,7 @@ def check_names(factory: Callable[..., Any], names: Iterable[str]) -> None:
         return
     try:
         parameters = inspect.signature(factory).parameters
-    except ValueError:  # of a builtin
+    except ValueError:  # a builtin may have no signature
         raise TypeError(
             f"The factory of trials must tell its arguments, got {shown(factory)}, "
             "which does not; give a function of your own that calls it."

@@ -1,4 +1,4 @@
-"""Samplers: the points of the unit cube that become the settings of a sweep."""
+"""Samplers: choose points of the unit cube, which become the settings of a sweep."""
 
 import contextlib
 import dataclasses
@@ -41,7 +41,7 @@ class Sobol:
 
     def points(self, n: int, dimensions: int, seed: int) -> np.ndarray:
         engine = _qmc("Sobol").Sobol(dimensions, rng=seed)
-        # A power of two, the only sizes that SciPy draws without a warning.
+        # Draw a power of two: SciPy warns of other sizes.
         return engine.random_base2((n - 1).bit_length())[:n]
 
 
@@ -49,8 +49,8 @@ class Sobol:
 class Halton:
     """Draw a scrambled Halton sequence, which is even for any number of points.
 
-    Point i is the same for every number of points. Axis j counts in the j-th prime:
-    beyond about ten axes, the points are more even than chance only from hundreds on.
+    Point i is the same for every number of points. Axis j uses the j-th prime as its
+    base: beyond about ten axes, only hundreds of points are more even than chance.
 
     Needs SciPy (`pip install 'jopt[samplers]'`).
 
@@ -65,7 +65,7 @@ class Halton:
 
 @dataclasses.dataclass(frozen=True)
 class LatinHypercube:
-    """Draw one number from each n-th of each axis, the n-ths in random order.
+    """Split each axis into n equal intervals, and draw one number from each interval.
 
     All points depend on their number n: a sample of 32 does not contain one of 16.
 
@@ -77,7 +77,7 @@ class LatinHypercube:
     def points(self, n: int, dimensions: int, seed: int) -> np.ndarray:
         qmc = _qmc("LatinHypercube")
         engine = qmc.LatinHypercube(dimensions, rng=seed)
-        # SciPy's cells are open below and closed above, so that 1 is possible.
+        # SciPy's cells are open below and closed above, so 1 is possible.
         return np.minimum(engine.random(n), np.nextafter(1.0, 0.0))
 
 

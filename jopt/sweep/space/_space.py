@@ -18,19 +18,20 @@ from jopt.sweep.space._factories import NestedFactory, check_names
 @named_class
 @dataclasses.dataclass(frozen=True, eq=False, init=False)
 class Choice(Distribution):
-    """Draw one of some values, all equally likely; a repeated value counts repeatedly.
+    """Draw one of several values, all equally likely; repeated values count repeatedly.
 
-    Of spaces by name, a name is drawn, and with it the hyperparameters of its space:
+    From a dict of spaces, a name is drawn, and with it the hyperparameters of its
+    space:
 
         choice({"adamw": Space(jopt.adamw, ...), "muon": Space(jopt.muon, ...)})
 
     Args:
-      values: names, numbers, bools, tuples, functions or arrays, in an order that is
-        kept; at least one. NumPy's numbers become Python's. Or a dict of spaces by
-        name, for a hyperparameter of a `Space`.
+      values: names, numbers, bools, tuples, functions or arrays, in a fixed order; at
+        least one. NumPy's numbers become Python's. Or a dict of spaces by name, for a
+        hyperparameter of a `Space`.
 
     Raises:
-      TypeError: if `values` is neither, or has no order, as a set.
+      TypeError: if `values` is neither, or has no order, such as a set.
       ValueError: if there are no values, or a name has a dot.
     """
 
@@ -60,7 +61,7 @@ class Choice(Distribution):
         return tuple(self.values)[math.floor(share_in(u) * len(self.values))]
 
     def clip(self, value: Any) -> Any:
-        """Return the value itself; of numbers the nearest."""
+        """Return the nearest value among numbers, else the value itself."""
         known = tuple(self.values)
         for one in known:
             if same(one, value):
@@ -71,7 +72,7 @@ class Choice(Distribution):
         return min(known, key=lambda one: abs(one - value))
 
     def beside(self, value: Any) -> list[Any]:
-        """Return the values before and after a value; at an end, the only neighbour."""
+        """Return the values before and after a value; one of them at an end."""
         known = tuple(self.values)
         at = next(i for i, v in enumerate(known) if v is self.clip(value))
         return [known[i] for i in (at - 1, at + 1) if 0 <= i < len(known)]
@@ -96,23 +97,23 @@ class Space:
             ),
         )
 
-    The factory is given what the factory of an inner space made: here `optimizer`, a
-    transformation. A trial's hyperparameters are flat: `width`, `optimizer` (the name
-    that was chosen), and `optimizer.adamw.learning_rate` or
-    `optimizer.muon.learning_rate`, so that each name has one range. A trial of one
-    branch has no value of another's. Those of a space that is no choice,
-    `loss=Space(Focal, gamma=uniform(0, 5))`, are called `loss.gamma`.
+    The factory gets the result of an inner space's factory: here `optimizer`, a
+    transformation. A trial's hyperparameters are flat: `width`, `optimizer` (the chosen
+    name), and `optimizer.adamw.learning_rate` or `optimizer.muon.learning_rate`, so
+    that each name has one range. A trial has values only for its own branch. The
+    hyperparameters of an inner space without a choice, such as
+    `loss=Space(Focal, gamma=uniform(0, 5))`, are named `loss.gamma`.
 
-    Spaces are equal by value. A space is called with a flat setting, and returns what
-    its factory makes of it.
+    Spaces are equal by value. A call of a space with a flat setting returns its
+    factory's result.
 
     Args:
-      factory: any callable that builds a config of its arguments by name; or a space,
-        whose ranges hold where no others are given.
-      static: as in `grid`; a branch's count where it is chosen.
+      factory: any callable that builds a config from its arguments by name; or a space,
+        whose ranges are used where no others are given.
+      static: as in `grid`; a branch's static names count when it is chosen.
       **ranges: by name, a distribution, a space, a choice of spaces, a sequence of
         values, or a single value. `grid` takes all values of a sequence, `sample` draws
-        one of them.
+        one.
 
     Raises:
       ValueError: `factory` does not take a name, or needs another; a sequence is
@@ -167,7 +168,7 @@ class Space:
 
     @property
     def maker(self) -> Callable[..., Any]:
-        """The factory of flat settings; it knows no ranges."""
+        """The factory that takes flat settings; it has no ranges."""
         inner: dict[str, Any] = {}
         for name, value in self.ranges.items():
             if isinstance(value, Space):
@@ -188,7 +189,7 @@ class Space:
 
     @property
     def dimensions(self) -> int:
-        """The number of shares that `drawn` takes."""
+        """The number of uniform numbers that `drawn` takes."""
         return sum(
             (type(value) is tuple or isinstance(value, Distribution))
             + sum(space.dimensions for _, _, space in _spaces(name, value))
@@ -196,9 +197,9 @@ class Space:
         )
 
     def combinations(self, prefix: str = "") -> list[dict[str, Any]]:
-        """Return all flat settings, the last range the fastest.
+        """Return all flat settings; the last range varies fastest.
 
-        Raises a TypeError for a range without a list of values.
+        Raises TypeError for a range that is not a list of values.
         """
         columns: list[list[dict[str, Any]]] = []
         for name, value in self.ranges.items():
@@ -220,9 +221,9 @@ class Space:
         ]
 
     def drawn(self, shares: Iterator[float], prefix: str = "") -> dict[str, Any]:
-        """Return the flat setting of a point, whose numbers are of [0, 1).
+        """Return the flat setting of a point, given its numbers in [0, 1).
 
-        Each branch takes its numbers, whichever is chosen.
+        Each branch takes its numbers, whether it is chosen or not.
         """
         setting: dict[str, Any] = {}
         for name, value in self.ranges.items():
@@ -240,12 +241,12 @@ class Space:
     def chosen(
         self, choose: Callable[[str, Distribution], Any], prefix: str = ""
     ) -> dict[str, Any]:
-        """Return the flat setting of the values that `choose` gives one by one.
+        """Return the flat setting of the values that `choose` returns one by one.
 
         Args:
-          choose: (flat name, distribution) -> a value of it. It is called for the
-            branches that are chosen alone, in the order of the ranges.
-          prefix: of the flat names.
+          choose: (flat name, distribution) -> a value of it. It is called in the order
+            of the ranges, and only for the chosen branches.
+          prefix: the prefix of the flat names.
         """
         setting: dict[str, Any] = {}
         for name, value in self.ranges.items():
@@ -261,7 +262,7 @@ class Space:
         return setting
 
     def distributions(self, prefix: str = "") -> dict[str, Distribution]:
-        """Return the distributions by their flat names, those of all branches."""
+        """Return the distributions of all branches, by their flat names."""
         found: dict[str, Distribution] = {}
         for name, value in self.ranges.items():
             place = prefix + name
@@ -273,7 +274,7 @@ class Space:
         return found
 
     def static_names(self, setting: Mapping[str, Any], prefix: str = "") -> list[str]:
-        """Return the static names of a flat setting, those of its branches too."""
+        """Return the static names of a flat setting, including its branches' names."""
         names = list(self.static)
         for name, value in self.ranges.items():
             for chosen, inside, space in _spaces(prefix + name, value):
@@ -283,22 +284,22 @@ class Space:
 
 
 def is_several(value: Any) -> bool:
-    """Return whether `value` is several values, rather than one that can be iterated.
+    """Return whether `value` is a collection of values rather than one value.
 
     A string, a dict, a named tuple, a dataclass, a function, a transformation, an array
-    without axes and a key, typed or raw, are one value each.
+    of rank 0 and a key, typed or raw, are one value each.
     """
     single = isinstance(value, (str, bytes, Mapping)) or hasattr(value, "_fields")
     if single or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
         return False
-    if isinstance(value, type):  # an Enum: its members
+    if isinstance(value, type):  # an Enum class stands for its members
         return True
     made = dataclasses.is_dataclass(value) or callable(value)
     return not made and not _is_raw_key(value)
 
 
 def _range(name: str, value: Any) -> Any:
-    """Return a range; of several values, a tuple of those that differ."""
+    """Return a range; several values become a tuple without duplicates."""
     with error_about(value):
         return _checked_range(name, value)
 
@@ -346,9 +347,9 @@ def is_branching(value: Any) -> bool:
 
 
 def _spaces(place: str, value: Any) -> Iterator[tuple[str | None, str, Space]]:
-    """Yield a range's inner spaces: by what they are chosen, their prefix, the space.
+    """Yield a range's inner spaces as (name in the choice, prefix, space).
 
-    A space that is no choice is chosen by the hyperparameter's absence.
+    A space without a choice has the name None.
     """
     if isinstance(value, Space):
         yield None, f"{place}.", value
@@ -358,7 +359,7 @@ def _spaces(place: str, value: Any) -> Iterator[tuple[str | None, str, Space]]:
 
 
 def _check_dots(ranges: Mapping[str, Any]) -> None:
-    """Raise a ValueError if two flat names of nested spaces could be one."""
+    """Raise ValueError if nested spaces could give two values one flat name."""
     nested = any(isinstance(v, Space) or is_branching(v) for v in ranges.values())
     for name in ranges if nested else ():
         if "." in name:
@@ -389,14 +390,14 @@ def _listed(values: Any) -> tuple[Any, ...]:
             "Choice: values must be a list of values, or a dict of spaces, got "
             f"{values!r}."
         )
-    # An array of keys has no tolist.
+    # Skip arrays of keys, which have no tolist.
     numbers = getattr(values, "ndim", 0) == 1 and hasattr(values, "tolist")
     given = cast(Any, values).tolist() if numbers else values
     return tuple(v.item() if isinstance(v, np.generic) else v for v in given)
 
 
 def _is_raw_key(value: Any) -> bool:
-    """Return whether it is a key of `jax.random.PRNGKey`: an array of words."""
+    """Return whether a value is a key of `jax.random.PRNGKey`, an array of words."""
     if not isinstance(value, jax.Array) or value.dtype != np.uint32:
         return False
     return value.shape == jax.eval_shape(lambda: jax.random.PRNGKey(0)).shape

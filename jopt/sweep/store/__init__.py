@@ -1,4 +1,4 @@
-"""The record of a sweep on the disk, and how a resume reads it."""
+"""The record of a sweep on disk, and how a resume reads it."""
 
 from jopt.sweep.store._fingerprint import (
     differences as differences,

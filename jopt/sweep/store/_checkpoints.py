@@ -1,4 +1,4 @@
-"""Checkpoints of a running sweep: the last two, each whole or absent."""
+"""Checkpoints of a running sweep: the last two, each written atomically."""
 
 import math
 import os
@@ -20,11 +20,11 @@ from jopt.sweep.store._segments import read_segment, write_segment
 
 NAME = "checkpoints"
 ENDED = "ended"
-KEPT = 2  # the newest, and one in case it is damaged
+KEPT = 2  # the newest, and one more in case it is damaged
 PARTIAL = "partial"
 MANIFEST = "jopt.json"
-BITS = "bits.npz"  # of the arrays, in place of orbax's files
-READ = 1 << 24  # bytes at a time
+BITS = "bits.npz"  # bits of the arrays, in place of orbax's files
+READ = 1 << 24  # bytes read at a time
 
 
 class Newest(NamedTuple):
@@ -36,17 +36,17 @@ class Newest(NamedTuple):
 
 
 class Checkpoints:
-    """Keep trees of a sweep in `directory/NAME/NUMBER`, by default its last two.
+    """Keep pytrees of a sweep in `directory/NAME/NUMBER`, by default the last two.
 
     Each is an orbax checkpoint of the leaves by their paths, with a manifest of their
-    shapes and of the files' checksums. It is written under another name, and renamed
-    when all of it is on the disk.
+    shapes and of the files' checksums. It is written under a temporary name, and
+    renamed once all of it is on disk.
 
-    In a job of several processes orbax would write NumPy's arrays in the first alone.
-    The others write the bits of theirs into one file.
+    In a job of several processes, orbax would write NumPy arrays only in the first. The
+    other processes write the bits of theirs into one file.
 
     Leaves are arrays of JAX (keys too) or NumPy, of any size and numeric dtype, or
-    Python's numbers. They are restored bit for bit.
+    Python numbers. They are restored bit for bit.
     """
 
     def __init__(
@@ -63,9 +63,9 @@ class Checkpoints:
         return sorted(int(name) for name in names if name.isdecimal())
 
     def save(self, segment: int, tree: PyTree) -> None:
-        """Write the checkpoint of a segment; delete those too old to be kept.
+        """Write the checkpoint of a segment, and delete the oldest.
 
-        Raises an OSError if it cannot be written; those before are kept.
+        Raises OSError if it cannot be written; earlier checkpoints are kept.
         """
         named = by_name(tree)
         kinds = {name: kind(leaf) for name, leaf in named.items()}
@@ -95,7 +95,7 @@ class Checkpoints:
             ) from error
 
     def restore(self, like: PyTree, segment: int) -> PyTree:
-        """Return the tree of a segment, its leaves of the types and devices of `like`.
+        """Return the tree of a segment, with leaves of the types and devices of `like`.
 
         Args:
           like: a tree of arrays, `jax.ShapeDtypeStruct`s and numbers.
@@ -130,10 +130,10 @@ class Checkpoints:
         return jax.tree.unflatten(jax.tree.structure(like), found)
 
     def newest(self, like: Callable[[int], PyTree], upto: float = math.inf) -> Newest:
-        """Return the newest whole checkpoint, of segment `upto` or before.
+        """Return the newest whole checkpoint up to segment `upto`.
 
-        `like` returns what `restore` takes, by segment. Raises a ValueError if the
-        checkpoint is of another tree.
+        `like` returns the first argument of `restore`, by segment. Raises ValueError if
+        the checkpoint holds another tree.
         """
         said: list[str] = []
         for segment in reversed(self.segments()):
@@ -147,7 +147,7 @@ class Checkpoints:
 
 
 def write_manifest(directory: Path, content: Any) -> None:
-    """Write `content` and all files' checksums; return when all is on the disk."""
+    """Write `content` and all files' checksums; return once they are on disk."""
     paths = sorted(directory.rglob("*"))
     files = [path for path in paths if path.is_file()]
     checksums = {str(path.relative_to(directory)): _checksum(path) for path in files}
@@ -163,9 +163,9 @@ def write_manifest(directory: Path, content: Any) -> None:
 
 
 def read_manifest(directory: Path) -> Any:
-    """Return the content of a manifest, if all files are as they were written.
+    """Return the content of a manifest whose files are all unchanged.
 
-    Raises a DamagedRecord that names the first file that differs.
+    Raises DamagedRecord, which names the first file that differs.
     """
     try:
         line = read_file(directory / MANIFEST)
@@ -209,7 +209,7 @@ def _checksum(path: Path) -> int:
 def by_name(tree: PyTree) -> dict[str, Any]:
     """Return the leaves of a tree by their paths."""
     paths, _ = jax.tree_util.tree_flatten_with_path(tree)
-    # With numbers, because keystr may give two leaves one name.
+    # Number the names, because keystr may give two leaves one name.
     return {f"{i} {jax.tree_util.keystr(p)}": leaf for i, (p, leaf) in enumerate(paths)}
 
 
@@ -221,12 +221,12 @@ def kind(leaf: Any) -> str:
 
 
 def _array(leaf: Any) -> np.ndarray:
-    """Return a leaf as an array on the host; of a key, its words."""
+    """Return a leaf as an array on the host; for a key, its words."""
     return np.asarray(jax.random.key_data(leaf) if is_typed_key(leaf) else leaf)
 
 
 def _form(leaf: Any) -> Any:
-    """Return something of the shape and dtype of what `_array` makes of a leaf."""
+    """Return an object with the shape and dtype of `_array` of a leaf."""
     if is_typed_key(leaf):
         return jax.eval_shape(jax.random.key_data, leaf)
     return leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
@@ -242,7 +242,7 @@ def _write_bits(directory: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _read_bits(directory: Path, forms: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return the arrays of `_write_bits`, of the shapes and dtypes of `forms`."""
+    """Return the arrays that `_write_bits` wrote, shaped and typed like `forms`."""
     bits = read_segment(directory / BITS).arrays
     found: dict[str, np.ndarray] = {}
     for number, (name, form) in enumerate(forms.items()):
@@ -254,7 +254,7 @@ def _read_bits(directory: Path, forms: Mapping[str, Any]) -> dict[str, np.ndarra
 
 
 def _like(leaf: Any, array: np.ndarray) -> Any:
-    """Return an array as a leaf of the type and device of `leaf`."""
+    """Return an array as a leaf with the type and device of `leaf`."""
     if isinstance(leaf, (bool, int, float)):
         return type(leaf)(array.item())
     if isinstance(leaf, np.ndarray):
@@ -264,6 +264,6 @@ def _like(leaf: Any, array: np.ndarray) -> Any:
     made: Any = array
     if is_typed_key(leaf):
         made = jax.random.wrap_key_data(made, impl=jax.random.key_impl(leaf))
-    # An array committed to its device where `leaf` is not would need a new program.
+    # An array that is committed where `leaf` is not would cause a recompile.
     committed = getattr(leaf, "committed", True)
     return jax.device_put(made, leaf.sharding if committed else None)

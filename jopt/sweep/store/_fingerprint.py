@@ -1,4 +1,4 @@
-"""What the numbers of a sweep depend on, and what differs between two of these."""
+"""Fingerprints: what a sweep's numbers depend on, and how two of them differ."""
 
 import hashlib
 import importlib.metadata
@@ -25,7 +25,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 SPLITS = ("train", "valid", "test")
 ROWS = 1 << 12  # examples hashed at a time
 
-# Where these agree, a function with another trace is another function.
+# If these agree, a different trace means a different function.
 TRACING = ("python", "jopt", "jax", "jaxlib", "flax", "optax")
 
 
@@ -53,21 +53,21 @@ def fingerprint(
 ) -> dict[str, Any]:
     """Return what the numbers of a sweep depend on, for JSON and for `differences`.
 
-    The task's functions are recorded by digests of their traces, the configs by value,
-    with their functions by code. Another version of JAX or Python may trace or
-    compile them differently, so `differences` compares them only where versions agree.
+    The task's functions are recorded by digests of their traces; the configs by value,
+    with their functions by code. Another version of JAX or Python may trace or compile
+    them differently, so `differences` compares them only if the versions agree.
 
     Args:
       task: the task of the sweep.
       trials: the trials of all seeds and folds.
-      options: other arguments of the sweep, by name.
+      options: the sweep's other arguments, by name.
     """
     own = {id(t.task): t for t in reversed(trials) if t.task is not None}
     own = {id(t.task): own[id(t.task)] for t in trials if t.task is not None}
     places = {key: place for place, key in enumerate(own)}
     configs = {id(trial.config): trial.config for trial in trials}
     digests = {key: equality.digest(config) for key, config in configs.items()}
-    # Of the sweep's task, unless no trial has it.
+    # The first trial with the sweep's task, if there is one.
     first = next((t for t in trials if t.task is None), None)
     found = {
         "task": _task(task, None if first is None else first.config),
@@ -86,11 +86,11 @@ def fingerprint(
         "options": {name: _value(value) for name, value in options.items()},
         "surroundings": surroundings(),
     }
-    return decode(encode(found))  # lists for tuples, as when it is read
+    return decode(encode(found))  # tuples become lists, as after a read
 
 
 def _task(task: Task, config: PyTree | None) -> dict[str, Any]:
-    """Return what is recorded of a task; its functions, with the config of a trial."""
+    """Return the record of a task; its functions are traced with a trial's config."""
     held = {
         "name": task.name,
         "diverged_above": task.diverged_above,
@@ -124,13 +124,13 @@ def _task(task: Task, config: PyTree | None) -> dict[str, Any]:
 def _data(data: PyTree) -> dict[str, Any] | None:
     if data is None:
         return None
-    if is_stream(data):  # what it gives is known only by drawing it all
+    if is_stream(data):  # its contents are known only after a full pass
         words = equality.digest(data) if isinstance(data, (ByStep, ByEpoch)) else ""
         return {"arrays": {type(data).__name__: words}, "sha256": words}
     digest = hashlib.sha256()
     arrays = jax.tree.map(np.asanyarray, data)
     for array in jax.tree.leaves(arrays):
-        for first in range(0, len(array), ROWS):  # a file's rows, not all at once
+        for first in range(0, len(array), ROWS):  # read a memory-mapped file in pieces
             digest.update(array[first : first + ROWS].tobytes())
     return {"arrays": _kinds(arrays), "sha256": digest.hexdigest()}
 
@@ -152,7 +152,7 @@ def _code(function: Callable[..., Any], *args: Any) -> str:
 
 
 def _value(value: Any) -> Any:
-    """Return a value for JSON; one that cannot be written, as words and a digest."""
+    """Return a value for JSON, or its text and digest if it cannot be written."""
     dtype = getattr(value, "dtype", None)
     if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
         return {"key": str(dtype), "words": jax.random.key_data(value)}
@@ -163,12 +163,12 @@ def _value(value: Any) -> Any:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for each change that gives a resumed sweep other numbers."""
+    """Return a sentence for each change that changes a resumed sweep's numbers."""
     versions = then["surroundings"]["versions"], now["surroundings"]["versions"]
     traced = all(versions[0].get(n) == versions[1].get(n) for n in TRACING)
     trials = then["trials"], now["trials"]
     said = [*_space_changes(*trials)] or [*_trial_changes(*trials, traced)]
-    # Another config makes another step of the same task.
+    # Another config changes the step of the same task.
     said = [*_task_changes(then, now, traced, same_configs=not said), *said]
     return [*said, *_changes(then["options"], now["options"])]
 
@@ -178,7 +178,7 @@ def surroundings_differences(
 ) -> list[str]:
     """Return a sentence for each change of versions, device and settings.
 
-    With these a resumed sweep may differ in the last bits from one that ran through.
+    Such a change may change the last bits of a resumed sweep's numbers.
     """
     before, after = dict(then["surroundings"]), dict(now["surroundings"])
     said = [*_changes(before.pop("versions"), after.pop("versions"))]
@@ -237,7 +237,7 @@ def _space_changes(then: list[Any], now: list[Any]) -> Iterator[str]:
 
 
 def _columns(trials: list[Any]) -> dict[str, dict[str, str]]:
-    """Return the values of each hyperparameter, in full, with their words."""
+    """Return the values of each hyperparameter, by their full text."""
     columns: dict[str, dict[str, str]] = {}
     for trial in trials:
         row = {**trial["setting"], "seed": trial["seed"], "fold": trial["fold"]}
@@ -247,7 +247,7 @@ def _columns(trials: list[Any]) -> dict[str, dict[str, str]]:
 
 
 def _trial_changes(then: list[Any], now: list[Any], traced: bool) -> Iterator[str]:
-    """Yield the first trial that changed, where the sets of values are equal."""
+    """Yield a sentence on the first changed trial, if the sets of values agree."""
     if len(then) != len(now):
         yield f"trials: there were {len(then)}, now {len(now)}."
         return
@@ -279,7 +279,7 @@ def _changes(
 
 
 def _full(value: Any) -> str:
-    """Return what is compared of a value: where it has a digest, not its words."""
+    """Return the part of a value to compare: its digest, if it has one."""
     if isinstance(value, dict):
         shown = "$repr" if "digest" in value else None
         items = sorted(value.items())
@@ -290,7 +290,7 @@ def _full(value: Any) -> str:
 
 
 def _words(value: Any) -> str:
-    """Return a value that `object_names.to_json` made as a person would write it."""
+    """Return the text of a value that `object_names.to_json` wrote."""
     if isinstance(value, list):
         return f"[{', '.join(map(_words, value))}]"
     if not isinstance(value, dict):

@@ -1,15 +1,15 @@
-"""Whether a record's files have the form in which they were written."""
+"""Check that a record's files have the form in which they were written."""
 
 from pathlib import Path
 from typing import Any
 
 
 class DamagedRecord(ValueError):
-    """A file of a record that is not as it was written."""
+    """A file of a record that was changed or damaged."""
 
 
 def damaged(path: Path, why: object) -> DamagedRecord:
-    """Return the error for a file that is not as it was written."""
+    """Return the error for a file that was changed or damaged."""
     return DamagedRecord(
         f"{path} is damaged or of something else than a sweep ("
         f"{' '.join(str(why).split()) or 'it is not whole'}); restore it, or run the "
@@ -21,13 +21,14 @@ def misfit(value: Any, form: Any, place: str = "") -> str | None:
     """Return where and how a value differs from a form; None if it fits.
 
     Args:
-      value: what JSON gave.
-      form: a type, where `float` takes integers, no type but `bool` takes bools, and
-        `object` takes anything; a range of integers; None; a tuple of forms, of which
-        one must fit; a list of one form, for a list of such; a dict of forms by name,
-        for an object that has at least these names, less those that end with "?"; or
-        a dict with the one key `str`, for an object with any names.
-      place: the name of the value, for the sentence.
+      value: a value that was read from JSON.
+      form: a type, where `float` also takes integers, no type but `bool` takes bools,
+        and `object` takes anything; a range of integers; None; a tuple of forms, of
+        which one must fit; a list of one form, for a list of such values; a dict of
+        forms by name, for an object with at least these names, where those that end in
+        "?" may be missing; or a dict with the one key `str`, for an object with any
+        names.
+      place: the name of the value, for the message.
     """
     if form is object:
         return None

@@ -1,4 +1,4 @@
-"""The header of a record: what is swept, and what a resume finds it again by."""
+"""The header of a record: what is swept, in the form that a resume needs."""
 
 import dataclasses
 import os
@@ -56,7 +56,7 @@ _OPTIONS = {
     "pruner?": object,
     "population?": object,
 }
-# What `header` returns, in the form that a resume needs.
+# The schema of the result of `header`.
 FORM = {
     "fingerprint": {
         "task": _TASK,
@@ -94,9 +94,9 @@ def header(
     groups: Sequence[Group],
     options: Plan,
 ) -> dict[str, Any]:
-    """Return what a resume finds a sweep again by.
+    """Return the description of a sweep from which a resume restores it.
 
-    `every` has the trials of all seeds and folds.
+    `every` holds the trials of all seeds and folds.
     """
     programs = [group.pool.program for group in groups]
     ways = {
@@ -120,9 +120,9 @@ def header(
 
 
 def found_by(held: dict[str, Any], directory: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what `header` returned, of a record's header.
+    """Return the part of a record's header that `header` returned.
 
-    Raises a ValueError if the record was saved from memory, or is damaged.
+    Raises ValueError if the record was saved from memory, or is damaged.
     """
     if held.get("sweep", held) is None:
         raise ValueError(
@@ -139,9 +139,9 @@ def found_by(held: dict[str, Any], directory: str | os.PathLike[str]) -> dict[st
 
 
 def task_of(header: dict[str, Any], trust: bool) -> Task:
-    """Return the task by its source.
+    """Return the task, imported by its source.
 
-    Raises a ValueError if it has none, or one that is gone or not trusted.
+    Raises ValueError if it has none, or one that is missing or not trusted.
     """
     if header["source"] is None:
         name = header["fingerprint"]["task"]["name"]
@@ -161,7 +161,7 @@ def task_of(header: dict[str, Any], trust: bool) -> Task:
 
 
 def trials_of(header: dict[str, Any], trust: bool) -> list[Trial]:
-    """Return the trials, built again. Raises a ValueError if they cannot be."""
+    """Return the trials, built again. Raises ValueError if that is impossible."""
     trials: list[Trial] = []
     for held in header["trials"]:
         factory = object_names.from_json(held["factory"], trust)
@@ -179,7 +179,7 @@ def trials_of(header: dict[str, Any], trust: bool) -> list[Trial]:
 def same(
     header: dict[str, Any], task: Task, trials: Sequence[Trial], options: Plan
 ) -> None:
-    """Raise a ValueError that says what changed; warn if versions or devices did."""
+    """Raise ValueError if something changed; warn if versions or devices changed."""
     every = repeated(trials, options.seeds, options.folds)
     then, now = header["fingerprint"], fingerprint(task, every, {})
     changes = differences(then, now)

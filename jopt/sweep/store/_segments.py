@@ -1,4 +1,4 @@
-"""The file of a segment: what its trials gave, written once and whole."""
+"""The file of a segment: its trials' results, written once and atomically."""
 
 import io
 import math
@@ -24,23 +24,23 @@ _NPY = re.compile(
 
 
 class Kept(NamedTuple):
-    """What the file of a segment holds."""
+    """The contents of a segment's file."""
 
-    notes: dict[str, Any]  # what JSON can hold
+    notes: dict[str, Any]  # values for JSON
     arrays: dict[str, np.ndarray]
 
 
 def write_segment(
     path: Path, notes: dict[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> None:
-    """Write the file of a segment: an `.npz`, which `numpy.load` reads, with notes.
+    """Write the file of a segment: an `.npz` with notes, which `numpy.load` reads.
 
     Args:
-      path: of the file.
-      notes: what JSON can hold.
-      arrays: by names that files may have.
+      path: the path of the file.
+      notes: values for JSON.
+      arrays: by name; each name must be a valid file name.
 
-    Raises an OSError if it cannot be written; a file that was there stays.
+    Raises OSError if it cannot be written; an existing file stays.
     """
     with replacing(path) as partial:
         partial.write_bytes(packed(notes, arrays))
@@ -59,11 +59,11 @@ def packed(notes: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def read_segment(path: Path) -> Kept:
-    """Return what `write_segment` wrote.
+    """Return the contents of a file that `write_segment` wrote.
 
     Raises:
       FileNotFoundError: there is no file.
-      DamagedRecord: it is not as it was written; the sentence names it.
+      DamagedRecord: the file was changed or damaged; the message names it.
     """
     try:
         return unpacked(read_file(path))
@@ -74,12 +74,12 @@ def read_segment(path: Path) -> Kept:
 
 
 def unpacked(content: bytes) -> Kept:
-    """Return what `packed` was given.
+    """Return the arguments of `packed`, from its result.
 
-    It allocates at most the size of the content, whatever the headers in it claim, and
-    evaluates nothing in it.
+    It allocates at most the size of the content, whatever the headers claim, and it
+    evaluates nothing.
 
-    Raises a ValueError if it is not as it was packed.
+    Raises ValueError if the content was changed or damaged.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as file:
@@ -92,7 +92,7 @@ def unpacked(content: bytes) -> Kept:
 
 
 def _member(file: zipfile.ZipFile, name: str, size: int) -> bytes:
-    """Return a member, of which the checksum is compared."""
+    """Return a member of the archive, after a check of its checksum."""
     found = file.getinfo(name)
     if found.compress_type != zipfile.ZIP_STORED or found.file_size > size:
         raise ValueError(f"{name[:80]!r} is not as it was written")

@@ -1,4 +1,4 @@
-"""The record of a sweep on the disk: a header, a file a segment, and checkpoints."""
+"""The record of a sweep on disk: a header, a file a segment, and checkpoints."""
 
 import csv
 import errno
@@ -34,36 +34,36 @@ except ImportError:
 
 RECORD = "record"
 UNLOCKABLE = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
-SEARCH = "search.json"  # of a search, beside the records of its batches
-OLDER = "journal.jsonl"  # what version 0.1 wrote
-PICTURES = ("curves", "front")  # of no hyperparameter
+SEARCH = "search.json"  # file of a search, beside the records of its batches
+OLDER = "journal.jsonl"  # file that version 0.1 wrote
+PICTURES = ("curves", "front")  # pictures without a hyperparameter's name
 
 
 class Found(NamedTuple):
-    """The newest state whose checkpoint and segments are whole."""
+    """The newest state whose checkpoint and segments are all undamaged."""
 
     segment: int
     tree: PyTree
-    segments: list[Kept]  # up to it, in order
+    segments: list[Kept]  # segments up to it, in order
 
 
 class Store:
     """Write the record of a sweep into `directory/record`.
 
-        header.json      what is swept, and what was asked
-        segments/N.npz   what segment N gave: losses, metrics, events
-        checkpoints/N    the states after segment N, of the last two
-        ended/T          with keep_pruned, the states of the trials of a program that
-                         were pruned together, trial T and later ones
+        header.json      what is swept, and what was asked for
+        segments/N.npz   the results of segment N: losses, metrics, events
+        checkpoints/N    the states after segment N, for the last two segments
+        ended/T          with keep_pruned, the states of one program's trials that were
+                         pruned together, trial T and later ones
         end.json         the winner's test metrics, once the sweep has ended
         lock             held while a process writes
         processes/P      checkpoints of process P of a job, from 1 on
 
-    Each file is written whole or not at all. A segment's file is written before its
-    checkpoint, so that every checkpoint has a segment's file.
+    Each file is written atomically. A segment's file is written before its checkpoint,
+    so every checkpoint has a segment's file.
 
-    The processes of a job share the directory. Each writes the states of its trials,
-    and the first one everything else; the others' calls leave that alone.
+    The processes of a job share the directory. Each writes the states of its own
+    trials, and only the first one writes the other files.
 
     Args:
       directory: made if it does not exist.
@@ -103,8 +103,8 @@ class Store:
     def new(cls, directory: str | os.PathLike[str], overwrite: bool) -> "Store":
         """Return the store of a new sweep.
 
-        Raises a FileExistsError if the directory has a sweep already, unless
-        `overwrite`: then `begin` removes that one.
+        Raises FileExistsError if the directory has a sweep already, unless `overwrite`
+        is True: then `begin` removes that sweep.
         """
         store = cls(directory)
         names = {
@@ -120,7 +120,7 @@ class Store:
                 f"{directory} has {there[0]}; "
                 f"{go_on * ('record' in there[0])}give another directory."
             )
-        load_orbax()  # while the sweep is compiled
+        load_orbax()  # in the background, while the sweep is compiled
         return store
 
     def begin(self, header: Mapping[str, Any]) -> None:
@@ -129,7 +129,7 @@ class Store:
             return
         others = self.path / HEADER, self.directory / OLDER, self.directory / SEARCH
         if any(path.exists() for path in others):
-            for name in (HEADER, "end.json"):  # the header first: then there is none
+            for name in (HEADER, "end.json"):  # the header first, which ends the record
                 (self.path / name).unlink(missing_ok=True)
             for name in ("segments", "checkpoints", "processes", "ended"):
                 remove(self.path / name)
@@ -137,7 +137,7 @@ class Store:
         self.rewrite(header)
 
     def rewrite(self, header: Mapping[str, Any]) -> None:
-        """Write the header in place of the one before."""
+        """Replace the header."""
         number = {"processes": processes.number()}
         self._write(HEADER, {"format": FORMAT, **number, **header})
 
@@ -146,7 +146,7 @@ class Store:
     ) -> None:
         """Write the file of a segment.
 
-        Raises an OSError if it cannot be written; those before stay whole.
+        Raises OSError if it cannot be written; earlier files stay whole.
         """
         if not self._first:
             return
@@ -164,7 +164,7 @@ class Store:
         tree: PyTree,
         ended: Mapping[int, PyTree] | None = None,
     ) -> None:
-        """Keep what a segment gave, and the state that the next starts from.
+        """Keep the results of a segment, and the state after it.
 
         `ended` has the states of trials that were pruned after it, by the first trial
         of each program.
@@ -177,11 +177,12 @@ class Store:
     def newest(
         self, segments: Sequence[Kept], like: Callable[[dict[str, Any]], PyTree]
     ) -> Found | None:
-        """Return the newest state, and warn of what is damaged.
+        """Return the newest state, and warn of damaged files.
 
         Args:
-          segments: the whole ones, in order.
-          like: returns a tree of the shapes of a checkpoint, by its segment's notes.
+          segments: the undamaged segments, in order.
+          like: returns a tree with the shapes of a checkpoint, from its segment's
+            notes.
         """
         segment, tree, said = self.checkpoints.newest(
             lambda segment: like(segments[segment].notes), upto=len(segments) - 1
@@ -194,7 +195,7 @@ class Store:
         return Found(segment, tree, list(segments[: segment + 1]))
 
     def forget(self, segment: int) -> None:
-        """Remove what was kept of a segment and of those after it."""
+        """Remove the files of a segment and of later ones."""
         for number in self.checkpoints.segments():
             if number >= segment:
                 remove(self.checkpoints.directory / str(number))
@@ -206,11 +207,11 @@ class Store:
         (self.path / "end.json").unlink(missing_ok=True)
 
     def end(self, content: dict[str, Any]) -> None:
-        """Write what is known once the sweep has ended."""
+        """Write the final information on an ended sweep."""
         self._write("end.json", content)
 
     def close(self) -> None:
-        """Let others write the record; remove it if nothing was begun."""
+        """Release the record for other processes; remove it if no sweep was begun."""
         if self._lock_file < 0:
             return
         if self.path.is_dir() and not (self.path / HEADER).exists():
@@ -255,7 +256,7 @@ class Store:
 
 
 def _of_process(record: Path, process: int) -> Path:
-    """Return where a process of a job keeps the states of its trials."""
+    """Return where a process of a job keeps its trials' states."""
     return record / "processes" / str(process) if process else record
 
 
@@ -265,7 +266,7 @@ def read_header(directory: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
       FileNotFoundError: there is no record.
       ValueError: the record is of another version of jopt.
-      DamagedRecord: the header is not as it was written.
+      DamagedRecord: the header was changed or damaged.
     """
     directory = Path(directory)
     path = directory / RECORD / HEADER
@@ -304,14 +305,14 @@ def read_end(directory: str | os.PathLike[str], form: Any) -> dict[str, Any] | N
 def read_segments(
     directory: str | os.PathLike[str], check: Callable[[int, Kept], str | None]
 ) -> tuple[list[Kept], str | None]:
-    """Return the segments of a record, in order, until one that is not whole.
+    """Return the segments of a record, in order, up to the first damaged one.
 
     Args:
-      directory: of the sweep.
-      check: says what is wrong with the contents of a segment; None for nothing.
+      directory: the directory of the sweep.
+      check: returns what is wrong with the contents of a segment; None for nothing.
 
     Returns:
-      The segments, and a sentence on the first that is damaged; None if none is.
+      The segments, and a sentence on the first damaged one; None if none is.
     """
     segments: list[Kept] = []
     folder = Path(directory) / RECORD / "segments"
