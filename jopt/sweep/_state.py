@@ -62,12 +62,12 @@ _RUN = {
     "trial_steps_this_run": range(2**63),
     "trial_steps_per_second": float,
     "interrupted": bool,
+    "timed_out": bool,
     "resumed_after": (range(2**31), None),
     "unsaved": (str, None),
     "versions": {str: str},
     "device": {"platform": str, "kind": str, "count": range(2**31)},
     "matmul_precision": (str, None),
-    "timed_out": bool,
 }
 # Facts that older records lack, and what they were.
 ADDED = {"timed_out": False, "processes": 1}
