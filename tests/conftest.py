@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+import zlib
 
 # To compile is most of the suite's time: not in 32 parts on a core or two.
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_parallel_codegen_split_count=1")
@@ -42,6 +43,12 @@ def pytest_addoption(parser):
     parser.addoption(
         "--slow", action="store_true", help="run only the tests that --all adds"
     )
+    parser.addoption(
+        "--share",
+        default="1/1",
+        metavar="K/N",
+        help="run the K-th of N shares: files, and rows of the table, by their names",
+    )
 
 
 def pytest_configure(config):
@@ -76,5 +83,12 @@ def pytest_collection_modifyitems(config, items):
         given = item.callspec.params if hasattr(item, "callspec") else {}
         return str(given.get("name")) if given.get("name") in TRANSFORMATIONS else ""
 
+    def is_in_share(item):
+        # A file's fixtures, and a row's programs, are made for one share.
+        name = row(item) or item.path.name
+        return zlib.crc32(name.encode()) % shares == share - 1
+
+    share, shares = map(int, config.getoption("--share").split("/"))
+    config.hook.pytest_deselected(items=[i for i in items if not is_in_share(i)])
     # The sort is stable: what is of no row stays first, and as it was.
-    items.sort(key=row)
+    items[:] = sorted(filter(is_in_share, items), key=row)
