@@ -13,12 +13,13 @@ from killed_sweeps import PROCESSES
 
 
 def postgresql_programs():
-    """The directory of PostgreSQL's programs; None if they are not installed."""
+    """The directory of PostgreSQL's programs; None without them, or the driver."""
+    if importlib.util.find_spec("psycopg") is None:
+        return None
     found = shutil.which("initdb")
     if found is not None:
         return Path(found).parent
-    every = Path("/usr/lib/postgresql").glob("*/bin")
-    return max(every, default=None) if importlib.util.find_spec("psycopg") else None
+    return max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
 
 
 def free_port():

@@ -86,9 +86,9 @@ def test_a_row_is_the_same_where_the_training_set_is_streamed(monkeypatch):
     seen = []
     plan_of = group.Group.compiled.__func__
 
-    def compiled(cls, plan, *rest):
+    def compiled(cls, plan, *rest, **given):
         seen.append(plan.streams)
-        return plan_of(cls, plan, *rest)
+        return plan_of(cls, plan, *rest, **given)
 
     monkeypatch.setattr(group.Group, "compiled", classmethod(compiled))
     task = toy.task(train=toy.points(60_000))

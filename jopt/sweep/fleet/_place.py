@@ -87,9 +87,10 @@ class Place(NamedTuple):
             with self.reached("be opened"):
                 return Opened(self._served(), contextlib.nullcontext)
         except ImportError as error:
+            first = str(error).strip().partition("\n")[0]
             raise ImportError(
-                f"The storage {self} needs the package {error.name}, which is not "
-                "installed; pip install 'jopt[fleet]'."
+                f"The storage {self} needs a package that is not installed: {first} "
+                "pip install 'jopt[fleet]'."
             ) from error
 
     def _journal(self, new: bool) -> Opened:
