@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jopt.core import PyTree
+from jopt.core import PyTree, is_typed_key
 from jopt.sweep import _processes as processes
 
 _ONE = threading.Lock()  # sweeps in several threads share orbax's logger
@@ -30,7 +30,7 @@ def write_arrays(path: Path, tree: PyTree) -> None:
     Raises:
       OSError: the disk is full; the message is the operating system's.
     """
-    tree = jax.tree.map(lambda x: np.asarray(x) if np.size(x) == 0 else x, tree)
+    tree = jax.tree.map(_on_host, tree)
     try:
         _ask_for_room(path.parent, jax.tree.leaves(tree))
         checkpointer, ocp = _orbax()
@@ -38,6 +38,15 @@ def write_arrays(path: Path, tree: PyTree) -> None:
             checkpointer.save(path, ocp.args.PyTreeSave(tree))
     except (OSError, ValueError) as error:  # TensorStore raises ValueError
         raise OSError(_reason(error)) from error
+
+
+def _on_host(leaf: Any) -> Any:
+    """Return an array as NumPy's where orbax does not take a device's.
+
+    It takes no empty array, and in a job no array of one process's device.
+    """
+    whole = np.size(leaf) > 0 and processes.number() == 1
+    return leaf if whole or is_typed_key(leaf) else np.asarray(leaf)
 
 
 def read_arrays(
