@@ -53,8 +53,8 @@ def rounds(
     for name, run in runs.items():
         run(1)
         each = timed(lambda run=run: run(1))
-        number = _fitting(each, turn)
-        each = timed(lambda run=run, n=number: run(n)) / number
+        trial = _fitting(each, turn)
+        each = timed(lambda run=run, n=trial: run(n)) / trial
         calls[name] = _fitting(each, turn)
         spent += (calls[name] + 1) * each
     number = number or max(FEWEST, min(MOST, int(seconds / spent)))
