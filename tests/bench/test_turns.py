@@ -7,9 +7,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import pytest
 
-import jopt
-
-sys.path.insert(0, str(Path(jopt.__file__).parents[1] / "bench"))
+sys.path.append(str(Path(__file__).parents[2] / "bench"))
 turns = importlib.import_module("turns")
 
 
