@@ -356,7 +356,8 @@ def main() -> None:
     flags = ["--quick"] if options.quick else []
     names = dict.fromkeys(["ceilings", *chosen])
     share = minutes / FULL
-    budgets = {name: BUDGETS[name] * (1 if options.quick else share) for name in names}
+    share = max(share, 1.0) if options.quick else share
+    budgets = {name: BUDGETS[name] * share for name in names}
     cases = [Case(name, _command(name, flags), budgets[name]) for name in names]
     signal.signal(signal.SIGTERM, _terminated)
     status = 0
