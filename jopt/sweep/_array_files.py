@@ -30,7 +30,14 @@ def write_arrays(path: Path, tree: PyTree) -> None:
     Raises:
       OSError: the disk is full; the message is the operating system's.
     """
-    tree = jax.tree.map(_on_host, tree)
+    # orbax takes no empty array and, in a job, no array of one process's device.
+    alone = processes.number() == 1
+
+    def accepted(leaf: Any) -> Any:
+        of_device = is_typed_key(leaf) or (alone and np.size(leaf) > 0)
+        return leaf if of_device else np.asarray(leaf)
+
+    tree = jax.tree.map(accepted, tree)
     try:
         _ask_for_room(path.parent, jax.tree.leaves(tree))
         checkpointer, ocp = _orbax()
@@ -38,15 +45,6 @@ def write_arrays(path: Path, tree: PyTree) -> None:
             checkpointer.save(path, ocp.args.PyTreeSave(tree))
     except (OSError, ValueError) as error:  # TensorStore raises ValueError
         raise OSError(_reason(error)) from error
-
-
-def _on_host(leaf: Any) -> Any:
-    """Return an array as NumPy's where orbax does not take a device's.
-
-    It takes no empty array, and in a job no array of one process's device.
-    """
-    whole = np.size(leaf) > 0 and processes.number() == 1
-    return leaf if whole or is_typed_key(leaf) else np.asarray(leaf)
 
 
 def read_arrays(

@@ -343,8 +343,8 @@ class Worker:
             )
         except Lost:
             warnings.warn(
-                f"Another worker has taken over block {claim.block}, because this one "
-                "stood still; it goes on with another one.",
+                f"Another worker has taken over block {claim.block}, because this "
+                "worker was silent for too long. This worker claims another block.",
                 stacklevel=3,
             )
             return False
@@ -407,7 +407,8 @@ class Worker:
                 if self.unread is None:
                     self.unread = str(error)
                     warnings.warn(
-                        f"{error} The block goes on without the others' observations.",
+                        f"{error} The block is trained on; until the storage answers, "
+                        "its pruner sees no other worker's trials.",
                         stacklevel=2,
                     )
                 return Seen(own, np.arange(len(now)))
