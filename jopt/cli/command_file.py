@@ -8,7 +8,8 @@ from typing import Any
 
 COMMAND, HEADER = "command.json", Path("record", "header.json")
 SEARCH = "search.json"  # of a search, in place of the header
-NOT_SAVED = ("run", "defaults", "with_resume", "folder")  # not set by the user
+# Not set by the user, or asked of one command alone.
+NOT_SAVED = ("run", "defaults", "with_resume", "folder", "revive")
 # Options that ask for trials; with --extend they ask for more.
 SPACE = ("learning_rate", "set", "sample")
 DAMAGED = "go on with jopt.sweep.resume(directory), which does without it."
@@ -103,11 +104,18 @@ def resumed(options: argparse.Namespace, directory: Path) -> argparse.Namespace:
     if option == "--extend":
         defaults = options.defaults
         same = [n for n in ("steps", *SPACE) if given[n] == defaults[n]]
-        given = {name: value for name, value in given.items() if name not in same}
-        if len(same) == 1 + len(SPACE):
+        more = [n for n in ("steps", *SPACE) if n not in same]
+        if options.revive and more:
+            raise ValueError(
+                "--revive trains pruned trials alone; leave out "
+                f"--{more[0].replace('_', '-')}, or give it to another --extend."
+            )
+        given = {n: value for n, value in given.items() if n not in same}
+        if not (more or options.revive):
             raise ValueError(
                 "--extend needs the steps of each trial in all, or more trials; give "
-                "--steps N, --sample N, --learning-rate VALUES or --set NAME=VALUES."
+                "--steps N, --sample N, --learning-rate VALUES, --set NAME=VALUES or "
+                "--revive N,..."
             )
         if set(SPACE) & given.keys():
             before = {name: was[name] for name in SPACE}

@@ -35,6 +35,8 @@ examples:
   jopt sweep --resume results
   jopt sweep --extend results --steps 2000
   jopt sweep --extend results --learning-rate 1:10:8
+  jopt sweep --pruner halving --keep-pruned --out results
+  jopt sweep --extend results --revive 3,17
 
 values:
   LOW:HIGH:COUNT   COUNT values from LOW to HIGH, evenly spaced on a log axis;
@@ -94,6 +96,11 @@ def add_to(commands: Any) -> None:
         default=[],
         metavar="NAME=RANGE",
         help="population-based training: vary this hyperparameter within the range",
+    )
+    training.add_argument(
+        "--keep-pruned",
+        action="store_true",
+        help="save the states of pruned trials, for --revive",
     )
     machine = parser.add_argument_group("devices and files").add_argument
     names = [option.dest for option in _add_machine(machine)]
@@ -206,8 +213,26 @@ def _add_machine(add: Any) -> list[argparse.Action]:
             help="train the sweep saved in DIR for more steps (--steps: new total), or "
             "with more trials (--sample: new total, or more values)",
         ),
+        add(
+            "--revive",
+            type=_numbers,
+            default=[],
+            metavar="N,...",
+            help="with --extend, train these pruned trials to their end; numbers as in "
+            "trials.csv",
+        ),
     ]
     return [*resumed, *add_machine(add)]
+
+
+def _numbers(text: str) -> list[int]:
+    """Return the numbers of trials in a list with commas."""
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"must be numbers of trials, such as 3,17, got {text!r}"
+        ) from None
 
 
 def add_machine(add: Any) -> list[argparse.Action]:
@@ -285,6 +310,8 @@ def _run(options: argparse.Namespace, stdout: TextIO) -> int:
         raise ValueError(f"--keep must be at least 0, got {options.keep}.")
     directory, resumed = options.extend or options.resume, False
     steps = options.steps  # with --extend, None if only trials are added
+    if options.revive and options.extend is None:
+        raise ValueError("--revive needs the sweep's directory; give --extend DIR.")
     if directory is not None:
         options = command_file.resumed(options, directory)
         resumed = command_file.has_begun(directory) or options.extend is not None
@@ -307,7 +334,11 @@ def _run(options: argparse.Namespace, stdout: TextIO) -> int:
     population = selection.population(options.evolve)
     try:
         with display.Display(console, list(trials[0].hyperparameters)) as show:
-            if options.extend is not None:
+            if options.revive:
+                result = sweep.revive(
+                    directory, options.revive, task, trials, progress=show, **shared
+                )
+            elif options.extend is not None:
                 with command_file.saved(options, directory):
                     more: dict[str, Any] = {**shared, "steps": steps}
                     result = sweep.extend(
@@ -337,6 +368,7 @@ def _run(options: argparse.Namespace, stdout: TextIO) -> int:
                         bounds=bounds,
                         pruner=pruner,
                         population=population,
+                        keep_pruned=options.keep_pruned,
                         directory=directory,
                         overwrite=options.overwrite,
                         progress=show,

@@ -62,7 +62,6 @@ def resume(
       folds: the same `Folds`; needed if its functions cannot be imported by name.
       block: replaces the first block if that does not fit here; the numbers may then
         differ in the last bits.
-        then differ in the last bits.
       timeout, devices, memory, progress, callbacks: as in `run`.
 
     Returns:
@@ -271,7 +270,8 @@ def _revived(directory: Path, asked: set[int], given: Given) -> SweepResult:
                     f"sweep.revive: the state of trial {number} was not kept when it "
                     "was pruned; run the sweep with keep_pruned=True."
                 )
-            segments, _ = read_segments(paths[of], lambda *_: None)
+            sweep = read_header(paths[of])["id"]
+            segments, _ = read_segments(paths[of], sweep, lambda *_: None)
             ends = [bool(segment.arrays["pruned"][row]) for segment in segments]
             each = len(places[of]) // len(headers[of]["trials"])
             settings = together.setdefault((of, ends.index(True)), [])

@@ -156,7 +156,9 @@ def loaded(directory: Path) -> SweepResult:
         raise damaged(path / "header.json", said)
     asked = held["asked"]
     _check_size(path, asked)
-    segments, said = read_segments(directory, functools.partial(_misfit, asked))
+    segments, said = read_segments(
+        directory, held["id"], functools.partial(_misfit, asked)
+    )
     if said is not None:
         raise ValueError(said)
     if not segments:

@@ -57,6 +57,7 @@ class Found(NamedTuple):
     """The contents of a record, with objects in place of their names."""
 
     begun: dict[str, Any]  # as `header` returned it
+    id: str  # of the sweep
     plan: Plan
     trials: Sequence[Trial]  # one a setting
     segments: list[Kept]  # the complete segments
@@ -84,7 +85,9 @@ def found(directory: Path, given: Given) -> Found:
     task = task_of(begun, trust) if given.task is None else given.task
     plan = Plan.from_json(begun["options"], task, given.folds, trust)
     trials = trials_of(begun, trust) if given.trials is None else given.trials
-    segments, said = read_segments(directory, functools.partial(_misfit, asked))
+    segments, said = read_segments(
+        directory, held["id"], functools.partial(_misfit, asked)
+    )
     if said is not None:
         warnings.warn(f"{said} The sweep goes back before it.", stacklevel=4)
     every = repeated(trials, plan.seeds, plan.folds)
@@ -99,14 +102,14 @@ def found(directory: Path, given: Given) -> Found:
         raise damaged(file, "its trials or steps contradict each other")
     if plan.numbers is not None and len(set(plan.numbers)) != len(every):
         raise damaged(file, "its numbers contradict its trials")
-    return Found(begun, plan, trials, segments)
+    return Found(begun, held["id"], plan, trials, segments)
 
 
 @processes.together()
 def went_on(directory: Path, given: Given, steps: int | None = None) -> SweepResult:
     """Resume the sweep of a record, up to `steps` or its own end."""
     with Store(directory) as store:
-        begun, plan, trials, segments = found(directory, given)
+        begun, store.id, plan, trials, segments = found(directory, given)
         longer = (steps or 0) > plan.steps
         if longer:
             plan, kept = _extended(plan, steps or 0)
@@ -170,7 +173,7 @@ def revived(
                     for leaf in group.pool.read(np.zeros(1, int))
                 ]
                 tree = held.ended.restore(
-                    {"own": like, "shared": group.pool.shared}, int(there[0])
+                    {"own": like, "shared": group.pool.shared}, int(there[0]), was.id
                 )
                 leaves = [leaf[np.searchsorted(there, here)] for leaf in tree["own"]]
                 order = group.pool.program.stacked.order_leaf

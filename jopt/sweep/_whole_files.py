@@ -1,6 +1,7 @@
 """Write files atomically, and read only regular files."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -10,6 +11,14 @@ import stat
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
+
+try:
+    import fcntl  # POSIX; elsewhere a second process is not noticed
+except ImportError:
+    fcntl = None
+
+# Errors of file systems without locks, as some over a network are.
+UNLOCKABLE = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
 @contextlib.contextmanager
@@ -33,6 +42,27 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
         raise
     to_disk(path.parent)
+
+
+def lock(file: int, taken: str) -> None:
+    """Lock an open file for this process, until the file is closed.
+
+    Args:
+      file: its descriptor.
+      taken: the message of the error if another process has the lock.
+
+    Raises:
+      BlockingIOError: another process has the lock.
+    """
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BlockingIOError(taken) from error
+    except OSError as error:
+        if error.errno not in UNLOCKABLE:
+            raise
 
 
 def remove_partial(directory: Path) -> None:

@@ -462,6 +462,30 @@ def test_a_sweep_is_extended_by_the_command(tmp_path, refused, capsys):
     assert {int(row["steps"]) for row in rows} == {steps}
 
 
+@pytest.mark.slow("sweep.revive has quick tests")
+def test_pruned_trials_are_revived_by_the_command(tmp_path, refused, capsys):
+    place = str(tmp_path / "out")
+    pruned = [*SHORT, "--pruner", "halving:min_resource=1", "--keep-pruned"]
+    assert main(["sweep", *pruned, "--out", place]) == 0
+    before = {row["trial"]: row for row in rows_of(tmp_path / "out")}
+    stopped = [number for number, row in before.items() if row["status"] == "pruned"]
+    complete = [number for number in before if number not in stopped]
+    assert stopped
+    assert complete
+    assert "--revive needs the directory" in refused("--revive", stopped[0])
+    assert "such as 3,17, got 'a'" in refused("--extend", place, "--revive", "a")
+    both = ("--revive", stopped[0], "--steps", "99")
+    assert "leave out --steps" in refused("--extend", place, *both)
+    was_complete = refused("--extend", place, "--revive", complete[0])
+    assert "which is complete; sweep.extend trains it on" in was_complete
+    assert main(["sweep", "--extend", place, "--revive", ",".join(stopped)]) == 0
+    after = {row["trial"]: row for row in rows_of(tmp_path / "out")}
+    assert {row["status"] for row in after.values()} == {"complete"}
+    assert all(after[number] == before[number] for number in complete)
+    assert main(["sweep", "--resume", place]) == 0
+    assert {row["trial"]: row for row in rows_of(tmp_path / "out")} == after
+
+
 @pytest.mark.slow("a record is loaded while a sweep runs in a quick test")
 def test_a_report_is_built_while_another_process_trains(tmp_path):
     place = tmp_path / "out"

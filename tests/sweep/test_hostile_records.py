@@ -14,8 +14,7 @@ import jopt
 from jopt import sweep
 from jopt.report import Record, page
 from jopt.sweep import _resume
-from jopt.sweep.store import read_segments
-from jopt.sweep.store._segments import write_segment
+from jopt.sweep.store._segments import read_segment, write_segment
 
 SIZES: dict[str, Any] = {"steps": 6, "segments": 3, "block": 2}
 WRONG = [None, True, -1, 10**30, 0.5, "x", "", [], [[]], {}, {"": 0}, [1e400]]
@@ -128,7 +127,7 @@ def test_a_changed_header_is_refused_or_resumed(directory, request, monkeypatch)
 
 def test_changed_notes_are_refused_or_shown(directory, request):
     path = directory / "record" / "segments" / "1.npz"
-    kept = read_segments(directory, lambda *_: None)[0][1]
+    kept = read_segment(path)
     for text in some(changes(json.loads(json.dumps(kept.notes))), 30, request):
         if "[[[[" in text or not text.startswith("{"):
             continue
@@ -174,6 +173,32 @@ def test_segments_in_another_order_are_named(directory):
     second.write_bytes(held)
     with pytest.raises(ValueError, match=r"0\.npz is damaged .*of another segment"):
         sweep.load(directory)
+
+
+def test_files_of_another_sweep_of_equal_shapes_are_named(kept, directory, tmp_path):
+    other = shutil.copytree(kept, tmp_path / "other")
+    sizes: dict[str, Any] = {**SIZES, "seeds": 2, "seed": 1, "overwrite": True}
+    sweep.run(toy.task(), trials(), directory=other, **sizes)
+    own, name = directory / "record", "segments/1.npz"
+    shutil.copy(other / "record" / name, own / name)
+    with pytest.raises(ValueError, match=r"1\.npz is damaged .*of another sweep"):
+        sweep.load(directory)
+    shutil.copy(kept / "record" / name, own / name)
+    shutil.rmtree(own / "checkpoints")
+    shutil.copytree(other / "record" / "checkpoints", own / "checkpoints")
+    with pytest.warns(UserWarning, match="2 is the checkpoint of another sweep"):
+        result = sweep.resume(directory, toy.task(), trials())
+    was = sweep.load(kept).table
+    assert result.table["valid_loss"].tolist() == was["valid_loss"].tolist()
+
+
+def test_checkpoints_in_another_order_are_named(directory):
+    first, second = (directory / "record" / "checkpoints" / n for n in ("1", "2"))
+    first.rename(first.with_name("was"))
+    second.rename(first)
+    first.with_name("was").rename(second)
+    with pytest.warns(UserWarning, match=r"2 is the checkpoint of segment 2\."):
+        sweep.resume(directory, toy.task(), trials())
 
 
 @pytest.mark.parametrize(

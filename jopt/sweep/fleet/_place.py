@@ -10,10 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-try:
-    import fcntl  # POSIX; elsewhere a second worker on SQLite is not noticed
-except ImportError:
-    fcntl = None
+from jopt.sweep._whole_files import lock
 
 STUDY = "jopt"  # the name of a study whose address has none
 WAIT = 10  # seconds for a server to answer
@@ -172,21 +169,22 @@ class Place(NamedTuple):
         Raises:
           BlockingIOError: another worker has the lock.
         """
-        if not self.address.startswith("sqlite:") or fcntl is None:
+        if not self.address.startswith("sqlite:"):
             return None
         path = self.address.partition(":///")[2].partition("?")[0]
         if path in ("", ":memory:"):
             return None
         file = os.open(f"{path}.worker", os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(file)
-            raise BlockingIOError(
+            lock(
+                file,
                 f"Another worker trains the study in {self}, and SQLite serves one; "
                 "wait until it ends, or begin the study in a journal (a path) or in "
-                "PostgreSQL, which serve many."
-            ) from error
+                "PostgreSQL, which serve many.",
+            )
+        except BaseException:
+            os.close(file)
+            raise
         return file
 
 

@@ -21,14 +21,10 @@ from jopt.sweep._equality import Identities, digest
 from jopt.sweep._json import decode, encode
 from jopt.sweep._task import Mode
 from jopt.sweep._trial import Trial, groups, stack as stacked
+from jopt.sweep._whole_files import lock
 from jopt.sweep.proposals._adaptive import TPE, Adaptive
 from jopt.sweep.proposals._proposals import Ending, Proposals
 from jopt.sweep.space import Sampler, Space
-
-try:
-    import fcntl  # POSIX; elsewhere a second process is not noticed
-except ImportError:
-    fcntl = None
 
 LOG = "study.jsonl"
 FORMAT = 1
@@ -320,16 +316,12 @@ class _Log:
         directory.mkdir(parents=True, exist_ok=True)
         self.path = directory / LOG
         self._file = self.path.open("a+b")
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                self._file.close()
-                raise BlockingIOError(
-                    f"Another process has the study in {self.path} open; wait until it "
-                    "ends, or give this one another directory."
-                ) from error
         try:
+            lock(
+                self._file.fileno(),
+                f"Another process has the study in {self.path} open; wait until it "
+                "ends, or give this one another directory.",
+            )
             self.events = self._read(header)
         except BaseException:
             self.close()

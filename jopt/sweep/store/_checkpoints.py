@@ -35,12 +35,16 @@ class Newest(NamedTuple):
     said: list[str]  # a sentence for each damaged checkpoint that was skipped
 
 
+# The schema of a checkpoint's manifest.
+FORM = {"sweep": (str, None), "segment": range(2**53), "leaves": {str: str}}
+
+
 class Checkpoints:
     """Keep pytrees of a sweep in `directory/NAME/NUMBER`, by default the last two.
 
-    Each is an orbax checkpoint of the leaves by their paths, with a manifest of their
-    shapes and of the files' checksums. It is written under a temporary name, and
-    renamed once all of it is on disk.
+    Each is an orbax checkpoint of the leaves by their paths, with a manifest of the
+    sweep, the segment, the leaves' shapes and the files' checksums. It is written under
+    a temporary name, and renamed once all of it is on disk.
 
     In a job of several processes, orbax would write NumPy arrays only in the first. The
     other processes write the bits of theirs into one file.
@@ -62,8 +66,13 @@ class Checkpoints:
         names = os.listdir(self.directory) if self.directory.is_dir() else []
         return sorted(int(name) for name in names if name.isdecimal())
 
-    def save(self, segment: int, tree: PyTree) -> None:
+    def save(self, segment: int, tree: PyTree, sweep: str | None = None) -> None:
         """Write the checkpoint of a segment, and delete the oldest.
+
+        Args:
+          segment: its number.
+          tree: of arrays and numbers.
+          sweep: the id of the sweep; None for unknown.
 
         Raises OSError if it cannot be written; earlier checkpoints are kept.
         """
@@ -79,7 +88,8 @@ class Checkpoints:
                 _write_bits(partial, arrays)
             else:
                 array_files.write_arrays(partial, arrays)
-            write_manifest(partial, kinds)
+            content = {"sweep": sweep, "segment": segment, "leaves": kinds}
+            write_manifest(partial, content)
             if final.exists():
                 shutil.rmtree(final)
             partial.rename(final)
@@ -94,21 +104,28 @@ class Checkpoints:
                 f"{self.directory}: {error.strerror or error}"
             ) from error
 
-    def restore(self, like: PyTree, segment: int) -> PyTree:
+    def restore(self, like: PyTree, segment: int, sweep: str | None = None) -> PyTree:
         """Return the tree of a segment, with leaves of the types and devices of `like`.
 
         Args:
           like: a tree of arrays, `jax.ShapeDtypeStruct`s and numbers.
           segment: one of `segments()`.
+          sweep: the id of the sweep; None for any.
 
         Raises:
-          DamagedRecord: if files are missing or changed.
+          DamagedRecord: if files are missing or changed, or of another segment or
+            sweep.
           ValueError: if the checkpoint is of a tree unlike `like`.
         """
         path = self.directory / str(segment)
-        kinds, named = read_manifest(path), by_name(like)
-        if (said := misfit(kinds, {str: str})) is not None:
+        manifest, named = read_manifest(path), by_name(like)
+        if (said := misfit(manifest, FORM)) is not None:
             raise DamagedRecord(f"{path} is damaged: in {MANIFEST}, {said}.")
+        there, kinds = manifest["segment"], manifest["leaves"]
+        if there != segment:
+            raise DamagedRecord(f"{path} is the checkpoint of segment {there + 1}.")
+        if None not in (sweep, manifest["sweep"]) and manifest["sweep"] != sweep:
+            raise DamagedRecord(f"{path} is the checkpoint of another sweep.")
         wanted = {name: kind(leaf) for name, leaf in named.items()}
         for name in [*wanted, *kinds]:
             then, now = kinds.get(name, "missing"), wanted.get(name, "missing")
@@ -129,10 +146,16 @@ class Checkpoints:
         found = [_like(leaf, arrays[name]) for name, leaf in named.items()]
         return jax.tree.unflatten(jax.tree.structure(like), found)
 
-    def newest(self, like: Callable[[int], PyTree], upto: float = math.inf) -> Newest:
+    def newest(
+        self,
+        like: Callable[[int], PyTree],
+        upto: float = math.inf,
+        sweep: str | None = None,
+    ) -> Newest:
         """Return the newest whole checkpoint up to segment `upto`.
 
-        `like` returns the first argument of `restore`, by segment. Raises ValueError if
+        `like` returns the first argument of `restore`, by segment; `sweep` is as there.
+        Raises ValueError if
         the checkpoint holds another tree.
         """
         said: list[str] = []
@@ -140,7 +163,9 @@ class Checkpoints:
             if segment > upto:
                 continue
             try:
-                return Newest(segment, self.restore(like(segment), segment), said)
+                return Newest(
+                    segment, self.restore(like(segment), segment, sweep), said
+                )
             except DamagedRecord as error:
                 said.append(str(error))
         return Newest(None, None, said)

@@ -21,7 +21,7 @@ from jopt.sweep.store._fingerprint import (
 from jopt.sweep.store._forms import damaged, misfit
 
 HEADER = "header.json"
-FORMAT = 2  # of the record; version 0.1 wrote a journal
+FORMAT = 3  # of the record; version 0.1 wrote a journal
 SOURCE = "A task's source must name a Task, or a function without arguments"
 
 _NUMBER = range(2**53)

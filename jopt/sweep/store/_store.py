@@ -1,8 +1,8 @@
 """The record of a sweep on disk: a header, a file a segment, and checkpoints."""
 
 import csv
-import errno
 import os
+import secrets
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +16,7 @@ from jopt.sweep._array_files import load_orbax
 from jopt.sweep._json import decode, encode
 from jopt.sweep._whole_files import (
     file_name,
+    lock,
     own_directory,
     read_file,
     remove,
@@ -27,13 +28,7 @@ from jopt.sweep.store._forms import DamagedRecord, damaged, misfit
 from jopt.sweep.store._header import FORMAT, HEADER
 from jopt.sweep.store._segments import Kept, read_segment, write_segment
 
-try:
-    import fcntl  # POSIX; elsewhere a second process is not noticed
-except ImportError:
-    fcntl = None
-
 RECORD = "record"
-UNLOCKABLE = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 SEARCH = "search.json"  # file of a search, beside the records of its batches
 OLDER = "journal.jsonl"  # file that version 0.1 wrote
 PICTURES = ("curves", "front")  # pictures without a hyperparameter's name
@@ -65,6 +60,10 @@ class Store:
     The processes of a job share the directory. Each writes the states of its own
     trials, and only the first one writes the other files.
 
+    A sweep has a random id. Its header, its segments and its checkpoints name it, so
+    that files of different sweeps are told apart. `id` has it once the sweep is begun;
+    a resume sets it.
+
     Args:
       directory: made if it does not exist.
 
@@ -76,6 +75,7 @@ class Store:
     def __init__(self, directory: str | os.PathLike[str]):
         self.directory = Path(directory)
         self.path = self.directory / RECORD
+        self.id: str | None = None
         self._lock_file = -1
         self.checkpoints = Checkpoints(_of_process(self.path, processes.index()))
         self.ended = Checkpoints(self.path, ENDED, most=None)
@@ -88,7 +88,11 @@ class Store:
         except OSError as error:
             raise self._unwritable(error) from error
         try:
-            self._lock()
+            lock(
+                self._lock_file,
+                f"Another process is writing {self.path}; wait until it ends, or give "
+                "this sweep another directory.",
+            )
         except BaseException:
             os.close(self._lock_file)
             raise
@@ -134,12 +138,13 @@ class Store:
             for name in ("segments", "checkpoints", "processes", "ended"):
                 remove(self.path / name)
             _remove_exports(self.directory)
+        self.id = secrets.token_hex(8)
         self.rewrite(header)
 
     def rewrite(self, header: Mapping[str, Any]) -> None:
         """Replace the header."""
-        number = {"processes": processes.number()}
-        self._write(HEADER, {"format": FORMAT, **number, **header})
+        own = {"format": FORMAT, "id": self.id, "processes": processes.number()}
+        self._write(HEADER, {**own, **header})
 
     def keep(
         self, segment: int, notes: dict[str, Any], arrays: Mapping[str, np.ndarray]
@@ -152,6 +157,7 @@ class Store:
             return
         try:
             segments = own_directory(self.path / "segments")
+            notes = {**notes, "sweep": self.id}
             write_segment(segments / f"{segment}.npz", notes, arrays)
         except OSError as error:
             raise self._unwritable(error) from error
@@ -170,9 +176,9 @@ class Store:
         of each program.
         """
         for trial, states in (ended or {}).items():
-            self.ended.save(trial, states)
+            self.ended.save(trial, states, self.id)
         self.keep(segment, notes, arrays)
-        self.checkpoints.save(segment, tree)
+        self.checkpoints.save(segment, tree, self.id)
 
     def newest(
         self, segments: Sequence[Kept], like: Callable[[dict[str, Any]], PyTree]
@@ -185,7 +191,9 @@ class Store:
             notes.
         """
         segment, tree, said = self.checkpoints.newest(
-            lambda segment: like(segments[segment].notes), upto=len(segments) - 1
+            lambda segment: like(segments[segment].notes),
+            upto=len(segments) - 1,
+            sweep=self.id,
         )
         if said:
             after = "over" if segment is None else f"again after segment {segment + 1}"
@@ -237,20 +245,6 @@ class Store:
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def _lock(self) -> None:
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BlockingIOError(
-                f"Another process is writing {self.path}; wait until it ends, or give "
-                "this sweep another directory."
-            ) from error
-        except OSError as error:  # some network file systems have no locks
-            if error.errno not in UNLOCKABLE:
-                raise
-
     def _unwritable(self, error: OSError) -> OSError:
         return type(error)(f"{self.path} cannot be written: {error.strerror or error}")
 
@@ -288,6 +282,8 @@ def read_header(directory: str | os.PathLike[str]) -> dict[str, Any]:
     header = _read(path)
     if misfit(header.get("format"), range(FORMAT, FORMAT + 1)) is not None:
         raise damaged(path, "it is of another version of jopt")
+    if (said := misfit(header.get("id"), str)) is not None:
+        raise damaged(path, f"in id, {said}")
     return header
 
 
@@ -303,12 +299,15 @@ def read_end(directory: str | os.PathLike[str], form: Any) -> dict[str, Any] | N
 
 
 def read_segments(
-    directory: str | os.PathLike[str], check: Callable[[int, Kept], str | None]
+    directory: str | os.PathLike[str],
+    sweep: str,
+    check: Callable[[int, Kept], str | None],
 ) -> tuple[list[Kept], str | None]:
     """Return the segments of a record, in order, up to the first damaged one.
 
     Args:
       directory: the directory of the sweep.
+      sweep: the id of the sweep.
       check: returns what is wrong with the contents of a segment; None for nothing.
 
     Returns:
@@ -319,6 +318,8 @@ def read_segments(
     while (path := folder / f"{len(segments)}.npz").exists():
         try:
             found = read_segment(path)
+            if found.notes.get("sweep") != sweep:
+                raise damaged(path, "it is of another sweep")
             if (said := check(len(segments), found)) is not None:
                 raise damaged(path, said)
         except DamagedRecord as error:
