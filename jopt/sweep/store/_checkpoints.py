@@ -155,8 +155,7 @@ class Checkpoints:
         """Return the newest whole checkpoint up to segment `upto`.
 
         `like` returns the first argument of `restore`, by segment; `sweep` is as there.
-        Raises ValueError if
-        the checkpoint holds another tree.
+        Raises ValueError if the checkpoint holds another tree.
         """
         said: list[str] = []
         for segment in reversed(self.segments()):
