@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress as Bar, TaskProgressColumn, TextColumn
 from rich.table import Table
 
-from jopt.report import Record, no_winner, remarks
+from jopt.report import CONVOLVES, Record, no_winner, remarks
 from jopt.studies import combine
 from jopt.sweep import Progress, SweepResult, Task, column_of
 
@@ -22,6 +22,7 @@ class Display:
 
     def __init__(self, console: Console, names: list[str]):
         self.console, self.names, self.next = console, list(map(column_of, names)), 0.0
+        self.said = False  # that convolutions may be slow
         self.bar = Bar(
             TextColumn("segment {task.fields[segment]}"),
             BarColumn(),
@@ -53,6 +54,9 @@ class Display:
         if not now.last_block and now.seconds < self.next:
             return
         self.next = now.seconds + EVERY
+        if now.convolves and now.trials > 1 and not self.said:
+            self.console.print(CONVOLVES)
+            self.said = True
         text = self._text(now)
         total = now.trial_steps + now.trial_steps_left
         segment = f"{now.segment}/{now.segments}"

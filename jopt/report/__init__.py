@@ -9,6 +9,7 @@ from jopt.report._page import page, write
 from jopt.report._record import Record
 from jopt.report._save import overview as overview, save as save
 from jopt.report._sentences import (
+    CONVOLVES as CONVOLVES,
     at_end as at_end,
     no_winner as no_winner,
     remarks as remarks,

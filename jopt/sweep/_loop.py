@@ -299,6 +299,7 @@ class Loop:
             trial_steps_this_run=self.made,
             seconds=time.perf_counter() - self.began,
             last_block=last_block,
+            convolves=self._convolves(),
         )
         with noted(f"In progress, after a block of segment {now.segment}."):
             self.progress(now)
@@ -317,6 +318,10 @@ class Loop:
         run["unsaved"] = self.unsaved or next(iter(said), None)
         return self.state.result(run, best, test)
 
+    def _convolves(self) -> bool:
+        programs = (group.pool.program for group in self.state.groups)
+        return any(program.stacked.convolves for program in programs)
+
     def _tested(self, best: int) -> dict[str, float]:
         """Return the test metrics of a trial; empty without a test set."""
         for group in self.state.groups:
@@ -333,7 +338,7 @@ class Loop:
         return {
             "block": [program.block for program in programs],
             "strategy": ["scan" if p.scanned else "step" for p in programs],
-            "convolves": any(p.stacked.convolves for p in programs),
+            "convolves": self._convolves(),
             "processes": processes.number(),
             "groups": len(programs),
             "grouped_by": reasons(state.trials, state.groups),

@@ -23,6 +23,7 @@ class Progress:
     trial_steps_this_run: int  # steps made in this run; fewer after a resume
     batch: int = 1  # of a search, in progress, counted from 1
     batches: int = 1  # at most
+    convolves: bool = False  # whether a model has convolutions of XLA's own
 
     @property
     def trial_steps_per_second(self) -> float:

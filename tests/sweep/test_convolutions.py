@@ -289,9 +289,17 @@ def test_a_sweep_of_them_scans_and_one_of_xlas_is_told_of_them():
         return sweep.with_fast_convolutions(NoOwn(nnx.Rngs(key)))
 
     trials = sweep.grid(jopt.sgd, learning_rate=[0.01, 0.1])
+    told = []
     with jax.numpy_rank_promotion("allow"):
         results = [
-            sweep.run(task(make), trials, steps=4, block=block, segments=1)
+            sweep.run(
+                task(make),
+                trials,
+                steps=4,
+                block=block,
+                segments=1,
+                progress=lambda now: told.append(now.convolves),
+            )
             for make, block in ((fast, 1), (fast, 2), (plain, 2))
         ]
     one, two, theirs = results
@@ -304,6 +312,8 @@ def test_a_sweep_of_them_scans_and_one_of_xlas_is_told_of_them():
         for r in (two, theirs)
     ]
     assert said == [False, True]
+    assert {*told[:-1]} == {False, True}
+    assert told[-1]
 
 
 class NoOwn(NnxNet):

@@ -15,7 +15,7 @@ from rich.console import Console
 import jopt
 from jopt import sweep
 from jopt.cli import display
-from jopt.report import Record
+from jopt.report import CONVOLVES, Record
 from jopt.report._sentences import facts, outcome
 from jopt.sweep import Progress
 from jopt.sweep._history import History
@@ -75,6 +75,16 @@ def test_the_time_left_is_by_the_speed_of_this_run():
     display.Display(Console(file=text, width=200), [])(now)
     assert "4 trial-steps/s, 10 s left" in text.getvalue()
     assert Progress(**made, trial_steps_this_run=0).seconds_left == math.inf
+    assert CONVOLVES not in text.getvalue()
+
+
+def test_the_display_says_once_that_convolutions_may_be_slow():
+    now = Progress(1, 2, 2, 2, None, 20, 20, 1.0, True, 20, convolves=True)
+    text = io.StringIO()
+    shown = display.Display(Console(file=text, width=400), [])
+    shown(now)
+    shown(now)
+    assert text.getvalue().count(CONVOLVES) == 1
 
 
 @pytest.fixture(scope="module")
