@@ -31,9 +31,12 @@ from jopt.transforms._constraints import (
     zero_nans,
 )
 from jopt.transforms._decay import (
+    AdaptiveDecayState,
+    AddAdaptiveDecay,
     AddDecayedWeights,
     AddDecayedWeightsState,
     WeightDecaySchedule,
+    add_adaptive_decay,
     add_decayed_weights,
 )
 from jopt.transforms._matrix_dimensions import (
@@ -104,8 +107,10 @@ from jopt.transforms._stateless import (
 )
 
 __all__ = [
+    "AdaptiveDecayState",
     "AdaptiveGradClip",
     "AdaptiveGradClipState",
+    "AddAdaptiveDecay",
     "AddDecayedWeights",
     "AddDecayedWeightsState",
     "AddL1Subgradient",
@@ -152,6 +157,7 @@ __all__ = [
     "ZeroNans",
     "ZeroNansState",
     "adaptive_grad_clip",
+    "add_adaptive_decay",
     "add_decayed_weights",
     "add_l1_subgradient",
     "add_noise",

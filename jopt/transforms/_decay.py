@@ -1,4 +1,4 @@
-"""Weight decay."""
+"""Weight decay, of a given size or one that follows the gradients."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,6 +10,7 @@ from jopt.core import (
     EmptyState,
     GradientTransformation,
     Mask,
+    Number,
     PyTree,
     ScalarOrSchedule,
     Schedule,
@@ -17,8 +18,10 @@ from jopt.core import (
     as_schedule,
     check,
     field,
+    global_norm,
     increment,
     map_leaves,
+    mix,
     needed,
     pytree,
     static,
@@ -88,5 +91,54 @@ class AddDecayedWeights(GradientTransformation):
         return decayed, state
 
 
+class AdaptiveDecayState(NamedTuple):
+    """The running mean of the decay."""
+
+    weight_decay: jax.Array  # float32[]
+
+
+@pytree
+class AddAdaptiveDecay(GradientTransformation):
+    """Add the parameters, scaled to a fraction of the gradients' norm.
+
+        w = decay w + (1 - decay) ratio |g| / (|p| + eps)        u = g + w p
+
+    |g| and |p| are the norms over all leaves, in at least float32; `masked` chooses
+    leaves. The mean w starts at 0. For a place before the optimizer, where the updates
+    are gradients. `update` needs `params`.
+
+    Args:
+      ratio: the norm of the decay, as a fraction of the gradients'; at least 0.
+      decay: share of the mean that a step keeps, in [0, 1].
+      eps: added to the norm of the parameters; at least 0, in their units.
+
+    Raises:
+      ValueError: if `update` is given no `params`.
+
+    Ghiasi et al. 2022, https://arxiv.org/abs/2210.00094, Algorithm 1.
+    """
+
+    ratio: Number
+    decay: Number = 0.1
+    eps: Number = 1e-8
+
+    shapeless = True
+
+    def __post_init__(self):
+        check(self, "ratio", "eps", least=0)
+        check(self, "decay", least=0, most=1)
+
+    def init(self, params):
+        return AdaptiveDecayState(weight_decay=jnp.zeros((), jnp.float32))
+
+    def update(self, updates, state, params=None, **extra):
+        params = needed(params, self, "the parameters that decay")
+        now = self.ratio * global_norm(updates) / (global_norm(params) + self.eps)
+        mean = mix(state.weight_decay, now, self.decay).astype(jnp.float32)
+        decayed = map_leaves(lambda g, p: g + mean * p, updates, params)
+        return decayed, AdaptiveDecayState(weight_decay=mean)
+
+
 add_decayed_weights = AddDecayedWeights
 AddDecayedWeightsState = EmptyState
+add_adaptive_decay = AddAdaptiveDecay

@@ -136,6 +136,7 @@ from reference.schedules import (
 from reference.transforms import (
     MuonDimensionNumbers as MuonDimensionNumbers,
     adaptive_grad_clip as adaptive_grad_clip,
+    add_adaptive_decay as add_adaptive_decay,
     add_decayed_weights as add_decayed_weights,
     add_l1_subgradient as add_l1_subgradient,
     apply_every as apply_every,

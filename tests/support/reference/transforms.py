@@ -116,6 +116,18 @@ def add_decayed_weights(weight_decay=0.0, mask=None):
     return transformation
 
 
+@as_data
+def add_adaptive_decay(ratio, decay=0.1, eps=1e-8):
+    def rule(gradients, params):
+        mean = 0
+        for g, p in zip(gradients, params, strict=True):
+            now = ratio * np.linalg.norm(g) / (np.linalg.norm(p) + eps)
+            mean = decay * mean + (1 - decay) * now
+            yield g + mean * p, {"weight_decay": mean}
+
+    return together(rule)
+
+
 # _dimensions.py
 
 

@@ -40,6 +40,9 @@ ROWS = {
         lib.linear_schedule(0.1, 0.0, 20)
     ),
     "add_decayed_weights, mask": lambda lib: lib.add_decayed_weights(0.1, matrices),
+    "add_adaptive_decay": Row(
+        lambda lib: lib.add_adaptive_decay(0.3, 0.5, 0.01), optax=False
+    ),
     # _momentum.py
     "trace": lambda lib: lib.trace(0.9),
     "trace, nesterov": lambda lib: lib.trace(0.9, nesterov=True),
