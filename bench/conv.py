@@ -10,14 +10,16 @@ Models, on MNIST in batches of 32:
 
 Ways to train each at several learning rates of AdamW, in one run, in turn:
 
-    loop     one jitted, donating `train_step`, called in a Python loop; the rate is a
-             leaf, so that it compiles once
+    loop     one jitted, donating `train_step`, called in a Python loop, and one jitted
+             evaluation at its end; the rate is a leaf, so that it compiles once
     plain    `jopt.sweep.run`, which picks its block and its strategy
-    grouped  the same with all trials in one block: XLA's grouped convolutions
+    grouped  the same with all trials in one block: XLA's grouped convolutions; slow, so
+             it has a third of the rounds
     fast     `jopt.sweep.run` of the model `with_fast_convolutions`
 
-Speeds are trial-steps a second without compiling, medians over rounds; the ratios are
-those of the medians.
+Each way ends with the same evaluation. Speeds are trial-steps a second without
+compiling, medians over rounds; the ratios are those of the medians. A trial has `--steps`
+divided by the root of the number of trials.
 
     python bench/conv.py
     python bench/conv.py --quick
@@ -155,6 +157,8 @@ class Loop:
         self.batches = [tuple(part[r] for part in task.train) for r in rows]
         self.model = kind(nnx.Rngs(0))  # one: another's partial is another program
         self.step = jopt.train_step(loss_fn)
+        self.valid = task.valid
+        self.evaluate = nnx.jit(lambda model, batch: losses(model, batch).mean())
         self.train([1e-3], self.batches[:2])  # compiles
 
     def train(self, rates, batches):
@@ -167,17 +171,18 @@ class Loop:
         for state in jax.block_until_ready(states):
             for batch in batches:
                 state, metrics = self.step(state, batch)
-            jax.block_until_ready(metrics.loss)
+            jax.block_until_ready((metrics, self.evaluate(state.model, self.valid)))
         return time.perf_counter() - began
 
 
-def measured(name, counts, steps, rounds):
+def measured(name, counts, most, rounds):
     """Return a row for each number of trials of a model, and print it."""
     kind = MODELS[name]
     plain = task(lambda key: kind(nnx.Rngs(key)))
     fast = task(lambda key: sweep.with_fast_convolutions(kind(nnx.Rngs(key))))
-    loop, rows = Loop(kind, plain, steps), []
+    loop, rows = Loop(kind, plain, most), []
     for count in counts:
+        steps = max(1, round(most / count**0.5))
         rates = np.geomspace(1e-4, 1e-2, count).tolist()
         trials = sweep.grid(jopt.adamw, learning_rate=rates)
         run = functools.partial(sweep.run, trials=trials, steps=steps, segments=1)
@@ -187,10 +192,12 @@ def measured(name, counts, steps, rounds):
             "fast": functools.partial(run, fast),
         }
         speeds, infos = {way: [] for way in ("loop", *ways)}, {}
-        for _ in range(rounds):
-            seconds = loop.train(rates, loop.batches)
+        for number in range(rounds):
+            seconds = loop.train(rates, loop.batches[:steps])
             speeds["loop"].append(count * steps / seconds)
             for way, trained in ways.items():
+                if way == "grouped" and number % 3:
+                    continue
                 infos[way] = trained().info
                 speeds[way].append(infos[way]["trial_steps_per_second"])
         medians = {way: statistics.median(values) for way, values in speeds.items()}
@@ -200,6 +207,7 @@ def measured(name, counts, steps, rounds):
             {
                 "model": name,
                 "trials": count,
+                "steps": steps,
                 "trial_steps_per_second": medians,
                 "rounds": speeds,
                 "fast_over_loop": of_loop,
@@ -223,7 +231,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="small; no results")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=[*MODELS])
     parser.add_argument("--trials", type=int, nargs="+", default=[1, 4, 16])
-    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     if options.quick:
@@ -237,7 +245,6 @@ def main():
     rows = [row for name in options.models for row in measured(name, *given)]
     report = {
         "question": question(__doc__),
-        "steps": options.steps,
         "batch_size": BATCH,
         "cores": cores(),
         "rows": rows,
