@@ -18,8 +18,8 @@ Ways to train each at several learning rates of AdamW, in one run, in turn:
     fast     `jopt.sweep.run` of the model `with_fast_convolutions`
 
 Each way ends with the same evaluation. Speeds are trial-steps a second without
-compiling, medians over rounds; the ratios are those of the medians. A trial has `--steps`
-divided by the root of the number of trials.
+compiling, medians over rounds; the ratios are those of the medians. A trial has
+`--steps` steps, divided by the root of the number of trials.
 
     python bench/conv.py
     python bench/conv.py --quick
