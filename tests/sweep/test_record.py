@@ -262,7 +262,8 @@ def test_a_file_that_does_not_fit_the_disk_leaves_the_one_before(tmp_path, monke
                 ):
                     write()
         assert decode((store.path / "header.json").read_bytes())["a"] == 1
-        assert read_segment(store.path / "segments" / "0.npz").notes == NOTES
+        notes = read_segment(store.path / "segments" / "0.npz").notes
+        assert notes == {**NOTES, "sweep": store.id}
         left = {path.name for path in store.path.rglob("*")}
         assert left == {"lock", "header.json", "segments", "0.npz"}
 
@@ -425,11 +426,13 @@ def test_a_checkpoint_that_cannot_be_written_is_one_sentence(tmp_path, capfd, ca
 WRITER = """
 import sys
 import jax.numpy as jnp, numpy as np
-from jopt.sweep.store import Store
+from jopt.sweep.store import Store, read_header
 assert not any(name.startswith("orbax") for name in sys.modules), "orbax is slow"
 store = Store(sys.argv[1])
 made = store.checkpoints.segments()
-if not made:
+if made:
+    store.id = read_header(sys.argv[1])["id"]
+else:
     store.begin({})
 for segment in range(max(made, default=-1) + 1, 10**6):
     arrays = {"losses": np.full(2000, segment)}
@@ -452,13 +455,16 @@ def test_what_was_saved_before_a_kill_is_there_after_it(tmp_path):
             time.sleep(wait)
             writer.kill()
             done = int((writer.stdout.read().split() or [done])[-1])
-        segments, said = read_segments(tmp_path, lambda number, kept: None)
+        sweep = read_header(tmp_path)["id"]
+        segments, said = read_segments(tmp_path, sweep, lambda number, kept: None)
         assert said is None
         seen = [kept.notes["segment"] for kept in segments]
         assert seen == list(range(len(seen)))
         assert seen[-1] in (done, done + 1), waits
         assert segments[-1].arrays["losses"].tolist() == [seen[-1]] * 2000
-        found = Checkpoints(tmp_path / "record").newest(lambda segment: like)
+        found = Checkpoints(tmp_path / "record").newest(
+            lambda segment: like, sweep=sweep
+        )
         assert found.segment in (done, done + 1), waits
         assert {*found.tree["w"].tolist(), *found.tree["n"].tolist()} == {found.segment}
         assert found.said == []
