@@ -30,7 +30,12 @@ from jopt.sweep import (
 )
 from jopt.sweep._json import NOT_FINITE, decode, encode
 from jopt.sweep.pruners import PatientPruner, SuccessiveHalving
-from jopt.sweep.store import Store, _checkpoints as checkpoints, read_segments
+from jopt.sweep.store import (
+    Store,
+    _checkpoints as checkpoints,
+    read_header,
+    read_segments,
+)
 from jopt.sweep.store._checkpoints import Checkpoints, by_name
 from jopt.sweep.store._fingerprint import (
     differences,
