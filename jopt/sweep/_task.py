@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
@@ -324,7 +325,18 @@ def check_task(
         )
     size = task.batch_size if batch_size is None else batch_size
     needed = {task.metric: "the metric"} if metrics is None else metrics
+    leaves, structure = jax.tree.flatten(as_arrays(config))
+    forms = [(leaf.shape, str(leaf.dtype)) for leaf in leaves]
+    given = size, dict(needed), structure, forms
+    if any(of() is task and given == passed for of, passed in _passed):
+        return
     _Checks(task, config, size).run(needed)
+    _passed.append((weakref.ref(task), given))
+    del _passed[:-PASSED]
+
+
+PASSED = 8  # checks that are remembered
+_passed: list[tuple[weakref.ref[Task], Any]] = []  # newest last
 
 
 class _Checks:

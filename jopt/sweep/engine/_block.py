@@ -319,11 +319,11 @@ class StackedTrials:
 
     Attributes:
       convolves: whether a step contains a convolution of XLA's.
-      traced: the jaxpr of a step of all trials.
+      stepped: the trace of a start and a step of two trials.
     """
 
     convolves: bool
-    traced: Any
+    stepped: "_Trace"
 
     def __init__(
         self,
@@ -339,10 +339,12 @@ class StackedTrials:
         one = lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)  # noqa: E731
         # Trace each function once, for all block sizes that it is mapped over.
         shapes = jax.tree.map(one, (configs, *starts))
-        self._start_one, trial, self._traced = _with_constants(self._start, *shapes)
+        self._start_one, trial = _with_constants(self._start, *shapes)
         self._structure = jax.tree.structure(trial)
         self._kinds = _counters(trial)
-        self._is_asked = self._asked(trial)
+        self._looked_at = self._trace_of_looks(trial)
+        used = self._structure.unflatten(self._looked_at.uses(trial))
+        self._is_asked = jax.tree.leaves(used.state)
         self._unshare(batches)
         fixed = jax.jit(lambda *given: self._split(self._start_one(*given))[Kind.FIXED])
         if Kind.FIXED in self._kinds:
@@ -354,7 +356,6 @@ class StackedTrials:
             moments = jax.tree.leaves(trial.best)
             self._structure = jax.tree.structure(trial)
             self._kinds += [Kind.OWN] * len(moments)  # the last leaves are the moment's
-        self._trial = trial
         self._train_one = jax.jit(self._train)
         self._evaluate_one = jax.jit(functools.partial(evaluate, task))
 
@@ -374,34 +375,26 @@ class StackedTrials:
     def digest(self, batches: Batches) -> str | None:
         """Return a digest that two groups share if they can use one compiled program.
 
-        It is a digest of the task's functions as JAX traces them. If the programs of
-        two tasks differ, so do their digests; a changed global that a function uses
-        counts too. Return None if a function calls back to Python, since a trace does
-        not show what the program does then.
+        It is a digest of the task's functions as JAX traces them, and of what else the
+        engine's functions depend on. If the programs of two tasks differ, so do their
+        digests; a changed global that a function uses counts too. Return None if a
+        function calls back to Python, since a trace does not show what the program does
+        then.
 
         Args:
           batches: the batches of any call, for their shapes.
         """
-        data = self.data
-        keep = lambda trial: kept(self.task, trial.config, trial.state)  # noqa: E731
-        judge = functools.partial(evaluate, self.task)
-        examples = batches.within(data.train)
-        traces = [
-            (self._traced, None),
-            _traced(self._train, self._trial, examples, batches),
-            _traced(judge, self._trial, data.valid),
-            _traced(keep, self._trial),
-        ]
         kinds = [kind.value for kind in self._kinds], self._is_asked, self.best_by
-        leaves, tree = jax.tree.flatten((data, batches))
+        leaves, tree = jax.tree.flatten((self.data, batches))
         shapes = [(leaf.shape, str(leaf.dtype)) for leaf in leaves]
-        found = hashlib.sha256(repr((kinds, shapes, tree)).encode())
-        for traced, names in traces:
-            text = lasting(traced.pretty_print(use_color=False))
+        parts = kinds, shapes, tree, self.task.diverged_above
+        found = hashlib.sha256(repr(parts).encode())
+        for trace in (self.stepped, self._looked_at):
+            text = trace.text
             if "callback" in text:
                 return None
-            found.update(f"{text} {names}".encode())
-            for constant in map(np.asarray, bare(traced.consts)):
+            found.update(f"{text} {trace.names}".encode())
+            for constant in map(np.asarray, bare(trace.closed.consts)):
                 found.update(f"{constant.dtype} {constant.shape}".encode())
                 found.update(constant.tobytes())
         return found.hexdigest()
@@ -610,15 +603,14 @@ class StackedTrials:
             self.task, self._is_asked, self._kinds_of_state, trial, data, batches
         )
 
-    def _asked(self, trial: TrialState) -> list[bool]:
-        """Return which leaves of the state the evaluation or the model reads."""
+    def _trace_of_looks(self, trial: TrialState) -> "_Trace":
+        """Return the trace of what reads the state: the model and the evaluation."""
 
-        def asked(trial: TrialState, chunks: Chunks | None) -> Any:
+        def look(trial: TrialState, chunks: Chunks | None) -> Any:
             model = kept(self.task, trial.config, trial.state)
             return model, evaluate(self.task, trial, chunks)
 
-        is_used = _used(asked, trial, self.data.valid)
-        return jax.tree.leaves(self._structure.unflatten(is_used).state)
+        return _Trace.of(look, trial, self.data.valid)
 
     def _look_at_models(self, trial: TrialState) -> tuple[Any, list[bool]]:
         """Return the structure of a model, and which of its leaves are fixed."""
@@ -640,7 +632,7 @@ class StackedTrials:
         return {kind: _where([k is kind for k in self._kinds], leaves) for kind in Kind}
 
     def _unshare(self, batches: Batches) -> None:
-        """Determine the kind of each leaf by tracing a step of all trials.
+        """Determine the kind of each leaf by tracing a step of two trials.
 
         Counters may differ by trial from the start, or a step may make them differ,
         such as the counter of skipped non-finite gradients.
@@ -670,7 +662,7 @@ class StackedTrials:
             rows = batches.rows_of(trial.order)
             batch = rows if rows is None else jax.tree.map(lambda x: x[rows[0]], data)
             key = jax.random.fold_in(trial.key, batches.steps[0])
-            after, _ = self.task.step(
+            after, metrics = self.task.step(
                 plain(trial.config), structure.unflatten(before), batch, key
             )
             after = jax.tree.leaves(after)
@@ -679,14 +671,14 @@ class StackedTrials:
             flags = flags._replace(state=structure.unflatten(passed))
             returned.append(jax.tree.leaves(flags))
             trial = trial._replace(state=structure.unflatten(after))
-            return probe(jax.tree.leaves(trial))
+            return probe(jax.tree.leaves(trial)), metrics
 
         trials = jax.vmap(trained, in_axes=(0, 0, 0, None, None))
-        given = self.configs, tuple(self.starts), np.ones(self.count, bool)
+        two = lambda leaf: jax.ShapeDtypeStruct((2, *leaf.shape[1:]), leaf.dtype)  # noqa: E731
+        given = self.configs, tuple(self.starts), np.ones(2, bool)
         data = batches.within(self.data.train)
-        traced = jax.make_jaxpr(trials)(*given, data, batches)
-        self.convolves = _has(traced.jaxpr, "conv_general_dilated")
-        self.traced = traced.jaxpr
+        self.stepped = _Trace.of(trials, *jax.tree.map(two, given), data, batches)
+        self.convolves = _has(self.stepped.closed.jaxpr, "conv_general_dilated")
         found = [
             Kind.SHARED
             if kind is Kind.SHARED and not (first or then)
@@ -719,12 +711,29 @@ def _over_trials(one: Any, own: PyTree, shared: Leaves, out_axes: Any) -> Any:
     )
 
 
-def _used(function: Callable[..., Any], tree: PyTree, *rest: PyTree) -> list[bool]:
-    """Return for each leaf of a tree whether `function(tree, *rest)` reads it."""
-    jaxpr = jax.make_jaxpr(function)(tree, *rest).jaxpr
-    used = {id(var) for eqn in jaxpr.eqns for var in eqn.invars}
-    used |= {id(var) for var in jaxpr.outvars}
-    return [id(var) in used for var in jaxpr.invars[: len(jax.tree.leaves(tree))]]
+class _Trace(NamedTuple):
+    """A function as JAX traces it."""
+
+    closed: Any  # the jaxpr with its constants
+    names: str  # the structure of the output
+
+    @classmethod
+    def of(cls, function: Callable[..., PyTree], *given: PyTree) -> "_Trace":
+        """Trace a function for arguments of these shapes."""
+        closed, shapes = jax.make_jaxpr(function, return_shape=True)(*given)
+        return cls(closed, str(jax.tree.structure(shapes)))
+
+    @property
+    def text(self) -> str:
+        """The equations, without what differs from process to process."""
+        return lasting(self.closed.pretty_print(use_color=False))
+
+    def uses(self, tree: PyTree) -> list[bool]:
+        """Return for each leaf of the first argument whether the function reads it."""
+        jaxpr = self.closed.jaxpr
+        used = {id(var) for eqn in jaxpr.eqns for var in eqn.invars}
+        used |= {id(var) for var in jaxpr.outvars}
+        return [id(var) in used for var in jaxpr.invars[: len(jax.tree.leaves(tree))]]
 
 
 def _has(jaxpr: Any, primitive: str) -> bool:
@@ -752,8 +761,8 @@ def _counters(trial: TrialState) -> list[Kind]:
 
 def _with_constants(
     function: Callable[..., PyTree], *given: PyTree
-) -> tuple[Callable[..., PyTree], PyTree, Any]:
-    """Return a function that is traced once, its output shapes, and its trace.
+) -> tuple[Callable[..., PyTree], PyTree]:
+    """Return a function that is traced once, and its output shapes.
 
     Arrays that it closes over, such as given weights, become arguments of the compiled
     function instead of constants in its text.
@@ -768,13 +777,7 @@ def _with_constants(
     def called(*given: PyTree) -> PyTree:
         return compiled(traced.consts, jax.tree.leaves(given))
 
-    return called, shapes, traced
-
-
-def _traced(function: Callable[..., PyTree], *given: PyTree) -> tuple[Any, str]:
-    """Return a function's trace, and the structure of its output."""
-    traced, shapes = jax.make_jaxpr(function, return_shape=True)(*given)
-    return traced, str(jax.tree.structure(shapes))
+    return called, shapes
 
 
 def _where(flags: Sequence[bool], values: Sequence[Any]) -> list[Any]:

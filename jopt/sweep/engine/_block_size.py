@@ -144,7 +144,8 @@ def pick(
     there = room(stacked, devices, memory)
     held, name, found = remembered(), "", as_devices(devices)[: stacked.count]
     if held is not None:
-        name = name_of(stacked.traced, found, len(batches.steps), steps)
+        sizes = stacked.count, len(batches.steps), steps
+        name = name_of(stacked.stepped.text, found, *sizes)
         way = held.recall(name, most=math.ceil(stacked.count / len(found)))
         program = None
         if way is not None:

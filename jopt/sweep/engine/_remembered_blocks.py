@@ -7,10 +7,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jopt._version import __version__
-from jopt.sweep import _object_names as object_names
 from jopt.sweep._json import decode, encode
 from jopt.sweep._whole_files import read_file, replacing
 from jopt.sweep.engine._devices import Device
@@ -96,16 +95,15 @@ def memory() -> Memory | None:
     return _memory.get()
 
 
-def name_of(program: Any, devices: Sequence[Device], *sizes: float) -> str:
+def name_of(program: str, devices: Sequence[Device], *sizes: float) -> str:
     """Return the name by which the way of a program is remembered.
 
     Args:
-      program: the trace of a step of all trials.
+      program: the text of the trace of a step.
       devices: the devices that train them.
       *sizes: other numbers that the best way depends on.
     """
     versions = [importlib.metadata.version(name) for name in ("jax", "jaxlib")]
     device = devices[0].platform, devices[0].device_kind, len(devices)
     parts = [__version__, *versions, *device, *sizes]
-    text = object_names.lasting(program.pretty_print(use_color=False))
-    return hashlib.sha256(f"{parts} {text}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{parts} {program}".encode()).hexdigest()[:32]
