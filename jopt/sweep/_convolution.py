@@ -24,11 +24,9 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jopt.core import wide
+from jopt.training import in_a_loop
 
 Operand: TypeAlias = Literal["images", "kernel", "output"]
-
-# Whether the code traced now will run in a loop on a CPU. The engine sets it.
-in_a_loop = jax.make_user_context(False)
 
 
 class Window(NamedTuple):

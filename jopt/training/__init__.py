@@ -30,7 +30,7 @@ from jopt.training._scaling import (
 )
 from jopt.training._state import TrainState, state_of as state_of
 from jopt.training._step import PureStep as PureStep, train_step, train_steps
-from jopt.training._update import Metrics, without_branches as without_branches
+from jopt.training._update import Metrics, in_a_loop as in_a_loop
 
 __all__ = [
     "EarlyStopping",

@@ -1,11 +1,9 @@
 """The update of one step: the gradients are read once and scalars are folded."""
 
-import contextlib
-import contextvars
 import dataclasses
 import functools
 import operator
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 import jax
@@ -32,6 +30,10 @@ from jopt.training._devices import Placement
 from jopt.training._gradients import Gradients, model_state_after, where
 from jopt.training._state import TrainState
 from jopt.transforms import ClipByGlobalNorm, identity
+
+# Whether the code traced now will run in a loop on a CPU. XLA copies the state for a
+# branch there, and is slow at the gradients of convolutions. A sweep's engine sets it.
+in_a_loop = jax.make_user_context(False)
 
 
 class Metrics(NamedTuple):
@@ -69,7 +71,7 @@ def update_state(
       placement: where the arrays of the step lie; None on one device.
       skips: whether a step whose loss or gradients are not finite is skipped, and the
         run continues. If not, the caller ends the run where `finite` is false. Under
-        vmap, and in `without_branches`, such a step is taken and not detected: a branch
+        vmap, and in a loop on a CPU, such a step is taken and not detected: a branch
         would run both ways, and a select with another read of the gradients would cost
         a fifth. The loss of the next step shows it.
 
@@ -100,7 +102,7 @@ def update_state(
 
     packed = state.packed if placement is None else placement.parts(state.packed)
     if not skips:
-        finite = _unless_mapped(finite) if _branches.get() else jnp.array(True)
+        finite = jnp.array(True) if in_a_loop.value else _unless_mapped(finite)
     packed, opt_state = _advance_if(finite, advance, packed, state.opt_state)
     # A batch that is all padding is neither a step nor an overflow.
     some = found.counted > 0
@@ -230,23 +232,6 @@ def _advance_if(
         return where(flag, advance(*held), held)
 
     return platform_dependent(flag, *held, cpu=branch, default=select)
-
-
-_branches = contextvars.ContextVar("branches", default=True)
-
-
-@contextlib.contextmanager
-def without_branches() -> Iterator[None]:
-    """Trace steps that do not skip as under vmap: without a branch.
-
-    For a loop of steps in one program: on a CPU, XLA would copy the state for the
-    branch at every step, which takes a third of the time of a small model.
-    """
-    token = _branches.set(False)
-    try:
-        yield
-    finally:
-        _branches.reset(token)
 
 
 @jax.custom_batching.custom_vmap

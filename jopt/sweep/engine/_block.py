@@ -26,7 +26,6 @@ from jopt.sweep._cooling import Cooling, cooled
 from jopt.sweep._object_names import lasting
 from jopt.sweep._task import Mode, Task, examples, kept, summarized
 from jopt.sweep.engine._devices import bare
-from jopt.training import without_branches
 
 EVALUATION_CHUNK = 256  # examples at a time, to bound the activations of a block
 EVALUATION = 2**32 - 1  # separates random numbers of evaluation from those of steps
@@ -237,8 +236,7 @@ def train(
         carry, seen = step(carry, jax.tree.map(lambda x: x[0], every))
         seen = jax.tree.map(lambda x: x[None], seen)
     else:
-        with without_branches():
-            carry, seen = jax.lax.scan(step, carry, every)
+        carry, seen = jax.lax.scan(step, carry, every)
     changed, alive = carry
     sums = jax.tree.map(jnp.sum, seen.sums)
     trial = trial._replace(state=whole(changed), alive=alive)

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jopt.core import PyTree
-from jopt.sweep._convolution import in_a_loop
 from jopt.sweep.engine._block import Batches, Chunks, Leaves, StackedTrials, StepMetrics
 from jopt.sweep.engine._devices import (
     Device,
@@ -22,6 +21,7 @@ from jopt.sweep.engine._devices import (
     copies,
     keyed,
 )
+from jopt.training import in_a_loop
 
 # For programs that run once: prefer a fast compilation to a fast program.
 QUICKLY = {"xla_backend_optimization_level": 0}
