@@ -14,6 +14,7 @@ WEIGHTS = np.random.default_rng(0).normal(size=(24, 10)).astype(np.float32)
 WEIGHTS[:, 3] = 0
 
 
+@pytest.mark.slow("one loop packs any number of bits", but=15)
 @pytest.mark.parametrize("bits", range(2, 17))
 @pytest.mark.parametrize("size", [0, 8, 21])
 def test_codes_are_packed_in_as_many_bits_as_they_have(bits, size):

@@ -519,6 +519,7 @@ def test_a_search_shows_the_rows_that_have_its_words(opened):
     assert len(browser.run(shown_rows)) == 24
 
 
+@pytest.mark.slow("their data is checked without a browser", but=1)
 @pytest.mark.parametrize("kind", recorded_sweeps.KINDS[1:])
 def test_every_kind_of_sweep_is_drawn(opened, kind):
     browser = opened(kind, recorded_sweeps.record(kind))

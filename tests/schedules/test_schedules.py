@@ -19,12 +19,12 @@ from jopt.core import divmod_steps, round_if_close
 every_schedule = pytest.mark.parametrize("name", SCHEDULES)
 
 
-def by_turns(first):
+def by_turns(first, among=SCHEDULES):
     """Every second schedule, from `first` on, in the quick run; the rest as slow."""
     slow = pytest.mark.slow("these schedules are other tests' turn")
     rows = [
         pytest.param(name, marks=() if i % 2 == first else slow)
-        for i, name in enumerate(SCHEDULES)
+        for i, name in enumerate(among)
     ]
     return pytest.mark.parametrize("name", rows)
 
@@ -108,7 +108,7 @@ def traced():
     return program, structures
 
 
-@pytest.mark.parametrize("name", [name for name, row in SCHEDULES.items() if row.optax])
+@by_turns(0, [name for name, row in SCHEDULES.items() if row.optax])
 def test_values_are_those_of_optax(name):
     with relaxed():
         theirs = jax.vmap(SCHEDULES[name](optax))(jnp.asarray(STEPS))

@@ -95,6 +95,7 @@ class Table(Schedule):
         return self.values[count]
 
 
+@pytest.mark.slow("a schedule is cooled by the same lines", but=1)
 @pytest.mark.parametrize("factory", [jopt.adamw, falling])
 def test_its_value_is_that_of_a_training_whose_rate_decays(factory):
     rule = Watching(cooled=0.5)

@@ -61,7 +61,7 @@ def test_another_number_of_trials_and_of_steps_fills_it_too():
     np.testing.assert_array_equal(longer.curves[:, :8], few.curves)
 
 
-@pytest.mark.slow("the other changes are other parts of one digest", but=4)
+@pytest.mark.slow("the other changes are other parts of one digest", but=2)
 @pytest.mark.parametrize(
     "changes",
     [

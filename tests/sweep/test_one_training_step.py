@@ -159,6 +159,7 @@ IN_TURN = [
 ]
 
 
+@pytest.mark.slow("each kind has quick tests of train_step", but=1)
 @pytest.mark.parametrize("kind", IN_TURN)
 def test_a_trial_is_train_step_alone(kind):
     result, (state, seen) = swept(kind, 2), alone(kind, 2)
@@ -171,6 +172,7 @@ def test_a_trial_is_train_step_alone(kind):
     assert len(stats) == len(jax.tree.leaves(state.model_state))
 
 
+@pytest.mark.slow("accumulation has tests of its own", but=1)
 @pytest.mark.parametrize("kind", ["nnx", "accumulation"])
 def test_a_trial_alone_with_a_step_a_call_is_it_bit_for_bit(kind):
     result, (state, seen) = swept(kind, STEPS), alone(kind, STEPS)
@@ -218,6 +220,7 @@ def test_metrics_beside_the_loss_are_shown():
         train_step(of_nnx()["loss_fn"], has_aux=True)(state, (INPUTS[:16], LABELS[:16]))
 
 
+@pytest.mark.slow("eval_params of the others has quick tests", but=1)
 @pytest.mark.parametrize(
     "factory",
     [
