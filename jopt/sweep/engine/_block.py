@@ -26,6 +26,7 @@ from jopt.sweep._cooling import Cooling, cooled
 from jopt.sweep._object_names import lasting
 from jopt.sweep._task import Mode, Task, examples, kept, summarized
 from jopt.sweep.engine._devices import bare
+from jopt.training import in_a_loop
 
 EVALUATION_CHUNK = 256  # examples at a time, to bound the activations of a block
 EVALUATION = 2**32 - 1  # separates random numbers of evaluation from those of steps
@@ -233,7 +234,8 @@ def train(
     carry = _where(changes, leaves), trial.alive
     every = batches.steps, batches.rows_of(trial.order)
     if len(batches.steps) == 1:  # no loop: XLA's CPU convolutions are slow in it
-        carry, seen = step(carry, jax.tree.map(lambda x: x[0], every))
+        with in_a_loop(False):
+            carry, seen = step(carry, jax.tree.map(lambda x: x[0], every))
         seen = jax.tree.map(lambda x: x[None], seen)
     else:
         carry, seen = jax.lax.scan(step, carry, every)
