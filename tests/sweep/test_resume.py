@@ -18,7 +18,7 @@ from jopt import sweep
 from jopt.sweep import plain
 from jopt.sweep._deadline import Deadline
 from jopt.sweep._group import Group
-from jopt.sweep.store import RECORD, Store, read_segments, task_of
+from jopt.sweep.store import RECORD, Store, read_header, read_segments, task_of
 from jopt.tasks import digits, mnist, mnist_nnx, text
 
 RATES = [0.01, 0.03, 0.1, 0.3, 1e38]
@@ -264,7 +264,8 @@ def test_a_directory_without_a_sweep_is_a_sentence(tmp_path):
         sweep.resume(tmp_path)
     (tmp_path / "record" / "header.json").unlink()
     sweep.run(toy.task(), trials(RATES[:1]), directory=tmp_path, **SIZES)
-    assert len(read_segments(tmp_path, lambda *_: None)[0]) == 6
+    sweep_id = read_header(tmp_path)["id"]
+    assert len(read_segments(tmp_path, sweep_id, lambda *_: None)[0]) == 6
 
 
 def test_a_directory_of_version_0_1_is_refused_with_a_sentence(tmp_path):
