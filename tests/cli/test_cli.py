@@ -472,8 +472,10 @@ def test_pruned_trials_are_revived_by_the_command(tmp_path, refused, capsys):
     complete = [number for number in before if number not in stopped]
     assert stopped
     assert complete
-    assert "--revive needs the directory" in refused("--revive", stopped[0])
-    assert "such as 3,17, got 'a'" in refused("--extend", place, "--revive", "a")
+    assert "--revive needs the sweep" in refused("--revive", stopped[0])
+    with pytest.raises(SystemExit):
+        main(["sweep", "--extend", place, "--revive", "a"])
+    assert "such as 3,17, got 'a'" in capsys.readouterr().err
     both = ("--revive", stopped[0], "--steps", "99")
     assert "leave out --steps" in refused("--extend", place, *both)
     was_complete = refused("--extend", place, "--revive", complete[0])
