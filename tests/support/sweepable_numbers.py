@@ -54,6 +54,9 @@ MADE: dict[str, Callable[..., Any]] = {
     "adaptive_grad_clip": lambda lib, clipping=0.1, eps=1e-3: lib.adaptive_grad_clip(
         clipping, eps
     ),
+    "add_adaptive_decay": lambda lib, ratio=0.3, decay=0.5, eps=0.01: (
+        lib.add_adaptive_decay(ratio, decay, eps)
+    ),
     "add_noise": lambda lib, eta=0.01, gamma=0.55: lib.add_noise(eta, gamma, 0),
     "apply_if_finite": lambda lib, max_consecutive_errors=3: lib.apply_if_finite(
         lib.sgd(0.1), max_consecutive_errors
