@@ -96,7 +96,7 @@ def opened(directory):
 @pytest.mark.parametrize("name", ["header.json", "end.json"])
 def test_a_changed_file_is_refused_or_shown(directory, name, request):
     path = directory / "record" / name
-    texts = some(changes(json.loads(path.read_text())), 40, request)
+    texts = some(changes(json.loads(path.read_text())), 16, request)
     refused = []
     for text in texts:
         path.write_text(text)
@@ -117,7 +117,7 @@ def test_a_changed_header_is_refused_or_resumed(directory, request, monkeypatch)
     monkeypatch.setattr(_resume, "compiled_groups", compiled)
     path = directory / "record" / "header.json"
     refused = []
-    for text in some(changes(json.loads(path.read_text())), 60, request):
+    for text in some(changes(json.loads(path.read_text())), 30, request):
         path.write_text(text)
         with pytest.raises((ValueError, Compiled)) as caught:
             sweep.resume(directory, toy.task(), trials())
@@ -128,7 +128,7 @@ def test_a_changed_header_is_refused_or_resumed(directory, request, monkeypatch)
 def test_changed_notes_are_refused_or_shown(directory, request):
     path = directory / "record" / "segments" / "1.npz"
     kept = read_segment(path)
-    for text in some(changes(json.loads(json.dumps(kept.notes))), 30, request):
+    for text in some(changes(json.loads(json.dumps(kept.notes))), 12, request):
         if "[[[[" in text or not text.startswith("{"):
             continue
         write_segment(path, json.loads(text), kept.arrays)
@@ -160,7 +160,7 @@ def test_a_directory_or_a_file_in_the_others_place_is_named(directory, name):
 def test_a_file_that_is_cut_anywhere_is_named(directory, name, request):
     path = directory / "record" / name
     whole = path.read_bytes()
-    for size in some(range(len(whole) - 1), 30, request):
+    for size in some(range(len(whole) - 1), 16, request):
         path.write_bytes(whole[:size])
         with pytest.raises(ValueError, match=re.escape(name)):
             sweep.load(directory)
