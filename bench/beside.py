@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("rows", nargs="*", help="words of rows; default: all")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--quick", action="store_true", help="one round, no results")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     from record import cores, keep, versions  # they import jax
 
     ours = Path(__file__).resolve().parent.parent
