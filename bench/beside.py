@@ -120,13 +120,14 @@ def main() -> None:
     trees = {"other": options.tree.resolve(), "this": ours}
     chosen = [n for n in ROWS if not options.rows or any(w in n for w in options.rows)]
     rounds = 1 if options.quick else options.rounds
+    words = ["TREE" if word == str(options.tree) else word for word in sys.argv[1:]]
     load = os.getloadavg()
     print(f"{'seconds of training':24}{'other':>9}{'this':>9}{'ratio':>8}")
     rows = [measured(name, trees, rounds) for name in chosen]
     if not options.quick:
         report = {
             "question": (__doc__ or "").partition("\n")[0],
-            "command": " ".join(["python", "bench/beside.py", *sys.argv[1:]]),
+            "command": " ".join(["python", "bench/beside.py", *words]),
             "versions": versions(),
             "device": {"kind": "cpu"},
             "cores": cores(),

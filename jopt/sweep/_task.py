@@ -335,7 +335,7 @@ def check_task(
     del _passed[:-PASSED]
 
 
-PASSED = 8  # checks that are remembered
+PASSED = 8  # checks that are remembered, so that a task is not traced for each sweep
 _passed: list[tuple[weakref.ref[Task], Any]] = []  # newest last
 
 
